@@ -1,0 +1,18 @@
+"""Detailers: redraw the small things of an image or a video with your own diffusion model."""
+
+from .core import host, host_bridge, host_detectors, registry
+from .nodes import DISPLAY_NAMES, NODE_CLASSES
+
+NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = registry.register(
+    NODE_CLASSES,
+    DISPLAY_NAMES,
+    *host.registered_nodes(),
+    host.peer_folder(),
+    host.after_all_packs,
+)
+host.watch_prompts(NODE_CLASS_MAPPINGS)
+host_bridge.watch_flow(NODE_CLASS_MAPPINGS)
+host_detectors.register_folders()
+WEB_DIRECTORY = "web"
+
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]

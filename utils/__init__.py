@@ -1,0 +1,1 @@
+"""Checks and conversions at the border."""
