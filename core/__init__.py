@@ -1,0 +1,1 @@
+"""What happens: functions on tensors and small types. Only `host` knows ComfyUI."""

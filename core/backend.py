@@ -1,0 +1,129 @@
+"""What the core asks of the engine that encodes, samples and decodes.
+
+`core/host.py` answers with ComfyUI. Tests answer with a few lines of torch; so could a worker of a
+cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from .settings import VAE_TILE, Conditioning, VaeTile
+from .text import TextBackend
+from .tiled import Tiles
+
+# What the host notes of an empty LATENT, so that it can be fitted to any model.
+OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
+# (step just done, steps in all, denoised latent so far or None where there is none to show)
+OnStep = Callable[[int, int, torch.Tensor | None], None]
+
+
+@dataclass(frozen=True)
+class SamplerRun:
+    """One call of a sampler."""
+
+    model: Any
+    positive: Conditioning
+    negative: Conditioning | str
+    cfg: float
+    sampler_name: str
+    sigmas: torch.Tensor  # [steps+1], what is run
+    schedule: torch.Tensor  # the whole schedule that `sigmas` is a part of
+    seed: int
+    noise: torch.Tensor  # of the latent's shape; zeros add none
+    latent: torch.Tensor  # [N,C,h,w] or [N,C,T,h,w]
+    noise_mask: torch.Tensor | None = None  # [N or 1,H,W], 1 is sampled anew; of any resolution
+    sampler: Any = None  # a sampler object that wins over `sampler_name`
+    tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
+    seeds: tuple[int, ...] = ()  # one for each row of a batch of separate runs; else `seed` is all
+
+
+class Backend(TextBackend, Protocol):
+    """Shapes: pixels [N,h,w,3] float 0..1, latents as in SamplerRun."""
+
+    def ratio(self, vae: Any) -> int:
+        """Pixels per latent pixel along a side."""
+
+    def grid(self, model: Any, vae: Any) -> int:
+        """What a side in pixels has to be a multiple of for the VAE and the model."""
+
+    def is_video_vae(self, vae: Any) -> bool:
+        """Whether the VAE turns a batch of frames into one latent with a time axis."""
+
+    def clip_length(self, vae: Any, frames: int) -> int:
+        """The least number of frames, at least `frames`, that the VAE takes whole."""
+
+    def encode(
+        self,
+        vae: Any,
+        pixels: torch.Tensor,
+        *,
+        tiled: bool,
+        video: bool,
+        tile: VaeTile = VAE_TILE,
+    ) -> torch.Tensor:
+        """Latents of pixels. `video`: the rows are the frames of one clip, else single images."""
+
+    def decode(
+        self,
+        vae: Any,
+        latent: torch.Tensor,
+        *,
+        tiled: bool,
+        tile: VaeTile = VAE_TILE,
+    ) -> torch.Tensor:
+        """Pixels of latents; a time axis becomes rows."""
+
+    def inpaint_conditioning(
+        self,
+        positive: Conditioning,
+        negative: Conditioning | str,
+        pixels: torch.Tensor,
+        vae: Any,
+        mask: torch.Tensor,
+    ) -> tuple[Conditioning, Conditioning | str, dict]:
+        """Conditioning of an inpainting model on the masked pixels, and their latent."""
+
+    def differential_diffusion(self, model: Any) -> Any:
+        """The model with a noise mask that fades, unless it has a mask function already."""
+
+    def fitted_latent(self, model: Any, latent: dict) -> torch.Tensor:
+        """The samples of a LATENT as the model wants them: an empty one fits any model."""
+
+    def sigmas(
+        self, model: Any, sampler_name: str, scheduler: str, steps: int, func: Callable | None
+    ) -> torch.Tensor:
+        """The schedule of a full run: [steps+1], falling, on the CPU."""
+
+    def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor: ...
+
+    def sampled_alone(self, run: SamplerRun) -> bool:
+        """Whether a run must not share a batch with others."""
+
+    def repeats_texts(self, model: Any) -> bool:
+        """Whether repeating all tokens of a text leaves the model's result as it is."""
+
+    def rows_that_fit(self, run: SamplerRun, rows: int) -> int:
+        """How many of `rows` runs like this one memory holds at once, 1 to rows."""
+
+    def control_signature(self, control: Any) -> Hashable | None:
+        """What ControlNets have in common that may serve the rows of one batch; None: alone."""
+
+    def join_controls(self, controls: Sequence[Any], latent: torch.Tensor) -> Any:
+        """One ControlNet whose hint has a row for each of these, which share a signature."""
+
+    def is_out_of_memory(self, error: BaseException) -> bool: ...
+
+    def free_memory(self) -> None:
+        """Give back what caches hold, after memory ran out."""
+
+    def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
+        """A bar of `total` steps; call it with steps done, model and denoised latent."""
+
+    def check_interrupt(self) -> None:
+        """Raise if the user asked to stop."""

@@ -1,0 +1,104 @@
+"""Sorting segments by what an image classifier sees in them."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from .pictures import segment_pictures
+from .segs import SEGS
+from .segs_filter import split
+
+log = logging.getLogger(__name__)
+
+# Names that stand for what classifiers call the same thing; letter case does not matter.
+GROUPS = {
+    "#female": {"female", "human female", "woman", "women", "girl"},
+    "#male": {"male", "human male", "man", "men", "boy"},
+}
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
+}  # fmt: skip
+_EXPRESSION = re.compile(r"\s*(?P<left>[^<>=]+?)\s*(?P<sign>>=|<=|>|<|=)\s*(?P<right>[^<>=]+?)\s*")
+
+
+class Classifier(Protocol):
+    """An image classifier, as it crosses a TRANSFORMERS_CLASSIFIER link."""
+
+    labels: Sequence[str]
+
+    def classify(self, pictures: Sequence[torch.Tensor]) -> list[dict[str, float]]:
+        """How sure it is of each label, 0..1, for each picture [h,w,3]."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Two values compared: labels, which stand for their score, groups of labels, or numbers."""
+
+    left: str
+    sign: str  # one of _COMPARISONS
+    right: str
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Read a condition such as "female > 0.5" or "#Female > #Male".
+
+        Raises:
+            ValueError: it is none, or names a group that does not exist.
+        """
+        match = _EXPRESSION.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"'manual_expr' is {text!r}, which is no condition. Write a label, one of "
+                f"{' '.join(_COMPARISONS)}, and a label or number, such as: female > 0.5"
+            )
+        for side in (match["left"], match["right"]):
+            if side.startswith("#") and side.casefold() not in GROUPS:
+                raise ValueError(
+                    f"'manual_expr' names the group {side!r}, which does not exist. Write one of "
+                    f"{', '.join(GROUPS)}, or a label without #."
+                )
+        return cls(match["left"], match["sign"], match["right"])
+
+    def holds(self, scores: Mapping[str, float]) -> bool:
+        """Whether scores by label meet it; never where a label is not among them."""
+        left, right = _value(self.left, scores), _value(self.right, scores)
+        if left is None or right is None:
+            return False
+        return _COMPARISONS[self.sign](left, right)
+
+
+def _value(side: str, scores: Mapping[str, float]) -> float | None:
+    try:
+        return float(side)
+    except ValueError:
+        pass
+    names = GROUPS.get(side.casefold(), {side.casefold()})
+    found = [score for label, score in scores.items() if label.casefold() in names]
+    return max(found, default=None)
+
+
+def split_by_class(
+    segs: SEGS, classifier: Classifier, condition: Condition, fallback: torch.Tensor | None = None
+) -> tuple[SEGS, SEGS]:
+    """The SEGs whose picture meets a condition, and the others.
+
+    Args:
+        fallback: [B,H,W,C] that SEGs without a picture of their own are cut from; those that have
+            none then count among the others. Of several pictures the first is looked at.
+    """
+    pictures = segment_pictures(segs, fallback)
+    places = [i for i, picture in enumerate(pictures) if picture is not None]
+    if len(places) < len(pictures):
+        log.warning(
+            "%d segments have no picture to classify: connect 'ref_image_opt'",
+            len(pictures) - len(places),
+        )
+    scores = classifier.classify([pictures[i][0] for i in places]) if places else []
+    return split(segs, [i for i, of in zip(places, scores, strict=True) if condition.holds(of)])

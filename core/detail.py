@@ -1,0 +1,274 @@
+"""Detailing the segments of images: crop, enhance, check, and paste or only keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ..utils.arrays import to_numpy, to_tensor
+from .backend import Backend
+from .enhance import Crop, Enhanced, Run
+from .geometry import Box, Size
+from .image import crop, merge_alpha, paste, to_rgb
+from .mask import feather, union
+from .plan import Job, Place, Plan, Skipped, batches, of_one_size
+from .schedule import seed_for
+from .segs import SEG, SEGS, normalise
+from .settings import Detail
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Detailed:
+    """What a detailer node gives back.
+
+    The lists hold one entry per segment that was sampled and image of the batch, at the size of
+    the segment's crop.
+    """
+
+    image: torch.Tensor  # [B,H,W,C]
+    segs: SEGS
+    cropped: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,3], before
+    refined: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,3], after
+    refined_alpha: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,4], mask as alpha
+    control_images: list[torch.Tensor] = field(default_factory=list)
+
+
+def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend) -> Detailed:
+    """Detail every segment of every image and paste the results.
+
+    Args:
+        image: [B,H,W,C], C 1, 3 or 4. The segments hold for each image of the batch, and each
+            image gets the seeds that it would get alone.
+        segs: of any image size; they are brought to this one.
+
+    Returns:
+        `image` with everything outside the feathered masks bit-identical, grey expanded to three
+        channels, and the segments in working order with their refined crops. A segment that was
+        left out because of its size keeps its place without a crop; others left out are gone.
+    """
+    run = Run(detail, backend)
+    header, items = normalise(segs, _size(image), "segs")
+    plan = run.plan(items)
+    run.start(len(plan.jobs) * len(image))
+    result = Detailed(image, (header, []))
+    rows = _detail_rows([plan] * len(image), run, result)
+    result.segs[1].extend(_refined_segs(plan, rows))
+    return result
+
+
+def detail_each(
+    image: torch.Tensor, segs: Sequence[SEGS], detail: Detail, backend: Backend
+) -> Detailed:
+    """Detail every image of a batch by segments of its own, and paste the results.
+
+    Args:
+        image: [B,H,W,C], C 1, 3 or 4.
+        segs: those of each image, which gets the seeds and texts that it would get alone.
+
+    Returns:
+        As `detail_image`, the segments of all images one after another.
+    """
+    (result,) = detail_versions(image, segs, detail, backend, 1)
+    return result
+
+
+def detail_versions(
+    image: torch.Tensor, segs: Sequence[SEGS], detail: Detail, backend: Backend, count: int
+) -> list[Detailed]:
+    """As `detail_each`, `count` times from the same image, version v with the node's seed + v."""
+    run = Run(detail, backend)
+    size = _size(image)
+    items = [normalise(own, size, "segs")[1] for own in segs]
+    versions = [[run.plan(own, version) for own in items] for version in range(count)]
+    run.start(sum(len(plan.jobs) for plans in versions for plan in plans))
+    results = []
+    for plans in versions:
+        result = Detailed(image, ((size.height, size.width), []))
+        rows = _detail_rows(plans, run, result)
+        for plan, row in zip(plans, rows, strict=True):
+            result.segs[1].extend(_refined_segs(plan, [row]))
+        results.append(result)
+    return results
+
+
+def _size(image: torch.Tensor) -> Size:
+    return Size(image.shape[2], image.shape[1])
+
+
+def _detail_rows(
+    plans: Sequence[Plan], run: Run, result: Detailed
+) -> list[dict[int, torch.Tensor | None]]:
+    """Work off the plan of each image of `result.image`, which becomes what comes out.
+
+    Returns:
+        For each image its refined crops by the segments' positions.
+    """
+    rgb, alpha = to_rgb(result.image)
+    working = rgb.clone() if any(plan.jobs for plan in plans) else rgb
+    done: dict[tuple[int, int], _Done] = {}
+    for batch in batches(plans, run.batch_limit, run.grid):
+        for (row, job), piece in zip(batch, _detail_in_place(working, batch, run), strict=True):
+            done[row, job.position] = piece
+    for row, plan in enumerate(plans):  # in working order, however they were batched
+        for job in plan.jobs:
+            done[row, job.position].add_to(result)
+    result.image = merge_alpha(working, alpha)
+    return [
+        {job.position: done[row, job.position].refined for job in plan.jobs}
+        for row, plan in enumerate(plans)
+    ]
+
+
+def _refined_segs(plan: Plan, rows: Sequence[dict[int, torch.Tensor | None]]) -> list[SEG]:
+    """The segments of a plan with their refined crops in each image."""
+    return [
+        entry.seg._replace(cropped_image=_stacked([row.get(entry.position) for row in rows]))
+        for entry in plan.entries
+        if isinstance(entry, Job) or entry.by_size
+    ]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of one segment of one image."""
+
+    control_images: list[torch.Tensor]
+    original: torch.Tensor  # [1,h,w,3]
+    refined: torch.Tensor | None = None  # [1,h,w,3]; None: nothing that could be pasted
+    mask: torch.Tensor | None = None  # [1,h,w], as it was pasted
+
+    def add_to(self, result: Detailed) -> None:
+        result.control_images += self.control_images
+        if self.refined is None:
+            return
+        result.cropped.append(self.original)
+        result.refined.append(self.refined)
+        result.refined_alpha.append(torch.cat([self.refined, self.mask[..., None]], dim=-1))
+
+
+def _detail_in_place(images: torch.Tensor, batch: Sequence[Place], run: Run) -> list[_Done]:
+    """Detail independent segments of `images` [B,H,W,3] at once and paste them there."""
+    crops = [
+        Crop(job, _size(images), crop(image, job.region).clone(), still_mask(job.seg, image), row)
+        for row, job in batch
+        for image in (images[row : row + 1],)
+    ]
+    return [
+        _paste_in_place(images[own.row : own.row + 1], own, enhanced, run)
+        for own, enhanced in zip(crops, run.enhance(crops), strict=True)
+    ]
+
+
+def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run) -> _Done:
+    if enhanced.fault:
+        report_fault(own.job, enhanced.fault)
+        return _Done(enhanced.control_images, own.pixels)
+    soft = feather(own.mask, run.detail.masking.feather)
+    paste(image, enhanced.pixels, soft, own.job.region)
+    run.after_paste(image)
+    return _Done(enhanced.control_images, own.pixels, enhanced.pixels, soft)
+
+
+def detail_segs(
+    image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend, batch_size: int = 1
+) -> Detailed:
+    """Detail every segment without pasting.
+
+    Args:
+        image: [B,H,W,C]; a segment that brings its own `cropped_image` uses that instead.
+        batch_size: runs of all segments. Run b uses the seed + 1 + b for every segment, which is
+            what shared workflows were made with.
+
+    Returns:
+        The unchanged image, and the segments of all runs with the refined crops. A segment left
+        out because of its size carries its unrefined crop, one left out otherwise is as it came.
+    """
+    rgb, _ = to_rgb(image)
+    size = Size(rgb.shape[2], rgb.shape[1])
+    header, items = normalise(segs, size, "segs")
+    run = Run(detail, backend)
+    plan = run.plan(items)
+    sources = {
+        entry.position: _own_crop(entry.seg, rgb)
+        for entry in plan.entries
+        if isinstance(entry, Job) or entry.by_size
+    }
+    result = Detailed(image, (header, []))
+    jobs = [
+        replace(job, seed=seed_for(detail.sampling.seed, index + 1))
+        for index in range(batch_size)
+        for job in plan.jobs
+    ]
+    run.start(sum(len(sources[job.position]) for job in jobs))
+    enhanced = iter(_enhance_apart(jobs, sources, size, run, result))
+    for _ in range(batch_size):
+        refined = {job.position: next(enhanced) for job in plan.jobs}
+        for entry in plan.entries:
+            if isinstance(entry, Skipped) and not entry.by_size:
+                result.segs[1].append(entry.seg)
+                continue
+            pixels = refined.get(entry.position, sources[entry.position])
+            result.segs[1].append(
+                entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
+            )
+    return result
+
+
+def _enhance_apart(
+    jobs: Sequence[Job],
+    sources: dict[int, torch.Tensor],
+    size: Size,
+    run: Run,
+    result: Detailed,
+) -> list[torch.Tensor]:
+    """Enhance the rows of all jobs' sources [N,h,w,3], each by itself; what fails stays.
+
+    Returns:
+        [N,h,w,3] for each job.
+    """
+    crops = [
+        Crop(job, size, pixels, still_mask(job.seg, pixels), row)
+        for job in jobs
+        for row, pixels in enumerate(sources[job.position].split(1))
+    ]
+    done: dict[int, Enhanced] = {}
+    for indices in of_one_size([own.job for own in crops], run.batch_limit, run.grid):
+        part = run.enhance([crops[index] for index in indices])
+        done.update(zip(indices, part, strict=True))
+    refined = []
+    for index, own in enumerate(crops):
+        result.control_images += done[index].control_images
+        if done[index].fault:
+            report_fault(own.job, done[index].fault)
+        refined.append(own.pixels if done[index].fault else done[index].pixels)
+    rows = iter(refined)
+    return [torch.cat([next(rows) for _ in sources[job.position]]) for job in jobs]
+
+
+def _own_crop(seg: SEG, image: torch.Tensor) -> torch.Tensor:
+    """The segment's own picture, or else its region of the image: [N,h,w,3]."""
+    if seg.cropped_image is None:
+        return crop(image, Box.of(seg.crop_region))
+    own = to_tensor(seg.cropped_image, like=image)
+    return to_rgb(own if own.ndim == 4 else own[None])[0]
+
+
+def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
+    """A segment's mask [1,h,w]; that of a clip is united over its frames."""
+    mask = to_tensor(seg.cropped_mask, like=like)
+    return union(mask) if mask.ndim == 3 else mask[None]
+
+
+def report_fault(job: Job, fault: str) -> None:
+    log.warning("segment %d keeps its original pixels: %s", job.position, fault)
+
+
+def _stacked(rows: Sequence[torch.Tensor | None]) -> np.ndarray | None:
+    """The refined crops of all images as an array [B,h,w,3]; None unless every image has one."""
+    return None if any(row is None for row in rows) else to_numpy(torch.cat(list(rows)))

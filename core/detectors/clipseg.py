@@ -1,0 +1,152 @@
+"""CLIPSeg: finds what a text names.
+
+Source: Lüddecke and Ecker, "Image Segmentation Using Text and Image Prompts" (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..geometry import Box, Size
+from ..hooks import Hook
+from ..image import to_rgb
+from ..mask import dilate, feather, resize_mask
+from ..segs import SEGS, from_mask
+from .network import Network
+
+_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, as in the network's training
+_STD = (0.229, 0.224, 0.225)
+_SIDE = 352  # pixels that the network was trained at
+_REACH = 4  # deviations after which a gaussian has faded
+
+
+@dataclass(frozen=True)
+class CLIPSegOptions:
+    """What is looked for and how its mask is made; lengths in pixels of the network's answer."""
+
+    text: str  # "": what `setAux` says
+    blur: float = 7.0  # deviation of the gaussian that smooths the answer
+    threshold: float = 0.4  # 0..1
+    dilation: int = 4  # reach in every direction
+
+
+class CLIPSegDetector:
+    """A BBOX_DETECTOR that looks for what a text names.
+
+    Args:
+        options: see there.
+        load: gives the tokenizer and the network, when they are first needed.
+    """
+
+    def __init__(self, options: CLIPSegOptions, load: Callable[[], tuple[Any, Network]]) -> None:
+        self.options = options
+        self._load = load
+        self._loaded: tuple[Any, Network] | None = None
+        self._aux: str | None = None
+
+    def setAux(self, text: str | None) -> None:
+        """What to look for where the options name nothing; None forgets it."""
+        self._aux = text
+
+    def detect(
+        self,
+        image: torch.Tensor,
+        threshold: float,
+        dilation: int,
+        crop_factor: float,
+        drop_size: int = 1,
+        detailer_hook: Any = None,
+    ) -> SEGS:
+        """Segments of every separate shape of what is found, each a filled box."""
+        hook = Hook(detailer_hook)
+        mask = self.detect_combined(image, threshold, dilation)
+
+        def adjust(width: int, height: int, bbox: Any, region: Any) -> Any:
+            moved = hook.post_crop_region(Size(width, height), Box.of(bbox), Box.of(region))
+            return moved.as_tuple()
+
+        segs = from_mask(mask, False, crop_factor, True, drop_size, adjust_region=adjust)
+        return hook.post_detection(segs)
+
+    def detect_combined(self, image: torch.Tensor, threshold: float, dilation: int) -> torch.Tensor:
+        """One mask [H,W] of 0 and 1 of everything found in the first image of a batch.
+
+        The options' threshold and dilation count, not those given here.
+        """
+        options = self.options
+        text = options.text.strip() or (self._aux or "").strip()
+        if not text:
+            raise ValueError(
+                "'text' is empty: CLIPSeg has nothing to look for. Name it in CLIPSeg Detector "
+                "Provider."
+            )
+        rgb, _ = to_rgb(image[:1])
+        sure = self._sure(rgb, text)
+        if options.blur > 0:
+            sure = feather(sure, round(_REACH * options.blur), options.blur)
+        mask = dilate((sure > options.threshold).float(), 2 * options.dilation + 1)
+        mask = resize_mask(mask, Size(image.shape[2], image.shape[1]))
+        return (mask[0] > 0.5).float()
+
+    def _sure(self, image: torch.Tensor, text: str) -> torch.Tensor:
+        """How sure the network is of the text, everywhere in the image: [1,h,w] on the CPU."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        tokenizer, network = self._loaded
+        tokens = tokenizer([text], truncation=True, return_tensors="pt")
+        with torch.inference_mode(), network.on_device() as device:
+            pixels = image.to(device, torch.float32).movedim(-1, 1)
+            pixels = torch.nn.functional.interpolate(
+                pixels, (_SIDE, _SIDE), mode="bilinear", antialias=True
+            )
+            mean, std = pixels.new_tensor(_MEAN), pixels.new_tensor(_STD)
+            pixels = (pixels - mean[:, None, None]) / std[:, None, None]
+            tokens = {name: tokens[name].to(device) for name in ("input_ids", "attention_mask")}
+            logits = network.module(pixel_values=pixels, **tokens).logits
+            sure = logits.view(1, *logits.shape[-2:]).sigmoid().float().cpu()
+        return sure.clone()  # no longer of inference mode
+
+
+def load_clipseg(name: str, folders: Sequence[str], download: bool) -> tuple[Any, torch.nn.Module]:
+    """The tokenizer and the network of a CLIPSeg.
+
+    They are looked for in `folders` (the folder itself, owner/name or name in it), then among what
+    the transformers package has fetched before.
+
+    Raises:
+        RuntimeError: transformers is missing, or the model is not there or cannot be read.
+    """
+    try:
+        from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast
+    except ImportError as error:
+        raise RuntimeError(
+            "CLIPSeg needs the transformers package, which ComfyUI's Python does not have. Install "
+            "it there with: pip install transformers"
+        ) from error
+    candidates = (
+        Path(folder) / inner for folder in folders for inner in (name, name.split("/")[-1], "")
+    )
+    local = next((path for path in candidates if (path / "config.json").is_file()), None)
+    options = {"local_files_only": local is not None or not download}
+    try:
+        tokenizer = CLIPTokenizerFast.from_pretrained(local or name, **options)
+        module = CLIPSegForImageSegmentation.from_pretrained(
+            local or name, weights_only=True, **options
+        )
+    except Exception as error:  # whatever transformers and the readers of files raise
+        if local is None and not download:
+            raise RuntimeError(
+                f"CLIPSeg is not on this machine. Put the files of {name!r} from Hugging Face into "
+                f"ComfyUI's models/clipseg/{name.split('/')[-1]}, or turn 'download' on."
+            ) from error
+        raise RuntimeError(
+            f"CLIPSeg cannot be loaded from {local or 'Hugging Face'}: "
+            f"{type(error).__name__}: {error} If its weights are a pickle that is refused, convert "
+            "them to model.safetensors."
+        ) from error
+    return tokenizer, module.float().eval().requires_grad_(False)

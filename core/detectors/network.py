@@ -1,0 +1,37 @@
+"""A network and the device that it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+import torch
+
+
+class Network(Protocol):
+    """A network that is brought to its device for as long as it is used."""
+
+    module: torch.nn.Module
+
+    def on_device(self) -> AbstractContextManager[torch.device]:
+        """While the context is open, the module is on the device that it gives."""
+        ...
+
+    def check_interrupt(self) -> None:
+        """Called between steps of long work: raises if the user has stopped it."""
+        ...
+
+
+class CpuNetwork:
+    """A network that stays in main memory."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+
+    @contextmanager
+    def on_device(self) -> Iterator[torch.device]:
+        yield torch.device("cpu")
+
+    def check_interrupt(self) -> None:
+        pass

@@ -1,0 +1,322 @@
+"""YOLO networks: from an image to finds, by way of what the network answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..geometry import Box, Size
+from .boxes import BoxDetector, Find
+from .network import Network
+from .weights import YoloFile
+
+log = logging.getLogger(__name__)
+
+# The package's own settings for finding, which shared workflows were made with.
+SAME = 0.7  # intersection over union from which two boxes are one thing
+MOST = 300  # finds in an image
+CANDIDATES = 30000  # boxes that are compared
+_GREY = 114 / 255  # around the image, as in training
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a network's predictions are laid out; boxes are in pixels of its input."""
+
+    kind: str  # one of KINDS
+    classes: int | None  # None: all that follow the box
+    masks: int = 0  # coefficients of a mask at the end of a prediction
+
+
+KINDS = (
+    "columns",  # [4 + classes + masks, N]: centre, size; a score for each class
+    "objects",  # [N, 5 + classes + masks]: centre, size; score of being anything; for each class
+    "finished",  # [N, 6 + masks]: two corners; score; class. Nothing is left to compare
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one image."""
+
+    predictions: torch.Tensor  # [rows, columns]
+    layout: Layout
+    prototypes: torch.Tensor | None = None  # [n,h,w]: what masks are sums of
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes that a network proposes."""
+
+    boxes: torch.Tensor  # [N,4]: two corners, pixels of the network's input
+    scores: torch.Tensor  # [N] 0..1
+    classes: torch.Tensor  # [N] whole numbers
+    masks: torch.Tensor  # [N,n] coefficients of the prototypes
+
+    def __getitem__(self, which: torch.Tensor) -> Candidates:
+        return Candidates(
+            self.boxes[which], self.scores[which], self.classes[which], self.masks[which]
+        )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network's input: scaled, then moved to the right and down."""
+
+    scale: tuple[float, float]  # input pixels for an image pixel, x and y
+    left: int
+    top: int
+
+    def to_image(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Boxes [N,4] of the input in image pixels."""
+        origin = boxes.new_tensor([self.left, self.top] * 2)
+        return (boxes - origin) / boxes.new_tensor(self.scale * 2)
+
+
+class YoloDetector(BoxDetector):
+    """Finds what a YOLO network was trained for.
+
+    Args:
+        place: puts an image [H,W,3] into an input of the network, [1,3,h,w].
+        ask: gives the network's answer to an input.
+        names: label of each class.
+        with_masks: finds have the shape of the thing, if the network tells it.
+    """
+
+    def __init__(
+        self,
+        place: Callable[[torch.Tensor], tuple[torch.Tensor, Placement]],
+        ask: Callable[[torch.Tensor], Answer],
+        names: dict[int, str],
+        with_masks: bool = False,
+    ) -> None:
+        self.place = place
+        self.ask = ask
+        self.names = names
+        self.with_masks = with_masks
+
+    def find(self, image: torch.Tensor, threshold: float) -> Sequence[Find]:
+        rgb = image[..., :3].expand(-1, -1, 3).float().cpu()
+        pixels, placement = self.place(rgb)
+        answer = self.ask(pixels)
+        found = candidates(answer.predictions.float(), answer.layout, threshold)
+        if answer.layout.kind != "finished":
+            found = suppress(found)
+        found = found[found.scores.argsort(descending=True, stable=True)[:MOST]]
+        image_size = Size(image.shape[1], image.shape[0])
+        size = Size(pixels.shape[3], pixels.shape[2])
+        corners = placement.to_image(found.boxes)
+        finds = []
+        for index, corner in enumerate(corners):
+            box = outer_box(corner.tolist()).clipped(image_size)
+            if box.empty:
+                continue
+            mask = None
+            if self.with_masks and answer.prototypes is not None:
+                prototypes = answer.prototypes.float()
+                logits = torch.einsum("n,nhw->hw", found.masks[index], prototypes)
+                mask = box_mask(logits, box, placement, size)
+                if not mask.any():
+                    continue
+            number = int(found.classes[index])
+            label = self.names.get(number, str(number))
+            finds.append(Find(box, float(found.scores[index]), label, mask))
+        return finds
+
+
+def outer_box(corners: Sequence[float]) -> Box:
+    """The smallest whole-pixel box around two corners."""
+    x1, y1, x2, y2 = np.nan_to_num(np.asarray(corners, dtype=float), posinf=1e6, neginf=-1e6)
+    return Box.of((np.floor(x1), np.floor(y1), np.ceil(x2), np.ceil(y2)))
+
+
+# Into the network
+
+
+def letterbox(
+    image: torch.Tensor, longest: int, stride: int, square: bool = False
+) -> tuple[torch.Tensor, Placement]:
+    """Scale an image to a longest side and fill it up to a multiple of the stride with grey.
+
+    Args:
+        image: [H,W,3].
+        longest: pixels of the longer side.
+        stride: what both sides of the input are multiples of.
+        square: fill up to a square instead.
+
+    Returns:
+        The input [1,3,h,w] and where the image is in it.
+    """
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    inner = Size(max(1, round(width * scale)), max(1, round(height * scale)))
+    outer = Size(*(longest if square else -(-side // stride) * stride for side in inner))
+    return _placed(image, inner, outer)
+
+
+def fit(image: torch.Tensor, size: Size) -> tuple[torch.Tensor, Placement]:
+    """Scale an image [H,W,3] into an input of a fixed size, the rest filled with grey."""
+    height, width = image.shape[:2]
+    scale = min(size.width / width, size.height / height)
+    inner = Size(max(1, round(width * scale)), max(1, round(height * scale)))
+    return _placed(image, inner, size)
+
+
+def _placed(image: torch.Tensor, inner: Size, outer: Size) -> tuple[torch.Tensor, Placement]:
+    height, width = image.shape[:2]
+    planes = image.movedim(-1, 0)[None]
+    if (width, height) != tuple(inner):  # linear without averaging, as in training
+        planes = torch.nn.functional.interpolate(
+            planes, (inner.height, inner.width), mode="bilinear", align_corners=False
+        )
+    left = (outer.width - inner.width) // 2
+    top = (outer.height - inner.height) // 2
+    pixels = planes.new_full((1, 3, outer.height, outer.width), _GREY)
+    pixels[:, :, top : top + inner.height, left : left + inner.width] = planes
+    return pixels, Placement((inner.width / width, inner.height / height), left, top)
+
+
+# Out of the network
+
+
+def guess_layout(shape: Sequence[int], size: Size, masks: int) -> Layout:
+    """The layout of predictions [rows, columns] of a network that only shows their shape.
+
+    Known by the number of boxes: YOLOv5 proposes three for each cell of its three grids, YOLOv8 and
+    its kin one.
+
+    Raises:
+        ValueError: it is none of `KINDS`.
+    """
+    rows, columns = shape
+    cells = sum(-(-size.width // step) * -(-size.height // step) for step in (8, 16, 32))
+    if columns == cells and rows > 4 + masks:
+        return Layout("columns", rows - 4 - masks, masks)
+    if rows == 3 * cells and columns > 5 + masks:
+        return Layout("objects", columns - 5 - masks, masks)
+    if columns == 6 + masks:
+        return Layout("finished", None, masks)
+    if columns > rows > 4 + masks:
+        return Layout("columns", rows - 4 - masks, masks)
+    raise ValueError(
+        f"The network's predictions have the shape {list(shape)}, which is not the way of YOLOv5, "
+        "YOLOv8 or a kin of theirs. Export the model with `yolo export format=onnx`."
+    )
+
+
+def candidates(predictions: torch.Tensor, layout: Layout, threshold: float) -> Candidates:
+    """The proposals above a score, at most one for each box.
+
+    Args:
+        predictions: [rows, columns] as `layout` says.
+    """
+    masks = layout.masks
+    if layout.kind == "finished":
+        boxes, scores = predictions[:, :4], predictions[:, 4]
+        found = Candidates(boxes, scores, predictions[:, 5].long(), predictions[:, 6 : 6 + masks])
+        return found[scores > threshold]
+    rows = predictions.T if layout.kind == "columns" else predictions
+    first = 4 if layout.kind == "columns" else 5
+    last = first + layout.classes
+    scores, classes = rows[:, first:last].max(dim=1)
+    if layout.kind == "objects":
+        scores = scores * rows[:, 4]
+    kept = scores > threshold
+    rows = rows[kept]
+    centre, half = rows[:, :2], rows[:, 2:4] / 2
+    boxes = torch.cat([centre - half, centre + half], dim=1)
+    return Candidates(boxes, scores[kept], classes[kept], rows[:, last : last + masks])
+
+
+def suppress(found: Candidates, same: float = SAME, most: int = MOST) -> Candidates:
+    """Of proposals of one class that overlap, the surest; the surest first.
+
+    Args:
+        same: intersection over union from which two boxes are one thing.
+        most: proposals to keep.
+    """
+    order = found.scores.argsort(descending=True, stable=True)
+    found = found[order[:CANDIDATES]]
+    boxes = found.boxes.double()
+    areas = (boxes[:, 2:] - boxes[:, :2]).clamp_(min=0).prod(dim=1)
+    left = torch.arange(len(boxes))
+    kept = []
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        low = torch.maximum(boxes[best, :2], boxes[left, :2])
+        high = torch.minimum(boxes[best, 2:], boxes[left, 2:])
+        common = (high - low).clamp_(min=0).prod(dim=1)
+        overlap = common / (areas[best] + areas[left] - common).clamp_(min=1e-9)
+        left = left[(overlap <= same) | (found.classes[left] != found.classes[best])]
+    if len(left):
+        log.info("more than %d things found: the least sure ones are left out", most)
+    return found[torch.tensor(kept, dtype=torch.long)]
+
+
+def box_mask(logits: torch.Tensor, box: Box, placement: Placement, size: Size) -> torch.Tensor:
+    """The part of a mask inside a box.
+
+    Args:
+        logits: [h,w] over the whole input of the network; above 0 belongs to the thing.
+        box: in image pixels.
+        placement: where the image is in the input.
+        size: the input's.
+
+    Returns:
+        [box.height, box.width] float 0 or 1.
+    """
+    x = (torch.arange(box.x1, box.x2) + 0.5) * placement.scale[0] + placement.left
+    y = (torch.arange(box.y1, box.y2) + 0.5) * placement.scale[1] + placement.top
+    x, y = x / size.width * 2 - 1, y / size.height * 2 - 1  # -1..1 from edge to edge
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
+    values = torch.nn.functional.grid_sample(
+        logits[None, None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return (values[0, 0] > 0).float()
+
+
+# A network of the ultralytics package
+
+
+def ultralytics_detector(file: YoloFile, network: Network, with_masks: bool) -> YoloDetector:
+    """A detector that runs a network from a .pt file.
+
+    Args:
+        network: holds the file's module.
+        with_masks: see `YoloDetector`.
+    """
+    head = file.network.model[-1]
+    count = getattr(head, "nm", 0)  # of prototypes
+
+    def place(image: torch.Tensor) -> tuple[torch.Tensor, Placement]:
+        return letterbox(image, file.image_size, file.stride)
+
+    def ask(pixels: torch.Tensor) -> Answer:
+        with torch.inference_mode(), network.on_device() as device:
+            predictions, *further = _tensors(network.module(pixels.to(device)))
+            maps = [found for found in further if found.ndim == 4 and found.shape[1] == count]
+            finest = max(maps, key=lambda found: found.shape[2], default=None)
+            prototypes = None if finest is None else finest[0].cpu()
+            masks = 0 if prototypes is None else count
+            if getattr(head, "end2end", False):
+                layout = Layout("finished", None, masks)
+            else:
+                layout = Layout("columns", head.nc, masks)
+            return Answer(predictions[0].cpu(), layout, prototypes)
+
+    return YoloDetector(place, ask, file.names, with_masks)
+
+
+def _tensors(answer: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested lists, tuples and mappings, in order."""
+    if isinstance(answer, torch.Tensor):
+        yield answer
+    elif isinstance(answer, list | tuple | dict):
+        for part in answer.values() if isinstance(answer, dict) else answer:
+            yield from _tensors(part)

@@ -1,0 +1,504 @@
+"""The road of a crop: enlarge, encode, sample, decode, shrink.
+
+The roads of several crops run side by side; see `core/waves.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..utils.arrays import to_tensor
+from .backend import Backend, SamplerRun
+from .conditioning import Cut, cut_conditioning
+from .control import SegmentControl
+from .geometry import Size, padding
+from .hooks import Hook
+from .image import is_black, pad_edge, resize, unpad, usable
+from .mask import feather, for_latent, resize_mask
+from .plan import Job, Plan, make_plan
+from .schedule import (
+    Window,
+    denoise_window,
+    seed_for,
+    split_for_refiner,
+    start_noise,
+    window_sigmas,
+)
+from .segs import SEG
+from .settings import Conditioning, Detail, Models, Refiner, Sampling
+from .text import SegmentTexts
+from .waves import Decode, Encode, Road, Room, Sample, walk
+
+log = logging.getLogger(__name__)
+
+NOT_FINITE = (
+    "the model gave values that are not finite. A VAE in half precision often does; run it in "
+    "float32 or bfloat16."
+)
+
+# Rows of a clip are enlarged, encoded, decoded and shrunk a slice at a time, so that memory does
+# not grow with the clip: a slice holds about this many pixels of the working size.
+SLICE_PIXELS = 2**22
+MOST_SIDE_BY_SIDE = 16  # crops whose pixels are held at once
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The pixels of a job before sampling."""
+
+    job: Job
+    image: Size  # size of the image that the crop is from
+    pixels: torch.Tensor  # [N,h,w,3], N > 1 for the frames of a clip
+    mask: torch.Tensor  # [N or 1,h,w], 1 is to be redrawn
+    row: int = 0  # which image of the node's batch the crop is from
+    video: bool = False  # the rows are one clip and are sampled together
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A job's result at the size of its crop."""
+
+    pixels: torch.Tensor  # [N,h,w,3]
+    control_images: list[torch.Tensor] = field(default_factory=list)
+    fault: str = ""  # why the pixels must not be pasted
+
+
+class Run:
+    """One execution of a detailer node: what its segments share."""
+
+    def __init__(self, detail: Detail, backend: Backend) -> None:
+        self.detail = detail
+        self.backend = backend
+        self.hook = Hook(detail.hook)
+        self.texts = SegmentTexts(backend, detail.models)
+        self.room = Room()
+        self._bar: Callable = lambda done, model, latent: None
+        self._steps = 0  # that all jobs have gone
+        self._shown = 0  # on the bar
+
+    @property
+    def batch_limit(self) -> int:
+        """How many crops may walk side by side; memory decides how many are sampled at once."""
+        if not self.hook.shares_batches:
+            return 1
+        return self.detail.batch or MOST_SIDE_BY_SIDE
+
+    @property
+    def grid(self) -> int:
+        """What crops are padded to multiples of."""
+        models = self.detail.models
+        return self.backend.grid(models.model, models.vae)
+
+    def plan(self, segs: list[SEG], version: int = 0) -> Plan:
+        """Decide the jobs for these segments and log who is left out; version v has seed + v."""
+        detail = self.detail
+        seed = seed_for(detail.sampling.seed, version)
+        plan = make_plan(segs, detail.sizing, seed, detail.text, self.hook.touch_scaled_size)
+        plan.report()
+        return plan
+
+    def start(self, jobs: int) -> None:
+        """Open the node's one progress bar, for this many jobs in all."""
+        sampling = self.detail.sampling
+        self._bar = self.backend.progress(jobs * sampling.cycle * sampling.steps)
+        self._steps, self._shown = 0, 0
+
+    def advance(self, steps: int, model: Any, latent: torch.Tensor | None) -> None:
+        """Count steps that a job has gone on, and show the bar at its furthest so far."""
+        self._steps += steps
+        if self._steps >= self._shown:  # less while a job that went wrong is made again
+            self._shown = self._steps
+            self._bar(self._shown, model, latent)
+
+    def after_paste(self, image: torch.Tensor) -> None:
+        """Let the hook change the image that a result was just pasted into, in place."""
+        changed = self.hook.post_paste(image)
+        if changed is not image:
+            image.copy_(changed)
+
+    # One crop ------------------------------------------------------------------------------
+
+    def enhance(self, crops: Sequence[Crop]) -> list[Enhanced]:
+        """Enlarge, sample and shrink crops, all side by side.
+
+        Each is made again with the next seed where the hook or the settings ask for that.
+        """
+        return walk([self._road(crop) for crop in crops], self.backend, self.room)
+
+    def _road(self, crop: Crop) -> Road[Enhanced]:
+        detail, job = self.detail, crop.job
+        models = self.texts.apply(job.text, job.seed, job.concat)
+        steps = _Steps(self)
+        for attempt in range(1 + detail.retry.times):
+            self.backend.check_interrupt()
+            if self.hook.skip_sampling():
+                enhanced = Enhanced(self._without_sampling(crop))
+            else:
+                seed = seed_for(job.seed, attempt)
+                enhanced = yield from self._attempt(crop, models, seed, steps)
+            fault, again = self._judge(enhanced.pixels)
+            if not again:
+                break
+            log.info("segment %d, attempt %d: %s", job.position, attempt + 1, fault)
+        steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
+        return replace(enhanced, fault=fault)
+
+    def _judge(self, pixels: torch.Tensor) -> tuple[str, bool]:
+        """What is wrong with a result, if anything, and whether to make it again."""
+        retry = self.detail.retry
+        if not usable(pixels):
+            return NOT_FINITE, retry.when_broken or self.hook.should_retry(pixels)
+        if retry.when_broken and any(is_black(row) for row in pixels.split(1)):
+            return "the result is black.", True
+        if self.hook.should_retry(pixels):
+            return "the hook rejects the result.", True
+        return "", False
+
+    def _without_sampling(self, crop: Crop) -> torch.Tensor:
+        """What the hook makes of the enlarged crop, at the crop's own size."""
+        pixels = resize(crop.pixels, crop.job.size)
+        pixels = self.hook.post_upscale(pixels, self._hook_mask(crop))
+        return resize(pixels, Size(crop.pixels.shape[2], crop.pixels.shape[1]))
+
+    def _hook_mask(self, crop: Crop) -> torch.Tensor:
+        soft = feather(crop.mask, self.detail.masking.noise_mask_feather)
+        return resize_mask(soft, crop.job.size)
+
+    def _attempt(self, crop: Crop, models: Models, seed: int, steps: _Steps) -> Road[Enhanced]:
+        """One way there and back.
+
+        Returns:
+            Pixels of the crop's own size, which may hold non-finite values if the model gave such.
+        """
+        detail, hook, backend, job = self.detail, self.hook, self.backend, crop.job
+        canvas = _Canvas.of(crop, backend.grid(models.model, models.vae))
+        noise_mask = self._noise_mask(crop, canvas)
+        cut = Cut(crop.image, job.region, job.size, canvas.size, backend.ratio(models.vae))
+        models = self._localised(models, cut)
+        refiner = detail.refiner
+        if refiner is not None:
+            refiner = replace(refiner, models=self._localised(refiner.models, cut))
+        models, latent, control_images = yield from self._encode(
+            crop, canvas, models, noise_mask, cut
+        )
+        latent = hook.post_encode(latent)
+        latent = yield from self._sample_cycles(models, refiner, latent, seed, steps)
+        pixels = yield from self._decode(crop, canvas, models.vae, latent)
+        return Enhanced(pixels, control_images)
+
+    def _localised(self, models: Models, cut: Cut) -> Models:
+        """The models for one crop: conditioning cut to it, a soft noise mask understood."""
+        controls: dict[int, Any] = {}
+        model, masking = models.model, self.detail.masking
+        if masking.noise_mask and masking.noise_mask_feather > 0:
+            model = self.backend.differential_diffusion(model)
+        return models._replace(
+            model=model,
+            positive=_cut(models.positive, cut, controls),
+            negative=_cut(models.negative, cut, controls),
+        )
+
+    def _noise_mask(self, crop: Crop, canvas: _Canvas) -> torch.Tensor | None:
+        masking = self.detail.masking
+        if not masking.noise_mask:
+            return None
+        soft = feather(crop.mask, masking.noise_mask_feather)
+        # An image's mask goes straight to the latent's size, a clip's by way of the working size:
+        # shared workflows were made with either.
+        fitted = canvas.fit_mask(soft, enlarge=crop.video)
+        if len(fitted) == 1:
+            return fitted
+        return _lengthened(fitted, self.backend.clip_length(self.detail.models.vae, len(fitted)))
+
+    def _encode(
+        self,
+        crop: Crop,
+        canvas: _Canvas,
+        models: Models,
+        noise_mask: torch.Tensor | None,
+        cut: Cut,
+    ) -> Road[tuple[Models, dict, list[torch.Tensor]]]:
+        """Latent of the enlarged crop, and the models as ControlNet and inpainting want them."""
+        masking, tiled = self.detail.masking, self.detail.tiling.encode
+        wrapper = crop.job.seg.control_net_wrapper
+        inpaint = masking.inpaint_model and noise_mask is not None
+        whole = (
+            inpaint
+            or wrapper is not None
+            or self.hook.has("post_upscale")
+            or self.backend.is_video_vae(models.vae)
+        )
+        encoded: list[torch.Tensor] = []
+        control_images: list[torch.Tensor] = []
+        latent: dict = {}
+        for rows in row_slices(len(crop.pixels), canvas.size, whole):
+            pixels = resize(crop.pixels[rows], canvas.working)
+            if self.hook.has("post_upscale"):
+                pixels = self.hook.post_upscale(pixels, self._hook_mask(crop))
+            pixels = canvas.pad(pixels)
+            if crop.video:
+                pixels = _lengthened(pixels, self.backend.clip_length(models.vae, len(pixels)))
+            if wrapper is not None:
+                place = {"cut": cut, "row": crop.row} if isinstance(wrapper, SegmentControl) else {}
+                models, control_images = _apply_control(wrapper, models, pixels, noise_mask, place)
+            if inpaint:
+                positive, negative, latent = self.backend.inpaint_conditioning(
+                    models.positive, models.negative, pixels, models.vae, noise_mask
+                )
+                models = models._replace(positive=positive, negative=negative)
+            else:
+                encoded.append((yield Encode(models.vae, pixels, tiled, crop.video)))
+        if encoded:
+            latent["samples"] = encoded[0] if len(encoded) == 1 else torch.cat(encoded)
+        if noise_mask is not None:
+            latent["noise_mask"] = _mask_over_time(noise_mask, latent["samples"])
+        return models, latent, control_images
+
+    def _sample_cycles(
+        self, models: Models, refiner: Refiner | None, latent: dict, seed: int, steps_done: _Steps
+    ) -> Road[dict]:
+        hook, sampling = self.hook, self.detail.sampling
+        for index in range(sampling.cycle):
+            hook.set_steps(index, sampling.cycle)
+            latent = hook.cycle_latent(latent)
+            (
+                model, run_seed, steps, cfg, sampler_name, scheduler, positive, negative,
+                touched, denoise,
+            ) = hook.pre_ksample(
+                models.model, seed_for(seed, index), sampling.steps, sampling.cfg,
+                sampling.sampler_name, sampling.scheduler, models.positive, models.negative,
+                latent, sampling.denoise,
+            )  # fmt: skip
+            run = _Pass(
+                models._replace(model=model, positive=positive, negative=negative),
+                replace(
+                    sampling,
+                    seed=run_seed,
+                    steps=steps,
+                    cfg=cfg,
+                    sampler_name=sampler_name,
+                    scheduler=scheduler,
+                    denoise=denoise,
+                ),
+                refiner,
+                self,
+                steps_done.within(index * sampling.steps, sampling.steps, steps),
+            )
+            samples = yield from run.sample(touched)
+            latent = {**touched, "samples": samples}
+        return latent
+
+    def _decode(self, crop: Crop, canvas: _Canvas, vae: Any, latent: dict) -> Road[torch.Tensor]:
+        """Pixels of the crop's own size; as many rows as the crop has."""
+        tiled = self.detail.tiling.decode
+        latent = self.hook.pre_decode(latent)
+        samples = latent["samples"]
+        rows = len(crop.pixels)
+        whole = self.hook.has("post_decode") or samples.ndim > 4 or len(samples) != rows
+        out = torch.empty_like(crop.pixels)
+        for part in row_slices(rows, canvas.size, whole):
+            pixels = yield Decode(vae, samples if whole else samples[part], tiled)
+            pixels = canvas.unpad(pixels[: part.stop - part.start])  # a clip may come back longer
+            pixels = self.hook.post_decode(pixels)
+            out[part] = resize(pixels.to(out), Size(out.shape[2], out.shape[1]))
+        return out
+
+
+class _Steps:
+    """How far one job has gone, for the node's bar."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.done = 0
+
+    def reach(self, steps: int, model: Any, latent: torch.Tensor | None = None) -> None:
+        gone, self.done = steps - self.done, steps
+        self.run.advance(gone, model, latent)
+
+    def within(self, base: int, shown: int, steps: int) -> _Span:
+        """A cycle: it begins at `base` and counts as `shown` steps, whatever number it runs."""
+        return _Span(self, base, shown / max(1, steps))
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A cycle's place on the bar."""
+
+    steps: _Steps
+    base: int
+    scale: float
+
+    def report(self, model: Any, window: Window, first: int) -> Callable:
+        """What a sampler calls that runs a window of the schedule, which began at `first`."""
+
+        def on_step(step: int, total: int, latent: torch.Tensor | None) -> None:
+            done = window.start - first + window.steps * (step + 1) / max(1, total)
+            self.steps.reach(self.base + int(done * self.scale), model, latent)
+
+        return on_step
+
+
+class _Pass:
+    """One pass of the sampler, or of the base model's sampler and the refiner's."""
+
+    def __init__(
+        self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: _Span
+    ) -> None:
+        self.models, self.sampling, self.refiner = models, sampling, refiner
+        self.run, self.span = run, span
+
+    def sample(self, latent: dict) -> Road[torch.Tensor]:
+        window = denoise_window(self.sampling.steps, self.sampling.denoise)
+        samples = latent["samples"]
+        if self.refiner is None:
+            return (yield from self._part(self.models, window, samples, latent, add_noise=True))
+        first, last = split_for_refiner(window, self.refiner.ratio)
+        if first.steps:
+            samples = yield from self._part(self.models, first, samples, latent, add_noise=True)
+            if last.steps and latent.get("noise_mask") is not None:
+                mask = for_latent(latent["noise_mask"], samples)
+                samples = torch.lerp(latent["samples"].to(samples), samples, mask)
+        if last.steps:
+            samples = yield from self._part(
+                self.refiner.models, last, samples, latent, add_noise=not first.steps
+            )
+        return samples
+
+    def _part(
+        self, models: Models, window: Window, samples: torch.Tensor, latent: dict, add_noise: bool
+    ) -> Road[torch.Tensor]:
+        sampling, run = self.sampling, self.run
+        schedule = run.backend.sigmas(
+            models.model, sampling.sampler_name, sampling.scheduler, window.total,
+            sampling.scheduler_func,
+        )  # fmt: skip
+        sigmas = window_sigmas(schedule, window)
+        if len(sigmas) < 2:
+            return samples
+        if add_noise:
+            noise = run.hook.custom_noise(sampling.seed, start_noise(samples, sampling.seed))
+        else:
+            noise = torch.zeros(samples.shape, dtype=torch.float32)
+        request = SamplerRun(
+            model=models.model,
+            positive=models.positive,
+            negative=models.negative,
+            cfg=sampling.cfg,
+            sampler_name=sampling.sampler_name,
+            sigmas=sigmas,
+            schedule=schedule,
+            seed=sampling.seed,
+            noise=noise,
+            latent=samples,
+            noise_mask=latent.get("noise_mask"),
+            sampler=run.hook.custom_sampler(),
+        )
+        first = denoise_window(sampling.steps, sampling.denoise).start
+        return (yield Sample(request, self.span.report(models.model, window, first)))
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """The working size of a crop and its padding to the grid of VAE and model."""
+
+    working: Size
+    margin: tuple[int, int, int, int]  # left, right, top, bottom
+
+    @classmethod
+    def of(cls, crop: Crop, grid: int) -> _Canvas:
+        return cls(crop.job.size, padding(crop.job.size, grid))
+
+    @property
+    def size(self) -> Size:
+        left, right, top, bottom = self.margin
+        return Size(self.working.width + left + right, self.working.height + top + bottom)
+
+    def pad(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A hook may have given other pixels: fit them first."""
+        return pad_edge(resize(pixels, self.working), self.margin)
+
+    def unpad(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A VAE may decode to another size than it encoded: fit first."""
+        return unpad(resize(pixels, self.size), self.margin)
+
+    def fit_mask(self, mask: torch.Tensor, *, enlarge: bool) -> torch.Tensor:
+        """The crop's mask on the canvas.
+
+        Without padding, and unless `enlarge` asks for the working size, it keeps its own
+        resolution, which the sampler brings to the latent's in one step.
+        """
+        if not any(self.margin) and not enlarge:
+            return mask
+        width, height = self.working
+        fitted = F.interpolate(mask[:, None], size=(height, width), mode="bilinear")
+        return F.pad(fitted, self.margin, mode="replicate")[:, 0]
+
+
+def row_slices(rows: int, size: Size, whole: bool = False) -> Iterator[slice]:
+    """Slices of a clip that hold about SLICE_PIXELS pixels each; `whole` makes it one."""
+    step = rows if whole else max(1, SLICE_PIXELS // (size.width * size.height))
+    return (slice(i, min(i + step, rows)) for i in range(0, rows, max(1, step)))
+
+
+def _cut(
+    conditioning: Conditioning | str, cut: Cut, controls: dict[int, Any]
+) -> Conditioning | str:
+    if isinstance(conditioning, str):
+        return conditioning
+    return cut_conditioning(conditioning, cut, controls)
+
+
+def _apply_control(
+    wrapper: Any,
+    models: Models,
+    pixels: torch.Tensor,
+    noise_mask: torch.Tensor | None,
+    place: dict[str, Any],
+) -> tuple[Models, list[torch.Tensor]]:
+    """Let a segment's ControlNet (or IPAdapter) wrapper add itself to the conditioning.
+
+    `place` tells the wrappers of this pack where they are.
+    """
+    positive, negative, images = wrapper.apply(
+        models.positive, models.negative, pixels, noise_mask, **place
+    )
+    models = models._replace(positive=positive, negative=negative)
+    images = list(images or [])
+    if callable(getattr(wrapper, "doit_ipadapter", None)):
+        model, more = wrapper.doit_ipadapter(models.model)
+        models = models._replace(model=model)
+        images += list(more or [])
+    return models, [to_tensor(image) for image in images]
+
+
+def _lengthened(frames: torch.Tensor, length: int) -> torch.Tensor:
+    """The clip, or its masks, with the last frame repeated up to `length`."""
+    missing = length - len(frames)
+    if missing <= 0:
+        return frames
+    return torch.cat([frames, frames[-1:].expand(missing, *frames.shape[1:])])
+
+
+def _mask_over_time(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    """One mask for each latent frame, where a latent frame stands for several frames.
+
+    Causal video VAEs keep the first frame by itself and then group the others evenly; a group's
+    mask is the union of its frames'.
+
+    Args:
+        mask: [1,h,w] or [F,h,w].
+        latent: [1,C,T,h,w] or, without a time axis, [N,C,h,w].
+    """
+    if latent.ndim < 5 or len(mask) == 1:
+        return mask
+    steps = latent.shape[2]
+    if steps == 1:
+        return mask.amax(0, keepdim=True)
+    group = -(-(len(mask) - 1) // (steps - 1))
+    return torch.stack([mask[0], *(part.amax(0) for part in mask[1:].split(group))])

@@ -1,0 +1,238 @@
+"""Boxes and sizes in whole pixels: where to crop, how large to work, how much to pad.
+
+Pixels are counted from the top left, x to the right and y down. A box is half-open: x1 and y1
+belong to it, x2 and y2 do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Size(NamedTuple):
+    """Width and height in pixels, in that order."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixel box, x to the right and y down; x2 and y2 are exclusive."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Box:
+        """The box of four numbers x1, y1, x2, y2; fractions are cut off.
+
+        Raises:
+            ValueError: `values` are not four finite numbers.
+        """
+        try:
+            x1, y1, x2, y2 = (int(value) for value in values)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"A region is written as four finite numbers (x1, y1, x2, y2), not {values!r}."
+            ) from error
+        return cls(x1, y1, x2, y2)
+
+    @property
+    def width(self) -> int:
+        return max(0, self.x2 - self.x1)
+
+    @property
+    def height(self) -> int:
+        return max(0, self.y2 - self.y1)
+
+    @property
+    def size(self) -> Size:
+        return Size(self.width, self.height)
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    @property
+    def empty(self) -> bool:
+        return self.area == 0
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        return self.x1, self.y1, self.x2, self.y2
+
+    def clipped(self, size: Size) -> Box:
+        """The part inside an image of `size`; empty where there is none."""
+        width, height = size
+        x1, y1 = min(max(self.x1, 0), width), min(max(self.y1, 0), height)
+        return Box(x1, y1, max(x1, min(self.x2, width)), max(y1, min(self.y2, height)))
+
+    def scaled(self, old: Size, new: Size) -> Box:
+        """The same region once the image goes from size `old` to `new`.
+
+        Every edge is rounded down, so that boxes which touch go on touching without overlap; a box
+        that would vanish keeps one pixel.
+        """
+        x1, x2 = _scaled_span(self.x1, self.x2, old[0], new[0])
+        y1, y2 = _scaled_span(self.y1, self.y2, old[1], new[1])
+        return Box(x1, y1, x2, y2)
+
+    def shifted(self, dx: int, dy: int) -> Box:
+        return Box(self.x1 + dx, self.y1 + dy, self.x2 + dx, self.y2 + dy)
+
+    def intersects(self, other: Box) -> bool:
+        """Whether the two share a pixel."""
+        return (
+            max(self.x1, other.x1) < min(self.x2, other.x2)
+            and max(self.y1, other.y1) < min(self.y2, other.y2)
+        )  # fmt: skip
+
+    def contains(self, other: Box) -> bool:
+        """Whether every edge of `other` is within this box."""
+        return (
+            self.x1 <= other.x1
+            and self.y1 <= other.y1
+            and self.x2 >= other.x2
+            and self.y2 >= other.y2
+        )
+
+    def intersection(self, other: Box) -> Box:
+        """What both share; empty where that is nothing."""
+        x1, y1 = max(self.x1, other.x1), max(self.y1, other.y1)
+        return Box(x1, y1, max(x1, min(self.x2, other.x2)), max(y1, min(self.y2, other.y2)))
+
+    def union(self, other: Box) -> Box:
+        """The smallest box that contains both."""
+        return Box(
+            min(self.x1, other.x1),
+            min(self.y1, other.y1),
+            max(self.x2, other.x2),
+            max(self.y2, other.y2),
+        )
+
+
+def _scaled_span(start: int, end: int, old: int, new: int) -> tuple[int, int]:
+    first, last = start * new // old, end * new // old
+    return first, max(last, first + 1) if end > start else first
+
+
+def crop_region(bbox: Box, image: Size, factor: float, min_size: int | None = None) -> Box:
+    """The region that is cropped around a box.
+
+    Its sides are the box's times `factor`, centred on the box, then shifted, not shrunk, to lie
+    inside the image; a side shrinks only where it is longer than the image's. The rounding follows
+    ComfyUI-Impact-Pack, so that shared workflows crop the same pixels, except that the box is never
+    left outside by it.
+
+    Args:
+        bbox: the thing itself.
+        image: size of the image that it was found in.
+        factor: at least 1; a smaller one counts as 1, as the box lies inside its region.
+        min_size: shortest side that the region may have, in pixels.
+    """
+    x1, x2 = _crop_span(bbox.x1, bbox.x2, image[0], factor, min_size or 0)
+    y1, y2 = _crop_span(bbox.y1, bbox.y2, image[1], factor, min_size or 0)
+    return Box(x1, y1, x2, y2)
+
+
+def _crop_span(start: int, end: int, limit: int, factor: float, min_size: int) -> tuple[int, int]:
+    length = max((end - start) * max(factor, 1.0), min_size)
+    first = int(start + (end - start) / 2 - length / 2)
+    if first < 0:
+        return 0, int(min(limit, length))
+    if first + length > limit:
+        return int(max(0, limit - length)), limit
+    last = int(first + length)
+    missing = max(0, min(end, limit) - last)  # a length with a fraction was cut off on this side
+    return first + missing, last + missing
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How large a crop is worked on; the fields are those of the detailer nodes."""
+
+    guide_size: float  # pixels that the shorter side of the box or the crop is brought to
+    guide_size_for_bbox: bool = True  # False: measured at the crop instead of the box
+    max_size: float = 1024  # pixels that no side of the working size exceeds
+    force_inpaint: bool = False  # also work on what is large enough already
+    grid: int = 0  # both sides are rounded up to multiples of this, as far as max_size lets them
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Why a segment is left as it is, in words for the log."""
+
+    reason: str
+
+
+def working_size(bbox: Box, crop: Box, sizing: Sizing) -> Size | Skip:
+    """The size at which a crop is sampled, before padding to the VAE's grid.
+
+    The scale is guide_size over the shorter side of the box (or the crop), less where a side would
+    exceed max_size. `force_inpaint` works on crops that need no enlarging at their own size, and
+    max_size holds there too. A grid gives segments of about one size the very same, which can then
+    be sampled together; the shape changes by less than one step of it.
+
+    Returns:
+        The size, both sides at least 1 and at most max_size; or a Skip that says why the segment
+        is not worked on.
+    """
+    limit = max(1, math.floor(sizing.max_size))
+    size = _free_size(bbox, crop, sizing, limit)
+    return size if isinstance(size, Skip) else _on_grid(size, sizing.grid, limit)
+
+
+def _free_size(bbox: Box, crop: Box, sizing: Sizing, limit: int) -> Size | Skip:
+    """The working size before it is brought to a grid."""
+    if bbox.empty or crop.empty:
+        return Skip("its box or crop region is empty")
+    guide = sizing.guide_size
+    if not sizing.force_inpaint and min(bbox.size) >= guide:
+        return Skip(
+            f"its box of {bbox.width}x{bbox.height} is already at least guide_size {guide:g}"
+            " (force_inpaint is off)"
+        )
+    scale = guide / min(bbox.size if sizing.guide_size_for_bbox else crop.size)
+    size = _times(crop.size, scale)
+    if max(size) > limit:
+        scale *= limit / max(size)
+        size = _times(crop.size, scale)
+    if scale > 1:
+        return _at_most(size, limit)
+    if not sizing.force_inpaint:
+        return Skip(
+            f"its crop of {crop.width}x{crop.height} would not be enlarged: scale {scale:.3f}"
+            f" at guide_size {guide:g} and max_size {limit} (force_inpaint is off)"
+        )
+    if max(crop.size) <= limit:
+        return crop.size
+    return _at_most(_times(crop.size, limit / max(crop.size)), limit)
+
+
+def _on_grid(size: Size, grid: int, limit: int) -> Size:
+    """Both sides rounded up to multiples of `grid`; down where that would exceed the limit."""
+    if not 1 <= grid <= limit:
+        return size
+    return Size(*(min(-(-side // grid), limit // grid) * grid for side in size))
+
+
+def _times(size: Size, scale: float) -> Size:
+    return Size(int(size.width * scale), int(size.height * scale))
+
+
+def _at_most(size: Size, limit: int) -> Size:
+    """Both sides within 1 and the limit, where rounding in `_times` may have led astray."""
+    return Size(*(min(max(1, side), limit) for side in size))
+
+
+def padding(size: Size, multiple: int) -> tuple[int, int, int, int]:
+    """Pixels to add on the left, right, top and bottom to reach a multiple in both directions.
+
+    All of it goes to the right and the bottom, so that nothing shifts.
+    """
+    return 0, -size[0] % multiple, 0, -size[1] % multiple

@@ -1,0 +1,605 @@
+"""ComfyUI: the one module that talks to it.
+
+What differs between versions is asked for by ability, here and once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import folder_paths
+import latent_preview
+import nodes as host_nodes
+import torch
+from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler
+
+from ..wildcards.grammar import Lora, expand
+from ..wildcards.library import Library
+from . import legacy
+from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
+from .conditioning import with_values
+from .host_rows import HostRows, noise_by_row, takes_noise_sampler, with_mask_noise_by_row
+from .host_tiled import guider_of
+from .latent_file import to_bytes
+from .lora import BlockWeights
+from .prompts import populate, record
+from .schedule import (
+    DISCARD_PENULTIMATE,
+    EXTRA_SCHEDULERS,
+    NodeScheduler,
+    is_brownian,
+    unknown_scheduler,
+)
+from .settings import NEGATIVE_PLACEHOLDER, VAE_TILE, Conditioning, VaeTile
+
+log = logging.getLogger(__name__)
+
+PACK_ROOT = Path(__file__).resolve().parent.parent
+MAX_RESOLUTION: int = host_nodes.MAX_RESOLUTION
+SAMPLERS: list[str] = comfy.samplers.KSampler.SAMPLERS
+SCHEDULERS: list[str] = comfy.samplers.KSampler.SCHEDULERS
+
+
+def call_node(node_id: str, **inputs: Any) -> tuple:
+    """Run a node of the host and give its outputs.
+
+    Raises:
+        RuntimeError: this ComfyUI has no such node.
+    """
+    node = host_nodes.NODE_CLASS_MAPPINGS.get(node_id)
+    if node is None:
+        raise RuntimeError(
+            f"This needs ComfyUI's node {node_id!r}, which this version or installation does not "
+            "have. Update ComfyUI, or choose an option that does without it."
+        )
+    if hasattr(node, "define_schema"):  # a class of the newer kind: stateless, run by the class
+        output = node.execute(**inputs)
+        return tuple(getattr(output, "result", output))
+    return tuple(getattr(node(), node.FUNCTION)(**inputs))
+
+
+# Models ------------------------------------------------------------------------------------
+
+
+class ComfyBackend(HostRows):
+    """The Backend that is ComfyUI. Made anew for each run of a node."""
+
+    def __init__(self) -> None:
+        self._loras: dict[str, dict] = {}
+        self._softened: dict[int, tuple[Any, Any]] = {}
+        self._schedules: dict[tuple, tuple[Any, torch.Tensor]] = {}
+
+    # VAE
+
+    def ratio(self, vae: Any) -> int:
+        return int(vae.spacial_compression_encode())
+
+    def grid(self, model: Any, vae: Any) -> int:
+        network = getattr(getattr(model, "model", None), "diffusion_model", None)
+        patch = getattr(network, "patch_size", 1)
+        patch = patch[-1] if isinstance(patch, list | tuple) else patch
+        return self.ratio(vae) * (patch if isinstance(patch, int) and patch > 0 else 1)
+
+    def is_video_vae(self, vae: Any) -> bool:
+        return getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False)
+
+    def clip_length(self, vae: Any, frames: int) -> int:
+        every = vae.temporal_compression_decode() if self.is_video_vae(vae) else None
+        return frames if not every else -(-(frames - 1) // every) * every + 1
+
+    def encode(
+        self,
+        vae: Any,
+        pixels: torch.Tensor,
+        *,
+        tiled: bool,
+        video: bool,
+        tile: VaeTile = VAE_TILE,
+    ) -> torch.Tensor:
+        if self.is_video_vae(vae) and not video and len(pixels) > 1:
+            rows = [
+                self.encode(vae, row, tiled=tiled, video=True, tile=tile) for row in pixels.split(1)
+            ]
+            return torch.cat(rows)
+        if tiled:
+            latent = call_node(
+                "VAEEncodeTiled", pixels=pixels, vae=vae, tile_size=tile.side,
+                overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
+            )[0]  # fmt: skip
+            return latent["samples"]
+        return vae.encode(pixels)
+
+    def decode(
+        self,
+        vae: Any,
+        latent: torch.Tensor,
+        *,
+        tiled: bool,
+        tile: VaeTile = VAE_TILE,
+    ) -> torch.Tensor:
+        if tiled:
+            pixels = call_node(
+                "VAEDecodeTiled", samples={"samples": latent}, vae=vae, tile_size=tile.side,
+                overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
+            )[0]  # fmt: skip
+        else:
+            pixels = vae.decode(latent)
+        return pixels.reshape(-1, *pixels.shape[-3:])  # frames of a clip are rows
+
+    def inpaint_conditioning(
+        self,
+        positive: Conditioning,
+        negative: Conditioning | str,
+        pixels: torch.Tensor,
+        vae: Any,
+        mask: torch.Tensor,
+    ) -> tuple[Conditioning, Conditioning | str, dict]:
+        has_negative = negative != NEGATIVE_PLACEHOLDER
+        positive, conditioned, latent = call_node(
+            "InpaintModelConditioning", positive=positive,
+            negative=negative if has_negative else [], pixels=pixels, vae=vae, mask=mask,
+            noise_mask=True,
+        )  # fmt: skip
+        return positive, conditioned if has_negative else negative, latent
+
+    # Text
+
+    def encode_text(self, clip: Any, text: str) -> Conditioning:
+        if clip is None:
+            raise ValueError(
+                "'clip' is missing, so the segment text cannot be encoded. Connect a CLIP, or "
+                "leave 'wildcard' empty."
+            )
+        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+    def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
+        """Patch the models; a LoRA that is missing or broken is left out with a warning."""
+        for lora in loras:
+            weights = self._read_lora(lora.name)
+            if weights is None:
+                continue
+            blocks = BlockWeights.parse(lora.lbw, lora.lbw_a, lora.lbw_b) if lora.lbw else None
+            if blocks is None:
+                model, clip = comfy.sd.load_lora_for_models(
+                    model, clip, weights, lora.model_strength, lora.clip_strength
+                )
+            else:
+                model, clip = _load_by_blocks(model, clip, weights, lora, blocks)
+        return model, clip
+
+    def _read_lora(self, name: str) -> dict | None:
+        path = find_file("loras", name)
+        if path is None:
+            log.warning("LoRA %r of a segment text is not among ComfyUI's LoRAs: left out", name)
+            return None
+        if path not in self._loras:
+            try:
+                self._loras[path] = comfy.utils.load_torch_file(path, safe_load=True)
+            except Exception as error:  # whatever a broken file raises, the run goes on
+                log.warning("LoRA %r cannot be read and is left out: %s", name, error)
+                return None
+        return self._loras[path]
+
+    def wildcard_library(self) -> Library:
+        return wildcard_library()
+
+    # Sampling
+
+    def differential_diffusion(self, model: Any) -> Any:
+        if "denoise_mask_function" in model.model_options:
+            return model
+        if id(model) not in self._softened:  # one patched model for all: they can share a batch
+            self._softened[id(model)] = model, call_node("DifferentialDiffusion", model=model)[0]
+        return self._softened[id(model)][1]
+
+    def fitted_latent(self, model: Any, latent: dict) -> torch.Tensor:
+        of_empty = {name: latent[name] for name in OF_EMPTY_LATENTS if name in latent}
+        return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **of_empty)
+
+    def sigmas(
+        self, model: Any, sampler_name: str, scheduler: str, steps: int, func: Callable | None
+    ) -> torch.Tensor:
+        if func is not None:
+            return func(model, sampler_name, steps)
+        sampling = model.get_model_object("model_sampling")
+        key = (id(sampling), sampler_name, scheduler, steps)
+        if key not in self._schedules:  # the model is kept too, so that its id stays its own
+            self._schedules[key] = sampling, _sigmas(sampling, sampler_name, scheduler, steps)
+        return self._schedules[key][1]
+
+    def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
+        latent = comfy.sample.fix_empty_latent_channels(run.model, run.latent)
+        noise = run.noise if run.noise.ndim == latent.ndim else run.noise.unsqueeze(2)
+        guider = guider_of(run, self)
+        if run.negative == NEGATIVE_PLACEHOLDER:
+            positive = with_values(run.positive, guidance=run.cfg)
+            guider.inner_set_conds({"positive": positive})
+        else:
+            guider.set_conds(run.positive, run.negative)
+            guider.set_cfg(run.cfg)
+        samples = guider.sample(
+            noise, latent, run.sampler or _sampler(run, latent), run.sigmas,
+            denoise_mask=run.noise_mask,
+            callback=lambda step, denoised, x, total: on_step(step, total, denoised),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=run.seed,
+        )  # fmt: skip
+        return samples.to(comfy.model_management.intermediate_device())
+
+    # The person at the screen
+
+    def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
+        bar = comfy.utils.ProgressBar(max(1, total))
+        previewers: dict[type, Any] = {}
+
+        def update(done: int, model: Any, latent: torch.Tensor | None) -> None:
+            preview = None
+            if latent is not None:
+                kind = type(model.model.latent_format)
+                if kind not in previewers:
+                    previewers[kind] = _previewer(model)
+                if previewers[kind] is not None:
+                    preview = previewers[kind].decode_latent_to_preview_image("JPEG", latent)
+            bar.update_absolute(done, total, preview)
+
+        return update
+
+    def check_interrupt(self) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def _previewer(model: Any) -> Any:
+    return latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+
+def _sigmas(sampling: Any, sampler_name: str, scheduler: str, steps: int) -> torch.Tensor:
+    discard = sampler_name in DISCARD_PENULTIMATE
+    steps += discard
+    extra = EXTRA_SCHEDULERS.get(scheduler)
+    if extra is not None:
+        sigmas = _node_sigmas(scheduler, extra, steps)
+    elif scheduler in SCHEDULERS:
+        sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
+    else:
+        raise unknown_scheduler(scheduler, SCHEDULERS)
+    return torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas
+
+
+def _node_sigmas(name: str, scheduler: NodeScheduler, steps: int) -> torch.Tensor:
+    try:
+        return call_node(scheduler.node, steps=steps, **scheduler.inputs)[0]
+    except (KeyError, TypeError) as error:
+        raise RuntimeError(
+            f"'scheduler' is {name!r}, but ComfyUI's {scheduler.node} of this version does not "
+            f"take it ({type(error).__name__}: {error}). Update ComfyUI, or choose another one."
+        ) from error
+
+
+def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:
+    """The host's sampler of that name with the noise that each row would draw alone.
+
+    Brownian noise spans the whole schedule, or a partial run would draw other noise than the tail
+    of a full one.
+    """
+    if run.sampler_name not in SAMPLERS:
+        raise ValueError(
+            f"'sampler_name' is {run.sampler_name!r}, which this ComfyUI does not have. "
+            f"Choose one of: {', '.join(SAMPLERS)}."
+        )
+    sampler = comfy.samplers.sampler_object(run.sampler_name)
+    if run.seeds and sampler.inpaint_options.get("random"):
+        sampler = with_mask_noise_by_row(sampler, run.seeds)
+    if not takes_noise_sampler(sampler):
+        return sampler
+    if not run.seeds and not is_brownian(run.sampler_name):
+        return sampler
+    x = torch.zeros_like(latent, device=run.model.load_device, dtype=torch.float32)
+    if is_brownian(run.sampler_name):
+        positive = run.schedule[run.schedule > 0]
+        noise = BrownianTreeNoiseSampler(
+            x, positive.min(), positive.max(), seed=list(run.seeds) or run.seed,
+            cpu=not run.sampler_name.endswith("_gpu"),
+        )  # fmt: skip
+    else:
+        noise = noise_by_row(run.seeds, x)
+    sampler.extra_options = {**sampler.extra_options, "noise_sampler": noise}
+    return sampler
+
+
+def _load_by_blocks(
+    model: Any, clip: Any, weights: dict, lora: Lora, blocks: BlockWeights
+) -> tuple[Any, Any]:
+    """Patch model and CLIP with a strength that depends on the block of each weight."""
+    keys: dict = {}
+    if model is not None:
+        keys = comfy.lora.model_lora_keys_unet(model.model, keys)
+    if clip is not None:
+        keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
+    patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(weights), keys)
+    by_factor: dict[float, dict] = {}
+    for key, patch in patches.items():
+        name = key if isinstance(key, str) else key[0]
+        by_factor.setdefault(blocks.factor(name), {})[key] = patch
+    model = None if model is None else model.clone()
+    clip = None if clip is None else clip.clone()
+    for factor, group in by_factor.items():
+        if model is not None:
+            model.add_patches(group, lora.model_strength * factor)
+        if clip is not None:
+            clip.add_patches(group, lora.clip_strength * factor)
+    return model, clip
+
+
+def scheduled_lora(
+    clip: Any,
+    lora_name: str,
+    points: Sequence[tuple[float, float]],
+    clip_strength: float,
+    to_conditioning: bool,
+) -> Any:
+    """A CLIP whose conditionings carry a LoRA with a strength that changes while sampling.
+
+    Args:
+        points: (share of the run 0..1, strength), by share; each holds until the next.
+        clip_strength: strength of the LoRA on the text encoder, which has no schedule.
+        to_conditioning: False applies the LoRA to the text encoder alone.
+    """
+    hooks = call_node(
+        "CreateHookLora", lora_name=lora_name, strength_model=1.0, strength_clip=clip_strength
+    )[0]
+    keyframes = None
+    for share, strength in points:
+        keyframes = call_node(
+            "CreateHookKeyframe", strength_mult=strength, start_percent=share,
+            prev_hook_kf=keyframes,
+        )[0]  # fmt: skip
+    hooks = call_node("SetHookKeyframes", hooks=hooks, hook_kf=keyframes)[0]
+    return call_node(
+        "SetClipHooks", clip=clip, hooks=hooks, apply_to_conds=to_conditioning, schedule_clip=False
+    )[0]
+
+
+# Folders -----------------------------------------------------------------------------------
+
+
+def find_file(kind: str, name: str) -> str | None:
+    """The path of a model file by its name as people write it: with or without extension or
+    folder, in any case; None if there is none."""
+    files = folder_paths.get_filename_list(kind)
+    wanted = name.strip().replace("\\", "/").lower()
+    forms: Sequence[Callable[[str], str]] = (
+        lambda file: file,
+        lambda file: os.path.splitext(file)[0],
+        lambda file: os.path.basename(file),
+        lambda file: os.path.splitext(os.path.basename(file))[0],
+    )
+    for form in forms:
+        for file in files:
+            if form(file.replace("\\", "/").lower()) == wanted:
+                return folder_paths.get_full_path(kind, file)
+    return None
+
+
+def file_names(kind: str) -> list[str]:
+    """The files of a model folder, as its widgets list them."""
+    return folder_paths.get_filename_list(kind)
+
+
+@lru_cache(maxsize=1)
+def _library(folders: tuple[str, ...]) -> Library:
+    return Library(folders)
+
+
+def wildcard_library() -> Library:
+    """The user's wildcard lists: ComfyUI's `wildcards` model folders, then this pack's samples."""
+    default = os.path.join(folder_paths.models_dir, "wildcards")
+    known = folder_paths.folder_names_and_paths.get("wildcards")
+    folders = [default, *(known[0] if known else [])]
+    samples = str(PACK_ROOT / "wildcards" / "samples")
+    return _library(tuple(dict.fromkeys([*folders, samples])))
+
+
+# Living beside the older pack ----------------------------------------------------------------
+
+_PEER_FOLDER = re.compile(r"comfyui[-_ ]impact[-_ ]pack", re.IGNORECASE)
+
+
+def peer_folder() -> str | None:
+    """The folder of an installed ComfyUI-Impact-Pack, whose node ids are the same as ours."""
+    for base in folder_paths.get_folder_paths("custom_nodes"):
+        if not os.path.isdir(base):
+            continue
+        for entry in sorted(os.listdir(base)):
+            path = os.path.join(base, entry)
+            if (
+                _PEER_FOLDER.match(entry)
+                and not entry.endswith(".disabled")
+                and os.path.isdir(path)
+                and Path(path).resolve() != PACK_ROOT
+            ):
+                return path
+    return None
+
+
+def registered_nodes() -> tuple[dict[str, type], dict[str, str]]:
+    """Every node that the host knows by now, and its display name, by id."""
+    return host_nodes.NODE_CLASS_MAPPINGS, host_nodes.NODE_DISPLAY_NAME_MAPPINGS
+
+
+def after_all_packs(action: Callable[[], None]) -> None:
+    """Run `action` once all packs are loaded and before the server answers."""
+    server = prompt_server()
+    if server is None:
+        return
+
+    async def on_startup(_app: Any) -> None:
+        action()
+
+    server.app.on_startup.append(on_startup)
+
+
+def watch_prompts(ours: Mapping[str, type]) -> None:
+    """Look at every prompt as soon as it arrives.
+
+    What older versions made is brought to today's form, and the texts of wildcard nodes are drawn.
+    The editor hears of each text, so that it can show it. It may also ask for the first alone, at
+    /detailers/upgrade, for a prompt that is opened as a workflow.
+
+    Args:
+        ours: this pack's nodes by the id that they were registered under.
+    """
+    server = prompt_server()
+    if server is None:
+        return
+
+    def on_prompt(request: dict[str, Any]) -> dict[str, Any]:
+        prompt = request.get("prompt")
+        if isinstance(prompt, dict):
+            _upgrade(prompt, ours)
+            drawn = populate(prompt, lambda text, seed: expand(text, seed, wildcard_library()))
+            extra = request.get("extra_data") or {}
+            record((extra.get("extra_pnginfo") or {}).get("workflow"), drawn)
+            for entry in drawn:
+                message = {"node_id": entry.node_id, "text": entry.text}
+                server.send_sync("detailers-populated", message, request.get("client_id"))
+        return request
+
+    async def on_upgrade(request: Any) -> Any:
+        from aiohttp import web
+
+        prompt = await request.json()
+        changed = _upgrade(prompt, ours) if isinstance(prompt, dict) else []
+        return web.json_response({"prompt": prompt, "changed": changed})
+
+    async def on_startup(_app: Any) -> None:
+        await _register_replacements(ours)
+
+    server.add_on_prompt_handler(on_prompt)
+    server.routes.post("/detailers/upgrade")(on_upgrade)
+    server.app.on_startup.append(on_startup)
+
+
+def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type]) -> list[str]:
+    registered = host_nodes.NODE_CLASS_MAPPINGS
+    outputs = {
+        node_id: dict(
+            zip(getattr(node, "RETURN_NAMES", node.RETURN_TYPES), node.RETURN_TYPES, strict=True)
+        )
+        for node_id, node in ours.items()
+        if registered.get(node_id) is node
+    }
+
+    def input_type(class_type: str, name: str) -> str | None:
+        try:
+            kind = _inputs(registered[class_type])[name]
+        except Exception:  # not registered, or whatever another pack's class raises
+            return None
+        return kind if isinstance(kind, str) else None
+
+    return legacy.upgrade(prompt, outputs, registered, input_type)
+
+
+def _inputs(node: type) -> dict[str, Any]:
+    """The link type, or list of choices, of every input of a node."""
+    groups = node.INPUT_TYPES()
+    return {
+        name: entry[0]
+        for group in ("required", "optional")
+        for name, entry in groups.get(group, {}).items()
+    }
+
+
+async def _register_replacements(ours: Mapping[str, type]) -> None:
+    """Tell the host which nodes took the place of those that are no more, if it wants to know."""
+    import comfy_api.latest as host_api
+
+    api = host_api.ComfyAPI()
+    if not hasattr(api, "node_replacement"):
+        return
+    registered = host_nodes.NODE_CLASS_MAPPINGS
+    inputs = {
+        node_id: list(_inputs(node))
+        for node_id, node in ours.items()
+        if registered.get(node_id) is node
+    }
+    for replacement in legacy.replacements(inputs):
+        await api.node_replacement.register(host_api.io.NodeReplace(**replacement))
+
+
+def prompt_server() -> Any:
+    """The server; None where a script imports the pack without one."""
+    from server import PromptServer
+
+    return getattr(PromptServer, "instance", None)
+
+
+def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
+    """Write images [1,h,w,3 or 4] to the temporary folder, for a node to show.
+
+    Returns:
+        The entries that a node puts under `ui`/`images`.
+    """
+    from PIL import Image
+
+    folder = folder_paths.get_temp_directory()
+    entries = []
+    for image in images:
+        height, width = image.shape[1:3]
+        target, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder, width, height
+        )
+        file = f"{name}_{counter:05}_.png"
+        Image.fromarray(to_bytes(image)).save(os.path.join(target, file), compress_level=1)
+        entries.append({"filename": file, "subfolder": subfolder, "type": "temp"})
+    return entries
+
+
+def painted_mask(entry: Any) -> torch.Tensor | None:
+    """The mask that was painted into a saved picture, kept in its alpha.
+
+    Args:
+        entry: {"filename", "subfolder", "type"}, as a node shows pictures.
+
+    Returns:
+        [1,H,W] 0..1; None if there is no such file in the folder that the entry's type names.
+    """
+    import numpy as np
+    from PIL import Image
+
+    path = file_of(entry)
+    if path is None:
+        return None
+    with Image.open(path) as picture:
+        alpha = np.asarray(picture.convert("RGBA").getchannel("A"), dtype=np.float32)
+    return 1 - torch.from_numpy(alpha / 255)[None]
+
+
+def file_of(entry: Any) -> Path | None:
+    """The file that an entry {"filename", "subfolder", "type"} names.
+
+    Such entries come from whoever sends a prompt: links and `..` that lead out of the folder of
+    that type are followed to nothing.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
+        return None
+    folder = folder_paths.get_directory_by_type(entry.get("type") or "input")
+    if folder is None:
+        return None
+    try:
+        base = Path(folder).resolve()
+        path = (base / str(entry.get("subfolder") or "") / entry["filename"]).resolve()
+        return path if path.is_relative_to(base) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, links in a circle
+        return None

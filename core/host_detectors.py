@@ -1,0 +1,162 @@
+"""Detectors in ComfyUI's folders and memory management."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import folder_paths
+import torch
+
+from .detectors.clipseg import CLIPSegDetector, load_clipseg
+from .detectors.onnx import onnx_detector
+from .detectors.sam import Sam
+from .detectors.sam_files import load_sam
+from .detectors.weights import read_yolo
+from .detectors.yolo import YoloDetector, ultralytics_detector
+
+SAM_MODES = ("AUTO", "Prefer GPU", "CPU")
+CLIPSEG = "CIDAS/clipseg-rd64-refined"  # its name on Hugging Face, and of its folder
+
+_PYTORCH = {".pt", ".pth", ".safetensors"}
+_FOLDERS = {  # ComfyUI's name for a model folder: the folder, its kinds of files
+    "ultralytics": ("ultralytics", {".pt", ".onnx"}),
+    "ultralytics_bbox": ("ultralytics/bbox", {".pt", ".onnx"}),
+    "ultralytics_segm": ("ultralytics/segm", {".pt", ".onnx"}),
+    "onnx": ("onnx", {".onnx"}),
+    "sams": ("sams", _PYTORCH),
+    "clipseg": ("clipseg", set()),
+}
+
+
+def register_folders() -> None:
+    """Make the detectors' model folders known, so that `extra_model_paths.yaml` may add to them."""
+    for name, (folder, extensions) in _FOLDERS.items():
+        path = os.path.join(folder_paths.models_dir, *folder.split("/"))
+        folder_paths.add_model_folder_path(name, path)
+        folder_paths.folder_names_and_paths[name][1].update(extensions)
+
+
+class Detector(torch.nn.Sequential):
+    """Around a network: ComfyUI sets attributes of it that some packages' networks do not let."""
+
+
+class Resident:
+    """A network in ComfyUI's memory management; see `detectors.network.Network`.
+
+    Args:
+        module: on the CPU.
+        mode: one of SAM_MODES. With AUTO the network leaves the device after use, with "Prefer
+            GPU" only when ComfyUI needs the memory.
+    """
+
+    def __init__(self, module: torch.nn.Module, mode: str = "AUTO") -> None:
+        cpu = torch.device("cpu")
+        device = cpu if mode == "CPU" else comfy.model_management.get_torch_device()
+        self.module = module
+        self.stays = mode != "AUTO"
+        self._patcher = comfy.model_patcher.ModelPatcher(
+            Detector(module), load_device=device, offload_device=cpu
+        )
+        self._users = 0
+
+    @contextmanager
+    def on_device(self) -> Iterator[torch.device]:
+        self.check_interrupt()
+        device = self._patcher.load_device
+        if not self._users:
+            comfy.model_management.load_models_gpu([self._patcher], force_full_load=True)
+            self.module.to(device)  # with --novram ComfyUI leaves layers that it cannot stream
+        self._users += 1
+        try:
+            yield device
+        finally:
+            self._users -= 1
+            if not (self._users or self.stays):
+                self._leave(device)
+
+    def _leave(self, device: torch.device) -> None:
+        if device.type == "cpu":
+            return
+        loaded = comfy.model_management.current_loaded_models
+        others = [model for model in loaded if model.model is not self._patcher]
+        comfy.model_management.free_memory(1e30, device, keep_loaded=others)
+        self.module.to(self._patcher.offload_device)
+
+    def check_interrupt(self) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+# Files
+
+
+def yolo_names() -> list[str]:
+    """The files of models/ultralytics, as `bbox/<file>` and `segm/<file>`."""
+    names = [
+        f"{kind}/{name}"
+        for kind in ("bbox", "segm")
+        for name in folder_paths.get_filename_list(f"ultralytics_{kind}")
+    ]
+    return list(dict.fromkeys(name.replace("\\", "/") for name in names))
+
+
+def onnx_names() -> list[str]:
+    return folder_paths.get_filename_list("onnx")
+
+
+def sam_names() -> list[str]:
+    return folder_paths.get_filename_list("sams")
+
+
+def load_yolo(name: str) -> tuple[YoloDetector, YoloDetector | None]:
+    """Detectors of boxes and, from a `segm/` file, of shapes."""
+    kind, _, own = name.partition("/")
+    path = folder_paths.get_full_path(f"ultralytics_{kind}", own) if own else None
+    path = path or _file("ultralytics", name)
+    with_shapes = kind == "segm"
+    if path.endswith(".onnx"):
+        return onnx_detector(path), onnx_detector(path, True) if with_shapes else None
+    file = read_yolo(path)
+    network = Resident(file.network)
+    boxes = ultralytics_detector(file, network, False)
+    return boxes, ultralytics_detector(file, network, True) if with_shapes else None
+
+
+def load_onnx(name: str) -> YoloDetector:
+    """The detector of an .onnx file."""
+    return onnx_detector(_file("onnx", name))
+
+
+def load_sam_model(name: str, mode: str) -> Sam:
+    """The SAM of a file, in any of SAM_MODES."""
+    return load_sam(_file("sams", name), lambda module: Resident(module, mode))
+
+
+def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
+    """A detector that looks for what a text names; its network is loaded when first used.
+
+    Args:
+        options: a CLIPSegOptions.
+        download: fetch the network from Hugging Face if it is not on this machine.
+    """
+    folders = folder_paths.get_folder_paths("clipseg")
+
+    def load() -> tuple[Any, Resident]:
+        processor, module = load_clipseg(CLIPSEG, folders, download)
+        return processor, Resident(module)
+
+    return CLIPSegDetector(options, load)
+
+
+def _file(kind: str, name: str) -> str:
+    path = folder_paths.get_full_path(kind, name)
+    if path is None:
+        raise ValueError(
+            f"'model_name' is {name!r}, which is not in ComfyUI's models/{kind}. Put the file "
+            "there, or choose another one."
+        )
+    return path

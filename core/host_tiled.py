@@ -1,0 +1,142 @@
+"""Sampling in tiles with ComfyUI's samplers: the guider calls the model for each tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+
+from .backend import Backend, OnStep, SamplerRun
+from .conditioning import Cut, cut_conditioning
+from .geometry import Box, Size
+from .settings import MAX_SEED, Conditioning
+from .tiled import Tile, Tiles, cut, stitched
+from .waves import Road, Room, Sample, walk
+
+
+def guider_of(run: SamplerRun, backend: Backend) -> comfy.samplers.CFGGuider:
+    """The host's guider, or one that has the model see one tile at a time."""
+    if run.tiles is None or run.latent.ndim < 4:
+        return comfy.samplers.CFGGuider(run.model)
+    return TiledGuider(run, backend)
+
+
+class TiledGuider(comfy.samplers.CFGGuider):
+    """Denoises a latent tile by tile; as many tiles at once as memory holds.
+
+    Conditioning is cut to each tile.
+    """
+
+    def __init__(self, run: SamplerRun, backend: Backend) -> None:
+        super().__init__(run.model)
+        self.run, self.backend = run, backend
+        self.room = Room()
+        self.ratio = int(run.model.get_model_object("latent_format").spacial_downscale_ratio)
+        self.tile = tile_in_latent(run.tiles, self.ratio)
+        self.generator = torch.Generator().manual_seed(run.seed & MAX_SEED)
+
+    def inner_set_conds(self, conds: dict[str, Conditioning]) -> None:
+        self.whole = conds
+        super().inner_set_conds(conds)
+
+    def inner_sample(
+        self, noise: Any, latent_image: Any, device: Any, sampler: Any, sigmas: Any,
+        denoise_mask: Any, *args: Any, **options: Any,
+    ) -> torch.Tensor:  # fmt: skip
+        self.picture = latent_image
+        if torch.count_nonzero(latent_image) > 0:  # an empty one is not scaled
+            self.picture = self.inner_model.process_latent_in(latent_image)
+        self.mask = denoise_mask
+        return super().inner_sample(
+            noise, latent_image, device, sampler, sigmas, denoise_mask, *args, **options
+        )
+
+    def predict_noise(
+        self, x: torch.Tensor, timestep: torch.Tensor, model_options: Any = None, seed: Any = None
+    ) -> torch.Tensor:
+        size = Size(x.shape[-1], x.shape[-2])
+        tiles = cut(size, self.tile, self.run.tiles.strategy, self.generator)
+        if len(tiles) == 1:
+            return super().predict_noise(x, timestep, model_options or {}, seed)
+        denoiser = _Denoiser(self, tiles, timestep, model_options or {}, seed)
+        return stitched(x, tiles, denoiser.denoise)
+
+
+class _Denoiser:
+    """A Backend whose sampling is one denoising, so that tiles share calls as segments do."""
+
+    def __init__(
+        self, guider: TiledGuider, tiles: Sequence[Tile], timestep: torch.Tensor,
+        model_options: dict, seed: int | None,
+    ) -> None:  # fmt: skip
+        self.guider, self.tiles = guider, tiles
+        self.timestep, self.model_options, self.seed = timestep, model_options, seed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.guider.backend, name)
+
+    def denoise(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What the model makes of the tiles' latents [N,C,...,h,w]."""
+        roads = [self._road(index, part) for index, part in enumerate(parts)]
+        return walk(roads, self, self.guider.room)
+
+    def _road(self, index: int, part: torch.Tensor) -> Road[torch.Tensor]:
+        box = self.tiles[index].box
+        controls: dict[int, Any] = {}
+        guider = self.guider
+        run = replace(
+            guider.run,
+            **{name: self._cut(side, box, controls) for name, side in guider.whole.items()},
+            latent=part,
+            noise=self._part(guider.picture, box),
+            noise_mask=None,
+            sampler_name="euler",  # the sampler has no part in it
+            sampler=None,
+            tiles=None,
+            seed=index,
+        )
+        return (yield Sample(run, lambda step, total, latent: None))
+
+    def _cut(self, side: Conditioning, box: Box, controls: dict[int, Any]) -> Conditioning:
+        guider = self.guider
+        height, width = guider.picture.shape[-2:]
+        whole = Size(width * guider.ratio, height * guider.ratio)
+        region = box.scaled(Size(width, height), whole)
+        return cut_conditioning(
+            side, Cut(whole, region, region.size, region.size, guider.ratio), controls
+        )
+
+    @staticmethod
+    def _part(tensor: torch.Tensor, box: Box) -> torch.Tensor:
+        return tensor[..., box.y1 : box.y2, box.x1 : box.x2]
+
+    def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
+        """One call of the model for a tile, or for a row of each of several tiles."""
+        guider = self.guider
+        boxes = [self.tiles[index].box for index in run.seeds or (run.seed,)]
+        mask = guider.mask
+        if mask is not None:
+            mask = torch.cat([self._part(mask, box) for box in boxes])
+        sides = {"positive": run.positive, "negative": run.negative}
+        raw = {name: comfy.sampler_helpers.convert_cond(sides[name]) for name in guider.whole}
+        comfy.samplers.preprocess_conds_hooks(raw)
+        comfy.samplers.filter_registered_hooks_on_conds(raw, guider.model_options)
+        x = run.latent
+        conds = comfy.samplers.process_conds(
+            guider.inner_model, x, raw, x.device, run.noise, mask, self.seed,
+            latent_shapes=[x.shape],
+        )  # fmt: skip
+        timestep = self.timestep if len(self.timestep) == len(x) else self.timestep[:1]
+        return comfy.samplers.sampling_function(
+            guider.inner_model, x, timestep.expand(len(x)), conds.get("negative"),
+            conds["positive"], guider.cfg, model_options=self.model_options, seed=self.seed,
+        )  # fmt: skip
+
+
+def tile_in_latent(tiles: Tiles, ratio: int) -> Size:
+    """A tile's size in latent pixels, each `ratio` pixels wide and high."""
+    return Size(max(1, tiles.width // ratio), max(1, tiles.height // ratio))

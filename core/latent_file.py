@@ -1,0 +1,124 @@
+"""Latents in files: ComfyUI's `.latent`, and `.latent.png`, a picture that carries one.
+
+In the picture the latent is a zip archive with one member, `latent`, in the EXIF comment. The
+member, like a `.latent` file, is in the safetensors format.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+SUFFIXES = (".latent", ".latent.png")
+_MEMBER = "latent"
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_VERSION = "latent_format_version_0"  # without it, the values are still those of early SD 1.5
+_EARLY_SCALE = 0.18215
+_ALWAYS_FINE, _GROWTH = 2**26, 20  # bytes, and times the archive, that a member may unpack to
+
+
+def write_latent_picture(
+    path: Path, latent: dict[str, Any], preview: torch.Tensor, texts: dict[str, str]
+) -> None:
+    """Write a `.latent.png`.
+
+    Args:
+        latent: a LATENT; of it the samples and the noise mask are kept.
+        preview: [1,h,w,3], 0..1, the picture to see.
+        texts: what is written beside it by name, such as the workflow.
+    """
+    import safetensors.torch
+    from PIL import Image, PngImagePlugin
+
+    tensors = {"latent_tensor": latent["samples"], _VERSION: torch.tensor([])}
+    if latent.get("noise_mask") is not None:
+        tensors["noise_mask"] = latent["noise_mask"]
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(_MEMBER, safetensors.torch.save(tensors))
+    exif = Image.Exif()
+    exif[_EXIF_IFD] = {_USER_COMMENT: packed.getvalue()}
+    metadata = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        metadata.add_text(name, text)
+    Image.fromarray(to_bytes(preview)).save(path, format="png", exif=exif, pnginfo=metadata)
+
+
+def to_bytes(image: torch.Tensor) -> np.ndarray:
+    """The first image of [B,h,w,C], 0..1, in 8 bits."""
+    return image[0].mul(255).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+
+
+def read_latent(path: Path) -> dict[str, torch.Tensor]:
+    """The LATENT of a file with one of the `SUFFIXES`.
+
+    Raises:
+        ValueError: there is no latent in it.
+    """
+    import safetensors.torch
+
+    try:
+        data = _unpacked(path) if path.name.endswith(".png") else path.read_bytes()
+        tensors = safetensors.torch.load(data)
+        samples = tensors["latent_tensor"].float()
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        zipfile.BadZipFile,
+        safetensors.SafetensorError,
+    ) as error:
+        raise ValueError(
+            f"'latent' is {path.name!r}, in which no latent is found ({error}). Choose a file "
+            "that LatentSender or SaveLatent has written."
+        ) from error
+    if _VERSION not in tensors:
+        samples = samples / _EARLY_SCALE
+    latent = {"samples": samples}
+    if "noise_mask" in tensors:
+        latent["noise_mask"] = tensors["noise_mask"]
+    return latent
+
+
+def _unpacked(path: Path) -> bytes:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        comment = picture.getexif().get_ifd(_EXIF_IFD)[_USER_COMMENT]
+    with zipfile.ZipFile(io.BytesIO(bytes(comment))) as archive:
+        size = archive.getinfo(_MEMBER).file_size
+        if size > max(_ALWAYS_FINE, _GROWTH * len(comment)):
+            raise ValueError(f"it unpacks to {size} bytes")
+        return archive.read(_MEMBER)
+
+
+def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The picture in a text, such as "data:image/png;base64,...".
+
+    Returns:
+        Image [1,H,W,3] and mask [1,H,W] of what is transparent, both 0..1.
+
+    Raises:
+        ValueError: it holds no picture.
+    """
+    import base64
+
+    from PIL import Image
+
+    try:
+        raw = base64.b64decode(data.partition(",")[2] or data, validate=True)
+        with Image.open(io.BytesIO(raw)) as picture:
+            pixels = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
+    except (ValueError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            "'image_data' holds no picture. Switch 'save_to_workflow' off, or send the picture "
+            "again."
+        ) from error
+    pixels = torch.from_numpy(pixels)[None]
+    return pixels[..., :3].contiguous(), 1 - pixels[..., 3]

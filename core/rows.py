@@ -1,0 +1,198 @@
+"""Which sampler runs can be one run of several rows, and how they are put together.
+
+What cannot provably be a row stays a run of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .backend import Backend, SamplerRun
+from .mask import for_latent
+from .settings import Conditioning
+
+# Options of a conditioning that hold one row for each image and are stacked.
+_STACKED = frozenset({
+    "pooled_output", "attention_mask", "concat_latent_image", "concat_mask", "concat_image",
+    "conditioning_llama3", "conditioning_byt5small", "t5xxl_ids", "t5xxl_weights",
+})  # fmt: skip
+# Texts of different length are repeated to a common one up to this many times the longest; the
+# host's own limit for the same trick.
+_MOST_REPEATS = 4
+
+
+def mergeable_groups(runs: Sequence[SamplerRun], backend: Backend) -> list[list[int]]:
+    """Positions of the runs that may be sampled as one, group by group, no group too large."""
+    if len(runs) == 1:
+        return [[0]]
+    groups: dict[Hashable, list[int]] = {}
+    for position, run in enumerate(runs):
+        key = _key(run, backend)
+        groups.setdefault(("alone", position) if key is None else key, []).append(position)
+    result = []
+    for positions in groups.values():
+        parts = _fitting_lengths(positions, runs) if len(positions) > 1 else [positions]
+        for part in parts:
+            limit = backend.rows_that_fit(runs[part[0]], len(part)) if len(part) > 1 else 1
+            result += [part[i : i + limit] for i in range(0, len(part), limit)]
+    return result
+
+
+def _key(run: SamplerRun, backend: Backend) -> Hashable | None:
+    """What runs of one batch have in common; None for a run that has to be alone."""
+    if len(run.latent) != 1 or backend.sampled_alone(run):
+        return None
+    repeats = backend.repeats_texts(run.model)
+    sides = []
+    for conditioning in (run.positive, run.negative):
+        if isinstance(conditioning, str):
+            sides.append(conditioning)
+            continue
+        signature = _signature(conditioning, repeats, backend)
+        if signature is None:
+            return None
+        sides.append(signature)
+    return (
+        id(run.model), run.cfg, run.sampler_name, id(run.sampler), tuple(run.sigmas.tolist()),
+        run.schedule.max().item(), run.schedule[run.schedule > 0].min().item(),
+        run.latent.shape, run.latent.dtype, run.noise.shape, run.noise_mask is None, *sides,
+    )  # fmt: skip
+
+
+def _signature(conditioning: Conditioning, repeats: bool, backend: Backend) -> Hashable | None:
+    """What two conditionings have in common if their entries can be rows of one another's."""
+    entries = []
+    for embedding, options in conditioning:
+        if not isinstance(embedding, torch.Tensor) or len(embedding) != 1:
+            return None
+        free = repeats and options.get("attention_mask") is None and embedding.ndim == 3
+        shape = (embedding.shape[-1],) if free else tuple(embedding.shape)
+        described = [(shape, free)]
+        for name in sorted(options):
+            value = options[name]
+            if name in _STACKED and isinstance(value, torch.Tensor):
+                if len(value) != 1:
+                    return None
+                described.append((name, tuple(value.shape)))
+            elif name == "mask":
+                if len(value) != 1 or value.ndim != 3 or options.get("set_area_to_bounds"):
+                    return None
+                described.append((name,))
+            elif name == "control" and value is not None:
+                signature = backend.control_signature(value)
+                if signature is None:
+                    return None
+                described.append((name, signature))
+            else:
+                described.append((name, _plain(value)))
+        entries.append(tuple(described))
+    return tuple(entries)
+
+
+def _plain(value: Any) -> Hashable:
+    """A value that is compared as such; anything else counts by identity."""
+    if isinstance(value, int | float | str | bool | type(None)):
+        return value
+    if isinstance(value, tuple) and all(isinstance(v, int | float | str) for v in value):
+        return value
+    return ("object", id(value))
+
+
+def _fitting_lengths(positions: Sequence[int], runs: Sequence[SamplerRun]) -> list[list[int]]:
+    """Split where repeating texts to a common length would make them too long."""
+    parts: list[tuple[list[int], list[tuple[int, int]]]] = []
+    for position in positions:
+        own = _lengths(runs[position])
+        for members, spans in parts:
+            joint = [
+                (math.lcm(common, length), max(longest, length))
+                for (common, longest), length in zip(spans, own, strict=True)
+            ]
+            if all(common <= _MOST_REPEATS * longest for common, longest in joint):
+                members.append(position)
+                spans[:] = joint
+                break
+        else:
+            parts.append(([position], [(length, length) for length in own]))
+    return [members for members, _ in parts]
+
+
+def _lengths(run: SamplerRun) -> list[int]:
+    """Tokens of every entry of both conditionings."""
+    sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
+    return [entry[0].shape[1] if entry[0].ndim == 3 else 1 for side in sides for entry in side]
+
+
+def joined(runs: Sequence[SamplerRun], backend: Backend) -> SamplerRun:
+    """One run whose row i is run i, each with its own seed."""
+    first = runs[0]
+    controls: dict[tuple, Any] = {}
+
+    def join(sides: Sequence[Conditioning | str]) -> Conditioning | str:
+        if isinstance(sides[0], str):
+            return sides[0]
+        return [
+            _joined_entry(entries, first.latent, controls, backend)
+            for entries in zip(*sides, strict=True)
+        ]
+
+    masks = None
+    if first.noise_mask is not None:
+        masks = torch.cat([_in_latent(run.noise_mask, run.latent) for run in runs])
+    return replace(
+        first,
+        positive=join([run.positive for run in runs]),
+        negative=join([run.negative for run in runs]),
+        noise=torch.cat([run.noise for run in runs]),
+        latent=torch.cat([run.latent for run in runs]),
+        noise_mask=masks,
+        seeds=tuple(run.seed for run in runs),
+    )
+
+
+def _in_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    """A noise mask in the latent's resolution, so that masks of all sizes are rows of one."""
+    fitted = for_latent(mask, latent)
+    return fitted if latent.ndim == 5 else fitted[:, 0]
+
+
+def _joined_entry(
+    entries: Sequence[list], latent: torch.Tensor, controls: dict[tuple, Any], backend: Backend
+) -> list:
+    """An entry of a conditioning whose rows are these entries.
+
+    Args:
+        controls: ControlNets joined so far; positive and negative have to share the same object.
+    """
+    length = math.lcm(*(embedding.shape[1] for embedding, _ in entries))
+    if entries[0][0].ndim == 3:
+        embeddings = [e.repeat(1, length // e.shape[1], 1) for e, _ in entries]
+    else:
+        embeddings = [e for e, _ in entries]
+    options = dict(entries[0][1])
+    for name, value in options.items():
+        values = [own[name] for _, own in entries]
+        if name in _STACKED and isinstance(value, torch.Tensor):
+            options[name] = torch.cat(values)
+        elif name == "mask":
+            options[name] = torch.cat([_resized(mask, latent) for mask in values])
+        elif name == "control" and value is not None:
+            key = tuple(id(control) for control in values)
+            if key not in controls:
+                controls[key] = backend.join_controls(values, latent)
+            options[name] = controls[key]
+    return [torch.cat(embeddings), options]
+
+
+def _resized(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    """A conditioning's mask [1,H,W] in the latent's resolution, as the host itself resizes it."""
+    size = latent.shape[-2:]
+    if mask.shape[-2:] == size:
+        return mask
+    return F.interpolate(mask[:, None], size=size, mode="bilinear")[:, 0]

@@ -1,0 +1,155 @@
+"""Sampling a LATENT as the host's sampler nodes do: the part of a schedule that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .backend import OF_EMPTY_LATENTS, Backend, SamplerRun
+from .hooks import Hook
+from .schedule import (
+    Window,
+    denoise_window,
+    is_brownian,
+    seed_for,
+    start_noise,
+    window_sigmas,
+)
+from .settings import Conditioning, Sampling
+from .tiled import Tiles
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a latent is sampled with, whichever part of a schedule is run."""
+
+    model: Any
+    positive: Conditioning
+    negative: Conditioning | str  # NEGATIVE_PLACEHOLDER: guidance without a negative
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    scheduler_func: Callable | None = None  # wins over the name
+    sampler: Any = None  # a sampler object that wins over the name
+    sigma_factor: float = 1.0  # all noise levels are multiplied by this
+    tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a schedule that is run."""
+
+    window: Window
+    seed: int
+    noise: torch.Tensor | None = None  # added to the latent beforehand; None adds none
+    leftover: bool = False  # leave the noise in that further steps would remove
+    number: int = 0  # tells parts of one seed apart, for the noise that samplers draw on the way
+
+
+def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> SamplerRun | None:
+    """The run of the sampler for a part of a schedule; None where no step is left to run."""
+    sampler_name = recipe.sampler_name if recipe.sampler is None else ""
+    schedule = backend.sigmas(
+        recipe.model, sampler_name, recipe.scheduler, part.window.total, recipe.scheduler_func
+    )
+    schedule = schedule * recipe.sigma_factor
+    sigmas = window_sigmas(schedule, part.window)
+    if len(sigmas) < 2 or sigmas[0] <= 0:
+        return None
+    if not part.leftover:
+        sigmas = torch.cat([sigmas[:-1], torch.zeros_like(sigmas[-1:])])
+    samples = backend.fitted_latent(recipe.model, latent)
+    noise = part.noise
+    if noise is None:
+        noise = torch.zeros(samples.shape, dtype=torch.float32)
+    # On the way, too, every part draws noise of its own; Brownian noise goes on by itself.
+    number = 0 if is_brownian(recipe.sampler_name) else part.number
+    return SamplerRun(
+        model=recipe.model,
+        positive=recipe.positive,
+        negative=recipe.negative,
+        cfg=recipe.cfg,
+        sampler_name=recipe.sampler_name,
+        sigmas=sigmas,
+        schedule=schedule,
+        seed=seed_for(part.seed, number),
+        noise=noise,
+        latent=samples,
+        noise_mask=latent.get("noise_mask"),
+        sampler=recipe.sampler,
+        tiles=recipe.tiles,
+    )
+
+
+def noise_for(recipe: Recipe, latent: dict, seed: int, backend: Backend) -> torch.Tensor:
+    """The noise that the host's samplers start from, for a LATENT and a seed."""
+    samples = backend.fitted_latent(recipe.model, latent)
+    return start_noise(samples, seed, rows=latent.get("batch_index"))
+
+
+def with_samples(latent: dict, samples: torch.Tensor) -> dict:
+    """The LATENT with other samples."""
+    kept = {key: value for key, value in latent.items() if key not in OF_EMPTY_LATENTS}
+    return {**kept, "samples": samples}
+
+
+def sample_part(
+    recipe: Recipe,
+    latent: dict,
+    part: Part,
+    backend: Backend,
+    place: tuple[int, int] = (0, 1),
+) -> dict:
+    """Sample a LATENT, with a progress bar.
+
+    Args:
+        place: which run of how many this is, for a bar that shows all of them.
+    """
+    run = make_run(recipe, latent, part, backend)
+    if run is None:
+        return with_samples(latent, backend.fitted_latent(recipe.model, latent))
+    index, runs = place
+    steps = len(run.sigmas) - 1
+    bar = backend.progress(runs * steps)
+
+    def on_step(step: int, total: int, denoised: torch.Tensor | None) -> None:
+        bar(index * steps + (step + 1) * steps // max(1, total), recipe.model, denoised)
+
+    return with_samples(latent, backend.sample(run, on_step))
+
+
+def sample_latent(
+    recipe: Recipe,
+    sampling: Sampling,
+    latent: dict,
+    backend: Backend,
+    hook: Any = None,
+    place: tuple[int, int] = (0, 1),
+) -> dict:
+    """Sample a LATENT as KSampler does.
+
+    Args:
+        sampling: seed, steps and denoise; the rest is the recipe's.
+        hook: a PK_HOOK or DETAILER_HOOK, of whose points `pre_ksample` is used.
+        place: as in `sample_part`.
+    """
+    model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise = Hook(
+        hook
+    ).pre_ksample(
+        recipe.model, sampling.seed, sampling.steps, recipe.cfg, recipe.sampler_name,
+        recipe.scheduler, recipe.positive, recipe.negative, latent, sampling.denoise,
+    )  # fmt: skip
+    recipe = replace(
+        recipe,
+        model=model,
+        positive=positive,
+        negative=negative,
+        cfg=cfg,
+        sampler_name=sampler_name,
+        scheduler=scheduler,
+    )
+    part = Part(denoise_window(steps, denoise), seed, noise_for(recipe, latent, seed, backend))
+    return sample_part(recipe, latent, part, backend, place)

@@ -1,0 +1,161 @@
+"""Which noise levels a run visits, which model runs which of them, and the noise it starts from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .settings import MAX_SEED
+
+# Samplers whose noise is Brownian over a range of sigmas.
+_BROWNIAN = re.compile(r"dpmpp_(2m_|3m_)?sde(_heun)?(_gpu)?")
+
+# Samplers that drop the penultimate sigma, a fact of the host's KSampler that sampling by
+# sigmas has to repeat.
+DISCARD_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
+
+
+@dataclass(frozen=True)
+class NodeScheduler:
+    """A scheduler that the host offers as a node: its id and the inputs besides `steps`."""
+
+    node: str
+    inputs: Mapping[str, Any]
+
+
+_FULL = {"denoise": 1.0}
+EXTRA_SCHEDULERS: Mapping[str, NodeScheduler] = {
+    "AYS SDXL": NodeScheduler("AlignYourStepsScheduler", {"model_type": "SDXL", **_FULL}),
+    "AYS SD1": NodeScheduler("AlignYourStepsScheduler", {"model_type": "SD1", **_FULL}),
+    "AYS SVD": NodeScheduler("AlignYourStepsScheduler", {"model_type": "SVD", **_FULL}),
+    "GITS[coeff=1.2]": NodeScheduler("GITSScheduler", {"coeff": 1.2, **_FULL}),
+    "LTXV[default]": NodeScheduler(
+        "LTXVScheduler", {"max_shift": 2.05, "base_shift": 0.95, "stretch": True, "terminal": 0.1}
+    ),
+    "OSS FLUX": NodeScheduler("OptimalStepsScheduler", {"model_type": "FLUX", **_FULL}),
+    "OSS Wan": NodeScheduler("OptimalStepsScheduler", {"model_type": "Wan", **_FULL}),
+    "OSS Chroma": NodeScheduler("OptimalStepsScheduler", {"model_type": "Chroma", **_FULL}),
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a schedule that is run: steps `start` to `end` of `total`."""
+
+    total: int
+    start: int
+    end: int
+
+    @property
+    def steps(self) -> int:
+        return self.end - self.start
+
+
+def denoise_window(steps: int, denoise: float) -> Window:
+    """The last `steps` of the floor(steps / denoise) steps that full denoising would take.
+
+    Without any denoising, which only a hook can ask for, nothing is run.
+    """
+    if denoise <= 0:
+        return Window(steps, steps, steps)
+    total = max(steps, math.floor(steps / denoise))
+    return Window(total, total - steps, total)
+
+
+def split_for_refiner(window: Window, ratio: float) -> tuple[Window, Window]:
+    """The base model's window and the refiner's, which runs the last `ratio` of the steps."""
+    middle = window.start + math.floor(window.steps * (1.0 - ratio))
+    return (
+        Window(window.total, window.start, middle),
+        Window(window.total, middle, window.end),
+    )
+
+
+def window_sigmas(sigmas: torch.Tensor, window: Window) -> torch.Tensor:
+    """The noise levels of a window.
+
+    Some schedulers give fewer or more steps than asked for. Of a shorter schedule the last steps
+    are run; a longer one is cut, and ends without noise all the same.
+
+    Args:
+        sigmas: [n+1] of the whole schedule, falling.
+
+    Returns:
+        [steps+1]; a single level or none if nothing is left to run.
+    """
+    missing = max(0, window.total + 1 - len(sigmas))
+    start, end = max(0, window.start - missing), max(0, window.end - missing)
+    part = sigmas[start : end + 1]
+    if window.end == window.total and end < len(sigmas) - 1:
+        part = torch.cat([part[:-1], torch.zeros_like(part[-1:])])
+    return part
+
+
+def is_brownian(sampler_name: str) -> bool:
+    """Whether a sampler's noise is one path over the whole schedule, drawn from one seed."""
+    return _BROWNIAN.fullmatch(sampler_name) is not None
+
+
+def seed_for(seed: int, offset: int) -> int:
+    """The seed `offset` places further on, wrapped to 64 bits."""
+    return (seed + offset) & MAX_SEED
+
+
+def start_noise(
+    latent: torch.Tensor,
+    seed: int,
+    device: torch.device | str = "cpu",
+    rows: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Normal noise of the latent's shape, float32 on the CPU.
+
+    The same numbers as the host's own noise for that seed and shape, without touching the
+    global random state.
+
+    Args:
+        device: where the numbers are drawn; another kind of device draws others.
+        rows: for each row of the latent, which row it is of the batch that it was taken from.
+    """
+    generator = torch.Generator(device=device).manual_seed(seed & MAX_SEED)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device=device).cpu()
+
+    if rows is None:
+        return draw(*latent.shape)
+    drawn = [draw(1, *latent.shape[1:]) for _ in range(max(rows) + 1)]
+    return torch.cat([drawn[row] for row in rows])
+
+
+def mix_noise(
+    noise: torch.Tensor, other: torch.Tensor, strength: float, method: str = "linear"
+) -> torch.Tensor:
+    """Noise [N,...] between two, whose values keep their variance of 1.
+
+    Args:
+        strength: 0 is the first noise, 1 the other.
+        method: "linear" mixes and rescales, "slerp" turns each row from one towards the other
+            (Shoemake 1985).
+    """
+    if method != "slerp":
+        mixed = (1 - strength) * noise + strength * other
+        return mixed / math.hypot(1 - strength, strength)
+    first, second = noise.flatten(1), other.flatten(1)
+    angle = torch.acos(torch.cosine_similarity(first, second).clamp(-1, 1))[:, None]
+    whole = torch.sin(angle)
+    turned = torch.sin((1 - strength) * angle) * first + torch.sin(strength * angle) * second
+    same = whole.abs() < 1e-6  # nothing to turn by
+    return torch.where(same, first, turned / whole.where(~same, 1)).view_as(noise)
+
+
+def unknown_scheduler(name: str, known: Sequence[str]) -> ValueError:
+    """The error for a scheduler name that neither the host nor this pack has."""
+    choices = ", ".join([*known, *EXTRA_SCHEDULERS])
+    return ValueError(
+        f"'scheduler' is {name!r}, which this ComfyUI does not have. Choose one of: {choices}."
+    )

@@ -1,0 +1,389 @@
+"""SEGS: the regions of an image with their masks, as they cross links between nodes and packs.
+
+SEGS are `((height, width), [SEG, ...])`, with the size of the image that the regions refer to.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..utils.arrays import to_numpy, to_tensor
+from ..utils.check import check_finite, check_mask, check_segs
+from . import mask as masks
+from .geometry import Box, Size, crop_region
+from .image import resize
+
+log = logging.getLogger(__name__)
+
+SEG = namedtuple(
+    "SEG",
+    [
+        "cropped_image",  # array [B,h,w,C] 0..1, or None
+        "cropped_mask",  # array [h,w] 0..1, of the crop region's size; for video [F,h,w]
+        "confidence",  # 0..1
+        "crop_region",  # x1, y1, x2, y2: what is cropped and pasted
+        "bbox",  # x1, y1, x2, y2: the thing itself, inside crop_region
+        "label",
+        "control_net_wrapper",  # or None
+    ],
+    defaults=[None],
+)
+
+SEGS = tuple[tuple[int, int], list[SEG]]
+
+LABEL_GROUPS = {  # names that stand for the labels of a pair of face parts
+    f"{part}s": {f"left_{part}", f"right_{part}"} for part in ("eye", "eyebrow", "pupil")
+}
+
+
+def empty(shape: Sequence[int]) -> SEGS:
+    """SEGS of an image of (height, width) in which nothing was found."""
+    return (int(shape[0]), int(shape[1])), []
+
+
+def edited(seg: Any, **fields: Any) -> SEG:
+    """A SEG of any class with other values in these fields, as one of our own class."""
+    return SEG(*(fields.get(name, getattr(seg, name, None)) for name in SEG._fields))
+
+
+def image_size(segs: SEGS) -> Size:
+    """The size that the regions refer to; where SEGS do not say it, the least that holds them."""
+    (height, width), items = segs
+    if height and width:
+        return Size(int(width), int(height))
+    regions = [Box.of(seg.crop_region) for seg in items]
+    return Size(
+        max((region.x2 for region in regions), default=0),
+        max((region.y2 for region in regions), default=0),
+    )
+
+
+# From a mask
+
+
+def from_mask(
+    mask: torch.Tensor,
+    combined: bool,
+    crop_factor: float,
+    bbox_fill: bool,
+    drop_size: int,
+    label: str = "A",
+    crop_min_size: int | None = None,
+    contour_fill: bool = False,
+    adjust_region: Callable[..., Sequence[int]] | None = None,
+) -> SEGS:
+    """One SEG for each shape in a mask, the lowest in the image first.
+
+    Args:
+        mask: [H,W] or [B,H,W] 0..1; the shapes of every mask of a batch follow one another.
+        combined: one SEG for the whole mask instead. Its bbox ends at the last pixel of the mask
+            rather than after it, which is what shared workflows carry.
+        crop_factor: sides of the crop region over sides of the shape's bounding box.
+        bbox_fill: the bounding box is 1 in the SEG's mask.
+        drop_size: shapes are left out unless wider and taller than this many pixels (not with
+            `combined`).
+        label: label of every SEG.
+        crop_min_size: shortest side of a crop region in pixels.
+        contour_fill: shapes are solid, instead of keeping the mask's own values and holes (not
+            with `combined`).
+        adjust_region: may replace a crop region; called with the image's width and height, bbox
+            and crop region.
+
+    Returns:
+        SEGS with masks [h,w], confidence 1.
+    """
+    mask = check_mask(mask, "mask")
+    height, width = mask.shape[1:]
+    segs = []
+    for layer in to_numpy(mask):
+        for bbox, region, shape in _shapes(
+            layer, combined, crop_factor, drop_size, crop_min_size, adjust_region
+        ):
+            part = _cut(layer, region)
+            if shape is not None:
+                part = shape if contour_fill else part * shape
+            segs.append(_seg(part.copy(), bbox, region, label, bbox_fill))
+    return (height, width), segs
+
+
+def from_mask_frames(
+    mask: torch.Tensor,
+    combined: bool,
+    crop_factor: float,
+    bbox_fill: bool,
+    drop_size: int,
+    label: str = "A",
+    crop_min_size: int | None = None,
+    contour_fill: bool = False,
+    adjust_region: Callable[..., Sequence[int]] | None = None,
+) -> SEGS:
+    """One SEG for each shape in the united masks of all frames of a video.
+
+    Args:
+        mask: [F,H,W] 0..1, one for every frame; a single one is as in `from_mask`.
+        combined, crop_factor, bbox_fill, drop_size, label, crop_min_size, adjust_region: as in
+            `from_mask`, with bounding boxes around the united shape.
+        contour_fill: the shapes of every frame are solid.
+
+    Returns:
+        SEGS with masks [F,h,w]: in each frame what that frame's mask has within the united shape.
+    """
+    mask = check_mask(mask, "mask")
+    if len(mask) == 1:
+        return from_mask(
+            mask, combined, crop_factor, bbox_fill, drop_size, label, crop_min_size, contour_fill,
+            adjust_region,
+        )  # fmt: skip
+    frames = to_numpy(mask)
+    united = to_numpy(masks.union(mask))[0]
+    segs = []
+    for bbox, region, shape in _shapes(
+        united, combined, crop_factor, drop_size, crop_min_size, adjust_region
+    ):
+        part = _cut(frames, region)
+        part = part.copy() if shape is None else part * shape
+        if contour_fill and not combined:
+            part = np.stack([masks.solid(frame) for frame in part])
+        segs.append(_seg(part, bbox, region, label, bbox_fill))
+    return united.shape, segs
+
+
+def _shapes(
+    mask: np.ndarray,
+    combined: bool,
+    crop_factor: float,
+    drop_size: int,
+    crop_min_size: int | None,
+    adjust_region: Callable[..., Sequence[int]] | None,
+) -> list[tuple[Box, Box, np.ndarray | None]]:
+    """Bounding box, crop region and solid shape [h,w] of everything in a mask [H,W].
+
+    The shape is None where it is the whole mask.
+    """
+    image = Size(mask.shape[1], mask.shape[0])
+
+    def region_of(bbox: Box) -> Box:
+        region = crop_region(bbox, image, crop_factor, crop_min_size)
+        if adjust_region is None:
+            return region
+        changed = adjust_region(*image, bbox.as_tuple(), region.as_tuple())
+        return Box.of(changed).clipped(image)
+
+    if combined:
+        tight = masks.bbox(torch.from_numpy(mask))
+        if tight is None:
+            return []
+        bbox = Box(
+            tight.x1, tight.y1, max(tight.x1 + 1, tight.x2 - 1), max(tight.y1 + 1, tight.y2 - 1)
+        )
+        return [(bbox, region_of(bbox), None)]
+    shapes = []
+    for contour in masks.contours(mask):
+        bbox = masks.contour_box(contour)
+        if bbox.width > drop_size and bbox.height > drop_size:
+            region = region_of(bbox)
+            shapes.append((bbox, region, masks.fill_contour(contour, region)))
+    return shapes
+
+
+def _seg(mask: np.ndarray, bbox: Box, region: Box, label: str, bbox_fill: bool) -> SEG:
+    if bbox_fill:
+        _cut(mask, bbox.shifted(-region.x1, -region.y1).clipped(region.size))[...] = 1.0
+    return SEG(None, mask, 1.0, region.as_tuple(), bbox.as_tuple(), label)
+
+
+def _cut(array: np.ndarray, box: Box) -> np.ndarray:
+    """The part of an array [...,H,W] inside the box, as a view."""
+    return array[..., box.y1 : box.y2, box.x1 : box.x2]
+
+
+# To an image's size and bounds
+
+
+def normalise(segs: Any, image: Size, name: str) -> SEGS:
+    """SEGS of any pack, checked and made to fit an image.
+
+    They are scaled to the image's size; regions are clipped to it, and masks and cropped images
+    cut along; masks become float32 arrays within 0..1, of the size of their regions; boxes become
+    tuples of ints. Nothing is copied that fits already. Every SEG keeps its place, as its seed and
+    text depend on it: one outside the image is left with an empty region and a mask of no pixels.
+
+    Args:
+        segs: SEGS; None counts as none found.
+        image: the size to fit.
+        name: the input's name, for errors.
+
+    Raises:
+        ValueError: it is not SEGS, or a mask holds values that are not finite.
+    """
+    if segs is None:
+        return empty((image[1], image[0]))
+    check_segs(segs, name)
+    shape, items = segs
+    items = [_clean(seg, f"{name}, mask of SEG {index}") for index, seg in enumerate(items)]
+    shape, items = scale_to(((int(shape[0]), int(shape[1])), items), image)
+    return shape, [_clipped(seg, image) for seg in items]
+
+
+def scale_to(segs: SEGS, size: Size) -> SEGS:
+    """SEGS for an image of another width and height.
+
+    x goes by the ratio of the widths and y by that of the heights; masks and cropped images are
+    resized along. SEGS with a size of 0 say nothing about their image and only take the new size.
+    """
+    (height, width), items = segs
+    old, new = Size(int(width), int(height)), Size(*size)
+    return (new.height, new.width), [_scaled(seg, old, new) for seg in items]
+
+
+def _scaled(seg: SEG, old: Size, new: Size) -> SEG:
+    if old == new or 0 in old:
+        return seg
+    bbox = Box.of(seg.bbox).scaled(old, new)
+    region = Box.of(seg.crop_region).scaled(old, new)
+    if not (region.empty or bbox.empty):
+        region = region.union(bbox)  # a bbox that kept its last pixel may stick out
+    return seg._replace(
+        cropped_image=_resized_image(seg.cropped_image, region.size),
+        cropped_mask=_resized_mask(seg.cropped_mask, region.size),
+        crop_region=region.as_tuple(),
+        bbox=bbox.as_tuple(),
+    )
+
+
+def _clean(seg: Any, name: str) -> SEG:
+    """A SEG of our own class, with a float32 mask of its region's size."""
+    region = Box.of(seg.crop_region)
+    in_bytes = str(seg.cropped_mask.dtype).endswith("uint8")
+    mask = to_numpy(seg.cropped_mask)
+    if mask.size:
+        check_finite(to_tensor(mask), name)
+        if in_bytes and mask.max() > 1:
+            mask = mask / 255
+        if mask.min() < 0 or mask.max() > 1:
+            mask = mask.clip(0, 1)
+    if mask.shape[-2:] != (region.height, region.width):
+        log.warning(
+            "%s is resized to its region: it has %dx%d pixels, the region %dx%d",
+            name, mask.shape[-1], mask.shape[-2], *region.size,
+        )  # fmt: skip
+        mask = _resized_mask(mask, region.size)
+    picture = seg.cropped_image
+    if picture is not None and picture.ndim == 3:
+        picture = picture[None]
+    return SEG(
+        picture,
+        mask,
+        seg.confidence,
+        region.as_tuple(),
+        Box.of(seg.bbox).as_tuple(),
+        seg.label,
+        getattr(seg, "control_net_wrapper", None),
+    )
+
+
+def _clipped(seg: SEG, image: Size) -> SEG:
+    region = Box.of(seg.crop_region)
+    seg = seg._replace(bbox=Box.of(seg.bbox).clipped(image).as_tuple())
+    inside = region.clipped(image)
+    if inside == region:
+        return seg
+    part = inside.shifted(-region.x1, -region.y1)
+    picture = seg.cropped_image
+    if inside.empty:
+        picture = None
+    elif picture is not None:
+        own = Size(picture.shape[2], picture.shape[1])  # need not be the region's
+        cut = part.scaled(region.size, own)
+        picture = picture[:, cut.y1 : cut.y2, cut.x1 : cut.x2]
+    return seg._replace(
+        cropped_image=picture,
+        cropped_mask=_cut(seg.cropped_mask, part),
+        crop_region=inside.as_tuple(),
+    )
+
+
+def _resized_mask(mask: np.ndarray | torch.Tensor, size: Size) -> np.ndarray:
+    """[h,w] or [F,h,w] at another size."""
+    shape = (*mask.shape[:-2], size.height, size.width)
+    if 0 in mask.shape or 0 in size:
+        return np.zeros(shape, np.float32)
+    tensor = to_tensor(mask)
+    frames = tensor[None] if tensor.ndim == 2 else tensor
+    return to_numpy(masks.resize_mask(frames, size).view(shape))
+
+
+def _resized_image(image: np.ndarray | torch.Tensor | None, size: Size) -> np.ndarray | None:
+    """[B,h,w,C] at another size; None without a pixel."""
+    if image is None or 0 in image.shape or 0 in size:
+        return None
+    return to_numpy(resize(to_tensor(image), size))
+
+
+# To masks
+
+
+def combined_mask(segs: SEGS) -> torch.Tensor:
+    """Everything that the SEGS, of any pack, cover in one mask.
+
+    Returns:
+        [1,H,W] float32 0..1; [F,H,W], frame by frame, where all video masks have F frames. SEGS
+        with a size of 0 give an empty mask of 64x64.
+    """
+    height, width = segs[0]
+    if not (height and width):
+        return torch.zeros(1, 64, 64)
+    (height, width), items = normalise(segs, Size(int(width), int(height)), "segs")
+    frames = {len(seg.cropped_mask) for seg in items if seg.cropped_mask.ndim == 3}
+    result = torch.zeros(frames.pop() if len(frames) == 1 else 1, height, width)
+    for seg in items:
+        _lay(seg, result)
+    return result
+
+
+def mask_list(segs: SEGS) -> list[torch.Tensor]:
+    """For every SEG, of any pack, its mask at the image's size: [1,H,W], for video [F,H,W]."""
+    height, width = segs[0]
+    (height, width), items = normalise(segs, Size(int(width), int(height)), "segs")
+    result = []
+    for seg in items:
+        count = len(seg.cropped_mask) if seg.cropped_mask.ndim == 3 else 1
+        result.append(torch.zeros(count, height, width))
+        _lay(seg, result[-1])
+    return result
+
+
+def _lay(seg: SEG, canvas: torch.Tensor) -> None:
+    """Unite the mask of a SEG that lies inside the canvas [F,H,W] with it, in place."""
+    x1, y1, x2, y2 = seg.crop_region
+    mask = to_tensor(seg.cropped_mask)
+    if mask.ndim == 3 and len(mask) != len(canvas):
+        mask = masks.union(mask)
+    target = canvas[:, y1:y2, x1:x2]
+    torch.maximum(target, mask.expand_as(target), out=target)
+
+
+# By label
+
+
+def filter_by_labels(segs: SEGS, labels: str) -> SEGS:
+    """The SEGS whose label is among those named.
+
+    Args:
+        segs: SEGS.
+        labels: names separated by commas or line breaks; "all" or nothing keeps everything, and
+            "eyes", "eyebrows" and "pupils" stand for left and right.
+    """
+    names = {name.strip() for name in re.split(r"[,\n]", labels)} - {""}
+    if not names or "all" in names:
+        return segs
+    wanted = names.union(*(LABEL_GROUPS.get(name, ()) for name in names))
+    shape, items = segs
+    return shape, [seg for seg in items if seg.label in wanted]

@@ -1,0 +1,240 @@
+"""Which SEGs of SEGS to take: by label, size, place, order, overlap, or number.
+
+SEGs are passed on as they came, those of other packs included.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .geometry import Box, Size
+from .mask import resize_mask, union
+from .segs import SEG, SEGS, filter_by_labels, image_size, normalise
+
+log = logging.getLogger(__name__)
+
+# What a SEG is measured by. Lengths and places are those of the crop region, in pixels.
+MEASURES: dict[str, Callable[[Box, SEG], float]] = {
+    "area(=w*h)": lambda region, seg: region.area,
+    "width": lambda region, seg: region.width,
+    "height": lambda region, seg: region.height,
+    "x1": lambda region, seg: region.x1,
+    "y1": lambda region, seg: region.y1,
+    "x2": lambda region, seg: region.x2,
+    "y2": lambda region, seg: region.y2,
+    "length_percent": lambda region, seg: _elongation(region),
+    "confidence": lambda region, seg: _number(seg.confidence),
+    "confidence(0-100)": lambda region, seg: 100 * _number(seg.confidence),
+}
+IN_THIS_ORDER = "none"  # instead of a measure to order by
+
+
+def _elongation(region: Box) -> float:
+    """The longer side in percent of the shorter."""
+    return 100 * max(region.size) / max(1, min(region.size))
+
+
+def _number(confidence: float | Sequence[float] | np.ndarray) -> float:
+    """Some detectors give the confidence as an array of one."""
+    values = np.asarray(confidence, dtype=float).reshape(-1)
+    return float(values[0]) if len(values) else 0.0
+
+
+def measure(seg: SEG, target: str) -> float:
+    """A SEG's value for one of MEASURES.
+
+    Raises:
+        ValueError: there is no such measure.
+    """
+    if target not in MEASURES:
+        raise ValueError(
+            f"'target' is {target!r}, which is not something to measure segments by. Choose one of:"
+            f" {', '.join(MEASURES)}."
+        )
+    return MEASURES[target](Box.of(seg.crop_region), seg)
+
+
+def split(segs: SEGS, chosen: Iterable[int]) -> tuple[SEGS, SEGS]:
+    """The SEGs at these places, in their order here, and the others."""
+    header, items = segs
+    chosen = list(chosen)
+    others = set(range(len(items))).difference(chosen)
+    return (header, [items[i] for i in chosen]), (header, [items[i] for i in sorted(others)])
+
+
+def split_by_labels(segs: SEGS, labels: str) -> tuple[SEGS, SEGS]:
+    """The SEGs with one of the labels, as `filter_by_labels` reads them, and the others."""
+    kept = {id(seg) for seg in filter_by_labels(segs, labels)[1]}
+    return split(segs, [i for i, seg in enumerate(segs[1]) if id(seg) in kept])
+
+
+def split_by_range(
+    segs: SEGS, target: str, lowest: float, highest: float, *, inside: bool = True
+) -> tuple[SEGS, SEGS]:
+    """The SEGs whose measure is within lowest..highest, both included, and the others.
+
+    Args:
+        target: one of MEASURES.
+        inside: False gives those outside the range first.
+    """
+    values = [measure(seg, target) for seg in segs[1]]
+    return split(
+        segs, [i for i, value in enumerate(values) if (lowest <= value <= highest) == inside]
+    )
+
+
+def split_by_order(
+    segs: SEGS, target: str, *, descending: bool, start: int, count: int
+) -> tuple[SEGS, SEGS]:
+    """`count` SEGs from place `start` on, once they are ordered, and the others in that order.
+
+    Args:
+        target: one of MEASURES; IN_THIS_ORDER leaves the order as it is. Equal ones keep theirs.
+        start, count: at least 0.
+    """
+    header, items = segs
+    items = list(items)
+    if target != IN_THIS_ORDER:
+        items.sort(key=lambda seg: measure(seg, target), reverse=descending)
+    end = start + count
+    return (header, items[start:end]), (header, items[:start] + items[end:])
+
+
+def pick(segs: SEGS, numbers: str) -> SEGS:
+    """The SEGs with these numbers, in the order of the SEGS.
+
+    Args:
+        numbers: counted from 1, with anything between them; those that are too high are left out.
+    """
+    wanted = {int(number) for number in re.findall(r"\d+", numbers)}
+    header, items = segs
+    return header, [seg for i, seg in enumerate(items, start=1) if i in wanted]
+
+
+# By overlap
+
+
+@dataclass(frozen=True)
+class _Cover:
+    """The pixels that a SEG covers."""
+
+    region: Box
+    pixels: np.ndarray  # [h,w] bool, as large as the region
+    area: int  # pixels covered
+
+    @classmethod
+    def of(cls, seg: SEG) -> _Cover:
+        """Of a normalised SEG; that of a clip covers what it covers in any frame."""
+        pixels = seg.cropped_mask > 0
+        pixels = pixels.any(axis=0) if pixels.ndim == 3 else pixels
+        return cls(Box.of(seg.crop_region), pixels, int(np.count_nonzero(pixels)))
+
+    def within(self, box: Box) -> np.ndarray:
+        """The pixels inside a box that lies in the region."""
+        x, y = box.x1 - self.region.x1, box.y1 - self.region.y1
+        return self.pixels[y : y + box.height, x : x + box.width]
+
+    def shared(self, other: _Cover) -> int:
+        """How many pixels both cover."""
+        common = self.region.intersection(other.region)
+        if common.empty:
+            return 0
+        return int(np.count_nonzero(self.within(common) & other.within(common)))
+
+
+class _Covers:
+    """The covers of many SEGs; of those that cannot overlap a given one no pixel is looked at."""
+
+    def __init__(self, segs: SEGS, size: Size, name: str) -> None:
+        self.all = [_Cover.of(seg) for seg in normalise(segs, size, name)[1]]
+        corners = [cover.region.as_tuple() for cover in self.all]
+        self._corners = np.array(corners, dtype=np.int64).reshape(-1, 4)
+
+    def near(self, cover: _Cover) -> np.ndarray:
+        """Places of those whose region shares a pixel with the cover's."""
+        x1, y1, x2, y2 = self._corners.T
+        box = cover.region
+        return np.flatnonzero((x1 < box.x2) & (x2 > box.x1) & (y1 < box.y2) & (y2 > box.y1))
+
+
+def without_overlap(segs: SEGS, others: SEGS, threshold: float) -> SEGS:
+    """The SEGs that no single one of the others covers by more than a share of their own pixels.
+
+    Args:
+        others: brought to the image size of `segs`.
+        threshold: share of a SEG's pixels, 0..1.
+    """
+    size = image_size(segs)
+    covers, blocking = _Covers(segs, size, "segs1"), _Covers(others, size, "segs2")
+    header, items = segs
+    kept = [
+        seg
+        for seg, cover in zip(items, covers.all, strict=True)
+        if not any(
+            cover.shared(blocking.all[i]) > threshold * cover.area for i in blocking.near(cover)
+        )
+    ]
+    return header, kept
+
+
+def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
+    """Of SEGs that cover the same, only the most confident: non-maximum suppression by masks.
+
+    Args:
+        threshold: from this intersection over union on, 0..1, two SEGs are the same thing.
+
+    Returns:
+        The SEGs that are kept, the most confident first, equal ones in their order.
+    """
+    covers = _Covers(segs, image_size(segs), "segs")
+    header, items = segs
+    order = sorted(range(len(items)), key=lambda i: -_number(items[i].confidence))
+    dropped: set[int] = set()
+    kept = []
+    for i in order:
+        if i in dropped:
+            continue
+        kept.append(items[i])
+        cover = covers.all[i]
+        candidates = covers.near(cover) if threshold > 0 else range(len(items))
+        for j in candidates:
+            if j not in dropped and _iou(cover, covers.all[j]) >= threshold:
+                dropped.add(int(j))
+    return header, kept
+
+
+def closest_to_mask(
+    segs: SEGS, mask: torch.Tensor, threshold: float
+) -> tuple[SEGS, float, list[float]]:
+    """The one SEG whose mask fits a mask best, by intersection over union.
+
+    Args:
+        mask: [B,H,W] 0..1; its masks are united, and brought to the SEGS' image size.
+        threshold: a SEG that fits less than this, 0..1, does not count.
+
+    Returns:
+        SEGS of that SEG or of none, how well it fits (0 for none), and how well each fits.
+    """
+    size = image_size(segs)
+    if 0 in size:
+        return (segs[0], []), 0.0, []
+    wanted = resize_mask(union(mask.float()), size)[0].cpu().numpy() > 0
+    target = _Cover(Box(0, 0, *size), wanted, int(np.count_nonzero(wanted)))
+    scores = [_iou(cover, target) for cover in _Covers(segs, size, "segs").all]
+    best = max(range(len(scores)), key=scores.__getitem__, default=None)
+    if best is None or scores[best] < threshold:
+        return (segs[0], []), 0.0, scores
+    return (segs[0], [segs[1][best]]), scores[best], scores
+
+
+def _iou(a: _Cover, b: _Cover) -> float:
+    """Intersection over union; 0 where neither covers anything."""
+    common = a.shared(b)
+    together = a.area + b.area - common
+    return common / together if together else 0.0

@@ -1,0 +1,245 @@
+"""Putting SEGS together, and changing the SEGs in them: masks, boxes, pictures, labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..utils.arrays import to_numpy, to_tensor
+from . import mask as masks
+from .geometry import Box, Size
+from .image import crop, to_rgb
+from .segs import SEG, SEGS, combined_mask, edited, image_size, normalise, scale_to
+
+log = logging.getLogger(__name__)
+
+MERGED = "merged"  # label of a SEG that was several
+
+Pixelwise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def both(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """What both masks cover: their minimum."""
+    return torch.minimum(a, b)
+
+
+def without(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """What the first mask covers and the second does not: their difference."""
+    return (a - b).clamp_min(0)
+
+
+# Together
+
+
+def concat(several: Sequence[SEGS]) -> SEGS:
+    """All SEGs in one, brought to the image size of the first SEGS that say one."""
+    known = [segs for segs in several if 0 not in segs[0]]
+    if not known:
+        return several[0][0], [seg for _, items in several for seg in items]
+    header = known[0][0]
+    size = image_size(known[0])
+    items: list[SEG] = []
+    for segs in several:
+        fits = tuple(segs[0]) == tuple(header) or not segs[1]
+        items += segs[1] if fits else scale_to(segs, size)[1]
+    return header, items
+
+
+def merge(segs: SEGS) -> SEGS:
+    """One SEG that covers what all of them cover.
+
+    Its box and region hold all of theirs, its confidence is the lowest, its label MERGED; it has
+    neither picture nor ControlNet. SEGS without a SEG stay so.
+    """
+    if not segs[1]:
+        return segs
+    size = image_size(segs)
+    header, items = normalise(segs, size, "segs")
+    present = [seg for seg in items if not Box.of(seg.crop_region).empty]
+    if not present:
+        return header, []
+    region, bbox = Box.of(present[0].crop_region), Box.of(present[0].bbox)
+    for seg in present[1:]:
+        region = region.union(Box.of(seg.crop_region))
+        bbox = bbox.union(Box.of(seg.bbox))
+    covered = combined_mask((header, present))[:, region.y1 : region.y2, region.x1 : region.x2]
+    confidence = min(seg.confidence for seg in present)
+    whole = SEG(None, _compact(covered), confidence, region.as_tuple(), bbox.as_tuple(), MERGED)
+    return header, [whole]
+
+
+# Labels and pictures
+
+
+def assign_labels(segs: SEGS, labels: str) -> SEGS:
+    """The SEGs with new labels, in order.
+
+    Args:
+        labels: separated by commas; SEGs for which there is none keep theirs.
+    """
+    names = [name.strip() for name in labels.split(",")]
+    header, items = segs
+    if len(names) != len(items):
+        log.warning("there are %d labels for %d segments", len(names), len(items))
+    named = [edited(seg, label=name) for seg, name in zip(items, names, strict=False)]
+    return header, [*named, *items[len(named) :]]
+
+
+def set_pictures(segs: SEGS, image: torch.Tensor, *, override: bool) -> SEGS:
+    """The SEGs, brought to an image's size, with their regions of it as their pictures.
+
+    Args:
+        image: [B,H,W,C]; each SEG gets a picture of every image.
+        override: also where a SEG has a picture already.
+    """
+    rgb, _ = to_rgb(image)
+    header, items = normalise(segs, Size(rgb.shape[2], rgb.shape[1]), "segs")
+
+    def pictured(seg: SEG) -> SEG:
+        region = Box.of(seg.crop_region)
+        if region.empty or (seg.cropped_image is not None and not override):
+            return seg
+        return seg._replace(cropped_image=to_numpy(crop(rgb, region).clone()))
+
+    return header, [pictured(seg) for seg in items]
+
+
+def without_pictures(segs: SEGS) -> SEGS:
+    """The SEGs without pictures of their own."""
+    return segs[0], [edited(seg, cropped_image=None) for seg in segs[1]]
+
+
+# Masks
+
+
+def _with_mask(seg: SEG, mask: torch.Tensor) -> SEG:
+    return seg._replace(cropped_mask=_compact(mask))
+
+
+def _compact(mask: torch.Tensor) -> np.ndarray:
+    """A mask [F,h,w] as a SEG holds it: [h,w] unless there are several frames."""
+    return to_numpy(mask if len(mask) > 1 else mask[0])
+
+
+def seg_mask(seg: SEG) -> torch.Tensor:
+    """A SEG's mask as [1,h,w]; [F,h,w] for a clip."""
+    mask = to_tensor(seg.cropped_mask)
+    return mask[None] if mask.ndim == 2 else mask
+
+
+def change_masks(segs: SEGS, change: Callable[[torch.Tensor], torch.Tensor]) -> SEGS:
+    """Every SEG with its mask [F,h,w] changed, such as dilated or blurred."""
+    header, items = normalise(segs, image_size(segs), "segs")
+    return header, [
+        seg if Box.of(seg.crop_region).empty else _with_mask(seg, change(seg_mask(seg)))
+        for seg in items
+    ]
+
+
+def combine_with_mask(segs: SEGS, mask: torch.Tensor, combine: Pixelwise) -> SEGS:
+    """Every SEG's mask combined with its region of one mask.
+
+    Args:
+        mask: [B,H,W], brought to the SEGS' image size. Several masks go frame by frame with a
+            mask of as many frames, or make the SEG's still mask one with frames; else they are
+            united.
+    """
+    header, items, mask = _fitted(segs, mask)
+    return header, [_combined(seg, mask, combine) for seg in items]
+
+
+def combine_with_masks(segs: SEGS, each: torch.Tensor, combine: Pixelwise) -> SEGS:
+    """The mask of SEG i combined with its region of mask i.
+
+    Args:
+        each: [B,H,W], brought to the SEGS' image size. SEGs beyond the last mask are left out.
+    """
+    header, items, each = _fitted(segs, each)
+    if len(each) != len(items):
+        log.warning("there are %d masks for %d segments", len(each), len(items))
+    return header, [
+        _combined(seg, mask[None], combine) for seg, mask in zip(items, each, strict=False)
+    ]
+
+
+def combine_with_segs(segs: SEGS, others: SEGS, combine: Pixelwise) -> SEGS:
+    """Every SEG's mask combined with what all the others cover; SEGs left empty are dropped.
+
+    Args:
+        others: brought to the image size of `segs`.
+    """
+    size = image_size(segs)
+    header, items = normalise(segs, size, "base_segs")
+    if not items:
+        return header, []
+    mask = combined_mask(normalise(others, size, "mask_segs"))
+    combined = (_combined(seg, mask, combine) for seg in items)
+    return header, [seg for seg in combined if seg.cropped_mask.any()]
+
+
+def _fitted(segs: SEGS, mask: torch.Tensor) -> tuple[tuple, list[SEG], torch.Tensor]:
+    """Clean SEGs and the mask, both at the SEGS' image size, or at the mask's if they say none."""
+    size = Size(mask.shape[2], mask.shape[1]) if 0 in segs[0] else image_size(segs)
+    header, items = normalise(segs, size, "segs")
+    return header, items, masks.resize_mask(mask.float().cpu(), size)
+
+
+def _combined(seg: SEG, mask: torch.Tensor, combine: Pixelwise) -> SEG:
+    region = Box.of(seg.crop_region)
+    own = seg_mask(seg)
+    part = mask[:, region.y1 : region.y2, region.x1 : region.x2]
+    if len(part) not in (1, len(own)) and len(own) > 1:
+        part = masks.union(part)
+    return _with_mask(seg, combine(own, part))
+
+
+# One SEG
+
+
+def clean_seg(seg: Any) -> SEG:
+    """A SEG by itself, of any pack, as one of our own class with a float32 mask of its region."""
+    alone = ((0, 0), [seg])
+    return normalise(alone, image_size(alone), "seg_elt")[1][0]
+
+
+def change_mask(seg: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> SEG:
+    """A SEG with its mask [F,h,w] changed."""
+    return change_masks(((0, 0), [seg]), change)[1][0]
+
+
+def scale_bbox(seg: Any, factor: float) -> SEG:
+    """A SEG whose box is scaled about its centre, as far as the crop region goes.
+
+    Its mask is 0 outside the new box.
+    """
+    seg = clean_seg(seg)
+    region, bbox = Box.of(seg.crop_region), Box.of(seg.bbox)
+    dx, dy = (int((side * factor - side) / 2) for side in bbox.size)
+    scaled = Box(bbox.x1 - dx, bbox.y1 - dy, bbox.x2 + dx, bbox.y2 + dy).intersection(region)
+    kept = scaled.shifted(-region.x1, -region.y1)
+    inside = (..., slice(kept.y1, kept.y2), slice(kept.x1, kept.x2))
+    mask = np.zeros_like(seg.cropped_mask)
+    mask[inside] = seg.cropped_mask[inside]
+    return seg._replace(bbox=scaled.as_tuple(), cropped_mask=mask)
+
+
+def edit_seg(
+    seg: Any, image: torch.Tensor | None = None, mask: torch.Tensor | None = None, **fields: Any
+) -> SEG:
+    """A SEG with other contents.
+
+    Args:
+        image: its picture [B,h,w,C].
+        mask: its mask [1,h,w], or [F,h,w] for a clip.
+        fields: other fields by name; None keeps what is there.
+    """
+    changed = {name: value for name, value in fields.items() if value is not None}
+    if image is not None:
+        changed["cropped_image"] = to_numpy(image)
+    if mask is not None:
+        changed["cropped_mask"] = _compact(mask)
+    return edited(seg, **changed)

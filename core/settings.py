@@ -1,0 +1,105 @@
+"""Settings that travel together from a node to the core.
+
+All are frozen: a step that needs other values makes its own copy with `dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .geometry import Sizing
+
+MAX_SEED = 2**64 - 1
+NEGATIVE_PLACEHOLDER = "NegativePlaceholder"
+
+Conditioning = list  # the host's CONDITIONING: a list of [embedding, options] pairs
+
+
+class Models(NamedTuple):
+    """The parts of a BASIC_PIPE, in the order in which it travels over a link."""
+
+    model: Any
+    clip: Any
+    vae: Any
+    positive: Conditioning
+    negative: Conditioning | str  # NEGATIVE_PLACEHOLDER: guidance without a negative
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a crop is sampled; the first fields are those of the KSampler node."""
+
+    seed: int  # 0..MAX_SEED
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    denoise: float = 1.0  # 0 keeps the latent, 1 replaces it
+    cycle: int = 1  # the result is sampled again this many times in all
+    scheduler_func: Callable | None = None  # (model, sampler_name, steps) -> sigmas [steps+1]
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A second model that runs the last part of the steps."""
+
+    models: Models
+    ratio: float  # share of the steps that the refiner runs, 0..1
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What the sampler may change and how the result is blended in. Lengths in image pixels."""
+
+    noise_mask: bool = True  # off: the whole crop is sampled anew
+    noise_mask_feather: int = 0  # > 0 blurs the noise mask and turns on differential diffusion
+    feather: int = 5  # blur of the mask used for pasting
+    inpaint_model: bool = False  # condition an inpainting model on the masked crop
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Whether the VAE works in tiles, which takes less memory and more time."""
+
+    encode: bool = False
+    decode: bool = False
+
+
+@dataclass(frozen=True)
+class VaeTile:
+    """A tile of a VAE that works in tiles; in pixels."""
+
+    side: int = 512
+    overlap: int = 64
+
+
+VAE_TILE = VaeTile()
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What happens to a result that a hook, or the pack itself, finds bad.
+
+    It is made again with the next seed; the last one, if it is bad as well, is not pasted.
+    """
+
+    times: int = 1  # how often a segment is made again
+    when_broken: bool = False  # also where the pixels are black or not finite, without a hook
+
+
+@dataclass(frozen=True)
+class Detail:
+    """All that one detailer run needs besides the image and its SEGS."""
+
+    models: Models
+    sizing: Sizing
+    sampling: Sampling
+    masking: Masking = field(default_factory=Masking)
+    tiling: Tiling = field(default_factory=Tiling)
+    refiner: Refiner | None = None
+    text: str = ""  # segment text (wildcard language)
+    hook: Any = None  # a DETAILER_HOOK
+    retry: Retry = field(default_factory=Retry)
+    batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one

@@ -1,0 +1,373 @@
+"""Enlarging a latent in several steps, by way of its pixels, and sampling it after each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .backend import Backend
+from .control import AttachControlNet, ControlNet
+from .geometry import Size, padding
+from .hooks import Hook
+from .image import pad_edge, resize
+from .mask import for_latent
+from .samplers import KSampler, sample_in_mask
+from .sampling import with_samples
+from .settings import VaeTile
+
+SCALE_METHODS = ("nearest-exact", "bilinear", "lanczos", "area")
+STEP_MODES = ("simple", "geometric")
+FULL_SCHEDULES = (
+    "none", "interleave1", "interleave2", "interleave3", "last1", "last2", "interleave1+last1",
+    "interleave2+last1", "interleave3+last1",
+)  # fmt: skip
+_HINT_BLUR = 8  # how much coarser than the picture the hint of a tile ControlNet is
+
+
+# Sizes -------------------------------------------------------------------------------------
+
+
+def factors(total: float, steps: int, mode: str) -> Iterator[float]:
+    """The size after each step over that before the first: evenly ("simple"), or each step by the
+    same factor ("geometric"); `total` in the end."""
+    for step in range(1, steps):
+        yield total ** (step / steps) if mode == "geometric" else 1 + (total - 1) * step / steps
+    yield total
+
+
+def on_grid(width: float, height: float, multiple: int) -> Size:
+    """The largest size of whole latent pixels that is not above this one."""
+    return Size(*(max(1, int(side) // multiple) * multiple for side in (width, height)))
+
+
+def scale(pixels: torch.Tensor, size: Size, method: str) -> torch.Tensor:
+    """Resize pixels [N,H,W,C] with one of SCALE_METHODS; the result is within 0..1.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    if method not in SCALE_METHODS:
+        raise ValueError(
+            f"'scale_method' is {method!r}, which does not exist. Choose one of: "
+            f"{', '.join(SCALE_METHODS)}."
+        )
+    if method == "lanczos":
+        return resize(pixels, size)
+    scaled = F.interpolate(pixels.movedim(-1, 1), size=(size.height, size.width), mode=method)
+    return scaled.movedim(1, -1)
+
+
+def tile_hint(pixels: torch.Tensor) -> torch.Tensor:
+    """What a tile ControlNet goes by: the picture [N,H,W,3] without its fine detail."""
+    planes = pixels.movedim(-1, 1)
+    size = planes.shape[-2:]
+    coarse = F.interpolate(planes, size=[max(1, side // _HINT_BLUR) for side in size], mode="area")
+    return F.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1).movedim(1, -1)
+
+
+# Between latent and pixels -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How a latent is enlarged by way of its pixels."""
+
+    vae: Any
+    method: str  # one of SCALE_METHODS
+    tiled: bool = False  # whether the VAE works in tiles
+    tile: VaeTile = field(default_factory=VaeTile)
+    model: Callable[[torch.Tensor], torch.Tensor] | None = None  # enlarges pixels beforehand
+
+    def decode(self, latent: dict, backend: Backend) -> torch.Tensor:
+        return backend.decode(self.vae, latent["samples"], tiled=self.tiled, tile=self.tile)
+
+    def encode(self, pixels: torch.Tensor, video: bool, backend: Backend) -> dict:
+        samples = backend.encode(self.vae, pixels, tiled=self.tiled, video=video, tile=self.tile)
+        return {"samples": samples}
+
+    def enlarge(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
+        """Bring pixels [N,H,W,3] to a size, by way of the model as often as it takes."""
+        width = pixels.shape[2]
+        while self.model is not None and width < size.width:
+            pixels = self.model(pixels)
+            if pixels.shape[2] <= width:
+                break  # it does not enlarge
+            width = pixels.shape[2]
+        return scale(pixels, size, self.method)
+
+
+def is_clip(latent: dict) -> bool:
+    """Whether a LATENT holds frames of a video."""
+    samples = latent["samples"]
+    return samples.ndim == 5 and samples.shape[2] > 1
+
+
+def size_in_pixels(latent: dict, vae: Any, backend: Backend) -> Size:
+    ratio = backend.ratio(vae)
+    height, width = latent["samples"].shape[-2:]
+    return Size(width * ratio, height * ratio)
+
+
+def enlarged(
+    latent: dict,
+    size: tuple[float, float],
+    scaling: Scaling,
+    backend: Backend,
+    hook: Hook | None = None,
+    show: Callable[[torch.Tensor], None] | None = None,
+) -> tuple[dict, torch.Tensor]:
+    """A LATENT brought to another size.
+
+    Args:
+        size: width and height in pixels, of which as many are taken as are whole latent pixels.
+        hook: steps in before and after the pixels, and before and after they are enlarged.
+        show: gets the pixels before they are enlarged.
+
+    Returns:
+        The new LATENT and its pixels, without what the hook makes of them.
+    """
+    hook = Hook() if hook is None else hook
+    pixels = hook.post_decode(scaling.decode(hook.pre_decode(latent), backend))
+    if show is not None:
+        show(pixels)
+    target = on_grid(*size, backend.ratio(scaling.vae))
+    pixels = scaling.enlarge(pixels, target)
+    changed = hook.post_upscale(pixels, torch.ones(1, *pixels.shape[1:3]))
+    result = scaling.encode(changed, is_clip(latent), backend)
+    return hook.post_encode(result), pixels
+
+
+# UPSCALER ----------------------------------------------------------------------------------
+
+
+class Upscaler(ABC):
+    """An UPSCALER: enlarges a latent and samples it.
+
+    Packs that bring upscalers of their own, or use these, call `upscale` and `upscale_shape`, and
+    read `vae`, `is_tiled` and `tile_size`.
+    """
+
+    def __init__(
+        self,
+        scaling: Scaling,
+        backend: Callable[[], Backend],
+        show: Callable[[str, torch.Tensor], None],
+    ) -> None:
+        """
+        Args:
+            backend: makes a Backend for each run.
+            show: (prefix of file names, pixels [N,H,W,3]), shows pixels before they are enlarged.
+        """
+        self.scaling, self.backend, self.show = scaling, backend, show
+        self.vae, self.is_tiled = scaling.vae, scaling.tiled
+        self.tile_size = scaling.tile.side
+
+    def upscale(
+        self,
+        step_info: tuple[int, int],
+        samples: dict,
+        upscale_factor: float,
+        save_temp_prefix: str | None = None,
+    ) -> dict:
+        """The LATENT, `upscale_factor` times as wide and high; see `upscale_shape`."""
+        width, height = size_in_pixels(samples, self.vae, self.backend())
+        return self.upscale_shape(
+            step_info, samples, width * upscale_factor, height * upscale_factor, save_temp_prefix
+        )
+
+    def upscale_shape(
+        self,
+        step_info: tuple[int, int],
+        samples: dict,
+        w: float,
+        h: float,
+        save_temp_prefix: str | None = None,
+    ) -> dict:
+        """The LATENT with a width and height in pixels.
+
+        Args:
+            step_info: the iteration, from 0, and how many there are.
+            save_temp_prefix: shows the pixels before, in files of names that begin so.
+        """
+        backend = self.backend()
+        for hook in self.hooks:
+            hook.set_steps(*step_info)
+        show = None if save_temp_prefix is None else partial(self.show, save_temp_prefix)
+        latent, pixels = enlarged(samples, (w, h), self.scaling, backend, self.hooks[0], show)
+        if samples.get("noise_mask") is not None:
+            latent = {**latent, "noise_mask": samples["noise_mask"]}
+        return self.refine(latent, pixels, step_info)
+
+    @property
+    @abstractmethod
+    def hooks(self) -> list[Hook]:
+        """The PK_HOOKs; the first is that of enlarging."""
+
+    @abstractmethod
+    def refine(self, latent: dict, pixels: torch.Tensor, step_info: tuple[int, int]) -> dict:
+        """Sample an enlarged LATENT with pixels [N,H,W,3]."""
+
+
+class SamplingUpscaler(Upscaler):
+    """Samples each enlarged latent with one sampler."""
+
+    def __init__(
+        self,
+        sampler: KSampler,
+        *common: Any,
+        hook: Any = None,
+        control: ControlNet | None = None,
+        attach: AttachControlNet | None = None,
+    ) -> None:
+        """
+        Args:
+            common: as for Upscaler.
+            hook: a PK_HOOK.
+            control: a tile ControlNet, that goes by the enlarged picture.
+            attach: puts it into the conditionings.
+        """
+        super().__init__(*common)
+        self.sampler, self.hook = sampler, hook
+        self.control, self.attach = control, attach
+
+    @property
+    def hooks(self) -> list[Hook]:
+        return [Hook(self.hook)]
+
+    def refine(self, latent: dict, pixels: torch.Tensor, step_info: tuple[int, int]) -> dict:
+        sampler = self.sampler
+        if self.control is not None:
+            recipe = sampler.recipe
+            sampler = sampler.with_conditioning(
+                *self.attach(self.control, recipe.positive, recipe.negative, tile_hint(pixels))
+            )
+        return sampler.sample(latent, self.hook, step_info)
+
+
+class MaskUpscaler(Upscaler):
+    """Samples what a mask leaves out with one sampler, what it covers with another."""
+
+    def __init__(
+        self,
+        base: Any,
+        inner: Any,
+        mask: torch.Tensor,
+        *common: Any,
+        schedule: str = "none",
+        full: Any = None,
+        pk_hooks: tuple[Any, Any, Any] = (None, None, None),
+    ) -> None:
+        """
+        Args:
+            base, inner: KSAMPLERs.
+            mask: [B,H,W] 0..1, of any size.
+            common: as for Upscaler.
+            schedule: one of FULL_SCHEDULES: in which iterations the whole latent is sampled,
+                with the base and then with `full` or, without that, the base again.
+            pk_hooks: PK_HOOKs of the base, the inner and the full sampler.
+        """
+        super().__init__(*common)
+        self.base, self.inner, self.mask = base, inner, mask
+        self.schedule, self.full, self.pk_hooks = schedule, full, pk_hooks
+
+    @property
+    def hooks(self) -> list[Hook]:
+        return [Hook(hook) for hook in self.pk_hooks]
+
+    def refine(self, latent: dict, pixels: torch.Tensor, step_info: tuple[int, int]) -> dict:
+        base_hook, inner_hook, full_hook = self.pk_hooks
+        if is_full(self.schedule, *step_info):
+            latent = self.base.sample(latent, base_hook)
+            return (self.full or self.base).sample(latent, full_hook)
+        mask = for_latent(self.mask, latent["samples"])
+        return sample_in_mask(
+            latent,
+            _Hooked(self.base, base_hook),
+            _Hooked(self.inner, inner_hook),
+            mask.reshape(-1, *mask.shape[-2:]),
+        )
+
+
+@dataclass(frozen=True)
+class _Hooked:
+    """A KSAMPLER with the hook that it is called with."""
+
+    sampler: Any
+    hook: Any
+
+    def sample(self, latent: dict) -> dict:
+        return self.sampler.sample(latent, self.hook)
+
+
+def is_full(schedule: str, step: int, steps: int) -> bool:
+    """Whether one of FULL_SCHEDULES names an iteration, counted from 0.
+
+    "interleave2" is every third: two without lie between. "last2" are the last two.
+    """
+    for part in schedule.split("+"):
+        count = int(part[-1]) if part[-1].isdigit() else 0
+        if part.startswith("interleave") and (step + 1) % (count + 1) == 0:
+            return True
+        if part.startswith("last") and step >= steps - count:
+            return True
+    return False
+
+
+# The nodes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """How often and how far a picture is enlarged; the fields are those of the nodes."""
+
+    factor: float  # new sides over old ones, at least 1
+    steps: int
+    mode: str = STEP_MODES[0]
+    prefix: str = ""  # of the files that show the way; empty shows nothing
+
+
+def upscale_latent(latent: dict, iterations: Iterations, upscaler: Any, backend: Backend) -> dict:
+    """Enlarge a LATENT step by step with an UPSCALER, of this pack or another."""
+    width, height = size_in_pixels(latent, upscaler.vae, backend)
+    sizes = factors(iterations.factor, iterations.steps, iterations.mode)
+    for step, factor in enumerate(sizes):
+        backend.check_interrupt()
+        latent = upscaler.upscale_shape(
+            (step, iterations.steps), latent, width * factor, height * factor,
+            iterations.prefix or None,
+        )  # fmt: skip
+    return latent
+
+
+def upscale_pixels(
+    pixels: torch.Tensor, iterations: Iterations, upscaler: Any, vae: Any, backend: Backend
+) -> torch.Tensor:
+    """Enlarge pixels [N,H,W,3] step by step with an UPSCALER, of this pack or another.
+
+    Pixels beyond the last whole latent pixel are not lost: the border is repeated until they are
+    in one, and what that adds is cut off in the end.
+    """
+    tile = VaeTile(getattr(upscaler, "tile_size", VaeTile.side))
+    scaling = Scaling(vae, "lanczos", bool(getattr(upscaler, "is_tiled", False)), tile)
+    size = Size(pixels.shape[2], pixels.shape[1])
+    padded = pad_edge(pixels, padding(size, backend.ratio(vae)))
+    latent = scaling.encode(padded, False, backend)
+    result = scaling.decode(upscale_latent(latent, iterations, upscaler, backend), backend)
+    width = round(result.shape[2] * size.width / padded.shape[2])
+    height = round(result.shape[1] * size.height / padded.shape[1])
+    return result[:, :height, :width]
+
+
+def reencoded(latent: dict, source: Scaling, target: Scaling, backend: Backend) -> dict:
+    """A LATENT of one VAE as that of another."""
+    pixels = source.decode(latent, backend)
+    ratio = backend.ratio(target.vae)
+    pixels = pad_edge(pixels, padding(Size(pixels.shape[2], pixels.shape[1]), ratio))
+    result = target.encode(pixels, is_clip(latent), backend)
+    return with_samples({}, result["samples"])

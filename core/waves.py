@@ -1,0 +1,233 @@
+"""Many segments at once.
+
+The road of a segment is a generator. Where it needs heavy work it yields a request and goes on with
+the answer; what several roads ask for at the same time is done together. Each road keeps its own
+seed, text, hook calls and cycles, so what comes out is what each would get alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from .backend import Backend, OnStep, SamplerRun
+from .rows import joined, mergeable_groups
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Ask for the latents of pixels [N,h,w,3]."""
+
+    vae: Any
+    pixels: torch.Tensor
+    tiled: bool
+    video: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Ask for a run of the sampler."""
+
+    run: SamplerRun
+    on_step: OnStep
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Ask for the pixels of latents."""
+
+    vae: Any
+    latent: torch.Tensor
+    tiled: bool
+
+
+Request = Encode | Sample | Decode
+Road = Generator[Request, torch.Tensor, Result]
+_ORDER = (Encode, Sample, Decode)  # what is served first, so that roads meet at the sampler
+
+
+class Room:
+    """How much memory was found to hold at once, so that no run of a node finds out twice.
+
+    Counted in values of what is encoded, sampled or decoded; without limit until memory runs out.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[type[Request], int] = {}
+
+    def holds(self, kind: type[Request], values: int, wanted: int) -> int:
+        """How many of `wanted` requests with so many values each to try at once; at least 1."""
+        if kind not in self._values:
+            return wanted
+        return min(wanted, max(1, self._values[kind] // values))
+
+    def keep_to(self, kind: type[Request], values: int) -> None:
+        self._values[kind] = values
+
+
+def walk(roads: Sequence[Road[Result]], backend: Backend, room: Room | None = None) -> list[Result]:
+    """Walk all roads to their ends, side by side.
+
+    Args:
+        room: what earlier walks of the same node learnt about memory; this one adds to it.
+
+    Returns:
+        What each road returned, in the order of the roads.
+    """
+    room = Room() if room is None else room
+    results: dict[int, Result] = {}
+    waiting: dict[int, Request] = {}
+
+    def advance(index: int, answer: torch.Tensor | None) -> None:
+        try:
+            waiting[index] = roads[index].send(answer)
+        except StopIteration as end:
+            results[index] = end.value
+
+    try:
+        for index in range(len(roads)):
+            advance(index, None)
+        while waiting:
+            kind = min((type(request) for request in waiting.values()), key=_ORDER.index)
+            indices = [i for i, request in waiting.items() if type(request) is kind]
+            requests = [waiting.pop(i) for i in indices]
+            for position, answer in _SERVE[kind](requests, backend, room):
+                advance(indices[position], answer)
+    finally:
+        for road in roads:
+            road.close()
+    return [results[index] for index in range(len(roads))]
+
+
+Answers = Iterator[tuple[int, torch.Tensor]]  # position of the request, its answer
+
+
+def _serve_encodes(requests: Sequence[Encode], backend: Backend, room: Room) -> Answers:
+    def key(request: Encode) -> tuple | None:
+        if request.video:
+            return None
+        return id(request.vae), request.tiled, request.pixels.shape[1:], request.pixels.device
+
+    def work(group: Sequence[Encode]) -> torch.Tensor:
+        first = group[0]
+        pixels = _stacked([request.pixels for request in group])
+        return backend.encode(first.vae, pixels, tiled=first.tiled, video=first.video)
+
+    return _together(requests, key, work, lambda request: request.pixels, backend, room)
+
+
+def _serve_decodes(requests: Sequence[Decode], backend: Backend, room: Room) -> Answers:
+    def key(request: Decode) -> tuple | None:
+        if request.latent.ndim > 4 and request.latent.shape[2] > 1:
+            return None  # a clip
+        return id(request.vae), request.tiled, request.latent.shape[1:], request.latent.device
+
+    def work(group: Sequence[Decode]) -> torch.Tensor:
+        first = group[0]
+        latent = _stacked([request.latent for request in group])
+        return backend.decode(first.vae, latent, tiled=first.tiled)
+
+    return _together(requests, key, work, lambda request: request.latent, backend, room)
+
+
+def _together(
+    requests: Sequence[Any],
+    key: Callable[[Any], tuple | None],
+    work: Callable[[Sequence[Any]], torch.Tensor],
+    tensor: Callable[[Any], torch.Tensor],
+    backend: Backend,
+    room: Room,
+) -> Answers:
+    """Do requests of equal key in one go and hand out their rows; a key of None is alone."""
+    groups: dict[Any, list[int]] = {}
+    for position, request in enumerate(requests):
+        own = key(request)
+        groups.setdefault(("alone", position) if own is None else own, []).append(position)
+    for positions in groups.values():
+        if len(positions) == 1:
+            yield positions[0], work([requests[positions[0]]])
+            continue
+        values = max(tensor(requests[position]).numel() for position in positions)
+        for part, result in _in_memory(positions, requests, work, values, backend, room):
+            sizes = [len(tensor(requests[position])) for position in part]
+            yield from zip(part, result.split(sizes), strict=True)
+
+
+def _serve_samples(requests: Sequence[Sample], backend: Backend, room: Room) -> Answers:
+    def work(group: Sequence[Sample]) -> torch.Tensor:
+        if len(group) == 1:
+            return backend.sample(group[0].run, group[0].on_step)
+
+        def on_step(step: int, total: int, latent: torch.Tensor) -> None:
+            *others, last = group  # one row is enough to look at: a preview takes time
+            for request in others:
+                request.on_step(step, total, None)
+            last.on_step(step, total, latent[-1:])
+
+        return backend.sample(joined([request.run for request in group], backend), on_step)
+
+    for positions in mergeable_groups([request.run for request in requests], backend):
+        values = requests[positions[0]].run.latent.numel()
+        for part, result in _in_memory(positions, requests, work, values, backend, room):
+            if len(part) == 1:
+                yield part[0], result
+            else:
+                yield from zip(part, result.split(1), strict=True)
+
+
+def _in_memory(
+    positions: Sequence[int],
+    requests: Sequence[Any],
+    work: Callable[[Sequence[Any]], torch.Tensor],
+    values: int,
+    backend: Backend,
+    room: Room,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Do the requests at these positions together; halve what does not fit into memory.
+
+    What was done before memory ran out stays done.
+
+    Args:
+        values: of the largest of these requests.
+    """
+    left = list(positions)
+    kind = type(requests[left[0]])
+    while left:
+        part = left[: room.holds(kind, values, len(left))]
+        result = None
+        try:
+            result = work([requests[position] for position in part])
+        except Exception as error:
+            if len(part) == 1 or not backend.is_out_of_memory(error):
+                raise
+        if result is not None:
+            left = left[len(part) :]
+            yield part, result
+            continue
+        # Only here is the error gone, which held on to the memory that ran out.
+        fewer = (len(part) + 1) // 2
+        room.keep_to(kind, fewer * values)
+        log.warning(
+            "out of memory: cannot %s %d crops at once; going on with %d",
+            kind.__name__.lower(), len(part), fewer,
+        )  # fmt: skip
+        backend.free_memory()
+
+
+def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
+_SERVE: dict[type, Callable[[Sequence[Any], Backend, Room], Answers]] = {
+    Encode: _serve_encodes,
+    Sample: _serve_samples,
+    Decode: _serve_decodes,
+}
