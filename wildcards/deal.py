@@ -1,0 +1,209 @@
+"""Which segment gets which text: the markers of a segment text, read before it is expanded.
+
+Markers ignore case. At the start of the text, after blanks and comment lines, in any order:
+
+    [CONCAT]                  the text adds to the node's positive instead of replacing it
+    [ASC]  [DSC]              work by position of the bounding boxes, x before y, up or down
+    [ASC-SIZE]  [DSC-SIZE]    work by area of the bounding boxes
+    [RND]                     shuffle the parts anew each time all have been dealt
+    [LAB]                     choose by label, see below
+
+Without [LAB] the rest is dealt in parts, in turn and over again:
+
+    [SEP]                     ends a part
+    [SEP:123]  [SEP:R]        likewise, and the next part has this seed, or a random one each time
+    [SKIP]                    at the start of a part: its segment stays as it is
+    [STOP]                    at the start of a part: so do its segment and all after it
+
+A blank part leaves its segment the node's positive. With [LAB] the rest is entries:
+
+    [LAB] [ALL] detailed [face] smile [left hand] [SKIP]
+
+An entry starts with a label in brackets and goes to all segments of exactly that label. The entry
+of [ALL] goes to every segment: alone, or before the label's own entry, joined by ", ". Where either
+is [SKIP] or [STOP], the label's own entry alone counts. A segment without any entry keeps the
+node's positive. Brackets hold a label if it is one of the segments', or made of letters and digits
+of any script, spaces, `_`, `-` and `.` only; so prompt syntax such as [red:blue:0.5] stays text.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .grammar import strip_comments
+
+log = logging.getLogger(__name__)
+
+MAX_SEED = 2**64 - 1  # the host's seeds have 64 bits
+
+_MARKER = re.compile(r"\s*\[(CONCAT|ASC-SIZE|DSC-SIZE|ASC|DSC|RND|LAB)\]", re.IGNORECASE)
+_SEPARATOR = re.compile(r"\[SEP(?::([^\[\]]*))?\]", re.IGNORECASE)
+_VERDICT = re.compile(r"\s*\[(SKIP|STOP)\]", re.IGNORECASE)
+_BRACKET = re.compile(r"\[([^\[\]]*)\]")
+_RESERVED = {"CONCAT", "ASC", "DSC", "ASC-SIZE", "DSC-SIZE", "RND", "LAB", "SEP", "SKIP", "STOP"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What dealing needs to know of a segment."""
+
+    bbox: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
+    label: str
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """What one segment got."""
+
+    index: int  # of the segment in the input list
+    text: str | None  # not yet expanded, without markers; None keeps the node's positive
+    seed: int  # 0 to 2**64 - 1
+    concat: bool = False  # add the text to the node's positive instead of replacing it
+    skip: bool = False  # leave the segment as it is
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A text to deal, its verdict still in it, and the seed that it names."""
+
+    text: str
+    seed: int | None = None
+    random_seed: bool = False
+
+
+def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
+    """Deal a segment text to segments.
+
+    Args:
+        text: the node's segment text in the language above; blank deals nothing but seeds.
+        segments: in the order in which they were detected.
+        seed: the node's seed. The segment at place i of the working order gets seed + i unless its
+            part names one; `[RND]` and `[SEP:R]` draw from a generator of this seed.
+
+    Returns:
+        One entry a segment in working order, skipped ones included, up to [STOP].
+    """
+    mode, concat, text = _read_markers(strip_comments(text))
+    order = list(range(len(segments)))
+    if mode.startswith(("ASC", "DSC")):
+        key = _area if mode.endswith("-SIZE") else _position
+        order.sort(key=lambda index: key(segments[index]), reverse=mode.startswith("DSC"))
+    generator = random.Random(seed)
+    if mode == "LAB":
+        entries = _entries(text, {segment.label.strip() for segment in segments})
+        parts = (_of_label(segments[index].label.strip(), entries) for index in order)
+    else:
+        parts = _in_turn(_split(text), generator if mode == "RND" else None)
+    dealt: list[Dealt] = []
+    for place, (index, part) in enumerate(zip(order, parts, strict=False)):
+        verdict = _VERDICT.match(part.text)
+        if verdict and verdict[1].upper() == "STOP":
+            break
+        content = None if verdict else part.text.strip() or None
+        dealt.append(
+            Dealt(index, content, _seed(part, seed + place, generator), concat, skip=bool(verdict))
+        )
+    return dealt
+
+
+def _position(segment: Segment) -> tuple[int, int]:
+    return segment.bbox[0], segment.bbox[1]
+
+
+def _area(segment: Segment) -> int:
+    x1, y1, x2, y2 = segment.bbox
+    return (x2 - x1) * (y2 - y1)
+
+
+def _seed(part: _Part, otherwise: int, generator: random.Random) -> int:
+    if part.random_seed:
+        return int(generator.random() * 2**53)  # what the editor's numbers show exactly
+    return part.seed if part.seed is not None else otherwise & MAX_SEED
+
+
+def _read_markers(text: str) -> tuple[str, bool, str]:
+    """Mode, whether the text adds to the positive, and what follows the markers."""
+    mode, concat, end = "", False, 0
+    while marker := _MARKER.match(text, end):
+        name = marker[1].upper()
+        if name == "CONCAT":
+            concat = True
+        elif not mode:
+            mode = name
+        elif name != mode:
+            log.warning(
+                "The segment text starts with [%s] and [%s]; only [%s] counts. Remove the other.",
+                mode, name, mode,
+            )  # fmt: skip
+        end = marker.end()
+    return mode, concat, text[end:]
+
+
+def _split(text: str) -> list[_Part]:
+    first, *rest = _SEPARATOR.split(text)
+    return [_Part(first), *map(_part, rest[::2], rest[1::2])]
+
+
+def _part(named: str | None, text: str) -> _Part:
+    """A part after `[SEP]` (`named` is None) or `[SEP:named]`."""
+    named = (named or "").strip()
+    if named.upper() == "R":
+        return _Part(text, random_seed=True)
+    if re.fullmatch("[0-9]{1,20}", named) and int(named) <= MAX_SEED:
+        return _Part(text, int(named))
+    if named:
+        log.warning(
+            "[SEP:%.60s] names no seed, so the part after it keeps its own. A seed is R or a whole "
+            "number from 0 to %d.", named, MAX_SEED,
+        )  # fmt: skip
+    return _Part(text)
+
+
+def _in_turn(parts: list[_Part], shuffler: random.Random | None) -> Iterator[_Part]:
+    """The parts over and over, in a new order each time if there is a shuffler."""
+    while True:
+        # Sorting by random() instead of shuffle(): only its numbers are the same in every Python.
+        yield from sorted(parts, key=lambda _: shuffler.random()) if shuffler else parts
+
+
+def _entries(text: str, labels: set[str]) -> dict[str, str]:
+    """The texts of a [LAB] text by label, blank ones left out."""
+    heads = [head for head in _BRACKET.finditer(text) if _is_label(head[1].strip(), labels)]
+    starts = [head.start() for head in heads]
+    if stray := text[: starts[0] if heads else None].strip():
+        log.warning("[LAB]: '%.60s' stands before any [label], so it goes to no segment.", stray)
+    entries: dict[str, str] = {}
+    for head, end in zip(heads, [*starts[1:], len(text)], strict=False):
+        label = head[1].strip()
+        label = "ALL" if label.upper() == "ALL" else label
+        if label in entries:
+            log.warning("[LAB]: there are several texts for [%.60s]; the last one counts.", label)
+        if entry := text[head.end() : end].strip():
+            entries[label] = entry
+    return entries
+
+
+def _is_label(name: str, labels: set[str]) -> bool:
+    if name.upper() in _RESERVED:
+        return False
+    plain = all(sign.isalnum() or sign in " _-." or _is_mark(sign) for sign in name)
+    return name in labels or (plain and any(map(str.isalnum, name)))
+
+
+def _is_mark(sign: str) -> bool:
+    """Whether it is part of the letter before it, as many scripts' vowel signs are."""
+    return unicodedata.category(sign).startswith("M")
+
+
+def _of_label(label: str, entries: dict[str, str]) -> _Part:
+    own, every = entries.get(label, ""), entries.get("ALL", "")
+    if not own:
+        return _Part(every)
+    if not every or _VERDICT.match(own) or _VERDICT.match(every):
+        return _Part(own)
+    return _Part(every + (" " if every.endswith(",") else ", ") + own)

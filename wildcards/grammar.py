@@ -1,0 +1,321 @@
+"""The language of a segment text: choices, wildcard lists, LoRAs, chunks.
+
+Resolved by `expand`, with a generator of the seed:
+
+    # a note                  a line that starts with # vanishes
+    {red|green|blue}          one of these
+    {2::red|0.5::green|blue}  the same with weights; without one, 1
+    {2$$red|green|blue}       two different ones in random order, a space between
+    {2$$, $$red|green|blue}   the same with a separator: all up to the second $$
+    {1-3$$...}                one to three; {-3$$...} likewise, {2-$$...} two or more
+    __colour__                an option of the list `colour`; `*` and folders as in `library`
+    3#__colour__              three draws, which may repeat, joined by ", "
+    {2$$, $$3#__colour__|red} an option that begins so counts as three
+    {2$$, $$__colour__}       a list as the only option: two different lines of it
+
+Braces resolve inside out and may stand in a list's name; an option of a list may use all of the
+above. Options of a list may have weights too. A brace or bar after a backslash is text, and no
+backslash is ever removed, so `\\(` reaches the encoder as typed. Braces without a partner and names
+that no list has stay as they are.
+
+Read by `parse_prompt` from the resolved text:
+
+    BREAK                          splits the prompt into chunks that are encoded one by one
+    <lora:name>                    loads a LoRA
+    <lora:name:0.8>                model and clip strength
+    <lora:name:0.8:0.5>            model strength, clip strength
+    <lora:name:1:LBW=SD-MIDD;A=0.5;B=0.2;>  with block weights
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .library import Library
+
+log = logging.getLogger(__name__)
+
+MAX_DEPTH = 100  # lists that lead to one another
+MAX_CHARACTERS = 1_000_000  # of all options picked in one expansion and their separators
+
+_SYNTAX = re.compile(r"\\[{}|]|[{}|]")
+_WEIGHT = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)\s*::")
+_COUNT = re.compile(r"\s*(?:([0-9]{1,9})|([0-9]{0,9})-([0-9]{0,9}))\s*\$\$")
+# A name stays on one side of any other syntax, and neither starts nor ends with a space, so that
+# `a__ b __c__` finds `c`.
+_LIST = re.compile(
+    r"""(?:(?<![0-9])(?P<count>[0-9]{1,9})\#)?
+        __(?=\S)(?P<name>(?:(?!__)[^\n\r{}|<>()\[\],;:"\#$])+)(?<=\S)__""",
+    re.VERBOSE,
+)
+_COPIES = re.compile(rf"(?P<weight>(?:{_WEIGHT.pattern})?\s*)(?P<count>[0-9]{{1,9}})\#(?=__)")
+_LORA = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
+_LORA_FIELDS = re.compile(r":(?=\s*(?:LBW|A|B)\s*=)", re.IGNORECASE)
+_BREAK = re.compile(r"\bBREAK\b")
+
+
+class WildcardError(ValueError):
+    """A text that cannot be resolved: its lists lead back to themselves or it grows too long."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA that a text asks for."""
+
+    name: str  # as typed; a file name, with or without folder and extension
+    model_strength: float = 1.0
+    clip_strength: float = 1.0
+    lbw: str | None = None  # block weights: a preset's name or comma-separated numbers and letters
+    lbw_a: float | None = None  # what the letter A stands for
+    lbw_b: float | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text as the encoder and the LoRA loader want it."""
+
+    chunks: tuple[str, ...]  # at least one; only a lone one may be empty
+    loras: tuple[Lora, ...]  # in order of appearance, each name once
+
+
+def strip_comments(text: str) -> str:
+    """The text without the lines that start with `#`, blanks before it ignored."""
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
+
+
+def expand(text: str, seed: int, library: Library | None = None) -> str:
+    """Resolve choices and wildcards; the same text, seed and lists always give the same result.
+
+    Args:
+        text: in the language above; its LoRAs and BREAKs stay for `parse_prompt`.
+        seed: of the generator that makes all choices.
+        library: the lists; without it every `__name__` stays as it is.
+
+    Raises:
+        WildcardError: when lists lead to one another more than 100 deep, as those that contain
+            themselves do, or when more than 1,000,000 characters are picked or added.
+    """
+    return _Expansion(seed, library).resolve(strip_comments(text), ())
+
+
+def parse_prompt(text: str) -> Prompt:
+    """Split a resolved text into the chunks to encode and the LoRAs to load.
+
+    Empty chunks are left out. A strength that is no number becomes 1 with a warning.
+    """
+    loras: dict[str, Lora] = {}
+
+    def collect(tag: re.Match[str]) -> str:
+        lora = _parse_lora(tag[1])
+        if lora is None:
+            return tag[0]
+        loras.setdefault(lora.name, lora)
+        return ""
+
+    text = _LORA.sub(collect, text)
+    chunks = [chunk.strip() for chunk in _BREAK.split(text)]
+    return Prompt(tuple(filter(None, chunks)) or ("",), tuple(loras.values()))
+
+
+class _Expansion:
+    """One text being resolved: its generator, the lists in use, and how much was picked."""
+
+    def __init__(self, seed: int, library: Library | None) -> None:
+        # Only random() gives the same numbers in every Python version, so all choices use it alone.
+        self._random = random.Random(seed).random
+        self._library = library
+        self._lists: dict[str, list[str]] = {}
+        self._picked = 0
+
+    def resolve(self, text: str, chain: tuple[str, ...]) -> str:
+        """Resolve a text that was reached through the lists in `chain`."""
+        if len(chain) > MAX_DEPTH:
+            raise WildcardError(
+                f"The wildcards {_path(chain)} lead to one another more than {MAX_DEPTH} times, as "
+                "a list does that contains itself. Take the reference out of the list, or give it "
+                "more lines without one."
+            )
+        return self._resolve_lists(self._resolve_braces(text, chain), chain)
+
+    def _resolve_braces(self, text: str, chain: tuple[str, ...]) -> str:
+        # Open braces, the text itself first; each has options, an option has pieces of text.
+        stack: list[list[list[str]]] = [[[]]]
+        end = 0
+        for mark in _SYNTAX.finditer(text):
+            stack[-1][-1].append(text[end : mark.start()])
+            end = mark.end()
+            if mark[0] == "{":
+                stack.append([[]])
+            elif mark[0] == "|" and len(stack) > 1:
+                stack[-1].append([])
+            elif mark[0] == "}" and len(stack) > 1:
+                options = ["".join(pieces) for pieces in stack.pop()]
+                stack[-1][-1].append(self._choose(options, chain))
+            else:
+                stack[-1][-1].append(mark[0])
+        stack[-1][-1].append(text[end:])
+        return "{".join("|".join("".join(pieces) for pieces in options) for options in stack)
+
+    def _choose(self, options: list[str], chain: tuple[str, ...]) -> str:
+        """What a pair of braces becomes."""
+        count = _COUNT.match(options[0])
+        if count is None:
+            return self._pick(options, 1)[0]
+        options[0] = options[0][count.end() :]
+        separator, options = _split_separator(options)
+        options = [copy for option in options for copy in self._copies(option)]
+        only = _LIST.fullmatch(options[0].strip()) if len(options) == 1 else None
+        lines = self._options_of(only["name"]) if only else []
+        low, high = _range(count, len(lines or options))
+        picked = self._pick(lines or options, low + int(self._random() * (high - low + 1)))
+        self._spend(len(separator) * len(picked))
+        if only and lines:
+            picked = [self.resolve(line, (*chain, only["name"])) for line in picked]
+        return separator.join([option.strip() for option in picked])
+
+    def _copies(self, option: str) -> list[str]:
+        """In a multi-select, an option that begins with `3#__name__` counts as three."""
+        quantifier = _COPIES.match(option)
+        if quantifier is None:
+            return [option]
+        number = int(quantifier["count"])
+        self._spend(number)
+        return [quantifier["weight"] + option[quantifier.end() :]] * number
+
+    def _resolve_lists(self, text: str, chain: tuple[str, ...]) -> str:
+        pieces: list[str] = []
+        end = 0
+        while match := _LIST.search(text, end):
+            options = self._options_of(match["name"])
+            if options:
+                pieces.append(text[end : match.start()])
+                pieces.append(self._draw(match, options, (*chain, match["name"])))
+                end = match.end()
+            else:
+                pieces.append(text[end : match.end() - 2])
+                end = match.end() - 2  # these two underscores may open the next name
+        pieces.append(text[end:])
+        return "".join(pieces)
+
+    def _draw(self, match: re.Match[str], options: list[str], chain: tuple[str, ...]) -> str:
+        draws = int(match["count"] or 1)
+        self._spend(draws)
+        return ", ".join([self.resolve(self._pick(options, 1)[0], chain) for _ in range(draws)])
+
+    def _options_of(self, name: str) -> list[str]:
+        if name not in self._lists:
+            self._lists[name] = self._library.options(name) if self._library else []
+            if not self._lists[name]:
+                log.warning(
+                    "'__%.80s__' stays in the text: no wildcard list has that name, or it is "
+                    "empty. Check the spelling and the wildcard folders.", name,
+                )  # fmt: skip
+        return self._lists[name]
+
+    def _pick(self, options: Sequence[str], number: int) -> list[str]:
+        """Up to `number` different options without their weights, in random order.
+
+        An option is drawn with a probability in proportion to its weight, then the next from the
+        rest; of weight 0, never, unless all are.
+        """
+        if number == 1 and not any("::" in option for option in options):
+            picked = [options[int(self._random() * len(options))]]
+        else:
+            # A race gives the same probabilities as drawing one by one, in a single pass: arrival
+            # times are exponential, their rates the weights (Efraimidis and Spirakis, 2006).
+            weighed = [_weighed(option) for option in options]
+            idle = not any(weight for weight, _ in weighed)
+            race = [
+                (-math.log(1.0 - self._random()) / (weight or 1.0), text)
+                for weight, text in weighed
+                if weight or idle
+            ]
+            race.sort(key=lambda arrival: arrival[0])
+            picked = [text for _, text in race[:number]]
+        self._spend(sum(map(len, picked)))
+        return picked
+
+    def _spend(self, characters: int) -> None:
+        self._picked += characters
+        if self._picked > MAX_CHARACTERS:
+            raise WildcardError(
+                f"The text grows by more than {MAX_CHARACTERS:,} characters while its wildcards "
+                "and choices are resolved. Lower the counts in N#__name__, or shorten lists that "
+                "draw from several others at once."
+            )
+
+
+def _weighed(option: str) -> tuple[float, str]:
+    weight = _WEIGHT.match(option)
+    return (float(weight[1]), option[weight.end() :]) if weight else (1.0, option)
+
+
+def _split_separator(options: list[str]) -> tuple[str, list[str]]:
+    """Separator and options of a multi-select without its count; the separator may hold bars."""
+    for index, option in enumerate(options):
+        last, mark, first = option.partition("$$")
+        if mark:
+            return "|".join([*options[:index], last]), [first, *options[index + 1 :]]
+    return " ", options
+
+
+def _range(count: re.Match[str], available: int) -> tuple[int, int]:
+    """Fewest and most options of a count such as `2`, `1-3`, `-3` or `2-`."""
+    exact, low, high = count.groups()
+    ends = int(exact or low or 1), int(exact or high or available)
+    return min(*ends, available), min(max(ends), available)
+
+
+def _path(chain: Sequence[str]) -> str:
+    return " > ".join(f"__{name}__" for name in chain[-3:])
+
+
+def _parse_lora(body: str) -> Lora | None:
+    """The LoRA of a tag's inside, such as `name:0.8:LBW=SD-MIDD;`; None without a name."""
+    head, *weights = _LORA_FIELDS.split(body, maxsplit=1)
+    name, *strengths = (part.strip() for part in head.split(":"))
+    if not name:
+        return None
+    if len(strengths) > 2:
+        log.warning(
+            "LoRA '%.80s': only the first two of its %d strengths count.", name, len(strengths)
+        )
+    model, clip = (*strengths, "", "")[:2]
+    model_strength = _strength(model, 1.0, name)
+    blocks = {"LBW": "", "A": "", "B": ""}
+    for item in "".join(weights).split(";"):
+        key, equals, value = item.partition("=")
+        key = key.strip().upper()
+        if equals and key in blocks:
+            blocks[key] = value.strip()
+        elif item.strip():
+            log.warning(
+                "LoRA '%.80s': '%.60s' is none of LBW=, A= and B=; ignored.", name, item.strip()
+            )
+    return Lora(
+        name,
+        model_strength,
+        _strength(clip, model_strength, name),
+        blocks["LBW"] or None,
+        _strength(blocks["A"], None, name),
+        _strength(blocks["B"], None, name),
+    )
+
+
+def _strength(text: str, absent: float | None, name: str) -> float | None:
+    """A finite number; `absent` if there is none, 1 if it is malformed."""
+    if not text:
+        return absent
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value):
+        return value
+    log.warning("LoRA '%.80s': the strength '%.60s' is no number, so 1 is used.", name, text)
+    return 1.0
