@@ -1,0 +1,75 @@
+"""What the user sees: one class for each node, by family.
+
+Each module lists its nodes in `NODES`: id -> (class, display name).
+"""
+
+from __future__ import annotations
+
+from . import (
+    animatediff,
+    bridge,
+    bridges,
+    classify,
+    conditioning,
+    control,
+    detailer,
+    detector_models,
+    detectors,
+    face,
+    flow,
+    hooks,
+    legacy,
+    lists,
+    logic,
+    lora_schedule,
+    masks,
+    pipes,
+    regional,
+    samplers,
+    segs,
+    segs_edit,
+    segs_filter,
+    tiles,
+    upscale,
+    upscale_hooks,
+    upscale_segs,
+    wildcards,
+)
+
+_FAMILIES = (
+    detailer,
+    animatediff,
+    detectors,
+    detector_models,
+    bridges,
+    segs,
+    masks,
+    pipes,
+    wildcards,
+    conditioning,
+    face,
+    lists,
+    lora_schedule,
+    hooks,
+    control,
+    segs_edit,
+    segs_filter,
+    tiles,
+    classify,
+    upscale_segs,
+    upscale,
+    upscale_hooks,
+    samplers,
+    regional,
+    bridge,
+    logic,
+    flow,
+    legacy,
+)
+
+NODE_CLASSES = {
+    node_id: node for family in _FAMILIES for node_id, (node, _) in family.NODES.items()
+}
+DISPLAY_NAMES = {
+    node_id: title for family in _FAMILIES for node_id, (_, title) in family.NODES.items()
+}

@@ -1,0 +1,337 @@
+"""Samplers: KSampler over a pipe, samplers as objects over a link, and two of them for a mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.host import MAX_RESOLUTION, SCHEDULERS, ComfyBackend
+from ..core.regional import sample_two
+from ..core.samplers import AdvancedKSampler, KSampler, sample_in_mask
+from ..core.sampling import Part, Recipe, noise_for, sample_latent, sample_part
+from ..core.schedule import Window, denoise_window
+from ..core.settings import Models, Sampling
+from ..core.tiled import STRATEGIES, Tiles
+from ..utils.check import check_latent, check_mask
+from .pipes import pipe_models
+from .widgets import inputs
+
+CATEGORY = "Detailers/Sampling"
+FULL_DENOISE = {
+    "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
+    "tooltip": "How much is sampled anew: little keeps the latent, 1 starts from noise.",
+}  # fmt: skip
+_SEED = {"seed": "Seed of the noise."}
+_ON_OFF = {"label_on": "enable", "label_off": "disable"}
+SAMPLED_LATENT = "The sampled latent."
+SAMPLER_OBJECT = "The sampler with all its settings."
+
+
+def denoise_input() -> dict[str, tuple]:
+    return {"denoise": ("FLOAT", dict(FULL_DENOISE))}
+
+
+def latent_input(name: str, tooltip: str = "The latent to sample.") -> dict[str, tuple]:
+    return {name: ("LATENT", {"tooltip": tooltip})}
+
+
+def sampler_input(name: str, kind: str, tooltip: str) -> dict[str, tuple]:
+    return {name: (kind, {"tooltip": tooltip})}
+
+
+def sampling_models(basic_pipe: Any) -> Models:
+    """The parts of a BASIC_PIPE, those that sampling needs all there."""
+    return pipe_models(basic_pipe, needed=("model", "positive", "negative"))
+
+
+def recipe(models: Models, **widgets: Any) -> Recipe:
+    return Recipe(
+        model=models.model,
+        positive=models.positive,
+        negative=models.negative,
+        cfg=widgets["cfg"],
+        sampler_name=widgets["sampler_name"],
+        scheduler=widgets["scheduler"],
+        scheduler_func=widgets.get("scheduler_func_opt"),
+        sampler=widgets.get("sampler_opt"),
+        sigma_factor=widgets.get("sigma_factor", 1.0),
+        tiles=widgets.get("tiles"),
+    )
+
+
+def sampling(**widgets: Any) -> Sampling:
+    return Sampling(
+        **{
+            name: widgets[name]
+            for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
+        }
+    )
+
+
+def sampler_object(models: Models, **widgets: Any) -> KSampler:
+    return KSampler(recipe(models, **widgets), sampling(**widgets), ComfyBackend)
+
+
+# KSampler over a pipe ------------------------------------------------------------------------
+
+
+class ImpactKSamplerBasicPipe:
+    DESCRIPTION = "KSampler that takes model, conditionings and VAE over one link."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("BASIC_PIPE", "LATENT", "VAE")
+    OUTPUT_TOOLTIPS = ("The pipe that came in.", SAMPLED_LATENT, "The pipe's VAE.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs(
+                    "basic_pipe", "seed", "steps", "cfg", "sampler_name", "scheduler", **_SEED
+                ),
+                **latent_input("latent_image"),
+                **denoise_input(),
+            },
+            "optional": inputs("scheduler_func_opt"),
+        }
+
+    def run(self, basic_pipe, latent_image, **widgets):
+        models = sampling_models(basic_pipe)
+        check_latent(latent_image, "latent_image")
+        how = recipe(models, **widgets)
+        latent = sample_latent(how, sampling(**widgets), latent_image, ComfyBackend())
+        return (basic_pipe, latent, models.vae)
+
+
+class ImpactKSamplerAdvancedBasicPipe(ImpactKSamplerBasicPipe):
+    DESCRIPTION = "KSampler (Advanced) that takes model, conditionings and VAE over one link."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs("basic_pipe"),
+                **add_noise_input(_ON_OFF),
+                "noise_seed": inputs("seed", **_SEED)["seed"],
+                **inputs("steps", "cfg", "sampler_name", "scheduler"),
+                **latent_input("latent_image"),
+                **step_inputs(),
+                **leftover_input(_ON_OFF),
+            },
+            "optional": inputs("scheduler_func_opt"),
+        }
+
+    def run(
+        self, basic_pipe, add_noise, noise_seed, steps, latent_image, start_at_step, end_at_step,
+        return_with_leftover_noise, **widgets,
+    ):  # fmt: skip
+        models = sampling_models(basic_pipe)
+        check_latent(latent_image, "latent_image")
+        how, backend = recipe(models, **widgets), ComfyBackend()
+        noise = noise_for(how, latent_image, noise_seed, backend) if add_noise else None
+        window = Window(steps, start_at_step, min(end_at_step, steps))
+        part = Part(window, noise_seed, noise, return_with_leftover_noise)
+        return (basic_pipe, sample_part(how, latent_image, part, backend), models.vae)
+
+
+def add_noise_input(labels: dict[str, str]) -> dict[str, tuple]:
+    tooltip = "Whether noise is added first; off where the latent comes with noise."
+    return {"add_noise": ("BOOLEAN", {"default": True, **labels, "tooltip": tooltip})}
+
+
+def leftover_input(labels: dict[str, str]) -> dict[str, tuple]:
+    tooltip = "Whether the noise stays that steps after the last one would remove."
+    options = {"default": False, **labels, "tooltip": tooltip}
+    return {"return_with_leftover_noise": ("BOOLEAN", options)}
+
+
+def step_inputs() -> dict[str, tuple]:
+    step = {"min": 0, "max": 10000}
+    return {
+        "start_at_step": ("INT", {"default": 0, **step, "tooltip": "The first step to run."}),
+        "end_at_step": (
+            "INT",
+            {"default": 10000, **step, "tooltip": "The step before which it ends."},
+        ),
+    }
+
+
+# Samplers over a link ------------------------------------------------------------------------
+
+
+class KSamplerProvider:
+    DESCRIPTION = "A KSampler with all its settings, for nodes that take samplers over a link."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("KSAMPLER",)
+    OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs("seed", "steps", "cfg", "sampler_name", "scheduler", **_SEED),
+                **denoise_input(),
+                **inputs("basic_pipe"),
+            },
+            "optional": inputs("scheduler_func_opt"),
+        }
+
+    def run(self, basic_pipe, **widgets):
+        return (sampler_object(sampling_models(basic_pipe), **widgets),)
+
+
+class TiledKSamplerProvider(KSamplerProvider):
+    DESCRIPTION = (
+        "A KSampler whose model sees the latent in tiles, so that pictures of any size can be "
+        "sampled with little memory."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs("seed", "steps", "cfg", "sampler_name", **_SEED),
+                "scheduler": (SCHEDULERS, inputs("scheduler")["scheduler"][1]),
+                **denoise_input(),
+                **tile_inputs(),
+                **inputs("basic_pipe"),
+            }
+        }
+
+    def run(self, basic_pipe, tile_width, tile_height, tiling_strategy, **widgets):
+        tiles = Tiles(tile_width, tile_height, tiling_strategy)
+        return (sampler_object(sampling_models(basic_pipe), tiles=tiles, **widgets),)
+
+
+def tile_inputs() -> dict[str, tuple]:
+    side = {"default": 512, "min": 320, "max": MAX_RESOLUTION, "step": 64}
+    width = {**side, "tooltip": "Width of a tile in pixels."}
+    height = {**side, "tooltip": "Height of a tile in pixels."}
+    strategy = {
+        "tooltip": "random: the grid of tiles moves at every step, so that no seam stays. padded: "
+        "tiles overlap and fade into one another; the smoothest and the slowest. simple: a fixed "
+        "grid."
+    }
+    return {
+        "tile_width": ("INT", width),
+        "tile_height": ("INT", height),
+        "tiling_strategy": (list(STRATEGIES), strategy),
+    }
+
+
+class KSamplerAdvancedProvider:
+    DESCRIPTION = (
+        "A KSampler (Advanced) with all its settings, for nodes that sample by regions, step by "
+        "step."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("KSAMPLER_ADVANCED",)
+    OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
+    FUNCTION = "doit"  # by this name other packs call it to make samplers
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        factor = {
+            "default": 1.0, "min": 0.0, "max": 10.0, "step": 0.01,
+            "tooltip": "All noise levels are multiplied by this.",
+        }  # fmt: skip
+        sampler = {"tooltip": "A sampler of another node; it wins over sampler_name."}
+        return {
+            "required": {
+                **inputs("cfg", "sampler_name", "scheduler"),
+                "sigma_factor": ("FLOAT", factor),
+                **inputs("basic_pipe"),
+            },
+            "optional": {"sampler_opt": ("SAMPLER", sampler), **inputs("scheduler_func_opt")},
+        }
+
+    def doit(self, cfg, sampler_name, scheduler, basic_pipe, sigma_factor=1.0, **widgets):
+        how = recipe(
+            sampling_models(basic_pipe), cfg=cfg, sampler_name=sampler_name, scheduler=scheduler,
+            sigma_factor=sigma_factor, **widgets,
+        )  # fmt: skip
+        return (AdvancedKSampler(how, ComfyBackend),)
+
+
+# Two samplers --------------------------------------------------------------------------------
+
+
+class TwoSamplersForMask:
+    DESCRIPTION = (
+        "Samples what a mask leaves out with one sampler, and then what it covers with another."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = (SAMPLED_LATENT,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **latent_input("latent_image"),
+                **two_samplers("KSAMPLER"),
+                **inputs("mask", mask="White is what mask_sampler samples."),
+            }
+        }
+
+    def run(self, latent_image, base_sampler, mask_sampler, mask):
+        check_latent(latent_image, "latent_image")
+        mask = check_mask(mask, "mask")
+        return (sample_in_mask(latent_image, base_sampler, mask_sampler, mask),)
+
+
+class TwoAdvancedSamplersForMask(TwoSamplersForMask):
+    DESCRIPTION = (
+        "Samples what a mask leaves out with one sampler and what it covers with another, both at "
+        "every step, so that they grow together."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        overlap = {
+            "default": 10, "min": 0, "max": 10000,
+            "tooltip": "How far the masked area reaches into the other, in latent pixels.",
+        }  # fmt: skip
+        return {
+            "required": {
+                **inputs("seed", "steps", **_SEED),
+                **denoise_input(),
+                **latent_input("samples"),
+                **two_samplers("KSAMPLER_ADVANCED"),
+                **inputs("mask", mask="White is what mask_sampler samples."),
+                "overlap_factor": ("INT", overlap),
+            }
+        }
+
+    def run(
+        self, seed, steps, denoise, samples, base_sampler, mask_sampler, mask, overlap_factor
+    ):  # fmt: skip
+        check_latent(samples, "samples")
+        return (
+            sample_two(
+                base_sampler, mask_sampler, check_mask(mask, "mask"), samples,
+                denoise_window(steps, denoise), seed, overlap_factor, ComfyBackend(),
+            ),
+        )  # fmt: skip
+
+
+def two_samplers(kind: str) -> dict[str, tuple]:
+    return {
+        **sampler_input("base_sampler", kind, "Samples what the mask leaves out."),
+        **sampler_input("mask_sampler", kind, "Samples what the mask covers."),
+    }
+
+
+NODES = {
+    "ImpactKSamplerBasicPipe": (ImpactKSamplerBasicPipe, "KSampler (pipe)"),
+    "ImpactKSamplerAdvancedBasicPipe": (
+        ImpactKSamplerAdvancedBasicPipe,
+        "KSampler (Advanced/pipe)",
+    ),
+    "KSamplerProvider": (KSamplerProvider, "KSamplerProvider"),
+    "KSamplerAdvancedProvider": (KSamplerAdvancedProvider, "KSamplerAdvancedProvider"),
+    "TiledKSamplerProvider": (TiledKSamplerProvider, "TiledKSamplerProvider"),
+    "TwoSamplersForMask": (TwoSamplersForMask, "TwoSamplersForMask"),
+    "TwoAdvancedSamplersForMask": (TwoAdvancedSamplersForMask, "TwoAdvancedSamplersForMask"),
+}

@@ -1,0 +1,249 @@
+"""Inputs that several nodes share, each declared once with its tooltip.
+
+Names, order, defaults and ranges are what shared workflow files rely on: a saved file holds widget
+values by position.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.host import MAX_RESOLUTION, SAMPLERS, SCHEDULERS
+from ..core.schedule import EXTRA_SCHEDULERS
+from ..core.settings import MAX_SEED
+
+Input = tuple[Any, dict[str, Any]]
+
+_ON_OFF = {"label_on": "enabled", "label_off": "disabled"}
+
+_INPUTS: dict[str, Input] = {
+    "image": ("IMAGE", {"tooltip": "The image, or a batch of images that each get detailed."}),
+    "image_frames": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
+    "mask": ("MASK", {"tooltip": "White is what to work on."}),
+    "segs": ("SEGS", {"tooltip": "The segments to work on, from a detector or a mask."}),
+    "model": ("MODEL", {"tooltip": "The diffusion model that redraws each segment."}),
+    "clip": ("CLIP", {"tooltip": "Encodes the segment text."}),
+    "vae": ("VAE", {"tooltip": "Brings the crops into latent space and back."}),
+    "positive": ("CONDITIONING", {"tooltip": "What the segments should show."}),
+    "negative": ("CONDITIONING", {"tooltip": "What the segments should not show."}),
+    "basic_pipe": (
+        "BASIC_PIPE",
+        {"tooltip": "Model, CLIP, VAE, positive and negative in one link (ToBasicPipe)."},
+    ),
+    "guide_size": (
+        "FLOAT",
+        {
+            "default": 512, "min": 64, "max": MAX_RESOLUTION, "step": 8,
+            "tooltip": "Each crop is enlarged until the shorter side of its box (or of the crop, "
+            "see guide_size_for) has this many pixels.",
+        },
+    ),
+    "guide_size_for": (
+        "BOOLEAN",
+        {
+            "default": True, "label_on": "bbox", "label_off": "crop_region",
+            "tooltip": "What guide_size measures: the thing's bounding box, or the whole crop "
+            "around it.",
+        },
+    ),
+    "max_size": (
+        "FLOAT",
+        {
+            "default": 1024, "min": 64, "max": MAX_RESOLUTION, "step": 8,
+            "tooltip": "No crop is sampled with a side longer than this, whatever guide_size asks "
+            "for. Keeps memory in bounds.",
+        },
+    ),
+    "seed": (
+        "INT",
+        {
+            "default": 0, "min": 0, "max": MAX_SEED,
+            "tooltip": "Seed of the first segment; each further one takes the next.",
+        },
+    ),
+    "steps": ("INT", {"default": 20, "min": 1, "max": 10000, "tooltip": "Sampling steps."}),
+    "cfg": (
+        "FLOAT",
+        {
+            "default": 8.0, "min": 0.0, "max": 100.0,
+            "tooltip": "How strongly the sampler follows the prompt.",
+        },
+    ),
+    "sampler_name": (SAMPLERS, {"tooltip": "The sampling method."}),
+    "scheduler": (
+        [*SCHEDULERS, *EXTRA_SCHEDULERS],
+        {"tooltip": "How the noise falls from step to step."},
+    ),
+    "denoise": (
+        "FLOAT",
+        {
+            "default": 0.5, "min": 0.0001, "max": 1.0, "step": 0.01,
+            "tooltip": "How much of a segment is redrawn: little keeps it, 1 starts from noise.",
+        },
+    ),
+    "feather": (
+        "INT",
+        {
+            "default": 5, "min": 0, "max": 100, "step": 1,
+            "tooltip": "Softness of the mask's edge when the result is pasted, in image pixels.",
+        },
+    ),
+    "noise_mask": (
+        "BOOLEAN",
+        {
+            "default": True, **_ON_OFF,
+            "tooltip": "On: only what the mask covers is redrawn. Off: the whole crop is redrawn, "
+            "and the mask only limits what is pasted.",
+        },
+    ),
+    "force_inpaint": (
+        "BOOLEAN",
+        {
+            "default": True, **_ON_OFF,
+            "tooltip": "On: segments that are large enough already are redrawn too, at their own "
+            "size. Off: they are skipped.",
+        },
+    ),
+    "wildcard": (
+        "STRING",
+        {
+            "multiline": True, "dynamicPrompts": False,
+            "tooltip": "Text for the segments instead of the positive prompt: wildcards, LoRAs, "
+            "[SEP] between texts for different segments, [LAB] for texts by label. Empty: the "
+            "positive prompt is used.",
+        },
+    ),
+    "cycle": (
+        "INT",
+        {
+            "default": 1, "min": 1, "max": 10, "step": 1,
+            "tooltip": "How often each segment is sampled, each time from the last result.",
+        },
+    ),
+    "refiner_ratio": (
+        "FLOAT",
+        {
+            "default": 0.2, "min": 0.0, "max": 1.0,
+            "tooltip": "Share of the steps that the refiner runs, if one is connected.",
+        },
+    ),
+    "batch_size": (
+        "INT",
+        {
+            "default": 1, "min": 1, "max": 100,
+            "tooltip": "How many versions to make, each with its own seed.",
+        },
+    ),
+    "detailer_hook": (
+        "DETAILER_HOOK",
+        {"tooltip": "Steps into the run at set points, for instance to vary the denoise."},
+    ),
+    "refiner_basic_pipe_opt": (
+        "BASIC_PIPE",
+        {"tooltip": "A second model that runs the last part of the steps."},
+    ),
+    "inpaint_model": (
+        "BOOLEAN",
+        {
+            "default": False, **_ON_OFF,
+            "tooltip": "Turn on for inpainting models: they get the masked crop as condition.",
+        },
+    ),
+    "noise_mask_feather": (
+        "INT",
+        {
+            "default": 20, "min": 0, "max": 100, "step": 1,
+            "tooltip": "Softness of the noise mask's edge, in image pixels. Above 0 differential "
+            "diffusion is used, which blends the redrawn part into its surroundings.",
+        },
+    ),
+    "scheduler_func_opt": (
+        "SCHEDULER_FUNC",
+        {"tooltip": "A schedule from another node; it wins over 'scheduler'."},
+    ),
+    "tiled_encode": (
+        "BOOLEAN",
+        {
+            "default": False, **_ON_OFF,
+            "tooltip": "Encode in tiles: less memory, more time.",
+        },
+    ),
+    "tiled_decode": (
+        "BOOLEAN",
+        {
+            "default": False, **_ON_OFF,
+            "tooltip": "Decode in tiles: less memory, more time.",
+        },
+    ),
+    "detail_batch": (
+        "INT",
+        {
+            "default": 0, "min": 0, "max": 64,
+            "tooltip": "How many segments of one size are sampled together: 0 as many as memory "
+            "holds, 1 one by one. The picture is the same.",
+        },
+    ),
+    "size_grid": (
+        "INT",
+        {
+            "default": 0, "min": 0, "max": 512, "step": 8,
+            "tooltip": "Rounds the size at which segments are sampled up to multiples of this many "
+            "pixels, so that more of them have one size and are sampled together. Changes the "
+            "picture a little; 0 is off.",
+        },
+    ),
+    "crop_factor": (
+        "FLOAT",
+        {
+            "default": 3.0, "min": 1.0, "max": 100, "step": 0.1,
+            "tooltip": "Size of the crop relative to the bounding box; more gives the model more "
+            "of the surroundings to go by.",
+        },
+    ),
+    "drop_size": (
+        "INT",
+        {
+            "min": 1, "max": MAX_RESOLUTION, "step": 1, "default": 10,
+            "tooltip": "Smaller finds are dropped; in pixels, for width and height.",
+        },
+    ),
+    "bbox_fill": (
+        "BOOLEAN",
+        {
+            "default": False, **_ON_OFF,
+            "tooltip": "Fill each segment's bounding box: the mask becomes a rectangle.",
+        },
+    ),
+    "contour_fill": (
+        "BOOLEAN",
+        {
+            "default": False, **_ON_OFF,
+            "tooltip": "Make each shape solid, holes included. Off keeps the mask's own values.",
+        },
+    ),
+}  # fmt: skip
+
+
+def inputs(*wanted: str, **changed: dict[str, Any] | str) -> dict[str, Input]:
+    """Inputs by name, in this order.
+
+    Args:
+        wanted: names of shared inputs.
+        changed: options that differ from the shared ones (defaults, ranges, labels) by name; a
+            plain string is another tooltip.
+    """
+    result = {}
+    for name in wanted:
+        kind, options = _INPUTS[name]
+        change = changed.get(name, {})
+        change = {"tooltip": change} if isinstance(change, str) else change
+        result[name] = (kind, {**options, **change})
+    unknown = set(changed) - set(wanted)
+    if unknown:
+        raise KeyError(f"changed but not wanted: {sorted(unknown)}")
+    return result
+
+
+def described(kind: Any, tooltip: str, **options: Any) -> Input:
+    """An input of one node alone."""
+    return kind, {**options, "tooltip": tooltip}

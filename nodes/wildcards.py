@@ -1,0 +1,173 @@
+"""Prompts with wildcards."""
+
+from __future__ import annotations
+
+from ..core.host import ComfyBackend, file_names, wildcard_library
+from ..core.prompt_lists import labelled_prompts
+from ..core.prompts import MODES, POPULATE
+from ..core.settings import MAX_SEED, Models
+from ..core.text import SegmentTexts
+from ..wildcards.grammar import expand, parse_prompt
+
+CATEGORY = "Detailers/Prompt"
+
+_WILDCARD_TEXT = {
+    "multiline": True,
+    "dynamicPrompts": False,
+    "tooltip": "The prompt, with wildcards: __name__ draws a line of that list, {a|b|c} one of the "
+    "choices.",
+}
+_POPULATED_TEXT = {
+    "multiline": True,
+    "dynamicPrompts": False,
+    "tooltip": "The prompt that is used. In mode 'populate' it is drawn anew each time the graph "
+    "is queued; in the other modes it is yours.",
+}
+_MODE_TOOLTIP = (
+    "populate: draw from wildcard_text. fixed: use populated_text as it stands. reproduce: use "
+    "populated_text once more, then go back to populate."
+)
+_SEED = {
+    "default": 0,
+    "min": 0,
+    "max": MAX_SEED,
+    "tooltip": "Decides every draw: the same seed gives the same text.",
+}
+ADD_LORA = "Select the LoRA to add to the text"
+ADD_WILDCARD = "Select the Wildcard to add to the text"
+
+
+def lora_choices() -> list[str]:
+    return [ADD_LORA, *file_names("loras")]
+
+
+def wildcard_choices() -> list[str]:
+    return [ADD_WILDCARD, *(f"__{name}__" for name in wildcard_library().names())]
+
+
+def populated(wildcard_text: str, populated_text: str, mode: str, seed: int) -> str:
+    """The text to use. Prompts normally arrive populated; this covers texts and seeds over links.
+
+    What a `populated_text` still holds of wildcards, because it was typed there, is drawn too.
+    """
+    text = wildcard_text if mode == POPULATE else populated_text
+    return expand(text, seed, wildcard_library())
+
+
+class ImpactWildcardProcessor:
+    DESCRIPTION = "Draws a prompt from a text with wildcards and choices."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("processed text",)
+    OUTPUT_TOOLTIPS = ("The prompt that was drawn.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        add = {"tooltip": "Choosing a list adds it to wildcard_text."}
+        return {
+            "required": {
+                "wildcard_text": ("STRING", _WILDCARD_TEXT),
+                "populated_text": ("STRING", _POPULATED_TEXT),
+                "mode": (list(MODES), {"default": POPULATE, "tooltip": _MODE_TOOLTIP}),
+                "seed": ("INT", _SEED),
+                "Select to add Wildcard": (wildcard_choices(), add),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, **chosen):
+        return True  # the choices only help to write the text
+
+    def run(self, wildcard_text, populated_text, mode, seed, **_chosen):
+        return (populated(wildcard_text, populated_text, mode, seed),)
+
+
+class ImpactWildcardEncode:
+    DESCRIPTION = (
+        "Draws a prompt from a text with wildcards and choices, loads the LoRAs it names and "
+        "encodes it."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("MODEL", "CLIP", "CONDITIONING", "STRING")
+    RETURN_NAMES = ("model", "clip", "conditioning", "populated_text")
+    OUTPUT_TOOLTIPS = (
+        "The model with the text's LoRAs.",
+        "The CLIP with the text's LoRAs.",
+        "The encoded prompt.",
+        "The prompt that was drawn.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        add_lora = {"tooltip": "Choosing a LoRA adds it to wildcard_text."}
+        add_list = {"tooltip": "Choosing a list adds it to wildcard_text."}
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The model that the text's LoRAs change."}),
+                "clip": ("CLIP", {"tooltip": "Encodes the prompt."}),
+                "wildcard_text": ("STRING", _WILDCARD_TEXT),
+                "populated_text": ("STRING", _POPULATED_TEXT),
+                "mode": (list(MODES), {"tooltip": _MODE_TOOLTIP}),
+                "Select to add LoRA": (lora_choices(), add_lora),
+                "Select to add Wildcard": (wildcard_choices(), add_list),
+                "seed": ("INT", _SEED),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, **chosen):
+        return True  # the choices only help to write the text
+
+    def run(self, model, clip, wildcard_text, populated_text, mode, seed, **_chosen):
+        text = populated(wildcard_text, populated_text, mode, seed)
+        texts = SegmentTexts(ComfyBackend(), Models(model, clip, None, [], []))
+        encoded = texts.encode(parse_prompt(text))
+        return (encoded.model, encoded.clip, encoded.positive, text)
+
+
+class WildcardPromptFromString:
+    DESCRIPTION = (
+        "Makes one text for each segment out of a list of prompts, such as a tagger's: a [LAB] "
+        "text for a detailer and the labels for 'SEGS Assign (label)'."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("STRING", "STRING")
+    RETURN_NAMES = ("wildcard", "segs_labels")
+    OUTPUT_TOOLTIPS = (
+        "The text for a detailer's 'wildcard' input.",
+        "The labels, in the order of the prompts, for ImpactSEGSLabelAssign.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        def line(tooltip, **options):
+            return ("STRING", {"multiline": False, **options, "tooltip": tooltip})
+
+        prompts = {"forceInput": True, "tooltip": "The prompts, one after another."}
+        return {
+            "required": {
+                "string": ("STRING", prompts),
+                "delimiter": line(r"What stands between two prompts; \n is a line break.",
+                                  default="\\n"),
+                "prefix_all": line("Text before every prompt."),
+                "postfix_all": line("Text after every prompt."),
+                "restrict_to_tags": line("Keep only these tags, separated by commas; empty keeps "
+                                         "all."),
+                "exclude_tags": line("Leave out these tags, separated by commas."),
+            }
+        }  # fmt: skip
+
+    def run(self, string, delimiter, prefix_all, postfix_all, restrict_to_tags, exclude_tags):
+        return labelled_prompts(
+            string, delimiter, prefix_all, postfix_all, restrict_to_tags, exclude_tags
+        )
+
+
+NODES = {
+    "ImpactWildcardProcessor": (ImpactWildcardProcessor, "ImpactWildcardProcessor"),
+    "ImpactWildcardEncode": (ImpactWildcardEncode, "ImpactWildcardEncode"),
+    "WildcardPromptFromString": (WildcardPromptFromString, "Wildcard Prompt from String"),
+}
