@@ -1,0 +1,59 @@
+// Nodes that take any number of inputs always offer one more than are connected.
+
+import { app } from "../../scripts/app.js";
+
+const STEMS = {
+  ImpactMakeImageList: "image",
+  ImpactMakeImageBatch: "image",
+  ImpactMakeMaskList: "mask",
+  ImpactMakeMaskBatch: "mask",
+  ImpactMakeAnyList: "value",
+  ImpactCombineConditionings: "conditioning",
+  ImpactConcatConditionings: "conditioning",
+  ImpactSEGSConcat: "segs",
+  CombineRegionalPrompts: "regional_prompts",
+  ImpactSwitch: "input",
+  LatentSwitch: "input",
+  SEGSSwitch: "input",
+};
+const INPUT = 1;
+
+const numberOf = (input, stem) =>
+  input.name.startsWith(stem) ? Number(input.name.slice(stem.length)) : NaN;
+
+/** Adds or removes inputs at the end until the last one, and only that, is a free spare. */
+function fit(node, stem) {
+  const numbered = () => (node.inputs ?? []).filter((input) => numberOf(input, stem) >= 1);
+  let last = numbered().at(-1);
+  if (!last) return;
+  if (last.link != null) {
+    node.addInput(`${stem}${numberOf(last, stem) + 1}`, last.type);
+    return;
+  }
+  for (let spare = numbered().at(-2); spare && spare.link == null; spare = numbered().at(-2)) {
+    node.removeInput(node.inputs.indexOf(last));
+    last = spare;
+  }
+}
+
+app.registerExtension({
+  name: "Detailers.Sockets",
+
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    const stem = STEMS[nodeData.name.replace(/ \/\/Detailers$/, "")];
+    if (!stem) return;
+    const changed = nodeType.prototype.onConnectionsChange;
+    nodeType.prototype.onConnectionsChange = function (side, ...rest) {
+      const result = changed?.call(this, side, ...rest);
+      if (side === INPUT && !app.configuringGraph) fit(this, stem);
+      return result;
+    };
+    nodeType.prototype.fitInputs = function () {
+      fit(this, stem);
+    };
+  },
+
+  loadedGraphNode(node) {
+    node.fitInputs?.();
+  },
+});
