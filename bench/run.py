@@ -1,0 +1,92 @@
+"""Measures the pack against the least possible work for the same crops, in the real host.
+
+Each case runs in fresh servers side by side, turn by turn, so that whatever else the machine does
+hits all: the floor, the pack one segment at a time, and the pack in waves. Printed are the best
+times and their ratios, each server's peak memory, and how often the model was called. A clip is
+sampled as one in any case, so there waves make no difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.server import Server
+
+from .cases import CASES, Case, graph
+from .imports import measure_import
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKS = {"comfyui-detailers": ROOT, "detailers-models": ROOT / "dev" / "model_pack"}
+KINDS = ("floor", "alone", "waves")
+HEAD = (
+    "case", "floor s", "one by one s", "waves s", "one by one / floor", "waves / one by one",
+    "calls one by one", "calls waves", "floor MB", "one by one MB", "waves MB",
+)  # fmt: skip
+
+
+@dataclass
+class Measured:
+    """What one kind of work took."""
+
+    seconds: float = float("inf")  # the best of the runs
+    megabytes: float = 0.0  # the server's peak
+    calls: int = 0  # of the model, in a run
+
+
+def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Measured]:
+    """Time a case in each way, best of `repeats`."""
+    kinds = [kind for kind in KINDS if not (case.video and kind == "waves")]
+    measured = {kind: Measured() for kind in kinds}
+    with ExitStack() as stack:
+        servers = {kind: stack.enter_context(Server(tree, python, PACKS)) for kind in kinds}
+        before = dict.fromkeys(kinds, 0)
+        for turn in range(repeats + 1):
+            for kind, server in servers.items():
+                run = server.run(graph(case, kind, seed=turn), timeout=900)
+                if not run.ok:
+                    raise RuntimeError(f"{case.name}, {kind}: {run.error}")
+                stats = json.loads(run.outputs["sink"]["text"][0])
+                own = measured[kind]
+                if turn:  # the first one also makes the image and warms up
+                    own.seconds = min(own.seconds, run.seconds)
+                own.megabytes = max(own.megabytes, stats["peak_rss_mb"])
+                own.calls, before[kind] = stats["model_calls"] - before[kind], stats["model_calls"]
+    return measured
+
+
+def row(case: Case, measured: dict[str, Measured]) -> str:
+    """A line of the table."""
+    floor, alone = measured["floor"], measured["alone"]
+    waves = measured.get("waves", alone)
+    cells = [
+        case.name, f"{floor.seconds:.3f}", f"{alone.seconds:.3f}", f"{waves.seconds:.3f}",
+        f"{alone.seconds / floor.seconds:.2f}", f"{waves.seconds / alone.seconds:.2f}",
+        f"{alone.calls}", f"{waves.calls}", f"{floor.megabytes:.0f}", f"{alone.megabytes:.0f}",
+        f"{waves.megabytes:.0f}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__)
+    parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
+    parser.add_argument("--python", default=sys.executable, help="the Python that runs it")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
+    parser.add_argument("filter", nargs="*", help="only cases whose name holds one of these words")
+    args = parser.parse_args()
+    cases = [c for c in CASES if not args.filter or any(word in c.name for word in args.filter)]
+    if not args.filter or "import" in args.filter:
+        print(measure_import(args.comfyui, args.python), flush=True)
+    print(f"| {' | '.join(HEAD)} |\n| --- |{' ---: |' * (len(HEAD) - 1)}")
+    for case in cases:
+        print(row(case, measure(case, args.comfyui, args.python, args.repeats)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

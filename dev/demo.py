@@ -1,0 +1,346 @@
+"""The first example workflow on a photograph, in a real ComfyUI: `python run.py demo`.
+
+Writes the picture before and after, the mask, each crop before and after, and a contact sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import webbrowser
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .contact_sheet import Cell, contact_sheet, difference, overlay
+from .editor import NO_GREETING
+from .server import ROOT, Event, Run, Server, ServerDied, has_accelerator, project_packs
+from .workflow import Workflow
+
+EXAMPLE = ROOT / "example_workflows" / "1_face_detailer.json"
+PHOTO = ROOT / "dev" / "assets" / "astronaut.jpg"
+DETAILER = "DetailerForEachDebug"
+STAND_IN_CFG = 2.5  # more guidance drives the analytic model's colours out of range
+STAND_IN = f"""\
+No --checkpoint is given, so the built-in analytic model stands in for a diffusion model. All it
+knows is that pictures are smooth, and the colour words of the prompt, such as "warm" or "blue". It
+gives a face another tint where a trained model would draw it anew (cfg is {STAND_IN_CFG} for it).
+The detector, the detailer and ComfyUI are the real ones."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A segment, and how it was sampled.
+
+    Attributes:
+        mask: [h,w] of the region's size, 0..1.
+        size: working size (width, height) in pixels.
+    """
+
+    bbox: tuple[int, int, int, int]
+    region: tuple[int, int, int, int]
+    confidence: float
+    mask: np.ndarray
+    size: tuple[int, int]
+    seed: int
+
+    def __str__(self) -> str:
+        return (
+            f"box {_size(self.bbox)} at ({self.bbox[0]}, {self.bbox[1]}), confidence "
+            f"{self.confidence:.2f}; crop {_size(self.region)}, sampled at {self.size[0]} x "
+            f"{self.size[1]}, seed {self.seed}"
+        )
+
+
+class Progress:
+    """Shows how far a prompt is, node by node, and how long each took."""
+
+    BAR = 24
+
+    def __init__(self, titles: dict[str, str]):
+        self.titles = titles
+        self.node: str | None = None
+        self.started = 0.0
+
+    def __call__(self, event: Event) -> None:
+        if event.type == "executing":
+            self._end_node()
+            self.node, self.started = event.data["node"], time.monotonic()
+            self._show("...")
+        elif event.type == "progress":
+            value, total = event.data["value"], event.data["max"]
+            filled = self.BAR * value // max(total, 1)
+            bar = "#" * filled + "." * (self.BAR - filled)
+            self._show(f"[{bar}] {value} of {total}")
+
+    def _end_node(self) -> None:
+        if self.node in self.titles:
+            clear = "\r\033[K" if sys.stdout.isatty() else ""
+            print(clear + timed(self.titles[self.node], self.started), flush=True)
+
+    def _show(self, state: str) -> None:
+        if self.node in self.titles and sys.stdout.isatty():
+            print(f"\r\033[K  {self.titles[self.node]:<38}{state}", end="", flush=True)
+
+
+def timed(what: str, started: float) -> str:
+    return f"  {what:<38}{time.monotonic() - started:6.2f} s"
+
+
+def main() -> int:
+    options = read_options()
+    with tempfile.TemporaryDirectory(prefix="detailers-demo-", ignore_cleanup_errors=True) as base:
+        workflow = prepare(options, Path(base))
+        cpu = not has_accelerator(options.python)
+        server = Server(
+            options.comfyui,
+            options.python,
+            project_packs(),
+            args=["--output-directory", str(options.output)] if options.open else [],
+            base=base,
+            cpu=cpu,
+        )
+        if not options.checkpoint:
+            print(STAND_IN)
+        elif cpu:
+            print("No GPU is found. On the CPU a checkpoint takes minutes, or hours, for a face.")
+        print("Starting ComfyUI", flush=True)
+        started = time.monotonic()
+        with server:
+            version = server.get("/system_stats")["system"]["comfyui_version"]
+            print(timed(f"ComfyUI {version}", started), flush=True)
+            if options.open:
+                return show_in_editor(server, options.output)
+            return detail_photo(server, workflow, options.photo, options.output)
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run.py demo",
+        description="Detail the faces of a photograph with the first example workflow.",
+        allow_abbrev=False,
+    )
+    # Paths are as seen from where run.py was started.
+    here = Path(os.environ.get("DETAILERS_STARTED_IN", "."))
+    parser.add_argument("--comfyui", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--image", metavar="FILE", help="photograph with upright, frontal faces")
+    parser.add_argument("--checkpoint", metavar="FILE", help="a Stable Diffusion checkpoint")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the faces should look like")
+    parser.add_argument("--open", action="store_true", help="open the workflow in the editor")
+    parser.add_argument("--output", metavar="DIR", default="demo-output", help="(demo-output)")
+    options = parser.parse_args()
+    options.image = (here / options.image if options.image else PHOTO).resolve()
+    options.checkpoint = options.checkpoint and (here / options.checkpoint).resolve()
+    options.output = (here / options.output).resolve()
+    for name in ("image", "checkpoint"):
+        file = getattr(options, name)
+        if file and not file.is_file():
+            parser.error(f"--{name}: there is no file {file}")
+    try:
+        options.photo = ImageOps.exif_transpose(Image.open(options.image)).convert("RGB")
+    except OSError as error:
+        parser.error(f"--image: {options.image} cannot be read as a picture: {error}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def prepare(options: argparse.Namespace, base: Path) -> Workflow:
+    """Lay out ComfyUI's base directory, and set the workflow to what is in it."""
+    workflow = Workflow.read(EXAMPLE)
+    name = f"{options.image.stem}.png"
+    (base / "input").mkdir()
+    options.photo.save(base / "input" / name)
+    workflow["LoadImage", "image"] = name
+    if options.prompt is not None:
+        workflow["Prompt for the faces", "text"] = options.prompt
+    if options.checkpoint:
+        (base / "models" / "checkpoints").mkdir(parents=True)
+        link_file(options.checkpoint, base / "models" / "checkpoints" / options.checkpoint.name)
+        workflow["CheckpointLoaderSimple", "ckpt_name"] = options.checkpoint.name
+    else:
+        workflow.replace(
+            "CheckpointLoaderSimple",
+            "DetailersTestModel",
+            "Analytic model",
+            family="image8",
+            prior_std=0.6,
+        )
+        workflow[DETAILER, "cfg"] = STAND_IN_CFG
+    if options.open:  # the editor offers the workflows of packs
+        templates = base / "custom_nodes" / "demo" / "example_workflows"
+        templates.mkdir(parents=True)
+        (templates.parent / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+        workflow.write(templates / EXAMPLE.name)
+    return workflow
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Make `target` show the file `source`; by a copy where no kind of link is allowed."""
+    for link in (os.symlink, os.link):
+        with suppress(OSError):
+            return link(source, target)
+    shutil.copyfile(source, target)
+    return None
+
+
+def show_in_editor(server: Server, output: Path) -> int:
+    server.post("/settings", NO_GREETING)
+    url = f"{server.url}/?template={EXAMPLE.stem}&source=demo"
+    print(f"The workflow is open at {url}")
+    print(f"Press Run there. Saved pictures go to {output}. Ctrl-C here ends it.", flush=True)
+    webbrowser.open(url)
+    with suppress(KeyboardInterrupt):
+        server.process.wait()
+    return 0
+
+
+def detail_photo(server: Server, workflow: Workflow, photo: Image.Image, output: Path) -> int:
+    run = run_workflow(server, workflow)
+    if not run.ok:
+        print(f"It failed. {run.error}\n{run.error.traceback if run.error else ''}")
+        return 1
+    started = time.monotonic()
+    faces = read_faces(server)
+    saved = run.outputs[workflow.id("Result")]["images"][0]
+    result = server.view(**saved)  # as it is, since the file carries the workflow
+    (output / "after.png").write_bytes(result)
+    after = Image.open(io.BytesIO(result)).convert("RGB")
+    names = save_pictures(photo, after, faces, workflow, output)
+    print(timed("Save", started))
+    report(photo, after, faces, workflow)
+    print(f"\nSaved in {output}:\n  {'  '.join(['after.png', *names])}")
+    return 0
+
+
+def run_workflow(server: Server, workflow: Workflow) -> Run:
+    """Run the workflow, with a record kept of its segments and of what the detailer does."""
+    prompt = workflow.prompt()
+    known = server.object_info()
+    titles = {
+        str(node["id"]): node.get("title") or known[node["type"]]["display_name"]
+        for node in workflow.content["nodes"]
+        if str(node["id"]) in prompt
+    }
+    detailer = workflow.id(DETAILER)
+    prompt["hook"] = {
+        "class_type": "DetailersTestHook",
+        "inputs": {"changes": "{}", "omit": "[]", "name": ""},
+    }
+    for name, value in {"segs": prompt[detailer]["inputs"]["segs"], "log": ["hook", 1]}.items():
+        prompt[name] = {
+            "class_type": "DetailersTestSave",
+            "inputs": {"value": value, "name": name, "after": [detailer, 0]},
+        }
+    prompt[detailer]["inputs"]["detailer_hook"] = ["hook", 0]
+    with server.watch(Progress(titles)) as watch:
+        return server.run(prompt, timeout=24 * 3600, watch=watch)
+
+
+def read_faces(server: Server) -> list[Face]:
+    """What was found, and how it was sampled, from the record of the run."""
+    segs = server.result("segs")
+    log = json.loads(str(server.result("log")["s0"]))
+    sizes = [(width, height) for kind, *(width, height) in _entries(log, "touch_scaled_size")]
+    seeds = [call["seed"] for _, call in _entries(log, "pre_ksample")]
+    return [
+        Face(
+            bbox=tuple(map(int, segs[f"segs0_{i}_bbox"])),
+            region=tuple(map(int, segs[f"segs0_{i}_crop"])),
+            confidence=float(segs[f"segs0_{i}_confidence"]),
+            mask=segs[f"segs0_{i}_mask"],
+            size=size,
+            seed=seed,
+        )
+        for i, (size, seed) in enumerate(zip(sizes, seeds, strict=True))
+    ]
+
+
+def _entries(log: list, kind: str) -> list:
+    return [entry for entry in log if entry[0] == kind]
+
+
+def save_pictures(
+    before: Image.Image, after: Image.Image, faces: list[Face], workflow: Workflow, output: Path
+) -> list[str]:
+    """Save all pictures but after.png; their names, the contact sheet's first."""
+    veiled = overlay(before, united_mask(before, faces), [face.region for face in faces])
+    pictures = {"before.png": before, "mask_overlay.png": veiled}
+    steps, denoise, cfg = (workflow[DETAILER, name] for name in ("steps", "denoise", "cfg"))
+    rows = [
+        [
+            Cell(before, f"before, {before.width} x {before.height}"),
+            Cell(veiled, "mask (red) and crop (white)"),
+            Cell(after, f"after: {steps} steps, denoise {denoise}, cfg {cfg}"),
+        ]
+    ]
+    for number, face in enumerate(faces, 1):
+        crops = before.crop(face.region), after.crop(face.region)
+        pictures[f"face_{number}_before.png"], pictures[f"face_{number}_after.png"] = crops
+        found = f"face {number}: {_size(face.bbox)}, confidence {face.confidence:.2f}"
+        sampled = f"sampled at {face.size[0]} x {face.size[1]}, seed {face.seed}"
+        rows.append(
+            [
+                Cell(crops[0], f"{found}\ncrop {_size(face.region)}"),
+                Cell(crops[1], f"face {number} after\n{sampled}"),
+                Cell(difference(*crops), "where it changed: dark is much, white not at all"),
+            ]
+        )
+    title = "Face detailer: " + workflow["Prompt for the faces", "text"]
+    pictures["contact_sheet.png"] = contact_sheet(title, rows)
+    for name, picture in pictures.items():
+        picture.save(output / name)
+    return sorted(pictures)
+
+
+def united_mask(image: Image.Image, faces: list[Face]) -> np.ndarray:
+    """The masks of all faces as one [H,W], 0..1."""
+    mask = np.zeros((image.height, image.width), np.float32)
+    for face in faces:
+        x1, y1, x2, y2 = face.region
+        np.maximum(mask[y1:y2, x1:x2], face.mask, out=mask[y1:y2, x1:x2])
+    return mask
+
+
+def report(before: Image.Image, after: Image.Image, faces: list[Face], workflow: Workflow) -> None:
+    """Print what was found, how it was sampled, and how far the change reaches."""
+    count = "1 face" if len(faces) == 1 else f"{len(faces) or 'No'} faces"
+    print(f"\n{count} found in {before.width} x {before.height} pixels")
+    for number, face in enumerate(faces, 1):
+        print(f"  {number}  {face}")
+    if not faces:
+        print(
+            "  The picture is unchanged. The detector looks for upright faces seen from the front."
+        )
+        return
+    from scipy.ndimage import maximum_filter
+
+    changed = (np.asarray(before) != np.asarray(after)).any(-1)
+    feather = workflow[DETAILER, "feather"]
+    reach = maximum_filter(united_mask(before, faces), 2 * feather + 1) > 0
+    print(
+        f"  {changed.mean():.1%} of the pixels changed; of those farther than the feather, "
+        f"{feather} pixels, from the mask: {np.count_nonzero(changed & ~reach)}"
+    )
+
+
+def _size(box: tuple[int, int, int, int]) -> str:
+    return f"{box[2] - box[0]} x {box[3] - box[1]}"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ServerDied as error:
+        sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,259 @@
+"""The host's real graph editor in a headless Chromium, for tests.
+
+    with Server(tree, python, packs) as server, Editor(server) as editor:
+        editor.load(workflow)
+        assert not editor.missing()
+        run = editor.queue()
+
+Needs the playwright package and a Chromium or Chrome of the system; playwright's own browser
+download is not used.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .server import PromptRefused, Run, Server
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the page must not need the web
+]
+
+# Settings without which a new user's first visit opens the tutorial and template dialogs.
+NO_GREETING = {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": "99.0.0"}
+
+NO_CHROMIUM = (
+    "no Chromium found: install one, e.g. `apt-get install chromium` on Debian "
+    "or Google Chrome, so that it is on the PATH"
+)
+
+READY = """() => window.app?.graph && window.app.extensionManager
+    && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 50"""
+
+LOAD = """async (workflow) => {
+    const quiet = {showMissingNodesDialog: false, showMissingModelsDialog: false,
+        silentAssetErrors: true};
+    await window.app.loadGraphData(workflow, true, true, null, quiet);
+}"""
+
+STATE = """() => {
+    const plain = (value) => value === undefined ? null : JSON.parse(JSON.stringify(value));
+    const nodes = [];
+    const visit = (graph, prefix) => {
+        const link = (id) => graph.getLink ? graph.getLink(id) : graph.links[id];
+        for (const node of graph.nodes ?? graph._nodes) {
+            const id = prefix + node.id;
+            nodes.push({
+                id,
+                type: node.type,
+                title: node.title ?? node.type,
+                known: !!node.subgraph || node.type in window.LiteGraph.registered_node_types,
+                widgets: Object.fromEntries(
+                    (node.widgets ?? []).map((widget) => [widget.name, plain(widget.value)])),
+                inputs: (node.inputs ?? []).map((input) => {
+                    const source = input.link == null ? null : link(input.link);
+                    return {name: input.name, type: String(input.type),
+                        source: source && [prefix + source.origin_id, source.origin_slot]};
+                }),
+                outputs: (node.outputs ?? []).map((output) => ({
+                    name: output.name, type: String(output.type),
+                    targets: (output.links ?? []).map(link).filter(Boolean)
+                        .map((target) => [prefix + target.target_id, target.target_slot]),
+                })),
+            });
+            if (node.subgraph) visit(node.subgraph, id + ":");
+        }
+    };
+    visit(window.app.graph, "");
+    return nodes;
+}"""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input or output of a node.
+
+    Attributes:
+        ends: what it is linked to, as (node id, slot index): the one source of an input, or the
+            targets of an output; empty when it is not connected. Inside a subgraph the node
+            numbers -10 and -20 are the subgraph's own inputs and outputs.
+    """
+
+    name: str
+    type: str
+    ends: list[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as the editor holds it.
+
+    Attributes:
+        id: its number as text; "5:3" is node 3 inside the subgraph node 5.
+        known: the host has registered its type.
+        widgets: {name: value} as the user sees them.
+    """
+
+    id: str
+    type: str
+    title: str
+    known: bool
+    widgets: dict[str, Any]
+    inputs: list[Slot]
+    outputs: list[Slot]
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium or Chrome of the system."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+class Editor:
+    """The editor page of a running server; a context manager.
+
+    Args:
+        server: the ComfyUI to open; not closed by the editor.
+        size: viewport (width, height) in pixels.
+        timeout: seconds the page may take for any one step.
+        browser: that of an open Editor, to share it.
+
+    Attributes:
+        browser: the playwright browser.
+        page: the playwright page, for whatever has no method here.
+        console: (kind, text) of every console message; uncaught errors have the kind "pageerror".
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        size: tuple[int, int] = (1600, 1000),
+        timeout: float = 120,
+        browser: Any = None,
+    ):
+        self.server = server
+        self.size = size
+        self.timeout = timeout
+        self.browser = browser
+        self._playwright: Any = None
+        self.console: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Editor:
+        self.server.post("/settings", NO_GREETING)
+        try:
+            if self.browser is None:
+                self._launch()
+            width, height = self.size
+            self.page = self.browser.new_page(viewport={"width": width, "height": height})
+            self.page.set_default_timeout(self.timeout * 1000)
+            self.page.on("console", lambda said: self.console.append((said.type, said.text)))
+            self.page.on("pageerror", lambda error: self.console.append(("pageerror", str(error))))
+            self.open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _launch(self) -> None:
+        from playwright.sync_api import sync_playwright
+
+        chromium = find_chromium()
+        if chromium is None:
+            raise FileNotFoundError(NO_CHROMIUM)
+        self._playwright = sync_playwright().start()
+        self.browser = self._playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._playwright is not None:
+            self._playwright.stop()  # closes the browser too
+        elif hasattr(self, "page"):
+            self.page.close()
+
+    def open(self) -> None:
+        """Open the page, or open it anew, and wait until it knows the host's nodes."""
+        self.page.goto(self.server.url, wait_until="domcontentloaded")
+        self.page.wait_for_function(READY)
+        self._settle()
+
+    def load(self, workflow: dict | str | Path) -> list[Node]:
+        """Load a workflow, given as its content or its file, as if it was opened in the menu."""
+        if not isinstance(workflow, dict):
+            workflow = json.loads(Path(workflow).read_text(encoding="utf-8"))
+        self.page.keyboard.press("Escape")  # closes a dialog that an earlier error has left
+        self.page.evaluate(LOAD, workflow)
+        self._settle()
+        return self.state()
+
+    def state(self) -> list[Node]:
+        """Every node of the graph and, after each subgraph node, those inside it."""
+        return [
+            Node(
+                id=node["id"],
+                type=node["type"],
+                title=node["title"],
+                known=node["known"],
+                widgets=node["widgets"],
+                inputs=[
+                    Slot(slot["name"], slot["type"], [tuple(slot["source"])])
+                    if slot["source"]
+                    else Slot(slot["name"], slot["type"], [])
+                    for slot in node["inputs"]
+                ],
+                outputs=[
+                    Slot(slot["name"], slot["type"], [tuple(end) for end in slot["targets"]])
+                    for slot in node["outputs"]
+                ],
+            )
+            for node in self.page.evaluate(STATE)
+        ]
+
+    def node(self, id: int | str) -> Node:
+        return next(node for node in self.state() if node.id == str(id))
+
+    def missing(self) -> list[str]:
+        """The types of the graph's nodes that the host does not have."""
+        return sorted({node.type for node in self.state() if not node.known})
+
+    def prompt(self) -> dict[str, dict]:
+        """The API-format prompt that the editor would queue."""
+        return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+    def queue(self, timeout: float = 600) -> Run:
+        """Press "Run" and wait for the run's end.
+
+        Raises:
+            PromptRefused: the host found the graph not valid.
+        """
+        with self.page.expect_response(self._is_prompt_post) as caught:
+            self.page.evaluate("() => { window.app.queuePrompt(0, 1); }")
+        answer = caught.value.json()
+        if answer.get("error") or answer["node_errors"]:
+            raise PromptRefused(answer.get("error", {}), answer["node_errors"])
+        run = self.server.wait(answer["prompt_id"], timeout)
+        self._settle()
+        return run
+
+    def screenshot(self, path: str | Path) -> None:
+        """Save what the page shows as a PNG file."""
+        self.page.screenshot(path=path)
+
+    def _settle(self) -> None:
+        """Let the page finish what it does after an answer: extension hooks, first drawing."""
+        self.page.wait_for_timeout(500)
+
+    @staticmethod
+    def _is_prompt_post(response: Any) -> bool:
+        path = urllib.parse.urlparse(response.url).path
+        return response.request.method == "POST" and path == "/api/prompt"

@@ -1,0 +1,25 @@
+"""ComfyUI nodes for tests, demo and bench alone: models whose results can be computed by hand.
+
+`DetailersTestModel` makes a real MODEL, CLIP and VAE of the host whose denoiser is the exact
+posterior mean of a Gaussian prior; the prompt's colour words set the prior's mean. The others make
+inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
+"""
+
+from . import floor, hook, links, model, results, sources
+
+NODE_CLASS_MAPPINGS = {
+    "DetailersTestModel": model.DetailersTestModel,
+    "DetailersTestControl": model.DetailersTestControl,
+    "DetailersTestImage": sources.DetailersTestImage,
+    "DetailersTestMask": sources.DetailersTestMask,
+    "DetailersTestSegs": sources.DetailersTestSegs,
+    "DetailersTestDetector": sources.DetailersTestDetector,
+    "DetailersTestHook": hook.DetailersTestHook,
+    "DetailersTestScheduler": links.DetailersTestScheduler,
+    "DetailersTestSegsControl": links.DetailersTestSegsControl,
+    "DetailersTestPreprocessor": links.DetailersTestPreprocessor,
+    "DetailersTestValue": links.DetailersTestValue,
+    "DetailersTestSave": results.DetailersTestSave,
+    "DetailersTestSink": results.DetailersTestSink,
+    "DetailersTestBare": floor.DetailersTestBare,
+}

@@ -1,0 +1,63 @@
+"""The host's VAE class around an analytic codec, so that its batching and tiling are what runs."""
+
+import logging
+import math
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import torch
+
+from .families import Codec, Family
+
+
+class AnalyticVAE(comfy.sd.VAE):
+    """A VAE of the host without weights: linear, and exact where the family is lossless."""
+
+    def __init__(self, family: Family):
+        _set_host_defaults(self)
+        self.first_stage_model = Codec(family).eval()
+        self.latent_channels = family.channels
+        self.downscale_ratio = self.upscale_ratio = family.ratio
+        if family.frames:
+            self._set_video_ratios(family.ratio, family.frames)
+        self.memory_used_encode = self.memory_used_decode = _memory_used
+        self.working_dtypes = [torch.float32]
+        self.vae_dtype = torch.float32
+        self.device = comfy.model_management.vae_device()
+        self.output_device = comfy.model_management.intermediate_device()
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            self.first_stage_model,
+            load_device=self.device,
+            offload_device=comfy.model_management.vae_offload_device(),
+        )
+        self.model_size()
+
+    def _set_video_ratios(self, ratio: int, frames: int) -> None:
+        self.latent_dim = 3
+        self.upscale_ratio = (lambda steps: max(0, (steps - 1) * frames + 1), ratio, ratio)
+        self.upscale_index_formula = (frames, ratio, ratio)
+        self.downscale_ratio = (lambda length: (length + frames - 1) // frames, ratio, ratio)
+        self.downscale_index_formula = (frames, ratio, ratio)
+
+
+def _set_host_defaults(vae: comfy.sd.VAE) -> None:
+    """Every attribute that this version of the host gives a VAE, whichever they are.
+
+    Given no weights at all, its constructor sets them and stops, with a warning.
+    """
+    logger = logging.getLogger()
+    logger.addFilter(_not_the_missing_weights)
+    try:
+        comfy.sd.VAE.__init__(vae, sd={})
+    finally:
+        logger.removeFilter(_not_the_missing_weights)
+
+
+def _not_the_missing_weights(record: logging.LogRecord) -> bool:
+    return "No VAE weights detected" not in record.getMessage()
+
+
+def _memory_used(shape, dtype) -> int:
+    """Bytes: a few copies of the input; the output of these codecs is about as large."""
+    return 4 * math.prod(shape) * comfy.model_management.dtype_size(dtype)

