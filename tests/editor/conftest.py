@@ -1,0 +1,45 @@
+"""The real graph editor of each ComfyUI version, open on a server with this pack in it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from detailers.dev.editor import NO_CHROMIUM, Editor, find_chromium
+from detailers.dev.server import Server, configured_hosts, project_packs
+
+HERE = Path(__file__).parent
+HOSTS = configured_hosts()
+
+
+# Written against the main host's editor; the oldest one's is still to be worked through.
+_MAIN_FIRST = {"test_flow.py", "test_seed.py", "test_upgrade.py", "test_widgets.py",
+               "test_examples.py", "test_workflows.py"}  # fmt: skip
+_OLDEST = pytest.mark.xfail(reason="not yet shown to work in the oldest editor", strict=False)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.path.is_relative_to(HERE):
+            continue
+        item.add_marker(pytest.mark.editor)
+        if "oldest" in item.name and item.path.name in _MAIN_FIRST:
+            item.add_marker(_OLDEST)
+
+
+def cannot_run(reason):
+    """Skip, or fail where DETAILERS_REQUIRE_EDITOR asks for the editor tests."""
+    if os.environ.get("DETAILERS_REQUIRE_EDITOR"):
+        pytest.fail(f"the editor tests must run here: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", params=HOSTS or ["no host"])
+def editor(request):
+    """The editor page; `editor.server` is the server behind it."""
+    if not HOSTS:
+        cannot_run("needs a ComfyUI: `python run.py test` fetches it and runs the tests")
+    if find_chromium() is None:
+        cannot_run(NO_CHROMIUM)
+    host = HOSTS[request.param]
+    with Server(host.tree, host.python, project_packs()) as server, Editor(server) as editor:
+        yield editor

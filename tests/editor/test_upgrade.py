@@ -1,0 +1,313 @@
+"""web/detailers_upgrade.js: files of older versions, made up for one thing each."""
+
+import pytest
+from detailers.dev.editor import Editor
+from detailers.dev.server import ROOT, Server
+
+FIRST = [256, 7, False, 20, 8, "euler", "karras", 0.6, 5]  # the first version's DetailerForEach
+FIRST_MEANS = {
+    "guide_size": 256, "guide_size_for": True, "max_size": 16384, "seed": 7,
+    "control_after_generate": "fixed", "steps": 20, "cfg": 8, "sampler_name": "euler",
+    "scheduler": "karras", "denoise": 0.6, "feather": 5, "noise_mask": False,
+    "force_inpaint": False, "wildcard": "", "cycle": 1, "inpaint_model": False,
+    "noise_mask_feather": 0, "tiled_encode": False, "tiled_decode": False,
+}  # fmt: skip
+TODAY = [
+    512, True, 1024, 7, "fixed", 20, 8, "euler", "karras", 0.5, 5, True, True, "", 1, False, 20,
+    False, False,
+]  # fmt: skip
+
+UPGRADE = """async (workflow) => {
+    const pack = "/extensions/comfyui-detailers/detailers_upgrade.js";
+    const {upgradeWorkflow} = await import(pack);
+    const [upgraded, changes] = upgradeWorkflow(workflow);
+    return {upgraded, changes, same: upgraded === workflow};
+}"""
+LOAD_PROMPT = "async (prompt) => { await window.app.loadApiJson(prompt, 'prompt'); }"
+SERIALIZED = "() => window.app.graph.serialize()"
+TOASTS = ".p-toast-message"
+RENDERER = """async (isNew) => {
+    await window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", isNew);
+}"""
+
+
+def node(id, type, values=None, inputs=(), outputs=()):
+    """A saved node; inputs are (name, type, link), outputs (name, type, links)."""
+    saved = {
+        "id": id, "type": type, "pos": [300 * id, 100], "size": [280, 200], "flags": {},
+        "order": id, "mode": 0, "properties": {"Node name for S&R": type},
+        "inputs": [dict(zip(("name", "type", "link"), slot, strict=True)) for slot in inputs],
+        "outputs": [dict(zip(("name", "type", "links"), slot, strict=True)) for slot in outputs],
+    }  # fmt: skip
+    return saved if values is None else saved | {"widgets_values": values}
+
+
+def workflow(*nodes, links=(), **extra):
+    last = {"last_node_id": 99, "last_link_id": 99}
+    more = {"groups": [], "config": {}, "extra": extra, "version": 0.4}
+    return {"nodes": list(nodes), "links": list(links), **last, **more}
+
+
+def upgraded(editor, content):
+    return editor.page.evaluate(UPGRADE, content)
+
+
+def ours(widgets):
+    return {name: value for name, value in widgets.items() if name in FIRST_MEANS}
+
+
+@pytest.fixture(params=["canvas", "Vue"])
+def renderer(editor, request):
+    """Both ways in which the editor draws nodes."""
+    editor.page.evaluate(RENDERER, request.param == "Vue")
+    yield
+    editor.page.evaluate(RENDERER, False)
+
+
+def test_the_first_version_of_a_node(editor, renderer):
+    editor.load(workflow(node(1, "DetailerForEach", FIRST)))
+    assert ours(editor.node(1).widgets) == FIRST_MEANS
+
+
+def test_text_becomes_boolean(editor):
+    old = ["bbox" if v is True else v for v in TODAY[:2]] + TODAY[2:11] + ["enabled", "disabled"]
+    editor.load(workflow(node(1, "DetailerForEach", old)))
+    widgets = editor.node(1).widgets
+    assert widgets["guide_size_for"] is True
+    assert widgets["noise_mask"] is True
+    assert widgets["force_inpaint"] is False
+    assert widgets["max_size"] == 1024
+
+
+@pytest.mark.parametrize(("mode", "now"), [(True, "populate"), (False, "fixed")])
+def test_wildcard_modes(editor, mode, now):
+    old = ["a {b|c}", "a b", mode, "Select the LoRA to add to the text", 5, "fixed"]
+    editor.load(workflow(node(1, "ImpactWildcardEncode", old)))
+    widgets = editor.node(1).widgets
+    assert widgets["mode"] == now
+    assert (widgets["seed"], widgets["control_after_generate"]) == (5, "fixed")
+
+
+def test_outputs_that_have_moved(editor):
+    face = node(
+        1,
+        "FaceDetailer",
+        outputs=[
+            ("IMAGE", "IMAGE", [1]),
+            ("MASK", "MASK", [2]),
+            ("DETAILER_PIPE", "DETAILER_PIPE", [3]),
+        ],
+    )
+    targets = [
+        node(2, "PreviewImage", inputs=[("images", "IMAGE", 1)]),
+        node(3, "MaskToImage", inputs=[("mask", "MASK", 2)]),
+        node(4, "FromDetailerPipe", inputs=[("detailer_pipe", "DETAILER_PIPE", 3)]),
+    ]
+    links = [
+        [1, 1, 0, 2, 0, "IMAGE"],
+        [2, 1, 1, 3, 0, "MASK"],
+        [3, 1, 2, 4, 0, "DETAILER_PIPE"],
+    ]
+    editor.load(workflow(face, *targets, links=links))
+    assert [(slot.name, slot.ends) for slot in editor.node(1).outputs] == [
+        ("image", [("2", 0)]),
+        ("cropped_refined", []),
+        ("cropped_enhanced_alpha", []),
+        ("mask", [("3", 0)]),
+        ("detailer_pipe", [("4", 0)]),
+        ("cnet_images", []),
+    ]
+    assert editor.node(3).inputs[0].ends == [("1", 3)]
+
+
+def test_ids_and_inputs_are_renamed(editor, renderer):
+    """With an input that is no more, whose link goes, and a list of the first version."""
+    nodes = [
+        node(1, "EmptyImage", [64, 64, 1, 0], outputs=[("IMAGE", "IMAGE", [1, 3])]),
+        node(2, "MMDetLoader", ["bbox/face.pth"], outputs=[("BBOX_MODEL", "BBOX_MODEL", [2])]),
+        node(
+            3,
+            "BboxDetectorForEach",
+            [0.4, 12, 4],
+            inputs=[("bbox_model", "BBOX_MODEL", 2), ("image", "IMAGE", 1)],
+            outputs=[("SEGS", "SEGS", [4])],
+        ),
+        node(
+            4,
+            "SegsMaskCombine",
+            inputs=[("image", "IMAGE", 3), ("segs", "SEGS", 4)],
+            outputs=[("MASK", "MASK", None)],
+        ),
+    ]
+    links = [
+        [1, 1, 0, 3, 1, "IMAGE"],
+        [2, 2, 0, 3, 0, "BBOX_MODEL"],
+        [3, 1, 0, 4, 0, "IMAGE"],
+        [4, 3, 0, 4, 1, "SEGS"],
+    ]
+    editor.load(workflow(*nodes, links=links))
+    assert editor.missing() == []
+    detector, combined = editor.node(3), editor.node(4)
+    assert detector.type == "BboxDetectorSEGS"
+    assert detector.widgets == {
+        "threshold": 0.4, "dilation": 12, "crop_factor": 4, "drop_size": 1, "labels": "all",
+    }  # fmt: skip
+    inputs = {slot.name: slot.ends for slot in detector.inputs}
+    assert inputs["bbox_detector"] == [("2", 0)]
+    assert inputs["image"] == [("1", 0)]
+    assert combined.type == "SegsToCombinedMask"
+    assert [(slot.name, slot.ends) for slot in combined.inputs] == [("segs", [("3", 0)])]
+    assert editor.node(1).outputs[0].ends == [("3", detector_slot(detector, "image"))]
+    assert editor.node(2).widgets == {"model_name": "bbox/face.pth"}
+
+
+def detector_slot(detector, name):
+    return [slot.name for slot in detector.inputs].index(name)
+
+
+def test_nodes_in_a_subgraph(editor):
+    inner = [
+        node(1, "DetailerForEach", FIRST, outputs=[("IMAGE", "IMAGE", [1])]),
+        node(2, "PreviewImage", inputs=[("images", "IMAGE", 1)]),
+    ]
+    link = {"id": 1, "origin_id": 1, "origin_slot": 0, "target_id": 2, "target_slot": 0}
+    subgraph = {
+        "id": "7a0d31f0-6b8e-4a53-9d64-0f5b7b1f1a11", "version": 1, "revision": 0, "config": {},
+        "state": {"lastGroupId": 0, "lastNodeId": 2, "lastLinkId": 1, "lastRerouteId": 0},
+        "name": "Old", "inputs": [], "outputs": [], "widgets": [], "groups": [],
+        "inputNode": {"id": -10, "bounding": [0, 0, 100, 60]},
+        "outputNode": {"id": -20, "bounding": [900, 0, 100, 60]},
+        "nodes": inner, "links": [link | {"type": "IMAGE"}],
+    }  # fmt: skip
+    content = workflow(node(5, subgraph["id"])) | {"definitions": {"subgraphs": [subgraph]}}
+    state = editor.load(content)
+    detailer = next(n for n in state if n.type == "DetailerForEach")
+    preview = next(n for n in state if n.type == "PreviewImage")
+    assert ours(detailer.widgets) == FIRST_MEANS
+    assert preview.inputs[0].ends == [(detailer.id, 0)]
+
+
+def test_nodes_in_a_group_node(editor):
+    """A group node has the values of all its nodes in one list. Newer editors open it."""
+    old = [*FIRST[:7], 0.3, 5]
+    group = {
+        "nodes": [
+            {"type": "SAMLoader", "widgets_values": ["sam.pth"], "index": 0},
+            {"type": "DetailerForEach", "widgets_values": FIRST, "index": 1},
+            {"type": "MaskToSEGS", "widgets_values": ["True", 1.5], "index": 2},
+        ],
+        "links": [],
+        "external": [],
+    }
+    for inner in group["nodes"]:
+        inner |= {"pos": [0, 0], "size": [200, 100], "flags": {}, "order": 0, "mode": 0}
+        inner |= {"properties": {}, "inputs": [], "outputs": []}
+    instance = node(1, "workflow/Old", ["sam.pth", *old, "True", 2.5])
+    state = editor.load(workflow(instance, groupNodes={"Old": group}))
+    shown = {name: value for n in state for name, value in n.widgets.items()}
+    means = FIRST_MEANS | {"denoise": 0.3, "device_mode": "AUTO", "combined": True}
+    means |= {"crop_factor": 2.5, "bbox_fill": False, "drop_size": 1, "contour_fill": False}
+    assert {name: shown.get(name) for name in means} == means
+
+
+def test_a_list_that_was_taken_for_another(editor):
+    """Saved by a version that took `max_size` for the seed: what did not suit it was lost."""
+    damaged = [256, True, 7, "randomize", 20, 8, "euler", "what", "ever", 3, "enabled", False]
+    editor.load(workflow(node(1, "DetailerForEach", [*damaged, True, ""])))
+    widgets = ours(editor.node(1).widgets)
+    assert (
+        widgets.pop("scheduler")
+        in editor.server.object_info("KSampler")["input"]["required"]["scheduler"][0]
+    )
+    lost = {"scheduler", "denoise", "feather", "control_after_generate", "noise_mask"}
+    assert {name: v for name, v in widgets.items() if name not in lost} == {
+        name: v for name, v in FIRST_MEANS.items() if name not in lost
+    }
+    assert widgets["denoise"] == 0.5
+    assert widgets["feather"] == 3
+    assert widgets["noise_mask"] is True
+    assert widgets["control_after_generate"] == "randomize"
+
+
+# The notice, and what is left alone
+
+
+def test_one_notice_tells_what_was_upgraded(editor):
+    toasts = editor.page.locator(TOASTS)
+    editor.page.evaluate("() => window.app.extensionManager.toast.removeAll()")
+    toasts.first.wait_for(state="detached")
+    nodes = [node(1, "DetailerForEach", FIRST), node(2, "DetailerForEach", FIRST)]
+    editor.load(workflow(*nodes, node(3, "Segs & Mask")))
+    assert toasts.count() == 1
+    said = toasts.first.inner_text()
+    assert "Detailer (SEGS) (2)" in said
+    assert "Segs & Mask → Pixelwise(SEGS & MASK)" in said
+    editor.load(workflow(node(1, "DetailerForEach", TODAY)))
+    assert toasts.count() == 1
+
+
+def test_todays_files_are_left_as_they_are(editor):
+    for values in (TODAY, TODAY[:17], [*TODAY, 4]):
+        content = workflow(node(1, "DetailerForEach", values), node(2, "SEGSPaste", [5, 255]))
+        assert upgraded(editor, content) == {"upgraded": content, "changes": [], "same": True}
+
+
+def test_what_was_upgraded_is_saved_as_a_file_of_today(editor):
+    editor.load(workflow(node(1, "DetailerForEach", FIRST), node(2, "SegsMaskCombine")))
+    saved = editor.page.evaluate(SERIALIZED)
+    assert upgraded(editor, saved)["same"]
+    editor.load(saved)
+    assert ours(editor.node(1).widgets) == FIRST_MEANS
+
+
+@pytest.mark.parametrize("content", [None, {}, {"nodes": None}, {"nodes": [{"type": None}]}, []])
+def test_anything_but_a_workflow_is_left_as_it_is(editor, content):
+    assert upgraded(editor, content)["same"]
+
+
+def test_a_prompt_that_is_opened(editor):
+    first = {
+        "guide_size": 256, "guide_size_for": "bbox", "seed": 7, "steps": 20, "cfg": 8,
+        "sampler_name": "euler", "scheduler": "karras", "denoise": 0.6, "feather": 5,
+        "noise_mask": "disabled", "segs": ["2", 0],
+    }  # fmt: skip
+    detector = {"bbox_model": ["3", 0], "threshold": 0.5, "dilation": 10, "crop_factor": 4}
+    prompt = {
+        "1": {"class_type": "DetailerForEach", "inputs": first},
+        "2": {"class_type": "BboxDetectorForEach", "inputs": detector},
+        "3": {"class_type": "MMDetLoader", "inputs": {"model_name": "bbox/face.pth"}},
+    }
+    editor.page.evaluate(LOAD_PROMPT, prompt)
+    assert editor.missing() == []
+    widgets = ours(editor.node(1).widgets)
+    del widgets["control_after_generate"]  # of the editor alone
+    assert widgets == {k: v for k, v in FIRST_MEANS.items() if k != "control_after_generate"}
+    inputs = {slot.name: slot.ends for slot in editor.node(2).inputs}
+    assert inputs["bbox_detector"] == [("3", 0)]
+
+
+# Beside the older pack
+
+
+@pytest.fixture
+def beside_older(editor, tmp_path):
+    """An editor where the older pack is installed, so that the plain ids are not ours."""
+    (tmp_path / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    packs = {"comfyui-detailers": ROOT, "ComfyUI-Impact-Pack": tmp_path}
+    running = editor.server
+    with (
+        Server(running.tree, running.python, packs) as server,
+        Editor(server, browser=editor.browser) as beside,
+    ):
+        yield beside
+
+
+def test_beside_the_older_pack_no_file_is_touched(beside_older):
+    old = [node(1, "DetailerForEach", FIRST), node(2, "SegsMaskCombine"), node(3, "MMDetLoader")]
+    content = workflow(*old)
+    assert upgraded(beside_older, content)["same"]
+    beside_older.load(content)
+    assert beside_older.missing() == ["DetailerForEach", "MMDetLoader", "SegsMaskCombine"]
+    prompt = {"1": {"class_type": "DetailerForEach", "inputs": {}}}
+    answer = beside_older.server.post("/detailers/upgrade", prompt)
+    assert answer == {"prompt": prompt, "changed": []}

@@ -1,0 +1,91 @@
+"""One running ComfyUI per version and session, with this pack and the analytic models in it.
+
+Tests that need other packs or arguments take `host` and start a `Server` of their own.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from detailers.dev.server import ROOT, Server, configured_hosts, project_packs
+
+HERE = Path(__file__).parent
+HOSTS = configured_hosts()
+
+# The tests' tensors are small: threads that share the work mostly wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.host)
+
+
+@pytest.fixture(scope="session", params=HOSTS or ["no host"])
+def host(request):
+    """The ComfyUI under test: each version in turn."""
+    if not HOSTS:
+        pytest.skip("needs a ComfyUI: `python run.py test` fetches it and runs the tests")
+    return HOSTS[request.param]
+
+
+@pytest.fixture(scope="session")
+def server(host):
+    with Server(host.tree, host.python, project_packs()) as server:
+        yield server
+
+
+@pytest.fixture
+def run(server):
+    """Run a prompt that must succeed; takes what `Server.run` takes."""
+
+    def run(prompt, *args, **options):
+        done = server.run(prompt, *args, **options)
+        assert done.ok, f"{done.error or done.messages}"
+        return done
+
+    return run
+
+
+@pytest.fixture
+def results(run, server):
+    """Run a graph and read what it saves: results(graph, name=link, ...) -> {name: arrays}."""
+
+    def results(graph, **links):
+        for name, link in links.items():
+            graph.add("DetailersTestSave", value=link, name=name)
+        run(graph)
+        return {name: server.result(name) for name in links}
+
+    return results
+
+
+@pytest.fixture(scope="session")
+def checkpoint(host, server, tmp_path_factory):
+    """checkpoint(kind): name of a random checkpoint in the server's models, sd15 or sd3.
+
+    checkpoint("controlnet", "controlnet") is a ControlNet for the first of them. The files are kept
+    in the cache folder that DETAILERS_CACHE names.
+    """
+    cache = os.environ.get("DETAILERS_CACHE")
+    folder = Path(cache) if cache else tmp_path_factory.getbasetemp()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def checkpoint(kind, kept_in="checkpoints"):
+        models = server.base / "models" / kept_in
+        models.mkdir(exist_ok=True)
+        file = folder / f"random-{kind}.safetensors"
+        if not file.exists():
+            script = ROOT / "dev" / "checkpoint.py"
+            subprocess.run([host.python, script, kind, host.tree, file], check=True)
+        if not (models / file.name).exists():
+            try:
+                os.link(file, models / file.name)
+            except OSError:  # the cache is on another disk
+                shutil.copyfile(file, models / file.name)
+        return file.name
+
+    return checkpoint

@@ -1,0 +1,81 @@
+"""`python run.py demo`: what it prints and writes."""
+
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from detailers.dev.demo import PHOTO
+from detailers.dev.server import ROOT
+from PIL import Image
+
+
+def demo(host, folder, *arguments):
+    """Run the demo from `folder`."""
+    command = [host.python, "-m", "dev.demo", "--comfyui", host.tree, "--python", host.python]
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DETAILERS_STARTED_IN": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def pixels(file):
+    return np.asarray(Image.open(file).convert("RGB")).astype(int)
+
+
+def test_a_face_is_found_redrawn_and_shown(host, tmp_path):
+    Image.open(PHOTO).resize((256, 256)).save(tmp_path / "small.png")
+    done = demo(host, tmp_path, "--image", "small.png", "--prompt", "cool", "--output", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "analytic model" in done.stdout
+    assert "1 face found in 256 x 256" in done.stdout
+    box = re.search(r"box (\d+) x (\d+) at \((\d+), (\d+)\)", done.stdout)
+    width, height, x, y = map(int, box.groups())
+    assert abs(x + width / 2 - 112) < 6  # the middle of the face
+    assert abs(y + height / 2 - 59) < 6
+    assert re.search(r"sampled at \d+ x \d+, seed 1", done.stdout)
+    assert "from the mask: 0" in done.stdout
+
+    out = tmp_path / "out"
+    assert {file.name for file in out.iterdir()} == {
+        "before.png",
+        "after.png",
+        "mask_overlay.png",
+        "face_1_before.png",
+        "face_1_after.png",
+        "contact_sheet.png",
+    }
+    change = pixels(out / "after.png") - pixels(out / "before.png")
+    face = change[y : y + height, x : x + width].mean((0, 1))
+    assert face[2] - face[0] > 10  # bluer
+    assert not change[:, :40].any()
+    assert not change[128:].any()
+    crop = pixels(out / "face_1_after.png") - pixels(out / "face_1_before.png")
+    assert np.abs(crop).sum() == np.abs(change).sum()
+
+
+def test_a_picture_without_a_face_stays_and_is_told(host, tmp_path):
+    Image.new("RGB", (96, 64), (90, 120, 150)).save(tmp_path / "wall.png")
+    done = demo(host, tmp_path, "--image", "wall.png", "--output", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No faces found in 96 x 64" in done.stdout
+    assert not (pixels(tmp_path / "out" / "after.png") - pixels(tmp_path / "wall.png")).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--image", "none.png"], "there is no file"),
+        (["--image", "text.png"], "cannot be read as a picture"),
+        (["--checkpoint", "none.safetensors"], "there is no file"),
+    ],
+)
+def test_files_that_are_not_there_are_refused(host, tmp_path, arguments, complaint):
+    (tmp_path / "text.png").write_text("no picture")
+    done = demo(host, tmp_path, *arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr

@@ -1,0 +1,132 @@
+"""What comes from a client names no file outside the host's folders, and runs nothing."""
+
+import json
+import os
+import urllib.error
+
+import numpy as np
+import pytest
+from detailers.dev.server import PromptRefused
+from detailers.tests.host.graphs import Graph
+from PIL import Image
+
+SECRET = (12, 34, 56, 0)
+
+
+@pytest.fixture(scope="module")
+def secret(server, tmp_path_factory):
+    """Ways to a picture beside the host's folders, as values of a file input."""
+    picture = Image.new("RGBA", (6, 4), SECRET)
+    outside = tmp_path_factory.mktemp("outside") / "secret.png"
+    picture.save(outside)
+    picture.save(server.base / "secret.png")
+    os.symlink(outside, server.input / "link.png")
+    os.symlink(outside.parent, server.input / "folder")
+    os.symlink("circle.png", server.input / "circle.png")
+    return [
+        str(outside), f"{outside} [input]", f"/../{outside}",
+        "../secret.png", "../secret.png [input]", "../secret.png [temp]",
+        "..\\secret.png [output]", "a/../../secret.png",
+        "link.png [input]", "folder/secret.png", "circle.png", "secret.png [models]",
+        "secret.png [..]", "x\0.png", "x" * 5000, "", ".", "..", "[input]", "/ [input]",
+        "file:///etc/passwd", "{'filename': '../secret.png', 'type': 'input'}",
+        "{'filename': 'secret.png', 'subfolder': '..', 'type': 'temp'}",
+        "{'filename': 'secret.png', 'type': 'models'}", "__import__('os').getcwd()",
+    ]  # fmt: skip
+
+
+def bridge(graph, value):
+    node = {"images": graph.image(6, 4), "image": value}
+    return graph.add("PreviewBridge", **node)
+
+
+def receiver(graph, value, data=""):
+    rest = {"link_id": 0, "save_to_workflow": bool(data), "trigger_always": False}
+    return graph.add("ImageReceiver", image=value, image_data=data, **rest)
+
+
+def latent_receiver(graph, value):
+    return graph.add("LatentReceiver", latent=value, link_id=0, trigger_always=False)
+
+
+def test_a_bridge_opens_nothing_outside(secret, server, run):
+    for value in secret:
+        graph = Graph()
+        node = bridge(graph, value)
+        graph.add("DetailersTestSave", value=node[1], name="mask")
+        (shown,) = run(graph).outputs[node.key]["images"]
+        assert server.result("mask")["t0"].sum() == 0, value
+        assert shown["filename"].startswith("PreviewBridge"), value
+
+
+@pytest.mark.parametrize("make", [receiver, latent_receiver])
+def test_a_receiver_opens_nothing_outside(secret, server, make):
+    for value in secret:
+        graph = Graph()
+        graph.add("DetailersTestSink", value=make(graph, value)[0])
+        with pytest.raises(PromptRefused, match="there is no such file"):
+            server.run(graph)
+
+
+def test_the_ways_would_lead_to_the_picture(secret, server, results):
+    """The check of the checks: the same picture inside is opened."""
+    Image.new("RGBA", (6, 4), SECRET).save(server.input / "open.png")
+    graph = Graph()
+    out = results(graph, mask=bridge(graph, "open.png")[1], image=receiver(graph, "open.png")[0])
+    assert out["mask"]["t0"].all()
+    np.testing.assert_allclose(out["image"]["t0"][0, 0, 0] * 255, SECRET[:3], atol=1e-3)
+
+
+@pytest.mark.parametrize("prefix", ["../../up/a", "/tmp/up/a", "a/../../../up/a"])
+def test_a_sender_writes_nothing_outside(server, prefix):
+    before = {path for path in server.base.rglob("*") if "up" in path.parts}
+    graph = Graph()
+    graph.add("ImageSender", images=graph.image(4, 4), filename_prefix=prefix, link_id=0)
+    assert not server.run(graph).ok
+    graph = Graph()
+    sends = {"filename_prefix": prefix, "link_id": 0, "preview_method": "Latent2RGB-SD15"}
+    graph.add("LatentSender", samples=graph.empty_latent(32, 32), **sends)
+    assert not server.run(graph).ok
+    assert {path for path in server.base.rglob("*") if "up" in path.parts} == before
+
+
+def test_a_file_of_another_kind_runs_nothing(server):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(server.base / "evil"),))
+
+    for name in ("evil.latent", "evil.latent.png", "evil.png"):
+        (server.input / name).write_bytes(pickle.dumps(Evil()))
+        graph = Graph()
+        make = receiver if name == "evil.png" else latent_receiver
+        graph.add("DetailersTestSink", value=make(graph, name)[0])
+        assert not server.run(graph).ok
+    assert not (server.base / "evil").exists()
+
+
+def test_a_text_that_is_no_picture_is_refused(server):
+    for data in ("data:image/png;base64," + "A" * 2_000_000, "data:text/html,<b>", "data:"):
+        graph = Graph()
+        graph.add("DetailersTestSink", value=receiver(graph, "gone.png", data)[0])
+        assert "'image_data' holds no picture" in server.run(graph).error.message
+
+
+def test_our_routes_take_no_huge_or_broken_bodies(server):
+    huge = {"1": {"class_type": "X" * (120 * 1024 * 1024), "inputs": {}}}
+    with pytest.raises((urllib.error.HTTPError, OSError)):
+        server.post("/detailers/upgrade", huge)
+    for body in ([], "text", None, 5, {"1": None}, {"1": {"class_type": []}}, {"1": {"inputs": 3}}):
+        assert server.post("/detailers/upgrade", body)["changed"] == []
+    assert server.get("/system_stats")  # it still answers
+
+
+def test_broken_prompts_do_no_harm(server):
+    nodes = ["ImpactSwitch", "ImpactInversedSwitch", "ImpactRemoteInt", "ImpactControlBridge"]
+    for inputs in ({}, None, [], {"select": [], "sel_mode": True, "node_id": {}, "cond": None}):
+        prompt = {str(i): {"class_type": name, "inputs": inputs} for i, name in enumerate(nodes)}
+        body = {"prompt": prompt, "extra_data": {"extra_pnginfo": {"workflow": {"nodes": 5}}}}
+        with pytest.raises(urllib.error.HTTPError):
+            server.post("/prompt", body)
+    assert json.dumps(server.get("/queue")) == '{"queue_running": [], "queue_pending": []}'

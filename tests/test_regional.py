@@ -1,0 +1,177 @@
+"""Regions of a latent: masks, seeds, noise, side by side or in turn."""
+
+import pytest
+import torch
+from detailers.core.regional import (
+    Region,
+    Regional,
+    RegionalPrompt,
+    Seeds,
+    fitted,
+    region_noise,
+    regions_of,
+    sample_base_then_regions,
+    sample_regions,
+    sample_two,
+)
+from detailers.core.samplers import AdvancedKSampler, Recovery
+from detailers.core.schedule import Window, start_noise
+from detailers.tests.fake_backend import FakeBackend, FakeModel, masked, text_of
+from detailers.tests.test_sampling import recipe
+
+LATENT = {"samples": torch.zeros(1, 2, 6, 8)}
+COLOURS = {"base": 1.0, "left": 2.0, "top": 3.0}
+
+
+def paint(run):
+    """Each row gets the number of its prompt, where the noise mask lets it."""
+    if len(run.latent) == 1:
+        return masked(run, torch.full_like(run.latent, COLOURS[run.positive[0][1]["text"]]))
+    rows = run.positive[0][0][:, 0, 0].view(-1, 1, 1, 1)
+    return rows.expand_as(run.latent).clone()
+
+
+def sampler(name):
+    """A sampler whose prompt is its number, and which shares calls with others."""
+    backend = FakeBackend(paint)
+    positive = text_of(name)
+    positive[0][0] = positive[0][0] * COLOURS[name]
+    how = recipe()
+    return AdvancedKSampler(
+        type(how)(FakeModel(), positive, how.negative, 2.0, "euler", "normal"), lambda: backend
+    )
+
+
+def half(columns):
+    mask = torch.zeros(1, 6, 8)
+    mask[..., :columns] = 1
+    return mask
+
+
+def top(rows):
+    mask = torch.zeros(1, 6, 8)
+    mask[:, :rows] = 1
+    return mask
+
+
+MODEL = FakeModel()
+
+
+@pytest.fixture
+def prompts():
+    return [RegionalPrompt(half(4), sampler("left")), RegionalPrompt(top(2), sampler("top"))]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_later_regions_lie_on_earlier_ones_and_on_the_base(prompts, together):
+    regions = regions_of(prompts, LATENT["samples"], 0)
+    regional = Regional(sampler("base"), regions, Recovery(), together=together)
+    result = sample_regions(regional, LATENT, Window(4, 1, 4), 5, None, FakeBackend(paint))
+    expected = torch.ones(6, 8)
+    expected[:, :4] = 2
+    expected[:2] = 3
+    assert torch.equal(result["samples"][0, 0], expected)
+    assert "noise_mask" not in result
+
+
+def test_every_step_takes_one_interruptible_turn(prompts):
+    backend = FakeBackend(paint)
+    regions = regions_of(prompts, LATENT["samples"], 0)
+    regional = Regional(sampler("base"), regions, Recovery())
+    sample_regions(regional, LATENT, Window(4, 1, 4), 5, None, backend, leftover=True)
+    assert backend.checks == 3
+    assert backend.bars[0].done == [1, 2, 3]
+    assert [run.sigmas.tolist() for run in backend.runs[::3]] == [[3, 2], [2, 1], [1, 0]]
+
+
+def test_no_regions_leave_all_to_the_base():
+    for together in (True, False):
+        regional = Regional(sampler("base"), [], Recovery(), together=together)
+        result = sample_regions(regional, LATENT, Window(2, 0, 2), 5, None, FakeBackend(paint))
+        assert result["samples"].unique().tolist() == [1.0]
+
+
+def test_masks_are_made_hard_and_grow():
+    soft = half(4) * 0.8
+    soft[..., 6] = 0.3
+    prompt = RegionalPrompt(soft, None)
+    assert torch.equal(prompt.get_mask_erosion(0)[0], half(4))
+    assert torch.equal(prompt.get_mask_erosion(3)[0], half(5))
+    united = RegionalPrompt(torch.cat([half(2), top(1)]), None)
+    assert united.mask.shape == (6, 8)
+    assert united.mask.sum() == 6 * 2 + 6
+    (region,) = regions_of([RegionalPrompt(half(4), None)], torch.zeros(1, 4, 2, 3, 4), 0)
+    assert region.weight[0, 0, 1, 2].tolist() == [1, 1, 0, 0]
+
+
+def test_noise_varies_inside_the_region_only():
+    plain = start_noise(LATENT["samples"], 5)
+    prompt = RegionalPrompt(half(4), None, 9, 1.0)
+    noise = region_noise(LATENT, 5, [RegionalPrompt(top(2), None), prompt])
+    assert torch.equal(noise[..., 4:], plain[..., 4:])
+    other = start_noise(LATENT["samples"], 9)
+    torch.testing.assert_close(noise[..., :4], other[..., :4])
+    assert prompt.clone_with_sampler("other").variation_strength == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "later", "goes_on"),
+    [
+        (Seeds(5, 9), 5, True),
+        (Seeds(5, 9, "fixed"), 9, False),
+        (Seeds(5, 9, "randomize"), 9, False),
+        (Seeds(5, 9, "seed+seed_2nd"), 14, False),
+        (Seeds(1125899906842624, 9, "seed+seed_2nd"), 9, False),
+        (Seeds(5, 9, "seed-seed_2nd"), 1125899906842620, False),
+    ],
+)
+def test_the_second_seed(seeds, later, goes_on):
+    assert (seeds.later, seeds.goes_on) == (later, goes_on)
+
+
+def test_the_base_goes_first_and_its_noise_goes_on_or_is_drawn_anew(prompts):
+    def runs(seeds):
+        backend = FakeBackend(paint)
+        regional = Regional(sampler("base"), regions_of(prompts, LATENT["samples"], 0), Recovery())
+        sample_base_then_regions(regional, prompts, LATENT, Window(4, 0, 4), seeds, 2, backend)
+        return backend.runs
+
+    first, *rest = runs(Seeds(5))
+    assert first.sigmas.tolist() == [4, 3, 2]
+    assert first.noise.any() and not any(run.noise.any() for run in rest)
+    first, second, *rest = runs(Seeds(5, 9, "fixed"))
+    assert first.sigmas.tolist() == [4, 3, 0]
+    assert torch.equal(second.noise, start_noise(LATENT["samples"], 9))
+
+
+def test_two_samplers_at_every_step():
+    result = sample_two(
+        sampler("base"), sampler("left"), half(4), {**LATENT, "noise_mask": top(1)},
+        Window(2, 0, 2), 5, 3, FakeBackend(paint),
+    )  # fmt: skip
+    assert result["samples"][0, 0, 0].tolist() == [2, 2, 2, 2, 2, 1, 1, 1]
+
+
+class Foreign:
+    """A KSAMPLER_ADVANCED of another pack."""
+
+    def __init__(self):
+        self.calls = []
+
+    def sample_advanced(self, *given, **recovery):
+        self.calls.append(given)
+        return {"samples": given[3]["samples"] + 7}
+
+
+def test_samplers_of_other_packs_take_part():
+    foreign = Foreign()
+    regional = Regional(foreign, [Region(sampler("left"), half(4)[:, None])], Recovery())
+    latent = fitted(foreign, {**LATENT, "noise_mask": top(1)}, FakeBackend())
+    assert "noise_mask" not in latent
+    noise = region_noise(latent, 5)
+    result = sample_regions(regional, latent, Window(3, 0, 2), 5, noise, FakeBackend(paint))
+    assert result["samples"][0, 0, 0].tolist() == [2] * 4 + [14] * 4
+    assert [(call[0], *call[1:3], *call[4:]) for call in foreign.calls] == [
+        (True, 5, 3, 0, 1, True),
+        (False, 5, 3, 1, 2, False),
+    ]
