@@ -1,16 +1,20 @@
 """Detectors from model files: read safely, asked, and their answers read."""
 
+import importlib.util
 import io
 import os
 import pickle
+import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detailers.core.detectors import onnx as onnx_files
 from detailers.core.detectors import weights
+from detailers.core.detectors.imports import import_untouched
 from detailers.core.detectors.network import CpuNetwork
 from detailers.core.detectors.onnx import onnx_detector, read_about, read_outputs
 from detailers.core.detectors.weights import WeightsError, class_names, read_tensors, read_yolo
@@ -415,7 +419,10 @@ def test_class_names_may_be_a_list_or_a_mapping():
 @pytest.fixture(scope="module")
 def tasks():
     needs = "needs ultralytics: pip install ultralytics"
-    return pytest.importorskip("ultralytics.nn.tasks", reason=needs, exc_type=ImportError)
+    try:
+        return import_untouched("ultralytics.nn.tasks")
+    except ImportError:
+        pytest.skip(needs)
 
 
 def yolo(tasks, config="yolov8n-seg.yaml"):
@@ -485,7 +492,7 @@ def test_calls_in_a_yolo_file_are_not_made(tasks, tmp_path):
 
 
 def test_a_yolo_file_finds_what_the_package_itself_finds(tasks, tmp_path):
-    package = pytest.importorskip("ultralytics")
+    package = import_untouched("ultralytics")
     network = yolo(tasks)
     network.task, network.args = "segment", {}
     torch.save({"model": network, "train_args": {"imgsz": 160}}, tmp_path / "a.pt")
@@ -519,6 +526,31 @@ def test_without_the_package_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(RuntimeError, match=r"pip install ultralytics.*onnx"):
         read_yolo(tmp_path / "a.pt")
+
+
+def test_importing_the_package_changes_nothing_else():
+    """In a process of its own, as a module is imported once."""
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("needs ultralytics: pip install ultralytics")
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import conftest
+import os, cv2, numpy, torch
+from PIL import Image
+def state():
+    functions = (Image.open, torch.save, torch.load, cv2.imread, cv2.imwrite)
+    printing = repr((torch._tensor_str.PRINT_OPTS, numpy.get_printoptions()))
+    return functions, dict(os.environ), cv2.getNumThreads(), printing
+before = state()
+from detailers.core.detectors.imports import import_untouched
+import_untouched("ultralytics.nn.tasks")
+assert state() == before, (state(), before)
+from ultralytics.utils import AUTOINSTALL
+assert not AUTOINSTALL
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_files_of_other_packages_are_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from .imports import import_untouched
 
 EXPORT = (
     "If you trust where it comes from, convert it once in an environment of its own with "
@@ -210,7 +211,7 @@ def _layer_class(name: str, path: Path) -> type[torch.nn.Module]:
     if name.startswith(_LAYERS):
         _need_package(module.partition(".")[0], path)
         try:
-            found = getattr(importlib.import_module(module), own, None)
+            found = getattr(import_untouched(module), own, None)
         except ModuleNotFoundError:
             found = None
         if isinstance(found, type) and issubclass(found, torch.nn.Module):
@@ -223,7 +224,7 @@ def _layer_class(name: str, path: Path) -> type[torch.nn.Module]:
 
 def _need_package(package: str, path: Path) -> None:
     try:
-        importlib.import_module(package)
+        import_untouched(package)
     except ImportError as error:
         raise RuntimeError(
             f"'{path.name}' needs the package {package}, which ComfyUI's Python does not have, or "
