@@ -57,7 +57,7 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
     plan = run.plan(items)
     run.start(len(plan.jobs) * len(image))
     result = Detailed(image, (header, []))
-    rows = _detail_rows([plan] * len(image), run, result)
+    rows = _detail_rows([plan] * len(image), run, result, len(image))
     result.segs[1].extend(_refined_segs(plan, rows))
     return result
 
@@ -74,27 +74,28 @@ def detail_each(
     Returns:
         As `detail_image`, the segments of all images one after another.
     """
-    (result,) = detail_versions(image, segs, detail, backend, 1)
-    return result
+    return detail_versions(image, segs, detail, backend, 1)
 
 
 def detail_versions(
     image: torch.Tensor, segs: Sequence[SEGS], detail: Detail, backend: Backend, count: int
-) -> list[Detailed]:
-    """As `detail_each`, `count` times from the same image, version v with the node's seed + v."""
+) -> Detailed:
+    """As `detail_each`, `count` times from the same image, version v with the node's seed + v.
+
+    Returns:
+        As `detail_each` for a batch [count*B,H,W,C] that holds version after version. They share
+        the waves as the images of a batch do.
+    """
     run = Run(detail, backend)
     size = _size(image)
     items = [normalise(own, size, "segs")[1] for own in segs]
-    versions = [[run.plan(own, version) for own in items] for version in range(count)]
-    run.start(sum(len(plan.jobs) for plans in versions for plan in plans))
-    results = []
-    for plans in versions:
-        result = Detailed(image, ((size.height, size.width), []))
-        rows = _detail_rows(plans, run, result)
-        for plan, row in zip(plans, rows, strict=True):
-            result.segs[1].extend(_refined_segs(plan, [row]))
-        results.append(result)
-    return results
+    plans = [run.plan(own, version) for version in range(count) for own in items]
+    run.start(sum(len(plan.jobs) for plan in plans))
+    copies = image.repeat(count, 1, 1, 1) if count > 1 else image
+    result = Detailed(copies, ((size.height, size.width), []))
+    for plan, row in zip(plans, _detail_rows(plans, run, result, len(image)), strict=True):
+        result.segs[1].extend(_refined_segs(plan, [row]))
+    return result
 
 
 def _size(image: torch.Tensor) -> Size:
@@ -102,9 +103,12 @@ def _size(image: torch.Tensor) -> Size:
 
 
 def _detail_rows(
-    plans: Sequence[Plan], run: Run, result: Detailed
+    plans: Sequence[Plan], run: Run, result: Detailed, count: int
 ) -> list[dict[int, torch.Tensor | None]]:
     """Work off the plan of each image of `result.image`, which becomes what comes out.
+
+    Args:
+        count: number of the node's images; `result.image` may hold them several times over.
 
     Returns:
         For each image its refined crops by the segments' positions.
@@ -113,7 +117,8 @@ def _detail_rows(
     working = rgb.clone() if any(plan.jobs for plan in plans) else rgb
     done: dict[tuple[int, int], _Done] = {}
     for batch in batches(plans, run.batch_limit, run.grid):
-        for (row, job), piece in zip(batch, _detail_in_place(working, batch, run), strict=True):
+        pieces = _detail_in_place(working, batch, run, count)
+        for (row, job), piece in zip(batch, pieces, strict=True):
             done[row, job.position] = piece
     for row, plan in enumerate(plans):  # in working order, however they were batched
         for job in plan.jobs:
@@ -152,16 +157,21 @@ class _Done:
         result.refined_alpha.append(torch.cat([self.refined, self.mask[..., None]], dim=-1))
 
 
-def _detail_in_place(images: torch.Tensor, batch: Sequence[Place], run: Run) -> list[_Done]:
-    """Detail independent segments of `images` [B,H,W,3] at once and paste them there."""
+def _detail_in_place(
+    images: torch.Tensor, batch: Sequence[Place], run: Run, count: int
+) -> list[_Done]:
+    """Detail independent segments of `images` [n*count,H,W,3] at once and paste them there."""
+    rows = [images[row : row + 1] for row, _ in batch]
     crops = [
-        Crop(job, _size(images), crop(image, job.region).clone(), still_mask(job.seg, image), row)
-        for row, job in batch
-        for image in (images[row : row + 1],)
-    ]
+        Crop(
+            job, _size(image), crop(image, job.region).clone(), still_mask(job.seg, image),
+            row % count,
+        )
+        for (row, job), image in zip(batch, rows, strict=True)
+    ]  # fmt: skip
     return [
-        _paste_in_place(images[own.row : own.row + 1], own, enhanced, run)
-        for own, enhanced in zip(crops, run.enhance(crops), strict=True)
+        _paste_in_place(image, own, enhanced, run)
+        for image, own, enhanced in zip(rows, crops, run.enhance(crops), strict=True)
     ]
 
 

@@ -318,12 +318,10 @@ class MaskDetailerPipe:
         models, refiner = pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt)
         widgets |= {"noise_mask": mask_mode, "detailer_hook": detailer_hook}
         detail = make_detail(models, refiner, seed=seed, **widgets)
-        versions = detail_versions(image, segs, detail, ComfyBackend(), batch_size)
-        refined = [pixels for version in versions for pixels in version.refined]
-        alpha = [pixels for version in versions for pixels in version.refined_alpha]
-        images = torch.cat([version.image for version in versions])
+        result = detail_versions(image, segs, detail, ComfyBackend(), batch_size)
         return (
-            images, image_list(refined), image_list(alpha), basic_pipe, refiner_basic_pipe_opt,
+            result.image, image_list(result.refined), image_list(result.refined_alpha),
+            basic_pipe, refiner_basic_pipe_opt,
         )  # fmt: skip
 
 

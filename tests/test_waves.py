@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from detailers.core.detail import detail_image, detail_segs
+from detailers.core.detail import detail_each, detail_image, detail_segs, detail_versions
+from detailers.core.enhance import Run
 from detailers.core.hooks import DetailerHook
 from detailers.core.settings import Refiner, Retry
 from detailers.core.waves import Encode, Room, walk
@@ -164,6 +165,38 @@ def test_a_segs_detailer_samples_all_versions_together():
     assert rows(single) == [1] * 6
     assert seeds(backend) == [(6, 6, 6, 7, 7, 7)]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(together, alone, strict=True))
+
+
+def test_versions_of_a_batch_meet_and_follow_one_another():
+    """Version v is the picture of the seed + v, and its images keep their own places."""
+    image = noise_image(2, 40, 60)
+    segs = [((40, 60), [make_seg(THREE[0])]), ((40, 60), [make_seg(region) for region in CHAIN])]
+    backend = FakeBackend(grain)
+    together = detail_versions(image, segs, make_detail(batch=0), backend, 2)
+    assert rows(backend) == [4, 2, 2]
+    single = [
+        detail_each(image, segs, make_detail(batch=1, seed=5 + version), FakeBackend(grain))
+        for version in range(2)
+    ]
+    expected = torch.cat([version.image for version in single])
+    assert torch.allclose(together.image, expected, atol=1e-5)
+    refined = [pixels for version in single for pixels in version.refined]
+    assert all(
+        torch.allclose(a, b, atol=1e-5) for a, b in zip(together.refined, refined, strict=True)
+    )
+    assert len(together.segs[1]) == len(together.cropped) == 8
+
+
+def test_a_version_has_the_row_of_its_image(monkeypatch):
+    seen = []
+    enhance = Run.enhance
+    monkeypatch.setattr(
+        Run, "enhance", lambda run, crops: seen.extend(c.row for c in crops) or enhance(run, crops)
+    )
+    segs = ((40, 60), [make_seg(THREE[0])])
+    image = noise_image(2, 40, 60)
+    detail_versions(image, [segs, segs], make_detail(batch=0), FakeBackend(grain), 2)
+    assert seen == [0, 1, 0, 1]
 
 
 def test_a_segs_detailer_gathers_sizes_and_keeps_the_order_of_the_segments():
