@@ -93,7 +93,8 @@ def takes_mask(post_upscale: Callable) -> bool:
 class Hook:
     """Calls a DETAILER_HOOK, of this pack or another, at each point of the protocol.
 
-    A method that the object lacks means "no change"; without an object nothing changes at all.
+    A method that the object lacks means "no change", and so does one that returns None; without an
+    object nothing changes at all.
     """
 
     def __init__(self, target: Any = None) -> None:
@@ -137,7 +138,10 @@ class Hook:
         method = self.method("touch_scaled_size")
         if method is None:
             return size
-        width, height = method(size.width, size.height)
+        touched = method(size.width, size.height)
+        if touched is None:
+            return size
+        width, height = touched
         return Size(max(1, int(width)), max(1, int(height)))
 
     def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -166,14 +170,16 @@ class Hook:
         """`(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent,
         denoise)`, which come back as the hook wants them."""
         method = self.method("pre_ksample")
-        return values if method is None else tuple(method(*values))
+        changed = None if method is None else method(*values)
+        return values if changed is None else tuple(changed)
 
     def custom_noise(self, seed: int, noise: torch.Tensor) -> torch.Tensor:
         """The noise that sampling starts from; `noise` is what it would be without the hook."""
         method = self.method("get_custom_noise")
         if method is None:
             return noise
-        changed, is_touched = method(seed, noise, False)
+        answer = method(seed, noise, False)
+        changed, is_touched = (noise, False) if answer is None else answer
         return changed if is_touched else noise
 
     def custom_sampler(self) -> Any:

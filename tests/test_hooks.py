@@ -139,9 +139,9 @@ def test_a_hook_without_any_method_changes_nothing(hook):
 
 
 def test_a_method_that_returns_nothing_means_no_change():
-    names = ["post_upscale", "post_encode", "cycle_latent", "pre_decode", "post_decode",
-             "post_paste"]  # fmt: skip
-    hook = SimpleNamespace(**{name: lambda value: None for name in names})
+    names = ["touch_scaled_size", "post_upscale", "post_encode", "cycle_latent", "pre_ksample",
+             "get_custom_noise", "pre_decode", "post_decode", "post_paste"]  # fmt: skip
+    hook = SimpleNamespace(**{name: lambda *values: None for name in names})
     assert torch.equal(detailed(hook)[0], detailed(None)[0])
 
 
