@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
 from dev.server import Server
 
 from .cases import CASES, Case, graph
