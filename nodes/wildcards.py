@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core.host import ComfyBackend, file_names, wildcard_library
 from ..core.prompt_lists import labelled_prompts
-from ..core.prompts import MODES, POPULATE
+from ..core.prompts import FIXED, MODES, POPULATE
 from ..core.settings import MAX_SEED, Models
 from ..core.text import SegmentTexts
 from ..wildcards.grammar import expand, parse_prompt
@@ -122,9 +122,51 @@ class ImpactWildcardEncode:
 
     def run(self, model, clip, wildcard_text, populated_text, mode, seed, **_chosen):
         text = populated(wildcard_text, populated_text, mode, seed)
-        texts = SegmentTexts(ComfyBackend(), Models(model, clip, None, [], []))
-        encoded = texts.encode(parse_prompt(text))
-        return (encoded.model, encoded.clip, encoded.positive, text)
+        return (*_encoded(ComfyBackend(), model, clip, parse_prompt(text)), text)
+
+    # Nodes of other packs make their prompts by calling these two, by name and keyword.
+
+    def doit(self, *, model, clip, populated_text, seed=None, **_more):
+        """As `run` for a finished text; wildcards that it still holds are drawn by the seed."""
+        return self.run(model, clip, "", populated_text, FIXED, seed or 0)
+
+    @staticmethod
+    def process_with_loras(
+        wildcard_opt, model, clip, clip_encoder=None, seed=None, processed=None
+    ):  # fmt: skip
+        """Draw a text, load its LoRAs and encode it.
+
+        Args:
+            clip_encoder: has `encode(clip, text)`, which returns a tuple with the conditioning.
+            processed: a list that gets the text as drawn, without its LoRAs, and in its chunks.
+
+        Returns:
+            (model, clip, conditioning)
+        """
+        text = expand(wildcard_opt, seed or 0, wildcard_library())
+        prompt = parse_prompt(text)
+        if processed is not None:
+            processed += [text, " BREAK ".join(prompt.chunks), list(prompt.chunks)]
+        backend = ComfyBackend() if clip_encoder is None else _OtherEncoder(clip_encoder)
+        return _encoded(backend, model, clip, prompt)
+
+
+class _OtherEncoder(ComfyBackend):
+    """The host, with texts encoded by an object of another pack."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def encode_text(self, clip, text):
+        return self.encoder.encode(clip, text)[0]
+
+
+def _encoded(backend, model, clip, prompt):
+    """(model, clip, conditioning) of a prompt, with its LoRAs."""
+    texts = SegmentTexts(backend, Models(model, clip, None, [], []))
+    encoded = texts.encode(prompt)
+    return encoded.model, encoded.clip, encoded.positive
 
 
 class WildcardPromptFromString:

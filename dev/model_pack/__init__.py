@@ -18,6 +18,7 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestScheduler": links.DetailersTestScheduler,
     "DetailersTestSegsControl": links.DetailersTestSegsControl,
     "DetailersTestPreprocessor": links.DetailersTestPreprocessor,
+    "DetailersTestCaller": links.DetailersTestCaller,
     "DetailersTestValue": links.DetailersTestValue,
     "DetailersTestSave": results.DetailersTestSave,
     "DetailersTestSink": results.DetailersTestSink,

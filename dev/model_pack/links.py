@@ -103,3 +103,46 @@ class DetailersTestValue:
         if isinstance(value, dict) and value.keys() == {"shape", "fill"}:
             value = torch.full(value["shape"], float(value["fill"]))
         return (value,)
+
+
+class DetailersTestCaller:
+    DESCRIPTION = (
+        "Makes a prompt and a region by calling nodes of this pack as nodes of other packs do."
+    )
+    CATEGORY = "detailers/test"
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "*", "REGIONAL_PROMPTS")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "basic_pipe": ("BASIC_PIPE", {"tooltip": "What the nodes get."}),
+                "mask": ("MASK", {"tooltip": "The region."}),
+                "text": ("STRING", {"default": "", "tooltip": "The prompt."}),
+                "seed": ("INT", {"default": 0, "tooltip": "Draws the prompt's choices."}),
+            }
+        }
+
+    def run(self, basic_pipe, mask, text, seed):
+        model, clip, *_ = basic_pipe
+        registered = nodes.NODE_CLASS_MAPPINGS
+        wildcards = registered["ImpactWildcardEncode"]
+        plain = wildcards().doit(model=model, clip=clip, populated_text=text, seed=seed)
+        processed = []
+        other = wildcards.process_with_loras(
+            wildcard_opt=text, model=model, clip=clip, seed=seed, clip_encoder=RedIsBlue(),
+            processed=processed,
+        )  # fmt: skip
+        provider = registered["KSamplerAdvancedProvider"]()
+        sampler = provider.doit(1.0, "euler", "normal", basic_pipe, sigma_factor=1.0)[0]
+        region = registered["RegionalPrompt"]().doit(mask, sampler)[0]
+        texts = [plain[3], *processed]
+        return (plain[2], other[2], texts, region)
+
+
+class RedIsBlue:
+    """A text encoder of another pack, with words of its own."""
+
+    def encode(self, clip, text):
+        return (clip.encode_from_tokens_scheduled(clip.tokenize(text.replace("red", "blue"))),)

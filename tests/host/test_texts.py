@@ -197,3 +197,28 @@ def test_loras_of_a_text_hold_for_its_segments_alone(painted, greener):
         pixels = part(images[text], SEGMENTS[1])
         np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=1e-4)
         assert colours(images[text], images[""], SEGMENTS[:1]) == ["red"]
+
+
+def test_nodes_of_other_packs_make_their_prompts_with_ours(results, server, greener):
+    graph = Graph()
+    model, image = graph.model("flat8", prior_std=0.0), graph.image(64, 64)
+    text = "{red} BREAK red <lora:tint/more green:0.5>"
+    called = graph.add(
+        "DetailersTestCaller", basic_pipe=graph.pipe(model), mask=graph.mask(64, 64), text=text,
+        seed=3,
+    )  # fmt: skip
+    segs = graph.segs(64, 64, box(8, 8, 56, 56))
+    links = {
+        name: graph.detail("DetailerForEach", image, segs, model, positive=called[output])[0]
+        for output, name in enumerate(["by the node", "by another encoder"])
+    }
+    graph.add("DetailersTestSave", value=called[2], name="texts")
+    graph.add("DetailersTestSink", value=called[3])
+    out = results(graph, **links)
+    drawn, again, plain, chunks = json.loads(str(server.result("texts")["s0"]))
+    assert drawn == again == "red BREAK red <lora:tint/more green:0.5>"
+    assert (plain, chunks) == ("red BREAK red", ["red", "red"])
+    for name, blue, red in (("by the node", -0.6, 0.6), ("by another encoder", 0.6, -0.6)):
+        expected = (np.array([red, -0.6 + 0.5 * red, blue]) + 1) / 2
+        pixels = part(out[name]["t0"], box(8, 8, 56, 56))
+        np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=1e-4)
