@@ -58,6 +58,9 @@ class Backend(TextBackend, Protocol):
     def clip_length(self, vae: Any, frames: int) -> int:
         """The least number of frames, at least `frames`, that the VAE takes whole."""
 
+    def in_float32(self, vae: Any) -> Any:
+        """The VAE in float32, which overflows nowhere; None if it is that already."""
+
     def encode(
         self,
         vae: Any,

@@ -13,8 +13,8 @@ from ..utils.arrays import to_numpy, to_tensor
 from .backend import Backend
 from .enhance import Crop, Enhanced, Run
 from .geometry import Box, Size
-from .image import crop, merge_alpha, paste, to_rgb
-from .mask import feather, union
+from .image import crop, merge_alpha, to_rgb
+from .mask import union
 from .plan import Job, Place, Plan, Skipped, batches, of_one_size
 from .schedule import seed_for
 from .segs import SEG, SEGS, normalise
@@ -179,10 +179,11 @@ def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run
     if enhanced.fault:
         report_fault(own.job, enhanced.fault)
         return _Done(enhanced.control_images, own.pixels)
-    soft = feather(own.mask, run.detail.masking.feather)
-    paste(image, enhanced.pixels, soft, own.job.region)
+    blending, region = run.blending, own.job.region
+    weight = blending.weight(own.mask, region, _size(image))
+    blending.paste(image, enhanced.pixels, weight, region)
     run.after_paste(image)
-    return _Done(enhanced.control_images, own.pixels, enhanced.pixels, soft)
+    return _Done(enhanced.control_images, own.pixels, enhanced.pixels, weight)
 
 
 def detail_segs(

@@ -15,13 +15,15 @@ import torch.nn.functional as F
 
 from ..utils.arrays import to_tensor
 from .backend import Backend, SamplerRun
+from .blend import Blending
 from .conditioning import Cut, cut_conditioning
 from .control import SegmentControl
 from .geometry import Size, padding
 from .hooks import Hook
-from .image import is_black, pad_edge, resize, unpad, usable
+from .image import collapsed, is_black, pad_edge, resize, unpad, usable
 from .mask import feather, for_latent, resize_mask
 from .plan import Job, Plan, make_plan
+from .restore import restore_kept
 from .schedule import (
     Window,
     denoise_window,
@@ -41,6 +43,8 @@ NOT_FINITE = (
     "the model gave values that are not finite. A VAE in half precision often does; run it in "
     "float32 or bfloat16."
 )
+
+COLLAPSED = "the model gave nothing but black where the image is not black."
 
 # Rows of a clip are enlarged, encoded, decoded and shrunk a slice at a time, so that memory does
 # not grow with the clip: a slice holds about this many pixels of the working size.
@@ -76,6 +80,7 @@ class Run:
         self.detail = detail
         self.backend = backend
         self.hook = Hook(detail.hook)
+        self.blending = Blending(detail.masking.feather, detail.pasting)
         self.texts = SegmentTexts(backend, detail.models)
         self.room = Room()
         self._bar: Callable = lambda done, model, latent: None
@@ -142,18 +147,19 @@ class Run:
             else:
                 seed = seed_for(job.seed, attempt)
                 enhanced = yield from self._attempt(crop, models, seed, steps)
-            fault, again = self._judge(enhanced.pixels)
+            fault, again = self._judge(enhanced.pixels, crop)
             if not again:
                 break
             log.info("segment %d, attempt %d: %s", job.position, attempt + 1, fault)
         steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
         return replace(enhanced, fault=fault)
 
-    def _judge(self, pixels: torch.Tensor) -> tuple[str, bool]:
+    def _judge(self, pixels: torch.Tensor, crop: Crop) -> tuple[str, bool]:
         """What is wrong with a result, if anything, and whether to make it again."""
         retry = self.detail.retry
-        if not usable(pixels):
-            return NOT_FINITE, retry.when_broken or self.hook.should_retry(pixels)
+        broken = _broken(pixels, crop)
+        if broken:
+            return broken, retry.when_broken or self.hook.should_retry(pixels)
         if retry.when_broken and any(is_black(row) for row in pixels.split(1)):
             return "the result is black.", True
         if self.hook.should_retry(pixels):
@@ -171,11 +177,35 @@ class Run:
         return resize_mask(soft, crop.job.size)
 
     def _attempt(self, crop: Crop, models: Models, seed: int, steps: _Steps) -> Road[Enhanced]:
-        """One way there and back.
+        """One way there and back, a part of it again where the VAE failed.
 
         Returns:
             Pixels of the crop's own size, which may hold non-finite values if the model gave such.
         """
+        enhanced, latent = yield from self._way(crop, models, seed, steps)
+        broken = _broken(enhanced.pixels, crop)
+        if not broken:
+            return replace(enhanced, pixels=self._restored(crop, enhanced.pixels))
+        precise = self.backend.in_float32(models.vae)
+        if precise is None:
+            return enhanced
+        log.warning(
+            "segment %d is made again with the VAE in float32: %s", crop.job.position, broken
+        )
+        if usable(latent["samples"]):
+            canvas = _Canvas.of(crop, self.backend.grid(models.model, precise))
+            pixels = yield from self._decode(crop, canvas, precise, latent)
+            enhanced = replace(enhanced, pixels=pixels)
+        else:
+            enhanced, _ = yield from self._way(crop, models._replace(vae=precise), seed, steps)
+        if _broken(enhanced.pixels, crop):
+            return enhanced
+        return replace(enhanced, pixels=self._restored(crop, enhanced.pixels))
+
+    def _way(
+        self, crop: Crop, models: Models, seed: int, steps: _Steps
+    ) -> Road[tuple[Enhanced, dict]]:
+        """There and back once: the result, and the latent that it was decoded from."""
         detail, hook, backend, job = self.detail, self.hook, self.backend, crop.job
         canvas = _Canvas.of(crop, backend.grid(models.model, models.vae))
         noise_mask = self._noise_mask(crop, canvas)
@@ -190,7 +220,25 @@ class Run:
         latent = hook.post_encode(latent)
         latent = yield from self._sample_cycles(models, refiner, latent, seed, steps)
         pixels = yield from self._decode(crop, canvas, models.vae, latent)
-        return Enhanced(pixels, control_images)
+        return Enhanced(pixels, control_images), latent
+
+    def _restored(self, crop: Crop, pixels: torch.Tensor) -> torch.Tensor:
+        """The result without what the VAE did to kept pixels, if that is asked for."""
+        masking = self.detail.masking
+        if not (self.detail.pasting.restore_kept and masking.noise_mask):
+            return pixels
+        soft = feather(crop.mask, masking.noise_mask_feather)
+        cell = self.backend.ratio(self.detail.models.vae) * max(
+            old / new
+            for old, new in zip(reversed(crop.pixels.shape[1:3]), crop.job.size, strict=True)
+        )
+        restored = [
+            restore_kept(
+                pixels[rows], crop.pixels[rows], soft if len(soft) == 1 else soft[rows], cell
+            )
+            for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1]))
+        ]
+        return restored[0] if len(restored) == 1 else torch.cat(restored)
 
     def _localised(self, models: Models, cut: Cut) -> Models:
         """The models for one crop: conditioning cut to it, a soft noise mask understood."""
@@ -444,6 +492,13 @@ def row_slices(rows: int, size: Size, whole: bool = False) -> Iterator[slice]:
     """Slices of a clip that hold about SLICE_PIXELS pixels each; `whole` makes it one."""
     step = rows if whole else max(1, SLICE_PIXELS // (size.width * size.height))
     return (slice(i, min(i + step, rows)) for i in range(0, rows, max(1, step)))
+
+
+def _broken(pixels: torch.Tensor, crop: Crop) -> str:
+    """Why a crop's result must never be pasted; empty if it may."""
+    if not usable(pixels):
+        return NOT_FINITE
+    return COLLAPSED if collapsed(pixels, crop.pixels) else ""
 
 
 def _cut(

@@ -8,11 +8,11 @@ import torch
 
 from ..utils.arrays import to_numpy, to_tensor
 from .backend import Backend
+from .colour import ColourChange
 from .detail import Detailed, report_fault, still_mask
 from .enhance import Crop, Run, row_slices
 from .geometry import Size
-from .image import crop, merge_alpha, paste, to_rgb
-from .mask import feather
+from .image import crop, merge_alpha, to_rgb
 from .plan import Job, Skipped
 from .segs import SEG, SEGS, normalise
 from .settings import Detail
@@ -76,8 +76,18 @@ def clip_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
 def _paste_frames(
     frames: torch.Tensor, pixels: torch.Tensor, mask: torch.Tensor, job: Job, run: Run
 ) -> None:
-    """Paste into all frames, a slice of them at a time."""
-    soft = feather(mask, run.detail.masking.feather)
-    for rows in row_slices(len(frames), job.region.size):
-        paste(frames[rows], pixels[rows], soft if len(soft) == 1 else soft[rows], job.region)
+    """Paste into all frames, a slice of them at a time; their colours change as one."""
+    blending, region = run.blending, job.region
+    weight = blending.weight(mask, region, Size(frames.shape[2], frames.shape[1]))
+    slices = [
+        (rows, weight if len(weight) == 1 else weight[rows])
+        for rows in row_slices(len(frames), region.size)
+    ]
+    changes = [
+        blending.change_of_colours(pixels[rows], crop(frames[rows], region), own)
+        for rows, own in slices
+    ]
+    change = ColourChange.mean([own for own in changes if own is not None])
+    for rows, own in slices:
+        blending.paste(frames[rows], pixels[rows], own, region, change)
     run.after_paste(frames)

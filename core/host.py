@@ -5,6 +5,7 @@ What differs between versions is asked for by ability, here and once.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management
+import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
 import comfy.sd
@@ -81,6 +83,7 @@ class ComfyBackend(HostRows):
         self._loras: dict[str, dict] = {}
         self._softened: dict[int, tuple[Any, Any]] = {}
         self._schedules: dict[tuple, tuple[Any, torch.Tensor]] = {}
+        self._precise: dict[int, tuple[Any, Any]] = {}
 
     # VAE
 
@@ -99,6 +102,13 @@ class ComfyBackend(HostRows):
     def clip_length(self, vae: Any, frames: int) -> int:
         every = vae.temporal_compression_decode() if self.is_video_vae(vae) else None
         return frames if not every else -(-(frames - 1) // every) * every + 1
+
+    def in_float32(self, vae: Any) -> Any:
+        if getattr(vae, "vae_dtype", torch.float32) == torch.float32:
+            return None
+        if id(vae) not in self._precise:  # the VAE is kept too, so that its id stays its own
+            self._precise[id(vae)] = vae, _vae_in_float32(vae)
+        return self._precise[id(vae)][1]
 
     def encode(
         self,
@@ -258,6 +268,26 @@ class ComfyBackend(HostRows):
 
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def _vae_in_float32(vae: Any) -> Any:
+    """A VAE of the host like this one whose network computes in float32; None without success."""
+    offload_device = comfy.model_management.vae_offload_device()
+    try:
+        network = copy.deepcopy(vae.first_stage_model).to(offload_device, torch.float32)
+    except (RuntimeError, TypeError, AttributeError) as error:  # no memory, or not to be copied
+        log.warning("the VAE cannot be run in float32: %s", error)
+        return None
+    precise = copy.copy(vae)
+    precise.first_stage_model, precise.vae_dtype = network, torch.float32
+    if hasattr(comfy.model_management, "archive_model_dtypes"):  # what loading casts weights to
+        comfy.model_management.archive_model_dtypes(network)
+    precise.patcher = comfy.model_patcher.ModelPatcher(
+        network, load_device=vae.device, offload_device=offload_device
+    )
+    precise.size = None
+    precise.model_size()
+    return precise
 
 
 def _previewer(model: Any) -> Any:

@@ -12,6 +12,8 @@ from .geometry import Box, Size
 from .separable import Block, along_height, along_width, blocks
 
 LOBES = 3  # the `a` of the Lanczos window
+NEARLY_BLACK = 1 / 255  # what no step of 8 bits shows
+DARK = 16 / 255  # what has nothing above this may rightly come out black
 SLICE = 1 << 24  # values that a resize works on at a time (64 MB in float32)
 
 
@@ -129,6 +131,14 @@ def unpad(image: torch.Tensor, padding: tuple[int, int, int, int]) -> torch.Tens
 def usable(pixels: torch.Tensor) -> bool:
     """Whether a crop may be pasted: it holds no NaN and no infinity."""
     return all_finite(pixels)
+
+
+def collapsed(pixels: torch.Tensor, original: torch.Tensor) -> bool:
+    """Whether a row of a result [N,h,w,C] is all black while that row [N,h,w,C] was not."""
+    if not pixels.numel():
+        return False
+    black = pixels.flatten(1).amax(dim=1) < NEARLY_BLACK
+    return bool((black & (original.flatten(1).amax(dim=1) >= DARK)).any())
 
 
 def is_black(pixels: torch.Tensor, mean: float = 10 / 255, variance: float = 5 / 255) -> bool:

@@ -13,6 +13,7 @@ from .geometry import Box, Size
 from .separable import Block, along_height, along_width, blocks
 
 SIGMA = 10.0  # pixels, ComfyUI-Impact-Pack's value: pasted edges look as shared workflows expect
+SIGMAS_OF_REACH = 2.5  # a fade ends where its gaussian has fallen to 4 % of its peak
 LOWEST = 1 / 255  # what is fainter than one step of 8 bits belongs to no shape
 
 
@@ -33,11 +34,42 @@ def feather(mask: torch.Tensor, radius: int, sigma: float = SIGMA) -> torch.Tens
     radius = _fitting_radius(min(mask.shape[1:]), radius)
     if radius < 1:
         return mask
-    height, width = mask.shape[1:]
     soft = mask if mask.dtype in (torch.float32, torch.float64) else mask.float()
-    soft = along_width(soft, _gaussian(width, radius, sigma))
-    soft = along_height(soft, _gaussian(height, radius, sigma))
-    return soft.clamp_(0, 1).to(mask.dtype)
+    return blur(soft, radius, sigma).clamp_(0, 1).to(mask.dtype)
+
+
+def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
+    """Gaussian of planes [N,H,W], float32 or float64, mirrored at their border.
+
+    Args:
+        radius: pixels that the kernel reaches to either side; along an axis at most its length - 1.
+        sigma: width of the gaussian in pixels.
+    """
+    height, width = planes.shape[1:]
+    planes = along_width(planes, _gaussian(width, min(radius, width - 1), sigma))
+    return along_height(planes, _gaussian(height, min(radius, height - 1), sigma))
+
+
+def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
+    """Soften edges over exactly `reach` pixels to either side, however small the mask is.
+
+    Beyond its border the mask goes on as it is there.
+
+    Args:
+        mask: [B,H,W] float 0..1.
+        reach: in pixels; 0 returns the mask as it is.
+    """
+    check_shape(mask, "BHW", "mask")
+    if reach < 1:
+        return mask
+    wide = torch.nn.functional.pad(mask[:, None], [reach] * 4, mode="replicate")[:, 0]
+    soft = feather(wide, reach, reach / SIGMAS_OF_REACH)
+    return soft[:, reach:-reach, reach:-reach]
+
+
+def grow(mask: torch.Tensor, amount: int) -> torch.Tensor:
+    """Grow a mask by so many pixels on every side, or shrink it where amount is negative."""
+    return dilate(mask, 2 * amount + (1 if amount > 0 else -1)) if amount else mask
 
 
 def _fitting_radius(side: int, radius: int) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..utils.arrays import to_tensor
+from .blend import Blending
 from .geometry import Box, Size
-from .image import crop, merge_alpha, paste, resize, to_rgb
-from .mask import feather, union
+from .image import crop, merge_alpha, resize, to_rgb
+from .mask import union
 from .segs import SEG, SEGS, normalise
 
 
@@ -73,7 +74,7 @@ def _with_mask(picture: torch.Tensor, seg: SEG, min_alpha: float) -> torch.Tenso
 def paste_segs(
     image: torch.Tensor,
     segs: SEGS,
-    feather_radius: int,
+    blending: Blending,
     opacity: float = 1.0,
     reference: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -83,7 +84,7 @@ def paste_segs(
 
     Args:
         image: [B,H,W,C].
-        feather_radius: blur of each mask, in pixels.
+        blending: how each picture is fitted in.
         opacity: 0..1.
         reference: [B,H,W,C] whose regions are pasted instead of the segments' own pictures.
     """
@@ -107,8 +108,9 @@ def paste_segs(
         mask = mask[None] if mask.ndim == 2 else mask
         if len(mask) not in (1, len(result)):
             mask = union(mask)
-        soft = feather(mask, feather_radius)
+        weight = blending.weight(mask, box, size)
         for row in range(len(result)):
             picture = resize(pictures[min(row, len(pictures) - 1)][None], box.size)
-            paste(result[row : row + 1], picture, soft[min(row, len(soft) - 1)][None], box, opacity)
+            own = weight[min(row, len(weight) - 1)][None]
+            blending.paste(result[row : row + 1], picture, own, box, opacity=opacity)
     return merge_alpha(result, alpha)

@@ -59,6 +59,22 @@ class Masking:
     inpaint_model: bool = False  # condition an inpainting model on the masked crop
 
 
+FEATHER, MULTIBAND = "feather", "multiband"
+BLENDS = (FEATHER, MULTIBAND)
+
+
+@dataclass(frozen=True)
+class Pasting:
+    """How a result is fitted into the image, beyond Masking.feather. Lengths in image pixels."""
+
+    blend: str = FEATHER  # MULTIBAND: coarse colours fade over a wider band than fine detail
+    colour_match: float = 0.0  # 0..1, how far colours at the mask's rim are brought to the image's
+    restore_kept: bool = False  # take back what the VAE did to the pixels, see `core/restore.py`
+    mask_grow: int = 0  # the mask is grown by this many pixels before pasting; below 0 it shrinks
+    fade: int | None = None  # reach of the edge to either side; None is Masking.feather
+    fade_inside: bool = False  # fade towards the crop's border where the mask would be cut there
+
+
 @dataclass(frozen=True)
 class Tiling:
     """Whether the VAE works in tiles, which takes less memory and more time."""
@@ -97,6 +113,7 @@ class Detail:
     sizing: Sizing
     sampling: Sampling
     masking: Masking = field(default_factory=Masking)
+    pasting: Pasting = field(default_factory=Pasting)
     tiling: Tiling = field(default_factory=Tiling)
     refiner: Refiner | None = None
     text: str = ""  # segment text (wildcard language)

@@ -38,7 +38,8 @@ class SEGSDetailerForAnimateDiff:
                 guide_size={"default": 256}, max_size={"default": 768}, seed=_SEED,
             ),
             "optional": inputs(
-                "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt"
+                "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt",
+                "paste_options",
             ),
         }  # fmt: skip
 
@@ -77,7 +78,7 @@ class DetailerForEachPipeForAnimateDiff:
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "noise_mask_feather",
-                "scheduler_func_opt",
+                "scheduler_func_opt", "paste_options",
             ),
         }  # fmt: skip
 

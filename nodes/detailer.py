@@ -11,8 +11,9 @@ from ..core.geometry import Sizing
 from ..core.hooks import Hook
 from ..core.host import ComfyBackend
 from ..core.masked import segs_for_images
-from ..core.settings import Detail, Masking, Models, Refiner, Retry, Sampling, Tiling
+from ..core.settings import Detail, Masking, Models, Pasting, Refiner, Retry, Sampling, Tiling
 from ..utils.check import check_image, check_mask, check_segs
+from .options import given
 from .pipes import pipe_models, read_pipe
 from .widgets import inputs
 
@@ -20,6 +21,7 @@ CATEGORY = "Detailers/Detailer"
 _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
+_OPTIONS = ("paste_options",)
 
 
 def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -> Detail:
@@ -50,6 +52,7 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
             feather=get("feather", 0),
             inpaint_model=get("inpaint_model", False),
         ),
+        pasting=given(get("paste_options"), Pasting, "paste_options"),
         tiling=Tiling(encode=get("tiled_encode", False), decode=get("tiled_decode", False)),
         refiner=None if refiner is None else Refiner(refiner, widgets["refiner_ratio"]),
         text=get("wildcard") or "",
@@ -97,7 +100,7 @@ class DetailerForEach:
             ),
             "optional": inputs(
                 "detailer_hook", "inpaint_model", "noise_mask_feather", "scheduler_func_opt",
-                "tiled_encode", "tiled_decode", *_WAVES,
+                "tiled_encode", "tiled_decode", *_WAVES, *_OPTIONS,
             ),
         }  # fmt: skip
 
@@ -184,7 +187,7 @@ class DetailerForEachPipe:
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "inpaint_model", "noise_mask_feather",
-                "scheduler_func_opt", "tiled_encode", "tiled_decode", *_WAVES,
+                "scheduler_func_opt", "tiled_encode", "tiled_decode", *_WAVES, *_OPTIONS,
             ),
         }  # fmt: skip
 
@@ -244,7 +247,7 @@ class SEGSDetailer:
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "inpaint_model", "noise_mask_feather",
-                "scheduler_func_opt", *_WAVES,
+                "scheduler_func_opt", *_WAVES, *_OPTIONS,
             ),
         }  # fmt: skip
 
@@ -300,7 +303,7 @@ class MaskDetailerPipe:
             "required": {name: required[name] for name in names},
             "optional": inputs(
                 "refiner_basic_pipe_opt", "detailer_hook", "inpaint_model", "noise_mask_feather",
-                "bbox_fill", "contour_fill", "scheduler_func_opt", *_WAVES,
+                "bbox_fill", "contour_fill", "scheduler_func_opt", *_WAVES, *_OPTIONS,
                 contour_fill={"default": True},
             ),
         }  # fmt: skip

@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 
+from ..core.blend import Blending
 from ..core.host import save_previews
 from ..core.pictures import control_pictures, paste_segs, segment_pictures
 from ..core.segs import SEGS, empty
 from ..core.segs_ops import set_pictures, without_pictures
+from ..core.settings import Pasting
 from ..utils.check import check_image, check_segs
+from .options import given
 from .widgets import inputs
 
 CATEGORY = "Detailers/SEGS"
@@ -49,15 +52,16 @@ class SEGSPaste:
         }
         return {
             "required": {**inputs("image", "segs", "feather"), "alpha": ("INT", alpha)},
-            "optional": {"ref_image_opt": ("IMAGE", reference)},
+            "optional": {"ref_image_opt": ("IMAGE", reference), **inputs("paste_options")},
         }
 
-    def run(self, image, segs, feather, alpha=255, ref_image_opt=None):
+    def run(self, image, segs, feather, alpha=255, ref_image_opt=None, paste_options=None):
         check_image(image, "image")
         segs = given_segs(segs)
         if ref_image_opt is not None:
             check_image(ref_image_opt, "ref_image_opt")
-        return (paste_segs(image, segs, feather, alpha / 255, ref_image_opt),)
+        blending = Blending(feather, given(paste_options, Pasting, "paste_options"))
+        return (paste_segs(image, segs, blending, alpha / 255, ref_image_opt),)
 
 
 class SEGSToImageList:

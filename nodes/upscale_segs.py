@@ -7,9 +7,10 @@ from typing import Any
 
 from ..core.host import ComfyBackend, call_node
 from ..core.resample import METHODS
-from ..core.settings import Detail, Masking, Models, Sampling
+from ..core.settings import Detail, Masking, Models, Pasting, Sampling
 from ..core.upscale import OWN_SIZE, Enlarging, upscale_segs
 from ..utils.check import check_image
+from .options import given
 from .pipes import pipe_models
 from .segs import given_segs
 from .widgets import inputs
@@ -93,7 +94,7 @@ def _optional() -> dict[str, tuple]:
     return {
         "upscale_model_opt": ("UPSCALE_MODEL", model),
         "upscaler_hook_opt": ("UPSCALER_HOOK", hook),
-        **inputs("scheduler_func_opt"),
+        **inputs("scheduler_func_opt", "paste_options"),
     }
 
 
@@ -125,6 +126,7 @@ def upscaled(image: Any, segs: Any, models: Models, **widgets: Any):
             feather=widgets["feather"],
             inpaint_model=widgets["inpaint_model"],
         ),
+        pasting=given(widgets.get("paste_options"), Pasting, "paste_options"),
         hook=widgets.get("upscaler_hook_opt"),
     )
     return upscale_segs(image, given_segs(segs), enlarging, detail, ComfyBackend())

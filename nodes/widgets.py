@@ -192,6 +192,13 @@ _INPUTS: dict[str, Input] = {
             "picture a little; 0 is off.",
         },
     ),
+    "paste_options": (
+        "PASTE_OPTIONS",
+        {
+            "tooltip": "From Paste Options: how results are fitted into the image. Without it "
+            "they fade over the feather.",
+        },
+    ),
     "crop_factor": (
         "FLOAT",
         {

@@ -7,7 +7,7 @@ back changed was changed by the pack. Whatever is asked of it is written down.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,15 @@ import torch.nn.functional as F
 from detailers.core.backend import SamplerRun
 from detailers.core.geometry import Box, Sizing
 from detailers.core.segs import SEG
-from detailers.core.settings import VAE_TILE, Detail, Masking, Models, Sampling, Tiling
+from detailers.core.settings import (
+    VAE_TILE,
+    Detail,
+    Masking,
+    Models,
+    Pasting,
+    Sampling,
+    Tiling,
+)
 from detailers.wildcards.library import Library
 
 Draw = Callable[[SamplerRun], torch.Tensor]
@@ -43,6 +51,7 @@ class FakeClip:
 class FakeVAE:
     ratio: int = 4
     every: int | None = None  # frames of a latent frame after the first; None: no time axis
+    half: bool = False  # it decodes to NaN, and would not in float32
 
 
 @dataclass
@@ -116,6 +125,9 @@ class FakeBackend:
 
     # VAE
 
+    def in_float32(self, vae):
+        return replace(vae, half=False) if vae.half else None
+
     def ratio(self, vae):
         return vae.ratio
 
@@ -147,6 +159,8 @@ class FakeBackend:
     def decode(self, vae, latent, *, tiled, tile=VAE_TILE):
         self.decoded.append(tuple(latent.shape))
         self.tiled.append(("decode", tiled))
+        if vae.half:
+            latent = latent * float("nan")
         if latent.ndim == 5:
             clips = latent.movedim(2, 1).unflatten(2, (vae.every, -1)).flatten(1, 2)
             latent = clips[:, vae.every - 1 :].flatten(0, 1)
@@ -272,7 +286,7 @@ def make_detail(models: Models | None = None, **options: Any) -> Detail:
     """Settings for a few pixels.
 
     Args:
-        options: fields of Detail, or of its Sizing, Sampling, Masking and Tiling.
+        options: fields of Detail, or of its Sizing, Sampling, Masking, Pasting and Tiling.
     """
     defaults = {
         "guide_size": 16, "max_size": 64, "force_inpaint": True, "seed": 5, "steps": 4, "cfg": 2.0,
@@ -288,6 +302,7 @@ def make_detail(models: Models | None = None, **options: Any) -> Detail:
         "sizing": part(Sizing),
         "sampling": part(Sampling),
         "masking": part(Masking),
+        "pasting": part(Pasting),
         "tiling": part(Tiling),
     }
     return Detail(models or fake_models(), **parts, **options)

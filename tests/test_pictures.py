@@ -5,8 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from detailers.core.blend import Blending
 from detailers.core.pictures import control_pictures, paste_segs, segment_pictures
 from detailers.tests.fake_backend import make_seg, noise_image, outside, ramp_image
+
+PLAIN = Blending(0)
 
 
 def picture(value, height, width, batch=1, channels=3):
@@ -83,7 +86,7 @@ def test_a_clips_masks_go_frame_by_frame_if_there_is_one_for_each():
 def test_picture_i_goes_into_image_i_and_the_last_one_stays():
     image = noise_image(3, 5, 9)
     pictures = np.concatenate([picture(0.25, 3, 4), picture(0.75, 3, 4)])
-    result = paste_segs(image, ((5, 9), [make_seg((2, 1, 6, 4), image=pictures)]), 0)
+    result = paste_segs(image, ((5, 9), [make_seg((2, 1, 6, 4), image=pictures)]), PLAIN)
     assert result[:, 2, 3, 0].tolist() == [0.25, 0.75, 0.75]
     keep = outside(image, (2, 1, 6, 4))
     assert torch.equal(result[:, keep], image[:, keep])
@@ -94,7 +97,7 @@ def test_pixels_outside_the_mask_stay_bit_identical():
     mask = np.zeros((20, 40), np.float32)
     mask[8:12, 16:24] = 1
     seg = make_seg((10, 5, 50, 25), mask=mask, image=picture(0.5, 20, 40))
-    result = paste_segs(image, ((30, 60), [seg]), 3)
+    result = paste_segs(image, ((30, 60), [seg]), Blending(3))
     keep = outside(image, (10 + 13, 5 + 5, 10 + 27, 5 + 15))  # the mask and its feather of 3
     assert torch.equal(result[:, keep], image[:, keep])
     assert not torch.equal(result[:, ~keep], image[:, ~keep])
@@ -103,47 +106,49 @@ def test_pixels_outside_the_mask_stay_bit_identical():
 def test_the_given_image_is_not_changed():
     image = noise_image(1, 5, 9)
     before = image.clone()
-    paste_segs(image, ((5, 9), [make_seg((0, 0, 9, 5), image=picture(0.5, 5, 9))]), 0)
+    paste_segs(image, ((5, 9), [make_seg((0, 0, 9, 5), image=picture(0.5, 5, 9))]), PLAIN)
     assert torch.equal(image, before)
 
 
 def test_opacity_mixes_picture_and_image():
     image = torch.full((1, 5, 9, 3), 0.2)
     segs = ((5, 9), [make_seg((2, 1, 6, 4), image=picture(1.0, 3, 4))])
-    assert paste_segs(image, segs, 0, opacity=0.25)[0, 2, 3, 0].item() == pytest.approx(0.4)
-    assert torch.equal(paste_segs(image, segs, 0, opacity=0.0), image)
+    assert paste_segs(image, segs, PLAIN, opacity=0.25)[0, 2, 3, 0].item() == pytest.approx(0.4)
+    assert torch.equal(paste_segs(image, segs, PLAIN, opacity=0.0), image)
 
 
 def test_later_segments_lie_on_top():
     segs = [make_seg((0, 0, 6, 4), image=picture(0.25, 4, 6)),
             make_seg((3, 0, 9, 4), image=picture(0.75, 4, 6))]  # fmt: skip
-    result = paste_segs(torch.zeros(1, 5, 9, 3), ((5, 9), segs), 0)
+    result = paste_segs(torch.zeros(1, 5, 9, 3), ((5, 9), segs), PLAIN)
     assert result[0, 0, :, 0].tolist() == [0.25] * 3 + [0.75] * 6
 
 
 def test_a_picture_of_another_size_is_brought_to_its_region():
     seg = make_seg((2, 1, 6, 4), image=picture(0.5, 30, 10))
-    result = paste_segs(torch.zeros(1, 5, 9, 3), ((5, 9), [seg]), 0)
+    result = paste_segs(torch.zeros(1, 5, 9, 3), ((5, 9), [seg]), PLAIN)
     assert torch.allclose(result[0, 1:4, 2:6], torch.tensor(0.5))
 
 
 def test_segs_of_another_image_size_are_scaled_x_by_width_and_y_by_height():
     seg = make_seg((2, 1, 6, 4), image=picture(1.0, 3, 4))
-    result = paste_segs(torch.zeros(1, 40, 20, 3), ((5, 10), [seg]), 0)
+    result = paste_segs(torch.zeros(1, 40, 20, 3), ((5, 10), [seg]), PLAIN)
     assert result[0, ..., 0].nonzero().amin(0).tolist() == [8, 4]
     assert result[0, ..., 0].nonzero().amax(0).tolist() == [31, 11]
 
 
 def test_a_region_over_the_border_is_pasted_as_far_as_it_reaches():
     wide = ramp_image(1, 4, 8).numpy()
-    result = paste_segs(torch.zeros(1, 5, 9, 3), ((5, 9), [make_seg((5, 3, 13, 7), image=wide)]), 0)
+    result = paste_segs(
+        torch.zeros(1, 5, 9, 3), ((5, 9), [make_seg((5, 3, 13, 7), image=wide)]), PLAIN
+    )
     assert torch.equal(result[0, 3:5, 5:9], torch.from_numpy(wide)[0, 0:2, 0:4])
 
 
 def test_a_reference_is_pasted_instead_of_the_own_pictures():
     reference = ramp_image(1, 5, 9)
     seg = make_seg((2, 1, 6, 4), image=picture(0.5, 3, 4))
-    result = paste_segs(torch.zeros(2, 5, 9, 3), ((5, 9), [seg]), 0, reference=reference)
+    result = paste_segs(torch.zeros(2, 5, 9, 3), ((5, 9), [seg]), PLAIN, reference=reference)
     for row in result:
         assert torch.equal(row[1:4, 2:6], reference[0, 1:4, 2:6])
     assert result[:, outside(result, (2, 1, 6, 4))].sum() == 0
@@ -152,9 +157,9 @@ def test_a_reference_is_pasted_instead_of_the_own_pictures():
 def test_a_clips_masks_go_frame_by_frame():
     masks = np.stack([half_mask(2, 4), 1 - half_mask(2, 4)])
     segs = ((2, 4), [make_seg((0, 0, 4, 2), mask=masks, image=picture(1.0, 2, 4))])
-    result = paste_segs(torch.zeros(2, 2, 4, 3), segs, 0)
+    result = paste_segs(torch.zeros(2, 2, 4, 3), segs, PLAIN)
     assert result[:, 0, :, 0].tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
-    result = paste_segs(torch.zeros(3, 2, 4, 3), segs, 0)  # not one for each: united
+    result = paste_segs(torch.zeros(3, 2, 4, 3), segs, PLAIN)  # not one for each: united
     assert result[:, 0, :, 0].tolist() == [[1, 1, 1, 1]] * 3
 
 
@@ -162,7 +167,7 @@ def test_a_picture_with_values_that_are_not_finite_is_not_pasted():
     broken = picture(0.5, 3, 4, batch=2)
     broken[1, 2, 2] = np.nan
     image = noise_image(2, 5, 9)
-    result = paste_segs(image, ((5, 9), [make_seg((2, 1, 6, 4), image=broken)]), 0)
+    result = paste_segs(image, ((5, 9), [make_seg((2, 1, 6, 4), image=broken)]), PLAIN)
     assert result[0, 2, 3, 0] == 0.5
     assert torch.equal(result[1], image[1])
 
@@ -170,12 +175,12 @@ def test_a_picture_with_values_that_are_not_finite_is_not_pasted():
 def test_alpha_comes_back_as_it_was_and_grey_is_expanded():
     rgba = noise_image(2, 5, 9, channels=4)
     segs = ((5, 9), [make_seg((2, 1, 6, 4), image=picture(0.5, 3, 4))])
-    result = paste_segs(rgba, segs, 0)
+    result = paste_segs(rgba, segs, PLAIN)
     assert result.shape == (2, 5, 9, 4)
     assert torch.equal(result[..., 3], rgba[..., 3])
     assert (result[:, 1:4, 2:6, :3] == 0.5).all()
     grey = noise_image(2, 5, 9, channels=1)
-    result = paste_segs(grey, segs, 0)
+    result = paste_segs(grey, segs, PLAIN)
     assert result.shape == (2, 5, 9, 3)
     assert torch.equal(result[:, 4], grey[:, 4].expand(-1, -1, 3))
 
@@ -183,7 +188,7 @@ def test_alpha_comes_back_as_it_was_and_grey_is_expanded():
 def test_nothing_to_paste_leaves_the_image():
     image = noise_image(2, 5, 9)
     for segs in ((5, 9), []), ((0, 0), []), ((5, 9), [make_seg((2, 1, 6, 4))]):
-        assert torch.equal(paste_segs(image, segs, 5), image)
+        assert torch.equal(paste_segs(image, segs, Blending(5)), image)
 
 
 # What ControlNets see

@@ -1,0 +1,173 @@
+"""Fitting a result into the image so that no edge shows: its weight, its colours, its bands.
+
+The plain way stays `core/image.paste` with a feathered mask; all else here is asked for by
+`Pasting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from .colour import ColourChange, rim
+from .geometry import Box, Size
+from .image import crop, paste, usable
+from .mask import SIGMAS_OF_REACH, blur, fade, feather, grow
+from .settings import MULTIBAND, Pasting
+
+RIM = 12  # pixels of the mask's outermost part whose colours are compared
+CENTRE = 0.5  # a band is blended on its own as long as its weight still comes to this somewhere
+MOST_BANDS = 6
+CORNER = 4  # a fade towards the border takes at most this part of a side
+
+
+@dataclass(frozen=True)
+class Blending:
+    """How results are blended into an image: the node's feather and its paste options."""
+
+    feather: int
+    options: Pasting = field(default_factory=Pasting)
+
+    @property
+    def reach(self) -> int:
+        """Pixels over which the edge fades to either side."""
+        fade_reach = self.options.fade
+        return self.feather if fade_reach is None else fade_reach
+
+    def weight(self, mask: torch.Tensor, box: Box, image: Size) -> torch.Tensor:
+        """How much of the result each pixel takes.
+
+        Args:
+            mask: [B,h,w] 0..1, of the box's size.
+            box: the crop's place in the image; it lies inside.
+            image: size of the image.
+
+        Returns:
+            [B,h,w] 0..1.
+        """
+        options = self.options
+        mask = grow(mask, options.mask_grow)
+        if options.fade is None:
+            soft = feather(mask, self.feather)
+        else:
+            soft = fade(mask, options.fade)
+        if not options.fade_inside:
+            return soft
+        return torch.minimum(soft, _towards_border(soft, 2 * self.reach, box, image))
+
+    def change_of_colours(
+        self, pixels: torch.Tensor, original: torch.Tensor, weight: torch.Tensor
+    ) -> ColourChange | None:
+        """What brings the colours at the rim to the image's, if that is asked for.
+
+        Args:
+            pixels, original: [N,h,w,3].
+            weight: [N or 1,h,w] of `weight`.
+        """
+        if not self.options.colour_match or not usable(pixels):
+            return None
+        return ColourChange.between(pixels.float(), original.float(), rim(weight, RIM))
+
+    def paste(
+        self,
+        image: torch.Tensor,
+        pixels: torch.Tensor,
+        weight: torch.Tensor,
+        box: Box,
+        change: ColourChange | None = None,
+        opacity: float = 1.0,
+    ) -> bool:
+        """As `core/image.paste`, with the colours changed and the bands blended as asked for.
+
+        Args:
+            image: [B,H,W,3].
+            weight: of `weight`.
+            change: of the colours; None finds it at the rims of these pixels.
+        """
+        if not usable(pixels):
+            return False
+        change = change or self.change_of_colours(pixels, crop(image, box), weight)
+        if change is not None:
+            pixels = change.apply(pixels.float(), self.options.colour_match)
+        if self.options.blend == MULTIBAND:
+            original = crop(image, box)
+            pixels = multiband(original.float(), pixels.float(), weight, self.reach)
+            weight = (weight > 0).to(weight)
+        return paste(image, pixels.to(image), weight, box, opacity)
+
+
+def _towards_border(like: torch.Tensor, width: int, box: Box, image: Size) -> torch.Tensor:
+    """A weight [1,h,w] that falls to 0 at the crop's border, but not where the image ends."""
+    height, length = like.shape[1:]
+    across = _ramp(length, width, box.x1 > 0, box.x2 < image.width, like)
+    down = _ramp(height, width, box.y1 > 0, box.y2 < image.height, like)
+    return (down[:, None] * across[None, :])[None]
+
+
+def _ramp(length: int, width: int, first: bool, last: bool, like: torch.Tensor) -> torch.Tensor:
+    """[length] that rises from 0 at the first end and falls to 0 at the last, where asked for."""
+    width = min(width, length // CORNER)
+    ramp = torch.ones(length, device=like.device, dtype=like.dtype)
+    if width < 1:
+        return ramp
+    distance = torch.arange(length, device=like.device, dtype=like.dtype)
+    for wanted, away in ((first, distance), (last, length - 1 - distance)):
+        if wanted:
+            share = (away / width).clamp(0, 1)
+            ramp = torch.minimum(ramp, share * share * (3 - 2 * share))
+    return ramp
+
+
+def multiband(
+    original: torch.Tensor, pixels: torch.Tensor, weight: torch.Tensor, reach: int
+) -> torch.Tensor:
+    """Blend fine detail over a narrow band and coarse colours over a wide one.
+
+    P. Burt & E. Adelson, "A multiresolution spline with application to image mosaics" (1983), with
+    the pictures' difference split into bands at full resolution. Each coarser band fades over twice
+    the width, and only inwards: nothing changes where the weight is 0, and where the pictures agree
+    the original stays to the bit.
+
+    Args:
+        original, pixels: [B,h,w,3] float32.
+        weight: [B or 1,h,w] 0..1, that of the finest band.
+        reach: pixels over which that fades to either side of its edge.
+
+    Returns:
+        [B,h,w,3] 0..1 where the weight is above 0; elsewhere the original.
+    """
+    weights = _band_weights(weight, max(1, reach))
+    rest = pixels - original
+    result = original.clone()
+    for index, own in enumerate(weights):
+        coarser = None if index + 1 == len(weights) else _blurred(rest, max(1, reach) << index)
+        result += own[..., None] * (rest if coarser is None else rest - coarser)
+        rest = coarser
+    return torch.where(weight[..., None] > 0, result.clamp_(0, 1), original)
+
+
+def _band_weights(weight: torch.Tensor, reach: int) -> Sequence[torch.Tensor]:
+    """The weights [B or 1,h,w] of the bands, the finest first.
+
+    A band's edge lies so far inside that its fade ends where the finest one's does. There are as
+    many as have room in the mask.
+    """
+    core = (weight >= 0.5).to(weight)
+    weights = [weight]
+    for index in range(1, MOST_BANDS):
+        wide = reach << index
+        inner = fade(grow(core, reach - wide), wide)
+        peak = float(inner.amax())
+        if peak < CENTRE:
+            break
+        weights.append(torch.minimum(inner / peak, weight))
+    return weights
+
+
+def _blurred(image: torch.Tensor, reach: int) -> torch.Tensor:
+    """Gaussian of [B,h,w,C] that reaches this far."""
+    planes = image.movedim(-1, 1)
+    soft = blur(planes.reshape(-1, *planes.shape[-2:]), reach, reach / SIGMAS_OF_REACH)
+    return soft.view(planes.shape).movedim(1, -1)

@@ -1,0 +1,117 @@
+"""Colours as the eye compares them, and bringing one picture's to another's.
+
+OKLab: B. Ottosson, "A perceptual color space for image processing" (2020). Equal steps look about
+equal in it, and its axes (lightness, green to red, blue to yellow) can be changed one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .mask import grow
+
+# From linear sRGB to the cones' responses, and from their cube roots to lightness, a and b.
+_CONES = (
+    (0.4122214708, 0.5363325363, 0.0514459929),
+    (0.2119034982, 0.6806995451, 0.1073969566),
+    (0.0883024619, 0.2817188376, 0.6299787005),
+)
+_AXES = (
+    (0.2104542553, 0.7936177850, -0.0040720468),
+    (1.9779984951, -2.4285922050, 0.4505937099),
+    (0.0259040371, 0.7827717662, -0.8086757660),
+)
+FEWEST = 64  # pixels of a ring that say something about colours
+COARSE = 4  # pixels that are averaged before comparing: colours count, texture does not
+FLAT = 0.01  # a spread in OKLab below which an area counts as of one colour
+WIDEST = 1.25  # most that a spread is stretched, or shrunk, by
+
+
+def to_oklab(rgb: torch.Tensor) -> torch.Tensor:
+    """sRGB [...,3] 0..1 as OKLab: lightness 0..1, a and b about -0.4..0.4."""
+    low, high = rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4
+    cones = torch.where(rgb <= 0.04045, low, high) @ _matrix(_CONES, rgb).T
+    return cones.sign() * cones.abs() ** (1 / 3) @ _matrix(_AXES, rgb).T
+
+
+def from_oklab(lab: torch.Tensor) -> torch.Tensor:
+    """OKLab [...,3] as sRGB; a colour that sRGB does not have comes out below 0 or above 1."""
+    cones = (lab @ torch.linalg.inv(_matrix(_AXES, lab).double()).to(lab).T) ** 3
+    rgb = cones @ torch.linalg.inv(_matrix(_CONES, lab).double()).to(lab).T
+    low, high = rgb * 12.92, 1.055 * rgb.clamp(min=0) ** (1 / 2.4) - 0.055
+    return torch.where(rgb <= 0.0031308, low, high)
+
+
+def _matrix(rows: tuple[tuple[float, ...], ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """lab -> (lab - centre) * ratio + target, each [3] in OKLab."""
+
+    centre: torch.Tensor
+    ratio: torch.Tensor
+    target: torch.Tensor
+
+    @classmethod
+    def between(
+        cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
+    ) -> ColourChange | None:
+        """What brings the colours of `pixels` on a ring to those that `original` has there.
+
+        Centres are medians and spreads are median distances from them, so that what fills less
+        than half of the ring (an ear, a highlight, a strand of hair) has no say.
+
+        Args:
+            pixels, original: [N,h,w,3] sRGB; the rows are compared together.
+            ring: [N or 1,h,w] bool.
+
+        Returns:
+            None where the ring is too small to go by.
+        """
+        weight = ring[..., None].expand(len(pixels), -1, -1, -1).to(pixels)
+        share = _cells(weight)
+        counted = share[..., 0] >= 0.5
+        if int(counted.sum()) * COARSE**2 < FEWEST:
+            return None
+        ours, theirs = (
+            (_cells(to_oklab(image) * weight) / share.clamp(min=0.5))[counted]
+            for image in (pixels, original)
+        )
+        centre, target = ours.median(dim=0).values, theirs.median(dim=0).values
+        spread = (ours - centre).abs().median(dim=0).values
+        wanted = (theirs - target).abs().median(dim=0).values
+        ratio = (wanted / spread.clamp(min=1e-6)).clamp(1 / WIDEST, WIDEST)
+        flat = (spread < FLAT) | (wanted < FLAT)
+        return cls(centre, torch.where(flat, torch.ones_like(ratio), ratio), target)
+
+    @classmethod
+    def mean(cls, changes: list[ColourChange]) -> ColourChange | None:
+        """One change for all of these; None of none."""
+        if not changes:
+            return None
+        parts = zip(*((own.centre, own.ratio, own.target) for own in changes), strict=True)
+        return cls(*(torch.stack(part).mean(dim=0) for part in parts))
+
+    def apply(self, pixels: torch.Tensor, strength: float) -> torch.Tensor:
+        """The pixels [N,h,w,3] with this share (0..1) of the change; sRGB within 0..1."""
+        lab = to_oklab(pixels)
+        changed = (lab - self.centre) * self.ratio + self.target
+        return from_oklab(torch.lerp(lab, changed, strength)).clamp_(0, 1)
+
+
+def _cells(image: torch.Tensor) -> torch.Tensor:
+    """Means [N,h',w',C] of cells of COARSE x COARSE pixels; cells at the border may be smaller."""
+    planes = F.avg_pool2d(image.movedim(-1, 1), COARSE, ceil_mode=True, count_include_pad=False)
+    return planes.movedim(1, -1)
+
+
+def rim(mask: torch.Tensor, width: int) -> torch.Tensor:
+    """The outermost `width` pixels of a mask [N,h,w] 0..1, as bool; the crop's border is no rim
+    where the mask runs on to it."""
+    covered = (mask >= 0.5).float()
+    return (covered > 0) & (grow(covered, -width) < 0.5)

@@ -1,0 +1,97 @@
+"""Options of the detailers that travel over a link of their own, so that their faces stay small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.settings import BLENDS, MULTIBAND, Pasting
+from .widgets import described
+
+CATEGORY = "Detailers/Detailer"
+
+
+def given(options: Any, kind: type, name: str) -> Any:
+    """What arrived over an options link; without one, the options that change nothing.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if options is None:
+        return kind()
+    if not isinstance(options, kind):
+        raise ValueError(
+            f"'{name}' should come from this pack's node of that name, but is a"
+            f" {type(options).__name__}. Check what is connected to it."
+        )
+    return options
+
+
+class DetailersPasteOptions:
+    DESCRIPTION = (
+        "How a detailer fits what it has redrawn into the image, so that no edge shows: the blend, "
+        "the colours, and a mask of its own for pasting."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("PASTE_OPTIONS",)
+    RETURN_NAMES = ("paste_options",)
+    OUTPUT_TOOLTIPS = ("For paste_options of a detailer or of SEGSPaste.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        on_off = {"default": True, "label_on": "enabled", "label_off": "disabled"}
+        return {
+            "required": {
+                "blend": described(
+                    list(BLENDS),
+                    "feather: everything fades over the feather. multiband: fine detail does, and "
+                    "coarser colours over a wider band further inside.",
+                    default=MULTIBAND,
+                ),
+                "color_match": described(
+                    "FLOAT",
+                    "How far the colours at the mask's rim are brought to those of the image "
+                    "there: 1 fully, 0 not at all.",
+                    default=0.5, min=0.0, max=1.0, step=0.05,
+                ),
+                "restore_unmasked": described(
+                    "BOOLEAN",
+                    "Put back the pixels that were not redrawn, and take the shift of colours that "
+                    "the VAE made there off the redrawn part. Needs noise_mask.",
+                    **on_off,
+                ),
+                "mask_grow": described(
+                    "INT",
+                    "Grow the mask by so many image pixels for pasting alone; below 0 shrinks it.",
+                    default=0, min=-512, max=512, step=1,
+                ),
+                "feather": described(
+                    "INT",
+                    "Pixels of the image over which the edge fades to either side, exactly and "
+                    "however small the mask is; -1 leaves it to the detailer's own feather.",
+                    default=-1, min=-1, max=512, step=1,
+                ),
+                "fade_at_border": described(
+                    "BOOLEAN",
+                    "Where the mask runs into the border of the crop, fade inside the crop instead "
+                    "of leaving a straight edge. What ends at the image's border stays whole.",
+                    **on_off,
+                ),
+            }
+        }  # fmt: skip
+
+    def run(self, blend, color_match, restore_unmasked, mask_grow, feather, fade_at_border):
+        options = Pasting(
+            blend=blend,
+            colour_match=color_match,
+            restore_kept=restore_unmasked,
+            mask_grow=mask_grow,
+            fade=None if feather < 0 else feather,
+            fade_inside=fade_at_border,
+        )
+        return (options,)
+
+
+NODES = {
+    "DetailersPasteOptions": (DetailersPasteOptions, "Paste Options (Detailers)"),
+}
