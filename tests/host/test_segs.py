@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from detailers.tests.host.by_hand import PIXELS
 from detailers.tests.host.graphs import SAMPLING, Graph, box
 
@@ -295,24 +294,6 @@ UPSCALING = {
     "inpaint_model": False,
     "noise_mask_feather": 0,
 }
-
-
-@pytest.fixture(scope="module")
-def brightening(server):
-    """Name of an upscale model that doubles the size, pixel by pixel, and adds 0.1."""
-    from safetensors.torch import save_file
-
-    weights = {  # of an SRVGGNetCompact without hidden layers: it adds them to the larger picture
-        "body.0.weight": torch.zeros(4, 3, 3, 3),
-        "body.0.bias": torch.zeros(4),
-        "body.1.weight": torch.zeros(4),
-        "body.2.weight": torch.zeros(12, 4, 3, 3),
-        "body.2.bias": torch.full((12,), 0.1),
-    }
-    folder = server.base / "models" / "upscale_models"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "brightening.safetensors")
-    return "brightening.safetensors"
 
 
 def twice(image):

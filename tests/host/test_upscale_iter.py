@@ -76,6 +76,35 @@ def test_a_step_enlarges_the_pixels_and_samples_them(results):
     close(out["twice"]["latent0_samples"], again, atol=2e-3)
 
 
+def test_an_upscale_model_enlarges_the_pixels(results, brightening):
+    """It doubles the size whatever is asked for; resampling brings that to the step's."""
+    scene = Upscaling()
+    model = {"upscale_model_opt": scene.add("UpscaleModelLoader", model_name=brightening)[0]}
+    upscaler = scene.upscaler(**model)
+    image = scene.add(
+        "IterativeImageUpscale", pixels=scene.picture, upscaler=upscaler, vae=scene.painter[2],
+        upscale_factor=2.0, steps=1, **STEPS,
+    )[0]  # fmt: skip
+    scaled = {
+        name: scene.add(
+            "LatentPixelScale", samples=scene.latent, scale_method="nearest-exact",
+            scale_factor=factor, vae=scene.painter[2], use_tiled_vae=False, **model,
+        )
+        for name, factor in (("twice", 2.0), ("four", 4.0), ("once", 1.0))
+    }  # fmt: skip
+    out = results(
+        scene, picture=scene.picture, latent=scene.larger(upscaler)[0], image=image,
+        **{name: node[1] for name, node in scaled.items()},
+    )  # fmt: skip
+    brighter = (out["picture"]["t0"].repeat(2, 1).repeat(2, 2) + 0.1).clip(0, 1)
+    expected = one_step(pixels(brighter))
+    close(out["latent"]["latent0_samples"], expected, atol=2e-3)
+    close(pixels(out["image"]["t0"]), shown(expected), atol=2e-3)
+    close(out["twice"]["t0"], brighter, atol=1e-5)
+    close(out["four"]["t0"], (brighter + 0.1).clip(0, 1).repeat(2, 1).repeat(2, 2), atol=1e-5)
+    assert out["once"]["t0"].shape == out["picture"]["t0"].shape
+
+
 def test_sizes_grow_evenly_to_whole_latent_pixels(results, server):
     scene = Upscaling("flat8", (64, 48), prior_std=0.0)
     wanted = {"simple": (2.0, 3), "geometric": (2.0, 3), "odd": (1.3, 1), "same": (1.0, 2)}
