@@ -9,7 +9,7 @@ import copy
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from . import legacy
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
 from .host_rows import HostRows, noise_by_row, takes_noise_sampler, with_mask_noise_by_row
+from .host_sizes import native_area
 from .host_tiled import guider_of
 from .latent_file import to_bytes
 from .lora import BlockWeights
@@ -95,6 +96,9 @@ class ComfyBackend(HostRows):
         patch = getattr(network, "patch_size", 1)
         patch = patch[-1] if isinstance(patch, list | tuple) else patch
         return self.ratio(vae) * (patch if isinstance(patch, int) and patch > 0 else 1)
+
+    def native_area(self, model: Any) -> int:
+        return native_area(model)
 
     def is_video_vae(self, vae: Any) -> bool:
         return getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False)
@@ -474,8 +478,20 @@ def after_all_packs(action: Callable[[], None]) -> None:
     if server is None:
         return
 
-    async def on_startup(_app: Any) -> None:
+    async def run_action() -> None:
         action()
+
+    _at_startup(server, run_action)
+
+
+def _at_startup(server: Any, action: Callable[[], Awaitable[None]]) -> None:
+    """Run `action` when the server starts. An error is logged, as it would end the whole host."""
+
+    async def on_startup(_app: Any) -> None:
+        try:
+            await action()
+        except Exception:
+            log.exception("starting up went wrong; the nodes are there all the same")
 
     server.app.on_startup.append(on_startup)
 
@@ -513,12 +529,9 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
         changed = _upgrade(prompt, ours) if isinstance(prompt, dict) else []
         return web.json_response({"prompt": prompt, "changed": changed})
 
-    async def on_startup(_app: Any) -> None:
-        await _register_replacements(ours)
-
     server.add_on_prompt_handler(on_prompt)
     server.routes.post("/detailers/upgrade")(on_upgrade)
-    server.app.on_startup.append(on_startup)
+    _at_startup(server, lambda: _register_replacements(ours))
 
 
 def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type]) -> list[str]:

@@ -25,6 +25,12 @@ class Claim:
 NODE_CLASS_MAPPINGS = {{node_id: type(node_id, (Claim,), {{}}) for node_id in {ids}}}
 NODE_DISPLAY_NAME_MAPPINGS = {{node_id: "Their " + node_id for node_id in {ids}}}
 """
+BREAKS = "ImpactSleep"
+BREAKING = f"""
+import nodes
+
+nodes.NODE_CLASS_MAPPINGS["{BREAKS}"].INPUT_TYPES = None
+"""
 EARLIER = ["EmptySegs", "MaskToSEGS"]
 LATER = ["SEGSPaste", "ToBasicPipe"]
 ODD_NAME = "my detailers-v1.0 (copy)"
@@ -42,7 +48,9 @@ def between(host, tmp_path_factory):
     """A server with ours between two packs that claim two of its ids each."""
     folder = tmp_path_factory.mktemp("packs")
     for name, ids in (("earlier", EARLIER), ("later", LATER)):
-        write_pack(folder / name / f"{name}-pack", ids)
+        pack = write_pack(folder / name / f"{name}-pack", ids)
+    with (pack / "__init__.py").open("a") as file:
+        file.write(BREAKING)
     # The host goes through its folders of packs in turn; a default one comes first.
     folders = {
         name: {"custom_nodes": str(folder / name), "is_default": name == "earlier"}
@@ -74,6 +82,12 @@ def ids_of(server, folder):
 
 def moved(ids):
     return {f"{node_id} //Detailers" for node_id in ids}
+
+
+def test_a_node_that_another_pack_breaks_is_the_only_one_missing(between):
+    registered = ids_of(between, ODD_NAME)
+    assert BREAKS not in registered
+    assert len(registered) > 200
 
 
 def test_claimed_ids_are_left_to_the_other_packs(between):
