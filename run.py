@@ -59,6 +59,7 @@ TOOLS = [
     "hypothesis>=6.100,<7",
     "playwright>=1.45,<2",
     "pytest-rerunfailures>=15,<17",
+    "pytest-xdist>=3.6,<4",
     "ruff==0.17.5",  # exact: releases differ in how they format
     "onnxruntime>=1.17,<2",
 ]
@@ -380,10 +381,21 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
     }
     # Servers and browsers answer late on a busy machine: what fails is tried twice more.
     again = [] if lacking(python, ["pytest_rerunfailures"]) else ["--reruns", "2"]
-    failed = call(python, "-m", "pytest", "-rs", *again, *arguments, **surroundings)
+    failed = call(
+        python, "-m", "pytest", "-rs", *again, *side_by_side(python, hosts, arguments), *arguments,
+        **surroundings,
+    )  # fmt: skip
     if unclean:
         say("ruff found faults, see above the tests")
     return failed or unclean
+
+
+def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
+    """Options of pytest with which all tests run in a process for each host, where that helps."""
+    processes = min(len(hosts), os.cpu_count() or 1)
+    if arguments or processes < 2 or lacking(python, ["xdist"]):
+        return []
+    return ["--numprocesses", str(processes), "--dist", "loadgroup"]
 
 
 def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "detailers"
 
@@ -19,3 +21,33 @@ def load_pack() -> None:
 
 
 load_pack()
+
+
+def pytest_collection_modifyitems(items):
+    """Keep the tests of one ComfyUI together where several processes share the tests."""
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        label = params.get("host", params.get("editor"))
+        if label is not None:
+            item.add_marker(pytest.mark.xdist_group(label))
+
+
+@pytest.fixture
+def tell(record_property):
+    """tell(text): say it at the end of the whole run, passed or not."""
+    return lambda text: record_property("told", text)
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    told = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "told"
+    ]
+    if told:
+        terminalreporter.section("told by the tests")
+        for text in told:
+            terminalreporter.write_line(text)

@@ -330,3 +330,14 @@ def test_the_help_needs_the_standard_library_alone():
     )
     assert done.returncode == 0
     assert "python run.py demo" in done.stdout
+
+
+def test_all_tests_run_in_a_process_for_each_host(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(run, "lacking", lambda python, modules: [])
+    both = {"main": {}, "oldest": {}}
+    assert run.side_by_side("python", both, [])[:2] == ["--numprocesses", "2"]
+    assert run.side_by_side("python", {"main": {}}, []) == []
+    assert run.side_by_side("python", both, ["-k", "mask"]) == []
+    monkeypatch.setattr(run, "lacking", lambda python, modules: modules)
+    assert run.side_by_side("python", both, []) == []
