@@ -52,6 +52,9 @@ class Backend(TextBackend, Protocol):
     def grid(self, model: Any, vae: Any) -> int:
         """What a side in pixels has to be a multiple of for the VAE and the model."""
 
+    def native_area(self, model: Any) -> int:
+        """Pixels of the pictures that the model was made for."""
+
     def is_video_vae(self, vae: Any) -> bool:
         """Whether the VAE turns a batch of frames into one latent with a time axis."""
 

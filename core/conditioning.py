@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from .geometry import Box, Size
 from .settings import Conditioning
+from .turn import Turn
 
 # Pictures, latents or masks whose last two axes are the height and width of the whole image.
 _PLANES = ("concat_latent_image", "concat_mask", "concat_image", "noise_concat")
@@ -36,7 +37,8 @@ class Cut:
     """From the whole image to the canvas that is sampled.
 
     `region` of an image of size `image` is enlarged to `working` and padded at the right and
-    bottom to `canvas`; a latent pixel covers `ratio` canvas pixels.
+    bottom to `canvas`; a latent pixel covers `ratio` canvas pixels. With a `turn`, the leaning
+    rectangle in it is turned upright instead of enlarging all of the region.
     """
 
     image: Size
@@ -44,6 +46,7 @@ class Cut:
     working: Size
     canvas: Size
     ratio: int
+    turn: Turn | None = None
 
     @property
     def latent(self) -> Size:
@@ -116,6 +119,8 @@ def _cut_plane(plane: torch.Tensor, cut: Cut) -> torch.Tensor:
     height, width = plane.shape[-2:]
     box = cut.region.scaled(cut.image, Size(width, height)).clipped(Size(width, height))
     part = plane[..., box.y1 : box.y2, box.x1 : box.x2]
+    if cut.turn is not None:
+        part = _upright_plane(part, cut)
     right = round(part.shape[-1] * (cut.canvas.width / cut.working.width - 1))
     bottom = round(part.shape[-2] * (cut.canvas.height / cut.working.height - 1))
     if right == 0 and bottom == 0:
@@ -123,6 +128,19 @@ def _cut_plane(plane: torch.Tensor, cut: Cut) -> torch.Tensor:
     flat = part.reshape(-1, 1, *part.shape[-2:])
     flat = F.pad(flat, (0, right, 0, bottom), mode="replicate")
     return flat.reshape(*part.shape[:-2], *flat.shape[-2:])
+
+
+def _upright_plane(part: torch.Tensor, cut: Cut) -> torch.Tensor:
+    """What the leaning rectangle shows of a region's plane [...,h,w], about as fine as it is."""
+    height, width = part.shape[-2:]
+    frame = cut.turn.frame.size
+    size = Size(
+        max(1, round(width * frame.width / cut.region.width)),
+        max(1, round(height * frame.height / cut.region.height)),
+    )
+    flat = part.reshape(-1, height, width)[..., None]
+    upright = cut.turn.sampled(flat, size, "bilinear")[..., 0]
+    return upright.reshape(*part.shape[:-2], size.height, size.width)
 
 
 def _covers_image(plane: Any, image: Size) -> bool:
@@ -169,6 +187,8 @@ def _halves(values: tuple) -> tuple[tuple, tuple]:
 def _to_latent(box: tuple[float, ...], cut: Cut) -> tuple[int, int, int, int] | None:
     """A box in pixels of the whole image, in latent pixels of the canvas; None if outside."""
     region = cut.region
+    if cut.turn is not None:
+        box = _upright_box(box, cut)
     left, right = max(box[0], region.x1), min(box[2], region.x2)
     top, bottom = max(box[1], region.y1), min(box[3], region.y2)
     if left >= right or top >= bottom:
@@ -184,6 +204,17 @@ def _to_latent(box: tuple[float, ...], cut: Cut) -> tuple[int, int, int, int] | 
         y2 = latent.height
     x1, y1 = min(x1, latent.width - 1), min(y1, latent.height - 1)
     return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
+
+
+def _upright_box(box: tuple[float, ...], cut: Cut) -> tuple[float, ...]:
+    """The box around what a box becomes with the crop upright, as if that filled the region."""
+    region = cut.region
+    corners = [(x - region.x1, y - region.y1) for x in (box[0], box[2]) for y in (box[1], box[3])]
+    across, down = zip(*cut.turn.placed(corners), strict=True)
+    return (
+        region.x1 + min(across) * region.width, region.y1 + min(down) * region.height,
+        region.x1 + max(across) * region.width, region.y1 + max(down) * region.height,
+    )  # fmt: skip
 
 
 def _cut_gligen(gligen: tuple, cut: Cut) -> tuple:

@@ -146,7 +146,8 @@ class ControlNetOnSegment(SegmentControl):
         if self.picture is not None:
             size, region = (self.size, self.region) if cut is None else (cut.image, cut.region)
             part = _rows(self.picture.cut(size, region), len(image), row).to(image)
-            shown = resize(part, working)
+            turn = None if cut is None else cut.turn
+            shown = resize(part, working) if turn is None else turn.upright(part, working)
             margin = (0, canvas.width - working.width, 0, canvas.height - working.height)
             hint = pad_edge(shown, margin)
         else:

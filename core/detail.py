@@ -54,7 +54,7 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
     """
     run = Run(detail, backend)
     header, items = normalise(segs, _size(image), "segs")
-    plan = run.plan(items)
+    plan = run.plan(items, _size(image))
     run.start(len(plan.jobs) * len(image))
     result = Detailed(image, (header, []))
     rows = _detail_rows([plan] * len(image), run, result, len(image))
@@ -89,7 +89,11 @@ def detail_versions(
     run = Run(detail, backend)
     size = _size(image)
     items = [normalise(own, size, "segs")[1] for own in segs]
-    plans = [run.plan(own, version) for version in range(count) for own in items]
+    plans = [
+        run.plan(own, size, row, version)
+        for version in range(count)
+        for row, own in enumerate(items)
+    ]
     run.start(sum(len(plan.jobs) for plan in plans))
     copies = image.repeat(count, 1, 1, 1) if count > 1 else image
     result = Detailed(copies, ((size.height, size.width), []))
@@ -204,7 +208,7 @@ def detail_segs(
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
     run = Run(detail, backend)
-    plan = run.plan(items)
+    plan = run.plan(items, size)
     sources = {
         entry.position: _own_crop(entry.seg, rgb)
         for entry in plan.entries

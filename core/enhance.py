@@ -18,7 +18,7 @@ from .backend import Backend, SamplerRun
 from .blend import Blending
 from .conditioning import Cut, cut_conditioning
 from .control import SegmentControl
-from .geometry import Size, padding
+from .geometry import NATIVE, Size, Sizing, padding
 from .hooks import Hook
 from .image import collapsed, is_black, pad_edge, resize, unpad, usable
 from .mask import feather, for_latent, resize_mask
@@ -35,6 +35,7 @@ from .schedule import (
 from .segs import SEG
 from .settings import Conditioning, Detail, Models, Refiner, Sampling
 from .text import SegmentTexts
+from .upright import turned
 from .waves import Decode, Encode, Road, Room, Sample, walk
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,26 @@ class Crop:
     mask: torch.Tensor  # [N or 1,h,w], 1 is to be redrawn
     row: int = 0  # which image of the node's batch the crop is from
     video: bool = False  # the rows are one clip and are sampled together
+
+    def at_working_size(self, rows: slice) -> torch.Tensor:
+        """These rows at the job's working size, upright: [n,H,W,3]."""
+        turn, size = self.job.turn, self.job.size
+        pixels = self.pixels[rows]
+        return resize(pixels, size) if turn is None else turn.upright(pixels, size)
+
+    def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
+        """The crop's rows with these pixels [n,H,W,3], of any size, in their place."""
+        original = self.pixels[rows]
+        if self.job.turn is not None:
+            return self.job.turn.back(pixels, original)
+        return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
+
+    @property
+    def cell(self) -> float:
+        """Pixels of the crop that a side of a pixel of the working size covers."""
+        turn, (height, width) = self.job.turn, self.pixels.shape[1:3]
+        own = (width, height) if turn is None else turn.size
+        return max(old / new for old, new in zip(own, self.job.size, strict=True))
 
 
 @dataclass(frozen=True)
@@ -100,13 +121,31 @@ class Run:
         models = self.detail.models
         return self.backend.grid(models.model, models.vae)
 
-    def plan(self, segs: list[SEG], version: int = 0) -> Plan:
-        """Decide the jobs for these segments and log who is left out; version v has seed + v."""
+    def plan(self, segs: list[SEG], image: Size, row: int = 0, version: int = 0) -> Plan:
+        """Decide the jobs for the segments of an image and log who is left out.
+
+        Args:
+            image: its size.
+            row: which image of the node's batch it is.
+            version: v has the node's seed + v.
+        """
         detail = self.detail
         seed = seed_for(detail.sampling.seed, version)
-        plan = make_plan(segs, detail.sizing, seed, detail.text, self.hook.touch_scaled_size)
+        margin = self.blending.reach + max(0, detail.pasting.mask_grow) + 1
+        plan = make_plan(
+            segs, self._sizing(), seed, detail.text, self.hook.touch_scaled_size,
+            lambda seg: turned(seg, detail.upright, image, row, margin),
+        )  # fmt: skip
         plan.report()
         return plan
+
+    def _sizing(self) -> Sizing:
+        """The node's sizing, with the model's own area and grid where it asks for them."""
+        sizing = self.detail.sizing
+        if sizing.policy != NATIVE:
+            return sizing
+        area = sizing.area or self.backend.native_area(self.detail.models.model)
+        return replace(sizing, area=area, grid=sizing.grid or self.grid)
 
     def start(self, jobs: int) -> None:
         """Open the node's one progress bar, for this many jobs in all."""
@@ -168,12 +207,14 @@ class Run:
 
     def _without_sampling(self, crop: Crop) -> torch.Tensor:
         """What the hook makes of the enlarged crop, at the crop's own size."""
-        pixels = resize(crop.pixels, crop.job.size)
-        pixels = self.hook.post_upscale(pixels, self._hook_mask(crop))
-        return resize(pixels, Size(crop.pixels.shape[2], crop.pixels.shape[1]))
+        rows = slice(None)
+        pixels = self.hook.post_upscale(crop.at_working_size(rows), self._hook_mask(crop))
+        return crop.from_working_size(pixels, rows)
 
     def _hook_mask(self, crop: Crop) -> torch.Tensor:
         soft = feather(crop.mask, self.detail.masking.noise_mask_feather)
+        if crop.job.turn is not None:
+            return crop.job.turn.upright(soft[..., None], crop.job.size)[..., 0]
         return resize_mask(soft, crop.job.size)
 
     def _attempt(self, crop: Crop, models: Models, seed: int, steps: _Steps) -> Road[Enhanced]:
@@ -209,7 +250,8 @@ class Run:
         detail, hook, backend, job = self.detail, self.hook, self.backend, crop.job
         canvas = _Canvas.of(crop, backend.grid(models.model, models.vae))
         noise_mask = self._noise_mask(crop, canvas)
-        cut = Cut(crop.image, job.region, job.size, canvas.size, backend.ratio(models.vae))
+        ratio = backend.ratio(models.vae)
+        cut = Cut(crop.image, job.region, job.size, canvas.size, ratio, job.turn)
         models = self._localised(models, cut)
         refiner = detail.refiner
         if refiner is not None:
@@ -228,17 +270,16 @@ class Run:
         if not (self.detail.pasting.restore_kept and masking.noise_mask):
             return pixels
         soft = feather(crop.mask, masking.noise_mask_feather)
-        cell = self.backend.ratio(self.detail.models.vae) * max(
-            old / new
-            for old, new in zip(reversed(crop.pixels.shape[1:3]), crop.job.size, strict=True)
-        )
+        inside = None if crop.job.turn is None else crop.job.turn.inside(crop.pixels)
+        if inside is not None:  # what was never redrawn tells nothing about the VAE
+            soft = torch.where(inside, soft, torch.ones_like(soft))
+        cell = self.backend.ratio(self.detail.models.vae) * crop.cell
         restored = [
-            restore_kept(
-                pixels[rows], crop.pixels[rows], soft if len(soft) == 1 else soft[rows], cell
-            )
+            restore_kept(pixels[rows], crop.pixels[rows], rows_of(soft, rows), cell)
             for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1]))
         ]
-        return restored[0] if len(restored) == 1 else torch.cat(restored)
+        restored = restored[0] if len(restored) == 1 else torch.cat(restored)
+        return restored if inside is None else torch.where(inside[..., None], restored, pixels)
 
     def _localised(self, models: Models, cut: Cut) -> Models:
         """The models for one crop: conditioning cut to it, a soft noise mask understood."""
@@ -259,6 +300,8 @@ class Run:
         soft = feather(crop.mask, masking.noise_mask_feather)
         # An image's mask goes straight to the latent's size, a clip's by way of the working size:
         # shared workflows were made with either.
+        if crop.job.turn is not None:
+            soft = crop.job.turn.upright(soft[..., None], crop.job.size)[..., 0]
         fitted = canvas.fit_mask(soft, enlarge=crop.video)
         if len(fitted) == 1:
             return fitted
@@ -286,7 +329,7 @@ class Run:
         control_images: list[torch.Tensor] = []
         latent: dict = {}
         for rows in row_slices(len(crop.pixels), canvas.size, whole):
-            pixels = resize(crop.pixels[rows], canvas.working)
+            pixels = crop.at_working_size(rows)
             if self.hook.has("post_upscale"):
                 pixels = self.hook.post_upscale(pixels, self._hook_mask(crop))
             pixels = canvas.pad(pixels)
@@ -354,7 +397,7 @@ class Run:
             pixels = yield Decode(vae, samples if whole else samples[part], tiled)
             pixels = canvas.unpad(pixels[: part.stop - part.start])  # a clip may come back longer
             pixels = self.hook.post_decode(pixels)
-            out[part] = resize(pixels.to(out), Size(out.shape[2], out.shape[1]))
+            out[part] = crop.from_working_size(pixels, part)
         return out
 
 
@@ -486,6 +529,11 @@ class _Canvas:
         width, height = self.working
         fitted = F.interpolate(mask[:, None], size=(height, width), mode="bilinear")
         return F.pad(fitted, self.margin, mode="replicate")[:, 0]
+
+
+def rows_of(masks: torch.Tensor, rows: slice) -> torch.Tensor:
+    """The masks of these rows, where there is not one for all."""
+    return masks if len(masks) == 1 else masks[rows]
 
 
 def row_slices(rows: int, size: Size, whole: bool = False) -> Iterator[slice]:

@@ -10,7 +10,7 @@ from ..utils.arrays import to_numpy, to_tensor
 from .backend import Backend
 from .colour import ColourChange
 from .detail import Detailed, report_fault, still_mask
-from .enhance import Crop, Run, row_slices
+from .enhance import Crop, Run, row_slices, rows_of
 from .geometry import Size
 from .image import crop, merge_alpha, to_rgb
 from .plan import Job, Skipped
@@ -41,7 +41,7 @@ def detail_frames(
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
     run = Run(detail, backend)
-    plan = run.plan(items)
+    plan = run.plan(items, size)
     working = rgb.clone() if pasted and plan.jobs else rgb
     result = Detailed(frames, (header, []))
     run.start(len(plan.jobs))
@@ -79,10 +79,7 @@ def _paste_frames(
     """Paste into all frames, a slice of them at a time; their colours change as one."""
     blending, region = run.blending, job.region
     weight = blending.weight(mask, region, Size(frames.shape[2], frames.shape[1]))
-    slices = [
-        (rows, weight if len(weight) == 1 else weight[rows])
-        for rows in row_slices(len(frames), region.size)
-    ]
+    slices = [(rows, rows_of(weight, rows)) for rows in row_slices(len(frames), region.size)]
     changes = [
         blending.change_of_colours(pixels[rows], crop(frames[rows], region), own)
         for rows, own in slices

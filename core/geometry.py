@@ -152,6 +152,10 @@ def _crop_span(start: int, end: int, limit: int, factor: float, min_size: int) -
     return first + missing, last + missing
 
 
+GUIDE_SIZE, NATIVE = "guide_size", "model"
+SIZE_POLICIES = (GUIDE_SIZE, NATIVE)
+
+
 @dataclass(frozen=True)
 class Sizing:
     """How large a crop is worked on; the fields are those of the detailer nodes."""
@@ -161,6 +165,8 @@ class Sizing:
     max_size: float = 1024  # pixels that no side of the working size exceeds
     force_inpaint: bool = False  # also work on what is large enough already
     grid: int = 0  # both sides are rounded up to multiples of this, as far as max_size lets them
+    policy: str = GUIDE_SIZE  # NATIVE: every crop is brought to an area instead
+    area: int = 0  # that area in pixels; 0 is the one that the model was made for
 
 
 @dataclass(frozen=True)
@@ -176,13 +182,17 @@ def working_size(bbox: Box, crop: Box, sizing: Sizing) -> Size | Skip:
     The scale is guide_size over the shorter side of the box (or the crop), less where a side would
     exceed max_size. `force_inpaint` works on crops that need no enlarging at their own size, and
     max_size holds there too. A grid gives segments of about one size the very same, which can then
-    be sampled together; the shape changes by less than one step of it.
+    be sampled together; the shape changes by less than one step of it. With the policy NATIVE the
+    crop is enlarged or shrunk to `area` instead, in its own proportions as far as the grid has
+    them; max_size holds there as well, and guide_size has no say.
 
     Returns:
         The size, both sides at least 1 and at most max_size; or a Skip that says why the segment
         is not worked on.
     """
     limit = max(1, math.floor(sizing.max_size))
+    if sizing.policy == NATIVE:
+        return _native_size(bbox, crop, sizing, limit)
     size = _free_size(bbox, crop, sizing, limit)
     return size if isinstance(size, Skip) else _on_grid(size, sizing.grid, limit)
 
@@ -212,6 +222,21 @@ def _free_size(bbox: Box, crop: Box, sizing: Sizing, limit: int) -> Size | Skip:
     if max(crop.size) <= limit:
         return crop.size
     return _at_most(_times(crop.size, limit / max(crop.size)), limit)
+
+
+def _native_size(bbox: Box, crop: Box, sizing: Sizing, limit: int) -> Size | Skip:
+    """The working size of about `area` pixels, each side the nearest multiple of the grid."""
+    if bbox.empty or crop.empty:
+        return Skip("its box or crop region is empty")
+    scale = min(math.sqrt(sizing.area / crop.area), limit / max(crop.size))
+    if scale <= 1 and not sizing.force_inpaint:
+        return Skip(
+            f"its crop of {crop.width}x{crop.height} would not be enlarged: scale {scale:.3f} to "
+            f"the model's area of {sizing.area} pixels at max_size {limit} (force_inpaint is off)"
+        )
+    step = sizing.grid if 1 <= sizing.grid <= limit else 1
+    steps = (min(max(1, round(side * scale / step)), limit // step) for side in crop.size)
+    return Size(*(count * step for count in steps))
 
 
 def _on_grid(size: Size, grid: int, limit: int) -> Size:

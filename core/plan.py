@@ -15,6 +15,7 @@ from ..utils.arrays import to_tensor
 from ..wildcards.deal import Segment, deal
 from .geometry import Box, Size, Sizing, Skip, working_size
 from .segs import SEG
+from .turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Job:
     seed: int
     text: str | None = None  # segment text, not yet expanded; None keeps the node's positive
     concat: bool = False  # the text is added to the positive instead of replacing it
+    turn: Turn | None = None  # the crop is turned upright for sampling
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def make_plan(
     seed: int,
     text: str = "",
     touch_size: Callable[[Size], Size] = lambda size: size,
+    turned: Callable[[SEG], tuple[SEG, Turn, Size] | None] = lambda seg: None,
 ) -> Plan:
     """Decide size, seed and text of every segment.
 
@@ -78,6 +81,7 @@ def make_plan(
         seed: the node's seed; segment i in working order gets seed + i unless its text names one.
         text: the node's segment text, which may also set the working order.
         touch_size: has the last word on a working size.
+        turned: as `core/upright.turned`; None for what is not turned.
     """
     dealt = deal(text, [Segment(tuple(seg.bbox), str(seg.label)) for seg in segs], seed)
     entries: list[Job | Skipped] = []
@@ -88,13 +92,20 @@ def make_plan(
         if reason:
             entries.append(Skipped(entry.index, seg, reason))
             continue
-        size = working_size(bbox, region, sizing)
+        turning = turned(seg)
+        if turning is None:
+            turn, size = None, working_size(bbox, region, sizing)
+        else:
+            seg, turn, thing = turning
+            region = Box.of(seg.crop_region)
+            size = working_size(Box(0, 0, *thing), turn.frame, sizing)
         if isinstance(size, Skip):
-            entries.append(Skipped(entry.index, seg, size.reason, by_size=True))
+            entries.append(Skipped(entry.index, segs[entry.index], size.reason, by_size=True))
             continue
         job = Job(
-            entry.index, seg, bbox, region, touch_size(size), entry.seed, entry.text, entry.concat
-        )
+            entry.index, seg, bbox, region, touch_size(size), entry.seed, entry.text, entry.concat,
+            turn,
+        )  # fmt: skip
         entries.append(job)
     reached = {entry.index for entry in dealt}
     entries += [

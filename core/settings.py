@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .geometry import Sizing
+from .geometry import GUIDE_SIZE, Sizing
 
 MAX_SEED = 2**64 - 1
 NEGATIVE_PLACEHOLDER = "NegativePlaceholder"
@@ -75,6 +75,27 @@ class Pasting:
     fade_inside: bool = False  # fade towards the crop's border where the mask would be cut there
 
 
+OFF, MASK, LANDMARKS, ANGLE = "off", "mask", "landmarks", "angle"
+
+
+@dataclass(frozen=True)
+class Upright:
+    """What tells how a segment leans, so that its crop can be turned upright for sampling."""
+
+    source: str = OFF  # or MASK, LANDMARKS, ANGLE
+    angle: float = 0.0  # degrees clockwise, with ANGLE
+    landmarks: Any = None  # FACE_LANDMARKS of the image or batch, with LANDMARKS
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """How crops are taken, beyond the node's own widgets."""
+
+    policy: str = GUIDE_SIZE  # see Sizing
+    area: int = 0
+    upright: Upright = field(default_factory=Upright)
+
+
 @dataclass(frozen=True)
 class Tiling:
     """Whether the VAE works in tiles, which takes less memory and more time."""
@@ -114,6 +135,7 @@ class Detail:
     sampling: Sampling
     masking: Masking = field(default_factory=Masking)
     pasting: Pasting = field(default_factory=Pasting)
+    upright: Upright = field(default_factory=Upright)
     tiling: Tiling = field(default_factory=Tiling)
     refiner: Refiner | None = None
     text: str = ""  # segment text (wildcard language)

@@ -39,7 +39,7 @@ class SEGSDetailerForAnimateDiff:
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt",
-                "paste_options",
+                "paste_options", "crop_options",
             ),
         }  # fmt: skip
 
@@ -78,7 +78,7 @@ class DetailerForEachPipeForAnimateDiff:
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "noise_mask_feather",
-                "scheduler_func_opt", "paste_options",
+                "scheduler_func_opt", "paste_options", "crop_options",
             ),
         }  # fmt: skip
 

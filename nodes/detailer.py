@@ -11,7 +11,17 @@ from ..core.geometry import Sizing
 from ..core.hooks import Hook
 from ..core.host import ComfyBackend
 from ..core.masked import segs_for_images
-from ..core.settings import Detail, Masking, Models, Pasting, Refiner, Retry, Sampling, Tiling
+from ..core.settings import (
+    CropOptions,
+    Detail,
+    Masking,
+    Models,
+    Pasting,
+    Refiner,
+    Retry,
+    Sampling,
+    Tiling,
+)
 from ..utils.check import check_image, check_mask, check_segs
 from .options import given
 from .pipes import pipe_models, read_pipe
@@ -21,12 +31,13 @@ CATEGORY = "Detailers/Detailer"
 _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
-_OPTIONS = ("paste_options",)
+_OPTIONS = ("paste_options", "crop_options")
 
 
 def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -> Detail:
     """Settings from a node's widgets, by their names; absent ones take the core's defaults."""
     get = widgets.get
+    cropping = given(get("crop_options"), CropOptions, "crop_options")
     return Detail(
         models=models,
         sizing=Sizing(
@@ -35,6 +46,8 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
             max_size=widgets["max_size"],
             force_inpaint=get("force_inpaint", True),
             grid=get("size_grid", 0),
+            policy=cropping.policy,
+            area=cropping.area,
         ),
         sampling=Sampling(
             seed=widgets["seed"],
@@ -53,6 +66,7 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
             inpaint_model=get("inpaint_model", False),
         ),
         pasting=given(get("paste_options"), Pasting, "paste_options"),
+        upright=cropping.upright,
         tiling=Tiling(encode=get("tiled_encode", False), decode=get("tiled_decode", False)),
         refiner=None if refiner is None else Refiner(refiner, widgets["refiner_ratio"]),
         text=get("wildcard") or "",

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.settings import BLENDS, MULTIBAND, Pasting
+from ..core.geometry import SIZE_POLICIES
+from ..core.host import MAX_RESOLUTION
+from ..core.settings import (
+    ANGLE,
+    BLENDS,
+    LANDMARKS,
+    MASK,
+    MULTIBAND,
+    OFF,
+    CropOptions,
+    Pasting,
+    Upright,
+)
 from .widgets import described
 
 CATEGORY = "Detailers/Detailer"
@@ -92,6 +104,58 @@ class DetailersPasteOptions:
         return (options,)
 
 
+class DetailersCropOptions:
+    DESCRIPTION = (
+        "At which size a detailer draws its crops, and whether tilted things are turned upright "
+        "first."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("CROP_OPTIONS",)
+    RETURN_NAMES = ("crop_options",)
+    OUTPUT_TOOLTIPS = ("For crop_options of a detailer.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "size_policy": described(
+                    list(SIZE_POLICIES),
+                    "guide_size: as the detailer's guide_size says. model: every crop is enlarged "
+                    "or shrunk to the area that the model was made for; max_size still holds.",
+                ),
+                "native_size": described(
+                    "INT",
+                    "With the policy model: side in pixels of the square whose area is taken; 0 "
+                    "goes by the model.",
+                    default=0, min=0, max=MAX_RESOLUTION, step=8,
+                ),
+                "upright": described(
+                    [OFF, MASK, LANDMARKS, ANGLE],
+                    "By what a crop is turned upright before it is drawn, and back when it is "
+                    "pasted. off: not at all. mask: by the long axis of the mask. landmarks: by "
+                    "the eyes in face_landmarks. angle: by the angle below.",
+                    default=OFF,
+                ),
+                "angle": described(
+                    "FLOAT",
+                    "With upright angle: how far things lean clockwise, in degrees.",
+                    default=0.0, min=-180.0, max=180.0, step=1.0,
+                ),
+            },
+            "optional": {
+                "face_landmarks": described(
+                    "FACE_LANDMARKS", "From ComfyUI's Detect Face Landmarks (MediaPipe)."
+                )
+            },
+        }  # fmt: skip
+
+    def run(self, size_policy, native_size, upright, angle, face_landmarks=None):
+        turning = Upright(upright, angle, face_landmarks)
+        return (CropOptions(size_policy, native_size**2, turning),)
+
+
 NODES = {
     "DetailersPasteOptions": (DetailersPasteOptions, "Paste Options (Detailers)"),
+    "DetailersCropOptions": (DetailersCropOptions, "Crop Options (Detailers)"),
 }

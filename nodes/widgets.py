@@ -199,6 +199,12 @@ _INPUTS: dict[str, Input] = {
             "they fade over the feather.",
         },
     ),
+    "crop_options": (
+        "CROP_OPTIONS",
+        {
+            "tooltip": "From Crop Options: another size to draw at, and crops turned upright.",
+        },
+    ),
     "crop_factor": (
         "FLOAT",
         {

@@ -134,6 +134,9 @@ class FakeBackend:
     def grid(self, model, vae):
         return vae.ratio * model.patch
 
+    def native_area(self, model):
+        return 32 * 32
+
     def is_video_vae(self, vae):
         return vae.every is not None
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.detail import detail_image, detail_segs
+from detailers.core.geometry import NATIVE
 from detailers.core.segs import SEG
 from detailers.tests.fake_backend import (
     FakeBackend,
@@ -15,6 +16,7 @@ from detailers.tests.fake_backend import (
     fake_models,
     fill,
     grain,
+    identity,
     make_detail,
     make_seg,
     masked,
@@ -414,6 +416,73 @@ def test_a_crop_that_is_not_finite_is_never_pasted(caplog):
     assert len(result.refined) == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "segment 1 keeps its original pixels" in caplog.text
+
+
+HALF = fake_models(FakeVAE(4, half=True))  # decodes to NaN, but not in float32
+
+
+def test_a_vae_that_fails_is_tried_once_more_in_float32(caplog):
+    image = noise_image(1, 30, 60)
+    result, backend = run(image, models=HALF)
+    expected, _ = run(image)
+    assert torch.equal(result.image, expected.image)
+    assert len(backend.runs) == 2  # sampled once for each segment
+    assert len(backend.decoded) == 4
+    assert "segment 0 is made again with the VAE in float32" in caplog.text
+
+
+def test_where_the_latent_is_broken_too_the_whole_way_is_gone_again():
+    def draw(sampler_run):
+        first = len(backend.runs) == 1
+        return sampler_run.latent * torch.nan if first else PAINT(sampler_run)
+
+    backend = FakeBackend(draw)
+    result, _ = run(noise_image(1, 30, 60), models=HALF, backend=backend)
+    assert len(backend.runs) == 3
+    assert torch.allclose(result.image[:, 5:15, 4:24], torch.tensor(0.75), atol=1e-5)
+
+
+def test_what_float32_does_not_mend_is_left_out(caplog):
+    image = noise_image(1, 30, 60)
+    result, backend = run(image, draw=lambda run: run.latent * torch.nan, models=HALF)
+    assert torch.equal(result.image, image)
+    assert len(backend.runs) == 4
+    assert caplog.text.count("keeps its original pixels: the model gave values that are not") == 2
+
+
+def test_nothing_but_black_is_left_out_unless_the_image_was_black(caplog):
+    image = noise_image(1, 30, 60)
+    image[:, :, 30:] = 0.02
+    result, _ = run(image, draw=fill(0.0))
+    x1, y1, x2, y2 = RIGHT
+    assert torch.equal(result.image[:, :, :30], image[:, :, :30])
+    assert (result.image[:, y1:y2, x1:x2] == 0).all()
+    assert "segment 0 keeps its original pixels: the model gave nothing but black" in caplog.text
+    assert "segment 1" not in caplog.text
+
+
+def test_the_shift_of_a_vae_is_taken_back_on_request():
+    class Shifting(FakeBackend):
+        def decode(self, vae, latent, *, tiled, tile=None):
+            return super().decode(vae, latent, tiled=tiled) * 0.96 + 0.03
+
+    image = torch.full((1, 90, 120, 3), 0.4)
+    mask = np.zeros((60, 80), np.float32)
+    mask[24:36, 32:48] = 1
+    segs = ((90, 120), [make_seg((20, 15, 100, 75), (52, 39, 68, 51), mask)])
+    options = {"feather": 6, "guide_size": 48, "max_size": 256}
+    shifted, _ = run(image, segs, backend=Shifting(identity), **options)
+    restored, _ = run(image, segs, backend=Shifting(identity), restore_kept=True, **options)
+    assert (shifted.image - image).abs().max() > 0.01
+    assert (restored.image - image).abs().max() < 1e-3
+
+
+def test_the_size_of_the_model_is_a_policy():
+    segs = ((30, 60), [make_seg(LEFT)])  # 20x10
+    _, backend = run(noise_image(1, 30, 60), segs, policy=NATIVE)
+    assert backend.encoded[0].shape == (1, 24, 44, 3)  # the fake model's 32x32, in steps of 4
+    _, backend = run(noise_image(1, 30, 60), segs, policy=NATIVE, area=16 * 16)
+    assert backend.encoded[0].shape == (1, 12, 24, 3)
 
 
 def test_a_failed_crop_of_one_image_does_not_harm_the_others():

@@ -2,6 +2,7 @@
 
 import pytest
 from detailers.core.geometry import (
+    NATIVE,
     Box,
     Size,
     Sizing,
@@ -214,6 +215,51 @@ def test_max_size_holds_with_force_inpaint_too():
 def test_a_grid_rounds_the_working_size_up(grid, limit, size):
     sizing = Sizing(64, True, limit, force_inpaint=True, grid=grid)
     assert working_size(Box(0, 0, 100, 90), Box(0, 0, 130, 121), sizing) == size
+
+
+def native(side=512, max_size=4096, force=True, grid=8):
+    return Sizing(999, True, max_size, force, grid, NATIVE, side * side)
+
+
+@pytest.mark.parametrize(
+    ("crop", "size"),
+    [
+        (Size(100, 100), Size(512, 512)),  # enlarged
+        (Size(1600, 1600), Size(512, 512)),  # shrunk
+        (Size(200, 100), Size(728, 360)),
+        (Size(90, 210), Size(336, 784)),
+        (Size(512, 512), Size(512, 512)),
+    ],
+)
+def test_the_models_area_is_what_every_crop_is_brought_to(crop, size):
+    found = working_size(Box(5, 5, 30, 30), Box(0, 0, *crop), native())
+    assert found == size
+    assert found.width / found.height == pytest.approx(crop.width / crop.height, rel=0.03)
+    assert found.width * found.height == pytest.approx(512 * 512, rel=0.03)
+
+
+def test_max_size_holds_for_the_models_area_too():
+    size = working_size(Box(5, 5, 30, 30), Box(0, 0, 400, 100), native(max_size=700))
+    assert size == Size(696, 176)
+
+
+def test_without_force_what_has_the_models_area_is_skipped():
+    large, small = Box(0, 0, 600, 600), Box(0, 0, 500, 500)
+    assert working_size(large, large, native(force=False)).reason == (
+        "its crop of 600x600 would not be enlarged: scale 0.853 to the model's area of 262144 "
+        "pixels at max_size 4096 (force_inpaint is off)"
+    )
+    assert working_size(small, small, native(force=False)) == Size(512, 512)
+
+
+@given(image_and_box, st.integers(64, 2048), st.integers(16, 2048), st.sampled_from([1, 8, 64]))
+def test_the_models_area_never_exceeds_max_size_and_keeps_to_the_grid(pair, side, limit, grid):
+    _, crop = pair
+    size = working_size(crop, crop, native(side, limit, grid=grid))
+    assert max(size) <= limit
+    if grid <= limit:
+        assert min(size) >= grid
+        assert not any(length % grid for length in size)
 
 
 def test_a_grid_holds_for_enlarged_crops_too():

@@ -5,7 +5,16 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 import pytest
 from detailers.core import settings
 from detailers.core.geometry import Sizing
-from detailers.core.settings import Detail, Masking, Models, Refiner, Sampling, Tiling
+from detailers.core.settings import (
+    Detail,
+    Masking,
+    Models,
+    Pasting,
+    Refiner,
+    Sampling,
+    Tiling,
+    Upright,
+)
 
 
 def test_models_are_the_parts_of_a_basic_pipe_in_its_order():
@@ -18,7 +27,7 @@ def test_the_placeholder_is_the_string_that_shared_workflows_carry():
     assert settings.MAX_SEED == 18446744073709551615
 
 
-@pytest.mark.parametrize("kind", [Sampling, Refiner, Masking, Tiling, Detail])
+@pytest.mark.parametrize("kind", [Sampling, Refiner, Masking, Pasting, Upright, Tiling, Detail])
 def test_settings_cannot_be_changed_on_the_way(kind):
     assert is_dataclass(kind)
     assert kind.__dataclass_params__.frozen
@@ -34,6 +43,8 @@ def test_what_a_node_does_not_say_takes_these_values():
     assert detail.masking == Masking(
         noise_mask=True, noise_mask_feather=0, feather=5, inpaint_model=False
     )
+    assert detail.pasting == Pasting("feather", 0.0, False, 0, None, False)
+    assert detail.upright.source == "off"
     assert detail.tiling == Tiling(encode=False, decode=False)
     assert (detail.refiner, detail.text, detail.hook) == (None, "", None)
     assert (detail.sampling.denoise, detail.sampling.cycle) == (1.0, 1)
@@ -41,6 +52,6 @@ def test_what_a_node_does_not_say_takes_these_values():
 
 
 def test_no_two_settings_share_a_name():
-    kinds = [Sizing, Sampling, Masking, Tiling, Detail]
+    kinds = [Sizing, Sampling, Masking, Pasting, Upright, Tiling, Detail]
     names = [field.name for kind in kinds for field in fields(kind)]
     assert len(names) == len(set(names))

@@ -230,14 +230,7 @@ def landmarks_to_segs(landmarks: Any, parts: Sequence[str], making: Making) -> S
     Raises:
         ValueError: they are no FACE_LANDMARKS.
     """
-    try:
-        frames, connections = landmarks["frames"], landmarks["connection_sets"]
-        height, width = (int(side) for side in landmarks["image_size"])
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(
-            "'face_landmarks' should come from ComfyUI's 'Detect Face Landmarks (MediaPipe)', but "
-            f"is a {type(landmarks).__name__} of another kind."
-        ) from error
+    frames, connections, (width, height) = _read(landmarks)
     items: list[SEG] = []
     for part in [name for name in FACE_PARTS if name in parts]:
         if len(frames) == 1:
@@ -254,6 +247,46 @@ def landmarks_to_segs(landmarks: Any, parts: Sequence[str], making: Making) -> S
         if masks.any():
             items += _shapes(masks, making, part, from_mask_frames)
     return (height, width), items
+
+
+def eyes_in(landmarks: Any, image: Size, row: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The eyes of each face in one image of FACE_LANDMARKS, in pixels of an image of this size.
+
+    Args:
+        row: which image; of fewer than that, the last.
+
+    Returns:
+        For each face the middles (x, y) of two eyes, in the order in which they go from left to
+        right once the face is upright.
+
+    Raises:
+        ValueError: they are no FACE_LANDMARKS.
+    """
+    frames, connections, size = _read(landmarks)
+    scale = np.array([image.width / size.width, image.height / size.height])
+    found = []
+    for face in frames[min(row, len(frames) - 1)] if frames else []:
+        points = np.asarray(face["landmarks_xy"], dtype=float) * scale
+        first, second, mouth = (
+            points[_numbers(part, face, connections)].mean(axis=0)
+            for part in ("right_eye", "left_eye", "mouth")
+        )
+        across, down = second - first, mouth - (first + second) / 2
+        mirrored = across[0] * down[1] - across[1] * down[0] < 0
+        found.append((second, first) if mirrored else (first, second))
+    return found
+
+
+def _read(landmarks: Any) -> tuple[list, dict, Size]:
+    """Frames, connections and image size of FACE_LANDMARKS."""
+    try:
+        height, width = (int(side) for side in landmarks["image_size"])
+        return landmarks["frames"], landmarks["connection_sets"], Size(width, height)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            "'face_landmarks' should come from ComfyUI's 'Detect Face Landmarks (MediaPipe)', but "
+            f"is a {type(landmarks).__name__} of another kind."
+        ) from error
 
 
 def _part_mask(face: dict, part: str, connections: dict, height: int, width: int) -> torch.Tensor:
