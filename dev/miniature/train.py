@@ -1,0 +1,54 @@
+"""Trains the miniature from scratch: `python -m dev.miniature.train --stage codec --minutes 20`.
+
+The stages are `codec`, the autoencoder; `unet`, the diffusion model with its text encoder, in the
+latent space of the codec as it is then; and `decoder`, more of the autoencoder's decoder, which
+leaves that space as it is. Each writes its weights beside this file. A CPU or a GPU will do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+RATES = {"codec": 1.5e-3, "unet": 8e-4, "decoder": 6e-4}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.miniature.train", description=__doc__)
+    parser.add_argument("--stage", choices=list(RATES), required=True)
+    parser.add_argument("--minutes", type=float, required=True, help="time to train")
+    parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    parser.add_argument("--rate", type=float, help="peak learning rate")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--checkpoints", type=Path, default=Path("miniature-checkpoints"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    from .host_import import use_host
+
+    use_host(options.comfyui, cpu=options.device == "cpu")
+
+    from .session import Plan, Session
+    from .train_codec import train_codec
+    from .weights import CODEC, load_codec, save_weights
+
+    rate = options.rate or RATES[options.stage]
+    plan = Plan(options.minutes, rate, options.device, options.checkpoints, options.resume)
+    session = Session(options.stage, plan)
+    if options.stage == "unet":
+        from .train_unet import train_unet
+
+        train_unet(session, load_codec().to(session.device))
+        return 0
+    train_codec(session, decoder_only=options.stage == "decoder")
+    save_weights(CODEC, session.average)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
