@@ -5,6 +5,7 @@
     python run.py test  [pytest args]  all tests, in real ComfyUI servers
     python run.py serve [options]      ComfyUI's editor with this pack in it
     python run.py bench [options]      speed and memory against the least possible work
+    python run.py bench quality        picture quality against a known truth
 
 The first call fetches two versions of ComfyUI and builds a Python environment for them in a cache
 folder; later calls reuse it. `--comfyui DIR --python PY` takes a ComfyUI of yours instead.
@@ -447,6 +448,8 @@ def main(arguments: list[str]) -> int:
     modules = {"demo": "dev.demo", "serve": "dev.serve", "bench": "bench.run"}
     started_in = os.getcwd()  # relative paths among the arguments start there
     module = modules[options.command]
+    if options.command == "bench" and rest[:1] == ["quality"]:
+        module, rest = "bench.quality", rest[1:]
     return call(python, "-m", module, *place, *rest, DETAILERS_STARTED_IN=started_in)
 
 

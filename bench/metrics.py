@@ -1,0 +1,70 @@
+"""How near a picture is to the truth: [H,W,3] arrays, 0..1, and masks [H,W], 0..1.
+
+The rim of a mask is a band on both sides of where the mask crosses one half. A paste that does not
+fit its surroundings shows there: as an edge that the truth does not have, or as another colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, sobel
+from skimage.color import rgb2lab
+from skimage.metrics import structural_similarity
+
+RIM = 3  # pixels on each side
+RING = 5  # pixels inside the mask whose colour is compared
+
+
+def psnr(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB over the pixels that the mask covers at least by half."""
+    error = np.square(picture - truth)[mask >= 0.5].mean()
+    return float(10 * np.log10(1 / max(error, 1e-10)))
+
+
+def ssim(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Mean structural similarity (Wang et al. 2004, windows of 7 x 7) over the mask's pixels."""
+    _, similarity = structural_similarity(
+        picture, truth, channel_axis=-1, data_range=1.0, full=True
+    )
+    return float(similarity[mask >= 0.5].mean())
+
+
+def rim(mask: np.ndarray, width: int = RIM) -> np.ndarray:
+    """The rim's pixels: [H,W] bool."""
+    inside = mask >= 0.5
+    return binary_dilation(inside, iterations=width) & ~binary_erosion(inside, iterations=width)
+
+
+def seam_energy(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Mean gradient across the rim that the truth does not have there, in units per pixel.
+
+    The gradient is taken along the mask's own normal, so that edges which merely cross the rim,
+    such as the lines of a background, count little.
+    """
+    smooth = gaussian_filter(mask.astype(np.float64), 2.0)
+    normal = np.stack([sobel(smooth, axis) for axis in (0, 1)])
+    normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-9)
+    difference = picture.astype(np.float64) - truth
+    across = sum(sobel(difference, axis)[..., :] / 8 * normal[axis][..., None] for axis in (0, 1))
+    return float(np.abs(across)[rim(mask)].mean())
+
+
+def rim_colour(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Distance of the mean colours just inside the mask's edge, in CIELAB (Delta E 1976)."""
+    inside = mask >= 0.5
+    ring = inside & ~binary_erosion(inside, iterations=RING)
+    means = [rgb2lab(image)[ring].mean(0) for image in (picture, truth)]
+    return float(np.linalg.norm(means[0] - means[1]))
+
+
+def change_outside(before: np.ndarray, after: np.ndarray, touched: np.ndarray) -> float:
+    """The largest change of a value where a paste had no business: `touched` [H,W] bool."""
+    return float(np.abs(after - before)[~touched].max(initial=0.0))
+
+
+def nearest(picture: np.ndarray, known: Mapping[str, np.ndarray], mask: np.ndarray) -> str:
+    """The key of the known rendering that the picture is nearest to inside the mask."""
+    inside = mask >= 0.5
+    return min(known, key=lambda key: np.square(known[key] - picture)[inside].sum())
