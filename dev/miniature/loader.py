@@ -17,12 +17,13 @@ from .weights import TEXT, UNET, load_codec, load_weights
 
 
 def build_model() -> comfy.model_patcher.ModelPatcher:
-    """The diffusion model, with Stable Diffusion 1.5's noise schedule."""
+    """The diffusion model, with Stable Diffusion's noise schedule and velocities."""
     config = comfy.supported_models_base.BASE({**UNET_CONFIG, "dtype": torch.float32})
     config.latent_format = comfy.latent_formats.LatentFormat()  # the codec's latents have spread 1
     config.memory_usage_factor = 0.3
     offload_device = comfy.model_management.unet_offload_device()
-    model = comfy.model_base.BaseModel(config, device=offload_device)
+    kind = comfy.model_base.ModelType.V_PREDICTION
+    model = comfy.model_base.BaseModel(config, model_type=kind, device=offload_device)
     model.diffusion_model.load_state_dict(load_weights(UNET))
     return comfy.model_patcher.ModelPatcher(
         model,

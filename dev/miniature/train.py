@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-RATES = {"codec": 1.5e-3, "unet": 8e-4, "decoder": 6e-4}
+RATES = {"codec": 1.5e-3, "unet": 1e-3, "decoder": 6e-4}
 
 
 def main() -> int:

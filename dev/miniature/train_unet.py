@@ -67,7 +67,11 @@ class Pool:
 
 
 def train_unet(session: Session, codec: Codec) -> None:
-    """Learn to tell the noise in latents, with Stable Diffusion's noise schedule."""
+    """Learn to tell latents from the noise in them, with Stable Diffusion's noise schedule.
+
+    What the network says is the velocity (Salimans and Ho 2022), from which the latent follows at
+    any noise level without enlarging the network's error.
+    """
     words = Words()
     network = nn.ModuleDict({"unet": trained_unet(), "text": TrainedText(words.other + 1)})
     if session.goes_on:
@@ -83,7 +87,7 @@ def train_unet(session: Session, codec: Codec) -> None:
     for _ in session.steps():
         pool.add(FRESH)
         # Parts of crops take half the time: more of them at first, whole crops towards the end.
-        whole = random.random() < 0.15 + 0.7 * session.progress
+        whole = random.random() < 0.1 + 0.7 * session.progress
         latents, texts = pool.draw(random, whole)
         numbers = words.numbers([vary(text, random) for text in texts]).to(session.device)
         times = draw_times(random).to(session.device)
@@ -92,9 +96,10 @@ def train_unet(session: Session, codec: Codec) -> None:
         noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
         with session.autocast():
             found = network["unet"](noisy, times.float(), context=network["text"](numbers))
-        error = (found.float() - noise).square().mean((1, 2, 3))
+        velocity = share.sqrt() * noise - (1 - share).sqrt() * latents
+        error = (found.float() - velocity).square().mean((1, 2, 3))
         ratio = (share / (1 - share)).flatten()
-        loss = (error * ratio.clamp(max=GAMMA) / ratio).mean()
+        loss = (error * ratio.clamp(max=GAMMA) / (ratio + 1)).mean()
         session.learn(loss)
         session.note(loss=loss, error=error.mean())
         if session.step % 1000 == 999:
@@ -128,7 +133,7 @@ def signal_share() -> torch.Tensor:
 
 def draw_times(random: np.random.Generator) -> torch.Tensor:
     """Timesteps [B]: half of them anywhere, half where a detailer's denoise of 0.1 to 0.7 lies."""
-    anywhere, detailing = random.integers(0, 1000, BATCH), random.integers(0, 700, BATCH)
+    anywhere, detailing = random.integers(0, 1000, BATCH), random.integers(50, 700, BATCH)
     return torch.from_numpy(np.where(np.arange(BATCH) % 2, anywhere, detailing))
 
 
