@@ -11,7 +11,9 @@ the same file. In it:
     `without`, by a list's length, the names that were inserted later. The seed's companion of the
     editor counts as a widget.
   - `added`: inputs that did not always exist -> the value that means what was done without them.
-  - `renamed`, `unused`: as of `ids`.
+  - `renamed`, `unused`: as of `ids`; `numbered`: the beginning of names of inputs that end with a
+    number -> what they begin with today.
+  - `words`: as above, for this node.
   - `outputs`: older orders of the outputs, the latest first; `outputs_until`, the input that came
     with today's order.
 """
@@ -19,6 +21,7 @@ the same file. In it:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -134,11 +137,16 @@ def _rename_inputs(inputs: dict[str, Any], rule: Mapping[str, Any]) -> None:
             inputs.setdefault(new, inputs.pop(old))
     for name in rule.get("unused", ()):
         inputs.pop(name, None)
+    for old, new in rule.get("numbered", {}).items():
+        for name in list(inputs):
+            if found := re.fullmatch(rf"{old}(\d+)(_opt)?", name):
+                inputs.setdefault(f"{new}{found[1]}", inputs.pop(name))
 
 
 def _complete(
     inputs: dict[str, Any], rule: Mapping[str, Any], words: Mapping[str, Mapping[str, Any]]
 ) -> None:
+    words = {**words, **rule.get("words", {})}
     for name in rule["widgets"]:
         value = inputs.get(name)
         spoken = value if isinstance(value, str) else json.dumps(value)

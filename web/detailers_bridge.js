@@ -1,21 +1,11 @@
-// Masks painted on previews, and images that are kept in the workflow.
+// Images that are kept in the workflow.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { plainType, widget } from "./detailers_graph.js";
 
-const BRIDGES = new Set(["PreviewBridge", "PreviewBridgeLatent"]);
 const KEPT = "[IMAGE DATA]"; // what the text field shows instead of the image
 const PROPERTY = "detailers_image";
-
-/** What earlier versions put into `image`, as the mask editor names files today. */
-function fileName(value) {
-  if (value && typeof value === "object") {
-    const { filename, subfolder, type } = value;
-    return filename ? `${subfolder ? `${subfolder}/` : ""}${filename} [${type || "input"}]` : "";
-  }
-  return value?.startsWith?.("#") ? "" : (value ?? "");
-}
 
 /** The content of a file such as "a/b.png [temp]", as text. */
 async function contentOf(file) {
@@ -73,15 +63,11 @@ app.registerExtension({
   },
 
   loadedGraphNode(node) {
-    if (BRIDGES.has(plainType(node))) {
-      const image = widget(node, "image");
-      if (image) image.value = fileName(image.value);
-    } else if (plainType(node) === "ImageReceiver") {
-      const data = widget(node, "image_data");
-      if (data?.value?.startsWith?.("data:")) {
-        node.properties[PROPERTY] = data.value;
-        data.value = KEPT;
-      }
+    if (plainType(node) !== "ImageReceiver") return;
+    const data = widget(node, "image_data");
+    if (data?.value?.startsWith?.("data:")) {
+      node.properties[PROPERTY] = data.value;
+      data.value = KEPT;
     }
   },
 });

@@ -11,6 +11,7 @@ for (const rule of Object.values(table.nodes)) {
   for (const [key, value] of Object.entries(table.nodes[rule.like] ?? {})) rule[key] ??= value;
 }
 
+const CONTROLS = ["fixed", "increment", "decrement", "randomize", true, false]; // of a seed
 const WIDGETS = ["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"];
 const definitions = new Map(); // of this pack's nodes, by id
 
@@ -58,7 +59,7 @@ class Level {
     for (const slot of this.nodes.flatMap((node) => node.outputs ?? [])) {
       if (slot.links?.includes(number)) slot.links = slot.links.filter((id) => id !== number);
     }
-    for (const slot of this.graph.inputs ?? []) {
+    for (const slot of [...(this.graph.inputs ?? []), ...(this.graph.outputs ?? [])]) {
       if (slot.linkIds) slot.linkIds = slot.linkIds.filter((id) => id !== number);
     }
   }
@@ -79,6 +80,7 @@ const inputOf = (definition, name) =>
 const choicesOf = ([, options]) => options?.options ?? [];
 
 function defaultOf(definition, name) {
+  if (name === "control_after_generate") return "fixed";
   const input = inputOf(definition, name);
   return input[1]?.default ?? (input[0] === "STRING" ? "" : choicesOf(input)[0]);
 }
@@ -98,33 +100,68 @@ function isOfKind(value, input) {
   return choicesOf(input).includes(value);
 }
 
+/** Whether a value may be that of a widget; a choice may have entries that are not here. */
+function suits(name, value, definition) {
+  if (name === "control_after_generate") return CONTROLS.includes(value);
+  const input = inputOf(definition, name);
+  const { min = -Infinity, max = Infinity } = input[1] ?? {};
+  if (typeof value === "number" && (value < min || value > max)) return false;
+  return isOfKind(value, input) || (input[0] === "COMBO" && typeof value === "string");
+}
+
 /** Whether values are where names say, going by the seed and what follows it. */
 function fits(names, values) {
   const seed = names.indexOf("seed");
   if (seed < 0 || seed + 1 >= values.length) return true;
-  const controls = ["fixed", "increment", "decrement", "randomize", true, false];
-  return typeof values[seed] === "number" && controls.includes(values[seed + 1]);
+  return typeof values[seed] === "number" && CONTROLS.includes(values[seed + 1]);
+}
+
+/** A file of the old form in which masks were saved, as the mask editor names files today. */
+function fileName({ filename, subfolder, type }) {
+  return filename ? `${subfolder ? `${subfolder}/` : ""}${filename} [${type || "input"}]` : "";
+}
+
+/** What a saved value of a widget means today. */
+function meaning(name, value, rule) {
+  if (name === "image" && value && typeof value === "object") return fileName(value);
+  const words = rule.words?.[name] ?? table.words[name];
+  return words?.[value] ?? value;
+}
+
+/**
+ * The names that the values of a saved list belong to.
+ *
+ * @returns [names, isIntact]: where the list is not intact, only values that suit their name count.
+ */
+function namesOf(saved, rule, definition) {
+  const layouts = rule.without ?? {};
+  const without = (left) => rule.widgets.filter((name) => !left?.includes(name));
+  const usual = without(layouts[saved.length]);
+  const orders = [usual, rule.widgets, ...Object.values(layouts).map(without)];
+  // Tools that write files by themselves leave out what only the editor needs.
+  const plain = orders.map((names) => names.filter((name) => name !== "control_after_generate"));
+  const allSuit = (names) =>
+    saved.length <= names.length &&
+    saved.every((value, place) =>
+      suits(names[place], meaning(names[place], value, rule), definition),
+    );
+  const sound = [...orders, ...plain].find(allSuit);
+  if (sound || fits(usual, saved)) return [(sound ?? usual).slice(0, saved.length), true];
+  // Some version took an older list for one of its own, and lost values that did not suit it.
+  const damaged = orders.find((names) => fits(names, saved)) ?? usual;
+  return [damaged.slice(0, saved.length), false];
 }
 
 /** Today's list of widget values for a saved one; the same list if nothing is to be changed. */
 function widgetValues(saved, rule, definition) {
-  const without = (left) => rule.widgets.filter((name) => !left?.includes(name));
-  const layouts = rule.without ?? {};
-  let names = without(layouts[saved.length]);
-  const isIntact = fits(names, saved);
-  if (!isIntact) {
-    // Some version took an older list for one of its own, and lost values that did not suit it.
-    const orders = Object.values(layouts).map(without);
-    names = orders.find((order) => fits(order, saved)) ?? names;
-  }
-  names = names.slice(0, saved.length);
+  const [names, isIntact] = namesOf(saved, rule, definition);
   const values = rule.widgets.map((name) => {
     const place = names.indexOf(name);
-    if (place < 0) return rule.added[name] ?? defaultOf(definition, name);
-    const value = table.words[name]?.[saved[place]] ?? saved[place];
+    const absent = rule.added[name] ?? defaultOf(definition, name);
+    if (place < 0) return absent;
+    const value = meaning(name, saved[place], rule);
     const isSound = isIntact || name === "control_after_generate";
-    if (isSound || isOfKind(value, inputOf(definition, name))) return value;
-    return rule.added[name] ?? defaultOf(definition, name);
+    return isSound || isOfKind(value, inputOf(definition, name)) ? value : absent;
   });
   const isMeant = values.every((value, place) =>
     place < saved.length ? value === saved[place] : value === defaultOf(definition, rule.widgets[place]),
@@ -173,11 +210,18 @@ function moveOutputs(node, level, definition) {
   return true;
 }
 
+/** Today's name of an input that has one of another time. */
+function renamedInput(name, { renamed = {}, numbered = {} }) {
+  const [, stem, number] = /^(.*?)(\d+)(?:_opt)?$/.exec(name) ?? [];
+  return renamed[name] ?? (stem in numbered ? numbered[stem] + number : undefined);
+}
+
 /** Renames inputs, removes those that are no more or double; says whether there were any. */
-function changeInputs(node, level, { renamed = {}, unused = [] }, definition) {
+function changeInputs(node, level, rule, definition) {
+  const unused = rule.unused ?? [];
   let changed = false;
   for (const input of [...(node.inputs ?? [])]) {
-    const name = renamed[input.name];
+    const name = renamedInput(input.name, rule);
     const slot = node.inputs.indexOf(input);
     const isTwin = (other) => other !== input && other.name === input.name;
     if (name) {
@@ -235,7 +279,7 @@ function upgradeNode(node, level) {
   const id = successor?.id ?? old;
   const definition = definitions.get(id);
   const rule = table.nodes[id];
-  if (!definition || !(rule || successor)) return null;
+  if (!definition) return null;
   let changed = false;
   if (successor) {
     node.type = id;
@@ -249,7 +293,7 @@ function upgradeNode(node, level) {
     if (values !== saved) node.widgets_values = values;
     changed = changeInputs(node, level, rule, definition) || values !== saved || changed;
   }
-  if (rule?.outputs || successor) changed = moveOutputs(node, level, definition) || changed;
+  if (!definition.output.includes("*")) changed = moveOutputs(node, level, definition) || changed;
   const title = definition.display_name;
   return changed ? (successor ? `${old} → ${title}` : title) : null;
 }
@@ -283,6 +327,10 @@ async function upgradePrompt(prompt) {
     return [prompt, []];
   }
   const { prompt: upgraded, changed } = await answer.json();
+  for (const { class_type: id, inputs } of Object.values(upgraded)) {
+    const rule = table.nodes[id];
+    if (rule?.widgets.includes("image")) inputs.image = meaning("image", inputs.image, rule);
+  }
   const title = (id) => definitions.get(upgraded[id].class_type)?.display_name;
   return [upgraded, changed.map(title)];
 }

@@ -11,19 +11,10 @@ HERE = Path(__file__).parent
 HOSTS = configured_hosts()
 
 
-# Written against the main host's editor; the oldest one's is still to be worked through.
-_MAIN_FIRST = {"test_flow.py", "test_seed.py", "test_upgrade.py", "test_widgets.py",
-               "test_examples.py", "test_workflows.py"}  # fmt: skip
-_OLDEST = pytest.mark.xfail(reason="not yet shown to work in the oldest editor", strict=False)
-
-
 def pytest_collection_modifyitems(items):
     for item in items:
-        if not item.path.is_relative_to(HERE):
-            continue
-        item.add_marker(pytest.mark.editor)
-        if "oldest" in item.name and item.path.name in _MAIN_FIRST:
-            item.add_marker(_OLDEST)
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.editor)
 
 
 def cannot_run(reason):

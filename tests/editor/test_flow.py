@@ -55,6 +55,21 @@ def saved(editor, name):
 # Masks
 
 
+def open_mask_editor(editor, id):
+    """As a user does: by the command, or where nodes are elements by the button on the picture."""
+    page = editor.page
+    picture = page.locator(f"[data-node-id='{id}'] img").first
+    if picture.count():
+        picture.hover(force=True)
+        page.get_by_role("button", name="Edit or mask image").click()
+    else:
+        page.evaluate(OPEN_MASK_EDITOR, id)
+    dialog = page.locator(".mask-editor-dialog")
+    dialog.locator("canvas").first.wait_for()
+    page.wait_for_timeout(1000)  # the pictures load
+    return dialog
+
+
 def test_a_mask_is_painted_in_the_mask_editor(drawn):
     image = node(1, "EmptyImage", [64, 48, 1, 255], outputs=[("IMAGE", "IMAGE", [1])])
     bridge = node(
@@ -66,12 +81,12 @@ def test_a_mask_is_painted_in_the_mask_editor(drawn):
         graph_of(image, bridge, save, links=[[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 1, 3, 0, "MASK"]])
     )
     assert drawn.node(2).widgets["image"] == ""
+    field = drawn.page.locator("[data-node-id='2'] input").first
+    assert not field.count() or field.input_value() == ""  # what is seen, where it is an element
     assert set(drawn.queue().outputs) == {"2"}  # blocked: nothing is painted yet
     page = drawn.page
-    page.evaluate(OPEN_MASK_EDITOR, 2)
-    dialog = page.locator(".mask-editor-dialog")
+    dialog = open_mask_editor(drawn, 2)
     box = dialog.locator("canvas").first.bounding_box()
-    page.wait_for_timeout(1000)  # the pictures load
     left, middle = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
     page.mouse.move(left, middle)
     page.mouse.down()
