@@ -27,11 +27,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import maximum_filter
 
+from dev import metrics
 from dev.contact_sheet import Cell, contact_sheet
 from dev.miniature.look import ON_HEAD
 from dev.miniature.world import Degradation
 
-from . import metrics
 from .gpu import load
 from .scenes import TestScene, make_scene, right_attributes
 

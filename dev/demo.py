@@ -1,4 +1,7 @@
-"""The first example workflow on a photograph, in a real ComfyUI: `python run.py demo`.
+"""The first example workflow on a picture, in a real ComfyUI: `python run.py demo`.
+
+The picture is a scene of the miniature world as a base model would have given it, beside which the
+truth is known, and the model the miniature. With --checkpoint or --image it is a photograph.
 
 Writes the picture before and after, the mask, each crop before and after, and a contact sheet.
 """
@@ -12,6 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 import webbrowser
 from contextlib import suppress
@@ -19,15 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .contact_sheet import Cell, contact_sheet, difference, overlay
 from .editor import NO_GREETING
+from .metrics import psnr
 from .server import ROOT, Event, Run, Server, ServerDied, has_accelerator, project_packs
+from .subject import PHOTO, SCENE, Subject, photograph, scene
 from .workflow import Workflow
 
 EXAMPLE = ROOT / "example_workflows" / "1_face_detailer.json"
-PHOTO = ROOT / "dev" / "assets" / "astronaut.jpg"
 DETAILER = "DetailerForEachDebug"
 STAND_IN_CFG = 2.5  # more guidance drives the analytic model's colours out of range
 STAND_IN = f"""\
@@ -35,6 +40,11 @@ No --checkpoint is given, so the built-in analytic model stands in for a diffusi
 knows is that pictures are smooth, and the colour words of the prompt, such as "warm" or "blue". It
 gives a face another tint where a trained model would draw it anew (cfg is {STAND_IN_CFG} for it).
 The detector, the detailer and ComfyUI are the real ones."""
+TRAINED = """\
+The picture is of a world that is drawn from vectors, and the model a miniature that was trained on
+that world alone, so the result can be compared with the truth. It was rendered at a quarter of its
+size, blurred and given grain; each head is drawn anew by the words that describe it. ComfyUI, its
+samplers and the detailer are the real ones. --checkpoint takes your model, on a photograph."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +114,14 @@ def main() -> int:
         server = Server(
             options.comfyui,
             options.python,
-            project_packs(),
+            project_packs(miniature=options.subject.truth is not None),
             args=["--output-directory", str(options.output)] if options.open else [],
             base=base,
             cpu=cpu,
         )
-        if not options.checkpoint:
+        if options.subject.truth is not None:
+            print(TRAINED)
+        elif not options.checkpoint:
             print(STAND_IN)
         elif cpu:
             print("No GPU is found. On the CPU a checkpoint takes minutes, or hours, for a face.")
@@ -120,36 +132,39 @@ def main() -> int:
             print(timed(f"ComfyUI {version}", started), flush=True)
             if options.open:
                 return show_in_editor(server, options.output)
-            return detail_photo(server, workflow, options.photo, options.output)
+            return detail_picture(server, workflow, options.subject, options.output)
 
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run.py demo",
-        description="Detail the faces of a photograph with the first example workflow.",
+        description="Detail the faces of a picture with the first example workflow.",
         allow_abbrev=False,
     )
     # Paths are as seen from where run.py was started.
     here = Path(os.environ.get("DETAILERS_STARTED_IN", "."))
     parser.add_argument("--comfyui", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--scene", metavar="SEED", type=int, default=SCENE, help=f"({SCENE})")
     parser.add_argument("--image", metavar="FILE", help="photograph with upright, frontal faces")
     parser.add_argument("--checkpoint", metavar="FILE", help="a Stable Diffusion checkpoint")
     parser.add_argument("--prompt", metavar="TEXT", help="what the faces should look like")
     parser.add_argument("--open", action="store_true", help="open the workflow in the editor")
     parser.add_argument("--output", metavar="DIR", default="demo-output", help="(demo-output)")
     options = parser.parse_args()
-    options.image = (here / options.image if options.image else PHOTO).resolve()
-    options.checkpoint = options.checkpoint and (here / options.checkpoint).resolve()
-    options.output = (here / options.output).resolve()
     for name in ("image", "checkpoint"):
         file = getattr(options, name)
-        if file and not file.is_file():
-            parser.error(f"--{name}: there is no file {file}")
-    try:
-        options.photo = ImageOps.exif_transpose(Image.open(options.image)).convert("RGB")
-    except OSError as error:
-        parser.error(f"--image: {options.image} cannot be read as a picture: {error}")
+        setattr(options, name, file and (here / file).resolve())
+        if file and not getattr(options, name).is_file():
+            parser.error(f"--{name}: there is no file {getattr(options, name)}")
+    options.output = (here / options.output).resolve()
+    if not options.image and not options.checkpoint:
+        options.subject = scene(options.scene, options.prompt)
+    else:
+        try:
+            options.subject = photograph(options.image or PHOTO, options.prompt)
+        except OSError as error:
+            parser.error(f"--image: {options.image} cannot be read as a picture: {error}")
     options.output.mkdir(parents=True, exist_ok=True)
     return options
 
@@ -157,17 +172,16 @@ def read_options() -> argparse.Namespace:
 def prepare(options: argparse.Namespace, base: Path) -> Workflow:
     """Lay out ComfyUI's base directory, and set the workflow to what is in it."""
     workflow = Workflow.read(EXAMPLE)
-    name = f"{options.image.stem}.png"
+    subject = options.subject
     (base / "input").mkdir()
-    options.photo.save(base / "input" / name)
-    workflow["LoadImage", "image"] = name
-    if options.prompt is not None:
-        workflow["Prompt for the faces", "text"] = options.prompt
+    subject.picture.save(base / "input" / f"{subject.name}.png")
+    workflow["LoadImage", "image"] = f"{subject.name}.png"
+    subject.set_up(workflow, DETAILER)
     if options.checkpoint:
         (base / "models" / "checkpoints").mkdir(parents=True)
         link_file(options.checkpoint, base / "models" / "checkpoints" / options.checkpoint.name)
         workflow["CheckpointLoaderSimple", "ckpt_name"] = options.checkpoint.name
-    else:
+    elif subject.truth is None:
         workflow.replace(
             "CheckpointLoaderSimple",
             "DetailersTestModel",
@@ -204,7 +218,7 @@ def show_in_editor(server: Server, output: Path) -> int:
     return 0
 
 
-def detail_photo(server: Server, workflow: Workflow, photo: Image.Image, output: Path) -> int:
+def detail_picture(server: Server, workflow: Workflow, subject: Subject, output: Path) -> int:
     run = run_workflow(server, workflow)
     if not run.ok:
         print(f"It failed. {run.error}\n{run.error.traceback if run.error else ''}")
@@ -215,9 +229,9 @@ def detail_photo(server: Server, workflow: Workflow, photo: Image.Image, output:
     result = server.view(**saved)  # as it is, since the file carries the workflow
     (output / "after.png").write_bytes(result)
     after = Image.open(io.BytesIO(result)).convert("RGB")
-    names = save_pictures(photo, after, faces, workflow, output)
+    names = save_pictures(subject, after, faces, workflow, output)
     print(timed("Save", started))
-    report(photo, after, faces, workflow)
+    report(subject, after, faces, workflow)
     print(f"\nSaved in {output}:\n  {'  '.join(['after.png', *names])}")
     return 0
 
@@ -270,36 +284,45 @@ def _entries(log: list, kind: str) -> list:
 
 
 def save_pictures(
-    before: Image.Image, after: Image.Image, faces: list[Face], workflow: Workflow, output: Path
+    subject: Subject, after: Image.Image, faces: list[Face], workflow: Workflow, output: Path
 ) -> list[str]:
     """Save all pictures but after.png; their names, the contact sheet's first."""
+    before, truth = subject.picture, subject.truth
     veiled = overlay(before, united_mask(before, faces), [face.region for face in faces])
     pictures = {"before.png": before, "mask_overlay.png": veiled}
+    if truth is not None:
+        pictures["truth.png"] = truth
     steps, denoise, cfg = (workflow[DETAILER, name] for name in ("steps", "denoise", "cfg"))
-    rows = [
-        [
-            Cell(before, f"before, {before.width} x {before.height}"),
-            Cell(veiled, "mask (red) and crop (white)"),
-            Cell(after, f"after: {steps} steps, denoise {denoise}, cfg {cfg}"),
-        ]
+    first = [
+        Cell(before, f"before, {before.width} x {before.height}"),
+        Cell(veiled, "mask (red) and crop (white)"),
+        Cell(after, f"after: {steps} steps, denoise {denoise}, cfg {cfg}"),
     ]
+    rows = [[*first, *([] if truth is None else [Cell(truth, "the truth")])]]
     for number, face in enumerate(faces, 1):
-        crops = before.crop(face.region), after.crop(face.region)
-        pictures[f"face_{number}_before.png"], pictures[f"face_{number}_after.png"] = crops
-        found = f"face {number}: {_size(face.bbox)}, confidence {face.confidence:.2f}"
-        sampled = f"sampled at {face.size[0]} x {face.size[1]}, seed {face.seed}"
-        rows.append(
-            [
-                Cell(crops[0], f"{found}\ncrop {_size(face.region)}"),
-                Cell(crops[1], f"face {number} after\n{sampled}"),
-                Cell(difference(*crops), "where it changed: dark is much, white not at all"),
-            ]
-        )
-    title = "Face detailer: " + workflow["Prompt for the faces", "text"]
-    pictures["contact_sheet.png"] = contact_sheet(title, rows)
+        rows.append(face_row(number, face, subject, after))
+        for name, cell in zip(("before", "after"), rows[-1][::2], strict=False):
+            pictures[f"face_{number}_{name}.png"] = cell.picture
+    pictures["contact_sheet.png"] = contact_sheet(subject.title, rows)
     for name, picture in pictures.items():
         picture.save(output / name)
     return sorted(pictures)
+
+
+def face_row(number: int, face: Face, subject: Subject, after: Image.Image) -> list[Cell]:
+    """A face before, where it changed, after and, where that is known, in truth."""
+    crops = [image.crop(face.region) for image in (subject.picture, after)]
+    found = f"face {number}: {_size(face.bbox)}, confidence {face.confidence:.2f}"
+    sampled = f"sampled at {face.size[0]} x {face.size[1]}, seed {face.seed}"
+    row = [
+        Cell(crops[0], f"{found}\ncrop {_size(face.region)}"),
+        Cell(difference(*crops), "where it changed: dark is much, white not at all"),
+        Cell(crops[1], f"face {number} after\n{sampled}"),
+    ]
+    if subject.truth is not None:
+        text = "\n".join(textwrap.wrap(subject.texts[number - 1], 52))
+        row.append(Cell(subject.truth.crop(face.region), f"the truth: {text}"))
+    return row
 
 
 def united_mask(image: Image.Image, faces: list[Face]) -> np.ndarray:
@@ -311,8 +334,9 @@ def united_mask(image: Image.Image, faces: list[Face]) -> np.ndarray:
     return mask
 
 
-def report(before: Image.Image, after: Image.Image, faces: list[Face], workflow: Workflow) -> None:
+def report(subject: Subject, after: Image.Image, faces: list[Face], workflow: Workflow) -> None:
     """Print what was found, how it was sampled, and how far the change reaches."""
+    before = subject.picture
     count = "1 face" if len(faces) == 1 else f"{len(faces) or 'No'} faces"
     print(f"\n{count} found in {before.width} x {before.height} pixels")
     for number, face in enumerate(faces, 1):
@@ -326,11 +350,20 @@ def report(before: Image.Image, after: Image.Image, faces: list[Face], workflow:
 
     changed = (np.asarray(before) != np.asarray(after)).any(-1)
     feather = workflow[DETAILER, "feather"]
-    reach = maximum_filter(united_mask(before, faces), 2 * feather + 1) > 0
+    mask = united_mask(before, faces)
+    reach = maximum_filter(mask, 2 * feather + 1) > 0
     print(
         f"  {changed.mean():.1%} of the pixels changed; of those farther than the feather, "
         f"{feather} pixels, from the mask: {np.count_nonzero(changed & ~reach)}"
     )
+    if subject.truth is not None:
+        truth, *pictures = (_values(image) for image in (subject.truth, before, after))
+        near = [psnr(picture, truth, mask) for picture in pictures]
+        print(f"  PSNR to the truth inside the masks: {near[0]:.1f} dB before, {near[1]:.1f} after")
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, np.float32) / 255
 
 
 def _size(box: tuple[int, int, int, int]) -> str:

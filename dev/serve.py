@@ -17,12 +17,15 @@ def main() -> None:
     parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--base", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=8188, help="port on this machine (8188)")
+    parser.add_argument(
+        "--miniature", action="store_true", help="with the small trained model of the demo"
+    )
     parser.add_argument("--open", action="store_true", help="open the editor in the browser")
     options, rest = parser.parse_known_args()
     server = Server(
         options.comfyui,
         options.python,
-        project_packs(),
+        project_packs(options.miniature),
         args=rest,
         base=options.base,
         port=options.port,

@@ -37,6 +37,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_PACK = ROOT / "dev" / "model_pack"
+MINIATURE = ROOT / "dev" / "miniature"
 
 Prompt = Mapping[str, Mapping[str, Any]]
 
@@ -549,6 +550,11 @@ def configured_hosts() -> dict[str, Host]:
     }
 
 
-def project_packs() -> dict[str, Path]:
-    """This pack and the analytic models' pack, with the folder names they get."""
-    return {"comfyui-detailers": ROOT, "detailers-models": MODEL_PACK}
+def project_packs(miniature: bool = False) -> dict[str, Path]:
+    """This pack and the analytic models' pack, with the folder names they get.
+
+    Args:
+        miniature: also the pack of the trained miniature.
+    """
+    packs = {"comfyui-detailers": ROOT, "detailers-models": MODEL_PACK}
+    return packs | ({"detailers-miniature": MINIATURE} if miniature else {})

@@ -1,0 +1,93 @@
+"""What the demo details: a scene of the miniature world, or a photograph."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .miniature.world import SIDE, Degradation, Scene, degrade, draw_scene, enlarge
+from .server import ROOT
+from .workflow import Workflow
+
+PHOTO = ROOT / "dev" / "assets" / "astronaut.jpg"
+SCENE = 2
+MODEL = "CheckpointLoaderSimple"
+DETECTOR = "DetailersFaceDetectorProvider"
+FOUND = "BboxDetectorSEGS"
+PROMPT = "Prompt for the faces"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A picture, and how the workflow is to be set for it.
+
+    Attributes:
+        name: of the picture's file, without its ending.
+        title: what the contact sheet says.
+        truth: what the picture should look like, where that is known.
+        boxes: of the faces, where they are known.
+        texts: what each of those faces looks like.
+        prompt: for all faces; None leaves the workflow's own.
+    """
+
+    name: str
+    title: str
+    picture: Image.Image
+    truth: Image.Image | None = None
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    texts: tuple[str, ...] = ()
+    prompt: str | None = None
+
+    def set_up(self, workflow: Workflow, detailer: str) -> None:
+        """Set the prompt; for a scene also the miniature and what it works best with."""
+        if self.prompt is not None:
+            workflow[PROMPT, "text"] = self.prompt
+        if self.truth is None:
+            return
+        boxes = json.dumps([[*box, "head", 1.0] for box in self.boxes])
+        workflow.replace(MODEL, "DetailersMiniatureLoader", "Miniature")
+        workflow.replace(DETECTOR, "DetailersTestDetector", "Boxes of the heads", boxes=boxes)
+        workflow[FOUND, "crop_factor"] = 2.0
+        workflow["Negative prompt", "text"] = ""
+        wildcard = "" if self.prompt else "\n[SEP]\n".join(self.texts)
+        settings = {
+            "guide_size": 256, "guide_size_for": False, "max_size": 512, "cfg": 3.0, "feather": 8,
+            "noise_mask_feather": 0, "wildcard": wildcard,
+        }  # fmt: skip
+        for widget, value in settings.items():
+            workflow[detailer, widget] = value
+
+
+def photograph(file: Path, prompt: str | None) -> Subject:
+    """A photograph from a file, turned upright.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    return Subject(file.stem, f"Face detailer: {prompt or file.name}", picture, prompt=prompt)
+
+
+def scene(seed: int, prompt: str | None) -> Subject:
+    """A scene of the miniature world as a base model would have given it, and its truth."""
+    drawn: Scene = draw_scene(seed)
+    truth = drawn.picture()
+    small = degrade(truth, Degradation(), np.random.default_rng([seed, 3]))
+    return Subject(
+        name=f"scene_{seed}",
+        title=f"Face detailer: scene {seed} of the miniature world"
+        + (f", {prompt}" if prompt else ", each head by its own words"),
+        picture=_image(enlarge(small, (SIDE, SIDE))),
+        truth=_image(truth),
+        boxes=tuple(drawn.box(index) for index in range(len(drawn.characters))),
+        texts=tuple(drawn.captions()),
+        prompt=prompt,
+    )
+
+
+def _image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.round(picture * 255).astype(np.uint8))
