@@ -93,6 +93,22 @@ def test_wildcard_modes(mode, now):
     assert prompt["1"]["inputs"]["mode"] == now
 
 
+def test_words_of_one_node_alone():
+    """`mode` is a boolean in a Control Bridge, and `behavior` once was."""
+    ours = {"ImpactControlBridge": {"value": "*"}}
+    for said, means in ((True, "Mute"), (False, "Bypass"), ("Stop", "Stop")):
+        prompt, _ = upgraded({"1": node("ImpactControlBridge", mode=True, behavior=said)}, ours)
+        assert prompt["1"]["inputs"] == {"mode": True, "behavior": means}
+
+
+def test_switches_by_type_had_inputs_of_other_names():
+    old = node("LatentSwitch", select=2, latent1=["1", 0], latent2_opt=["2", 0])
+    prompt, _ = upgraded({"3": old}, {"LatentSwitch": {"selected_value": "*"}})
+    assert prompt["3"]["inputs"] == {
+        "select": 2, "sel_mode": False, "input1": ["1", 0], "input2": ["2", 0],
+    }  # fmt: skip
+
+
 def test_a_hint_of_another_name():
     prompt, _ = upgraded({"1": node("SAMDetectorCombined", mask_hint_use_negative="True")})
     assert prompt["1"]["inputs"]["mask_hint_use_negative"] == "Small"

@@ -88,6 +88,58 @@ def test_wildcard_modes(editor, mode, now):
     assert (widgets["seed"], widgets["control_after_generate"]) == (5, "fixed")
 
 
+def test_a_list_without_the_editors_own_widget(editor):
+    """Tools that write files often leave out `control_after_generate`."""
+    plain = [value for value in TODAY if value != "fixed"]
+    editor.load(workflow(node(1, "DetailerForEach", plain)))
+    assert list(editor.node(1).widgets.values())[: len(TODAY)] == TODAY
+
+
+def test_what_is_not_installed_moves_nothing(editor):
+    """A sampler that is not here makes no other layout of a list."""
+    other = [*TODAY[:7], "sampler of another pack", *TODAY[8:]]
+    content = workflow(node(1, "DetailerForEach", other))
+    assert upgraded(editor, content)["same"]
+
+
+def test_an_output_that_came_in_between(editor):
+    """The first FromDetailerPipe gave no CLIP."""
+    outputs = [("model", "MODEL", [1]), ("vae", "VAE", [2]), ("positive", "CONDITIONING", [3])]
+    source = node(1, "FromDetailerPipe", None, [], outputs)
+    pipe = node(2, "ToBasicPipe", None, [
+        ("model", "MODEL", 1), ("clip", "CLIP", None), ("vae", "VAE", 2),
+        ("positive", "CONDITIONING", 3),
+    ])  # fmt: skip
+    links = [
+        [1, 1, 0, 2, 0, "MODEL"],
+        [2, 1, 1, 2, 2, "VAE"],
+        [3, 1, 2, 2, 3, "CONDITIONING"],
+    ]
+    editor.load(workflow(source, pipe, links=links))
+    assert {slot.name: slot.ends for slot in editor.node(2).inputs if slot.ends} == {
+        "model": [("1", 0)], "vae": [("1", 2)], "positive": [("1", 3)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("latent1", "latent2"), ("latent1", "latent2_opt")])
+def test_switches_by_type(editor, names):
+    """They had names of their own for their inputs."""
+    latents = [
+        node(id, "EmptyLatentImage", [64, 64, 1], outputs=[("LATENT", "LATENT", [id])])
+        for id in (1, 2)
+    ]
+    inputs = [(name, "IMAGE", number) for number, name in enumerate(names, 1)]
+    switch = node(3, "LatentSwitch", [2], inputs, [("LATENT", "LATENT", [])])
+    links = [[1, 1, 0, 3, 0, "LATENT"], [2, 2, 0, 3, 1, "LATENT"]]
+    editor.load(workflow(*latents, switch, links=links))
+    inputs = {slot.name: slot.ends for slot in editor.node(3).inputs if "input" in slot.name}
+    assert inputs == {"input1": [("1", 0)], "input2": [("2", 0)], "input3": []}
+    assert editor.node(3).widgets == {"select": 2, "sel_mode": False}
+    assert editor.prompt()["3"]["inputs"] == {
+        "select": 2, "sel_mode": False, "input1": ["1", 0], "input2": ["2", 0],
+    }  # fmt: skip
+
+
 def test_outputs_that_have_moved(editor):
     face = node(
         1,
