@@ -6,7 +6,6 @@ The plain way stays `core/image.paste` with a feathered mask; all else here is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,9 +16,10 @@ from .image import crop, paste, usable
 from .mask import SIGMAS_OF_REACH, blur, fade, feather, grow
 from .settings import MULTIBAND, Pasting
 
-RIM = 12  # pixels of the mask's outermost part whose colours are compared
+RIM = 20  # pixels of the mask's outermost part whose colours are compared
 CENTRE = 0.5  # a band is blended on its own as long as its weight still comes to this somewhere
-MOST_BANDS = 6
+COARSE_BANDS = 2
+LITTLE = 1e-4  # of the mask within reach, below which nothing is told
 CORNER = 4  # a fade towards the border takes at most this part of a side
 
 
@@ -126,9 +126,9 @@ def multiband(
     """Blend fine detail over a narrow band and coarse colours over a wide one.
 
     P. Burt & E. Adelson, "A multiresolution spline with application to image mosaics" (1983), with
-    the pictures' difference split into bands at full resolution. Each coarser band fades over twice
-    the width, and only inwards: nothing changes where the weight is 0, and where the pictures agree
-    the original stays to the bit.
+    the pictures' difference split into bands at full resolution. Coarser bands begin to fade in at
+    the mask's edge and only inwards: nothing changes where the weight is 0, and where the pictures
+    agree the original stays to the bit.
 
     Args:
         original, pixels: [B,h,w,3] float32.
@@ -138,32 +138,45 @@ def multiband(
     Returns:
         [B,h,w,3] 0..1 where the weight is above 0; elsewhere the original.
     """
-    weights = _band_weights(weight, max(1, reach))
     rest = pixels - original
     result = original.clone()
-    for index, own in enumerate(weights):
-        coarser = None if index + 1 == len(weights) else _blurred(rest, max(1, reach) << index)
-        result += own[..., None] * (rest if coarser is None else rest - coarser)
-        rest = coarser
+    own = weight
+    for wider, inner in _coarse_bands(weight, max(1, reach)):
+        coarser = _coarser(rest, weight, wider)
+        result += own[..., None] * (rest - coarser)
+        rest, own = coarser, inner
+    result += own[..., None] * rest
     return torch.where(weight[..., None] > 0, result.clamp_(0, 1), original)
 
 
-def _band_weights(weight: torch.Tensor, reach: int) -> Sequence[torch.Tensor]:
-    """The weights [B or 1,h,w] of the bands, the finest first.
+def _coarse_bands(weight: torch.Tensor, reach: int) -> list[tuple[int, torch.Tensor]]:
+    """The reach and the weight [B or 1,h,w] of each coarse band, the finer first.
 
-    A band's edge lies so far inside that its fade ends where the finest one's does. There are as
-    many as have room in the mask.
+    They reach 2, 4, 8, ... times as far as the finest one; those are taken that are the coarsest
+    with room in the mask, as finer ones part what belongs together: the edges of things.
     """
     core = (weight >= 0.5).to(weight)
-    weights = [weight]
-    for index in range(1, MOST_BANDS):
-        wide = reach << index
-        inner = fade(grow(core, reach - wide), wide)
+    bands = []
+    wide = 2 * reach
+    while wide < 2 * max(weight.shape[1:]):
+        inner = (2 * fade(core, wide) - 1).clamp_(min=0)
         peak = float(inner.amax())
         if peak < CENTRE:
             break
-        weights.append(torch.minimum(inner / peak, weight))
-    return weights
+        bands.append((wide, torch.minimum(inner / peak, weight)))
+        wide *= 2
+    return bands[-COARSE_BANDS:]
+
+
+def _coarser(difference: torch.Tensor, weight: torch.Tensor, reach: int) -> torch.Tensor:
+    """The difference [B,h,w,C] without what is finer than this reach.
+
+    It is averaged inside of the mask alone: outside, a result may be the original as it was, or
+    anything at all.
+    """
+    sums = _blurred(difference * weight[..., None], reach)
+    shares = _blurred(weight[..., None], reach)
+    return sums / shares.clamp(min=LITTLE)
 
 
 def _blurred(image: torch.Tensor, reach: int) -> torch.Tensor:

@@ -26,7 +26,11 @@ _AXES = (
 )
 FEWEST = 64  # pixels of a ring that say something about colours
 COARSE = 4  # pixels that are averaged before comparing: colours count, texture does not
+SOFT = 4  # pixels at an edge where a blurred picture mixes both sides of it
 FLAT = 0.01  # a spread in OKLab below which an area counts as of one colour
+SAME = 0.002  # OKLab distances that make no difference
+MOST_OFF = 3.0  # times the usual distance from the median, beyond which a cell is left out
+USUAL = 1.4  # times the contrast that a redrawn picture may well have; what goes beyond is changed
 WIDEST = 1.25  # most that a spread is stretched, or shrunk, by
 
 
@@ -63,8 +67,9 @@ class ColourChange:
     ) -> ColourChange | None:
         """What brings the colours of `pixels` on a ring to those that `original` has there.
 
-        Centres are medians and spreads are median distances from them, so that what fills less
-        than half of the ring (an ear, a highlight, a strand of hair) has no say.
+        Both show the same place, so they are compared cell by cell. Cells that differ by far more
+        or less than most do (a strand of hair that one has alone, a highlight) are left out; of the
+        rest mean and spread count.
 
         Args:
             pixels, original: [N,h,w,3] sRGB; the rows are compared together.
@@ -74,20 +79,17 @@ class ColourChange:
             None where the ring is too small to go by.
         """
         weight = ring[..., None].expand(len(pixels), -1, -1, -1).to(pixels)
-        share = _cells(weight)
-        counted = share[..., 0] >= 0.5
+        ours, theirs = (to_oklab(image) for image in (pixels, original))
+        ours, theirs, share = _pooled(ours, theirs, weight)
+        counted = share >= 0.5
         if int(counted.sum()) * COARSE**2 < FEWEST:
             return None
-        ours, theirs = (
-            (_cells(to_oklab(image) * weight) / share.clamp(min=0.5))[counted]
-            for image in (pixels, original)
-        )
-        centre, target = ours.median(dim=0).values, theirs.median(dim=0).values
-        spread = (ours - centre).abs().median(dim=0).values
-        wanted = (theirs - target).abs().median(dim=0).values
-        ratio = (wanted / spread.clamp(min=1e-6)).clamp(1 / WIDEST, WIDEST)
-        flat = (spread < FLAT) | (wanted < FLAT)
-        return cls(centre, torch.where(flat, torch.ones_like(ratio), ratio), target)
+        off = theirs - ours
+        off = (off - off[counted[..., 0]].median(dim=0).values).abs()
+        usual = off[counted[..., 0]].median(dim=0).values.clamp(min=SAME)
+        kept = (counted & (off <= MOST_OFF * usual).all(dim=-1, keepdim=True)).to(share)
+        centre, target = (_mean(values, kept) for values in (ours, theirs))
+        return cls(centre, _ratio(*_pooled(ours, theirs, kept)), target)
 
     @classmethod
     def mean(cls, changes: list[ColourChange]) -> ColourChange | None:
@@ -104,14 +106,51 @@ class ColourChange:
         return from_oklab(torch.lerp(lab, changed, strength)).clamp_(0, 1)
 
 
+def _pooled(
+    ours: torch.Tensor, theirs: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Means of both [N,h',w',3] in cells of COARSE x COARSE pixels, and how much of a cell counts.
+
+    Args:
+        weight: [N,h,w,1] 0 or 1: what counts.
+    """
+    share = _cells(weight)
+    means = (_cells(values * weight) / share.clamp(min=1e-6) for values in (ours, theirs))
+    return (*means, share)
+
+
 def _cells(image: torch.Tensor) -> torch.Tensor:
-    """Means [N,h',w',C] of cells of COARSE x COARSE pixels; cells at the border may be smaller."""
+    """Means [N,h',w',C] of cells; those at the border may be smaller."""
     planes = F.avg_pool2d(image.movedim(-1, 1), COARSE, ceil_mode=True, count_include_pad=False)
     return planes.movedim(1, -1)
 
 
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean [3] of values [N,h,w,3] by a weight [N,h,w,1]."""
+    return (values * weight).sum(dim=(0, 1, 2)) / weight.sum().clamp(min=1e-6)
+
+
+def _ratio(ours: torch.Tensor, theirs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """How many times as far [3] their colours are spread as ours; 1 where one of them is flat.
+
+    Args:
+        ours, theirs: [N,h,w,3] in large cells, so that a blurred picture's lack of texture does
+            not pass for a lack of contrast.
+        weight: [N,h,w,1].
+    """
+    spread, wanted = (
+        _mean((values - _mean(values, weight)) ** 2, weight).sqrt() for values in (ours, theirs)
+    )
+    ratio = wanted / spread.clamp(min=1e-6)
+    ratio = ratio / ratio.clamp(1 / USUAL, USUAL)
+    ratio = ratio.clamp(1 / WIDEST, WIDEST)
+    return torch.where((spread < FLAT) | (wanted < FLAT), torch.ones_like(ratio), ratio)
+
+
 def rim(mask: torch.Tensor, width: int) -> torch.Tensor:
-    """The outermost `width` pixels of a mask [N,h,w] 0..1, as bool; the crop's border is no rim
-    where the mask runs on to it."""
+    """The outermost `width` pixels of a mask [N,h,w] 0..1, as bool, but for the first SOFT of them.
+
+    The crop's border is no rim where the mask runs on to it.
+    """
     covered = (mask >= 0.5).float()
-    return (covered > 0) & (grow(covered, -width) < 0.5)
+    return (grow(covered, -SOFT) >= 0.5) & (grow(covered, -width) < 0.5)
