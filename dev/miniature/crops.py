@@ -14,9 +14,15 @@ SIZE = 256  # pixels along each side of a crop
 
 @dataclass(frozen=True)
 class Crop:
-    """A rendering [SIZE,SIZE,3], uint8, and the caption of the character that it shows, or ""."""
+    """A rendering and the caption of the character that it shows.
+
+    Attributes:
+        pixels: [SIZE,SIZE,3], uint8.
+        degraded: the same as a base model would have given it.
+    """
 
     pixels: np.ndarray
+    degraded: np.ndarray
     text: str
 
 
@@ -30,12 +36,16 @@ def portraits(first_seed: int, per_character: int = 2) -> Iterator[Crop]:
         for index in range(len(captions)):
             for _ in range(per_character):
                 window = head_window(scene, index, random)
-                yield Crop(_render(scene, window), captions[index])
+                pixels = _render(scene, window)
+                yield Crop(pixels, _degraded(pixels, random), captions[index])
         seed += 1
 
 
-def mixture(first_seed: int) -> Iterator[Crop]:
-    """What an autoencoder should know: heads at many zooms, wide views, and degraded pictures."""
+def mixture(first_seed: int) -> Iterator[np.ndarray]:
+    """What an autoencoder should know: heads at many zooms, wide views, and degraded pictures.
+
+    Each is [SIZE,SIZE,3], uint8.
+    """
     seed = first_seed
     while True:
         scene = draw_scene(seed)
@@ -64,10 +74,12 @@ def _render(scene: Scene, window: Window) -> np.ndarray:
     return np.round(scene.picture((SIZE, SIZE), window) * 255).astype(np.uint8)
 
 
-def _sometimes_degraded(pixels: np.ndarray, random: np.random.Generator) -> Crop:
-    if random.random() < 0.8:
-        return Crop(pixels, "")
-    how = Degradation(random.uniform(0.15, 0.6), random.uniform(0, 0.8), random.uniform(0, 0.06))
+def _sometimes_degraded(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return pixels if random.random() < 0.8 else _degraded(pixels, random)
+
+
+def _degraded(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    how = Degradation(random.uniform(0.12, 0.45), random.uniform(0, 0.8), random.uniform(0, 0.06))
     small = degrade(pixels.astype(np.float32) / 255, how, random)
     large = enlarge(small, (SIZE, SIZE), sharp=bool(random.random() < 0.5))
-    return Crop(np.round(large * 255).astype(np.uint8), "")
+    return np.round(large * 255).astype(np.uint8)

@@ -33,12 +33,12 @@ def train_codec(session: Session, decoder_only: bool = False) -> Codec:
     codec.encoder.requires_grad_(not decoder_only)
     codec.decoder.requires_grad_(True)
     source = mixture(SEED + session.step * BATCH)
-    pool = np.stack([crop.pixels for crop in islice(source, POOL)])
+    pool = np.stack(list(islice(source, POOL)))
     random = np.random.default_rng(session.step)
     oldest = 0
     for _ in session.steps():
         for crop in islice(source, FRESH):
-            pool[oldest] = crop.pixels
+            pool[oldest] = crop
             oldest = (oldest + 1) % POOL
         pixels = torch.from_numpy(_patches(pool, random)).to(session.device)
         with session.autocast():

@@ -21,13 +21,18 @@ FRESH = 3  # new ones per step
 BATCH = 16
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
 EMPTY = 0.12  # share of rows without a text, for classifier-free guidance
+DEGRADED = 0.5  # share of the rows with a timestep of _BEGINS that begin at a degraded picture
 GAMMA = 5.0  # the largest weight, as a signal-to-noise ratio (min-SNR, Hang et al. 2023)
 _UNUSED = "text_projection.weight"  # of the pooled output, which no UNet of this kind looks at
+_BEGINS = (200, 700)
 _FILLERS = ("portrait", "of", "the", "detailed", "face", "picture", "best", "quality", "drawing")
 
 
 class Pool:
-    """Latents of crops and their captions, the oldest making room for new ones."""
+    """Latents of crops, of the same crops degraded, and captions; the oldest give way to new ones.
+
+    A row of `latents` is [2,4,32,32], the truth first.
+    """
 
     def __init__(self, codec: Codec, first_seed: int, device: torch.device):
         self.codec = codec
@@ -47,23 +52,27 @@ class Pool:
                 self.latents[self.oldest], self.texts[self.oldest] = latent, crop.text
                 self.oldest = (self.oldest + 1) % POOL
 
-    def draw(self, random: np.random.Generator, whole: bool) -> tuple[torch.Tensor, list[str]]:
-        """A batch [B,4,h,w] and its captions, of whole crops or of a part of each."""
+    def draw(
+        self, random: np.random.Generator, whole: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        """A batch [B,4,h,w], the same degraded, and captions; whole crops, or a part of each."""
         chosen = random.integers(len(self.latents), size=BATCH)
         latents = torch.stack([self.latents[index] for index in chosen]).float()
         if not whole:
             height, width = random.choice(CUTS, 2)
-            y = random.integers(0, latents.shape[2] - height + 1)
-            x = random.integers(0, latents.shape[3] - width + 1)
-            latents = latents[:, :, y : y + height, x : x + width]
-        return latents.to(self.device), [self.texts[index] for index in chosen]
+            y = random.integers(0, latents.shape[3] - height + 1)
+            x = random.integers(0, latents.shape[4] - width + 1)
+            latents = latents[..., y : y + height, x : x + width]
+        truth, degraded = latents.to(self.device).unbind(1)
+        return truth, degraded, [self.texts[index] for index in chosen]
 
     @torch.no_grad()
     def _encode(self, crops: list[Crop]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops])).to(self.device)
+        pixels = np.stack([picture for crop in crops for picture in (crop.pixels, crop.degraded)])
+        pixels = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
         with torch.autocast(self.device.type, torch.bfloat16):
-            latents = self.codec.encode(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        return latents.half().cpu()
+            latents = self.codec.encode(pixels.float() / 127.5 - 1)
+        return latents.unflatten(0, (-1, 2)).half().cpu()
 
 
 def train_unet(session: Session, codec: Codec) -> None:
@@ -88,15 +97,15 @@ def train_unet(session: Session, codec: Codec) -> None:
         pool.add(FRESH)
         # Parts of crops take half the time: more of them at first, whole crops towards the end.
         whole = random.random() < 0.1 + 0.7 * session.progress
-        latents, texts = pool.draw(random, whole)
+        latents, degraded, texts = pool.draw(random, whole)
         numbers = words.numbers([vary(text, random) for text in texts]).to(session.device)
         times = draw_times(random).to(session.device)
         share = signal[times].view(-1, 1, 1, 1)
-        noise = torch.randn_like(latents)
-        noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
+        noisy = share.sqrt() * start(latents, degraded, times, random)
+        noisy += (1 - share).sqrt() * torch.randn_like(latents)
         with session.autocast():
             found = network["unet"](noisy, times.float(), context=network["text"](numbers))
-        velocity = share.sqrt() * noise - (1 - share).sqrt() * latents
+        velocity = (share.sqrt() * noisy - latents) / (1 - share).sqrt()
         error = (found.float() - velocity).square().mean((1, 2, 3))
         ratio = (share / (1 - share)).flatten()
         loss = (error * ratio.clamp(max=GAMMA) / (ratio + 1)).mean()
@@ -129,6 +138,19 @@ def signal_share() -> torch.Tensor:
     """The clean latent's share of the variance at each of the 1000 timesteps."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return (1 - betas).cumprod(0).float()
+
+
+def start(
+    latents: torch.Tensor, degraded: torch.Tensor, times: torch.Tensor, random: np.random.Generator
+) -> torch.Tensor:
+    """The latents that noise is added to: some of the degraded ones where a detailer begins.
+
+    From those the network has to find to the truth as well. So it mends what it is given sooner
+    than it learns to draw from nothing.
+    """
+    chosen = torch.from_numpy(random.random(BATCH) < DEGRADED).to(times.device)
+    chosen &= (times >= _BEGINS[0]) & (times < _BEGINS[1])
+    return torch.where(chosen.view(-1, 1, 1, 1), degraded, latents)
 
 
 def draw_times(random: np.random.Generator) -> torch.Tensor:
