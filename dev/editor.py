@@ -42,6 +42,18 @@ NO_CHROMIUM = (
 READY = """() => window.app?.graph && window.app.extensionManager
     && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 50"""
 
+# The page's own record of runs that have ended, as its extensions hear of them.
+RECORD_ENDS = """() => {
+    window.endedRuns = new Set();
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+        window.app.api.addEventListener(end, ({detail}) => endedRuns.add(detail.prompt_id));
+    }
+}"""
+
+SETTLE = """() => new Promise((done) => {
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));
+})"""
+
 LOAD = """async (workflow) => {
     const quiet = {showMissingNodesDialog: false, showMissingModelsDialog: false,
         silentAssetErrors: true};
@@ -185,7 +197,8 @@ class Editor:
         """Open the page, or open it anew, and wait until it knows the host's nodes."""
         self.page.goto(self.server.url, wait_until="domcontentloaded")
         self.page.wait_for_function(READY)
-        self._settle()
+        self.page.evaluate(RECORD_ENDS)
+        self.page.wait_for_timeout(500)  # what extensions do by themselves after the start
 
     def load(self, workflow: dict | str | Path) -> list[Node]:
         """Load a workflow, given as its content or its file, as if it was opened in the menu."""
@@ -242,6 +255,7 @@ class Editor:
         if answer.get("error") or answer["node_errors"]:
             raise PromptRefused(answer.get("error", {}), answer["node_errors"])
         run = self.server.wait(answer["prompt_id"], timeout)
+        self.page.wait_for_function("(id) => endedRuns.has(id)", arg=answer["prompt_id"])
         self._settle()
         return run
 
@@ -251,7 +265,7 @@ class Editor:
 
     def _settle(self) -> None:
         """Let the page finish what it does after an answer: extension hooks, first drawing."""
-        self.page.wait_for_timeout(500)
+        self.page.evaluate(SETTLE)
 
     @staticmethod
     def _is_prompt_post(response: Any) -> bool:
