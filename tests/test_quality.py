@@ -1,0 +1,174 @@
+"""The measures of the quality bench on cases with known answers, and its tables."""
+
+import argparse
+
+import numpy as np
+import pytest
+from detailers.dev.metrics import (
+    change_outside,
+    nearest,
+    psnr,
+    rim,
+    rim_colour,
+    seam_energy,
+    ssim,
+)
+
+
+def disc(size=64, radius=20):
+    y, x = np.mgrid[:size, :size] - size / 2 + 0.5
+    return (np.hypot(x, y) < radius).astype(np.float32)
+
+
+def pattern(seed=0, size=64):
+    return np.random.default_rng(seed).uniform(0.2, 0.8, (size, size, 3)).astype(np.float32)
+
+
+def test_psnr_counts_the_masks_pixels_alone():
+    truth, mask = pattern(), disc()
+    picture = truth.copy()
+    picture[mask < 0.5] = 0
+    assert psnr(picture, truth, mask) == 100  # the cap
+    picture[mask >= 0.5] += 0.1
+    assert psnr(picture, truth, mask) == pytest.approx(20, abs=1e-3)
+
+
+def test_ssim_is_one_for_the_truth_and_falls_with_noise():
+    truth, mask = pattern(), disc()
+    assert ssim(truth, truth, mask) == pytest.approx(1)
+    noise = np.random.default_rng(1).normal(0, 1, truth.shape).astype(np.float32)
+    a_little, much = (ssim(truth + std * noise, truth, mask) for std in (0.02, 0.2))
+    assert 0.9 < a_little < 1
+    assert much < 0.7
+
+
+def test_the_rim_lies_on_both_sides_of_the_masks_edge():
+    mask = np.zeros((20, 20), np.float32)
+    mask[:, 10:] = 1
+    band = rim(mask, 3)
+    assert band[10].nonzero()[0].tolist() == [7, 8, 9, 10, 11, 12]
+
+
+def test_a_paste_of_another_brightness_has_a_seam_in_proportion():
+    truth, mask = pattern(), disc()
+    assert seam_energy(truth, truth, mask) == 0
+    shifted = [truth + shift * mask[..., None] for shift in (0.1, 0.2)]
+    one, two = (seam_energy(picture, truth, mask) for picture in shifted)
+    assert two == pytest.approx(2 * one, rel=1e-5)
+    evenly = truth + 0.1  # everywhere the same: no seam
+    assert seam_energy(evenly, truth, mask) == pytest.approx(0, abs=1e-7)
+
+
+def test_a_soft_edge_has_less_of_a_seam():
+    from scipy.ndimage import gaussian_filter
+
+    truth, mask = np.full((64, 64, 3), 0.5, np.float32), disc()
+    hard, soft = mask, gaussian_filter(mask, 6)
+    seams = [seam_energy(truth + 0.2 * edge[..., None], truth, mask) for edge in (hard, soft)]
+    assert seams[1] < 0.5 * seams[0]
+
+
+def test_rim_colour_is_a_distance_in_cielab_just_inside():
+    mask = disc()
+    truth = np.full((64, 64, 3), 0.5, np.float32)
+    picture = truth.copy()
+    picture[disc(radius=10) > 0] = 0  # the middle does not count
+    assert rim_colour(picture, truth, mask) == 0
+    # Grey of 0.5 and 0.6 in sRGB have L* 53.39 and 63.22.
+    assert rim_colour(truth + 0.1, truth, mask) == pytest.approx(9.83, abs=0.05)
+
+
+def test_change_outside_is_the_largest_anywhere_untouched():
+    before = pattern()
+    after = before.copy()
+    touched = disc() > 0
+    after[touched] = 0
+    assert change_outside(before, after, touched) == 0
+    after[0, 63, 2] += 0.25
+    assert change_outside(before, after, touched) == pytest.approx(0.25)
+
+
+def test_nearest_looks_inside_the_mask():
+    mask = disc()
+    known = {"a": pattern(1), "b": pattern(2)}
+    picture = np.where(mask[..., None] > 0, known["b"] + 0.05, known["a"])
+    assert nearest(picture, known, mask) == "b"
+
+
+# The bench's own parts need torch and the miniature's world, but no host.
+
+
+@pytest.fixture(scope="module")
+def quality(monkeypatch_module):
+    from detailers.dev.server import ROOT
+
+    monkeypatch_module.syspath_prepend(str(ROOT))
+    import bench.quality
+
+    return bench.quality
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+def test_a_variant_is_a_name_and_inputs(quality):
+    assert quality.read_variant('wide={"feather": 20}') == ("wide", {"feather": 20})
+    for text in ("wide", "wide=", "wide=[1]", "wide={"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            quality.read_variant(text)
+
+
+def head(quality, seed, psnr, right):
+    three = (1.0, 2.0, 3.0)
+    return quality.Head(seed, 0, psnr, three, three, three, ({"eyes": False}, {"eyes": right}))
+
+
+def test_tables_hold_means_over_the_heads(quality, monkeypatch):
+    monkeypatch.setattr(quality, "ON_HEAD", ("eyes",))
+    outcome = quality.Outcome("base", [], 0.0, 3.0)
+    outcome.heads = [
+        head(quality, 0, (18.0, 19.0, 22.0), True),
+        head(quality, 1, (20.0, 20.0, 21.0), False),
+    ]
+    lines = quality.table([outcome], "picture").splitlines()
+    assert lines[2].startswith("| as it came | 2 | 19.00 | +0.00 | 1.000 | 1000.0 | 1.00 |")
+    assert lines[4] == "| base | 2 | 21.50 | +2.50 | 3.000 | 3000.0 | 3.00 | 0 | 1.50 |"
+    assert "rises by 2.50 dB (median 2.50, worst 1.00, best 4.00)" in quality.summary(outcome)
+    assert quality.attribute_table(outcome).splitlines()[2] == "| eyes | 0.0% | 50.0% |"
+
+
+def test_the_report_replaces_its_own_part_alone(quality, monkeypatch, tmp_path):
+    file = tmp_path / "RESULTS.md"
+    monkeypatch.setattr(quality, "RESULTS", file)
+    for start in (
+        "# All\n\n## Speed\n\nfast\n",
+        f"# All\n\n{quality.HEADING}\n\nold\n\n## Speed\n\nfast\n",
+    ):
+        file.write_text(start)
+        report = quality.Report()
+        report.parts.append("new")
+        report.write("picture")
+        text = file.read_text()
+        assert "old" not in text
+        assert text.count(quality.HEADING) == 1
+        assert "\n\nnew\n\npicture\n" in text
+        assert "## Speed\n\nfast\n" in text
+
+
+def test_scenes_come_with_truth_masks_and_texts(quality):
+    from bench.scenes import make_scene, right_attributes
+    from dev.metrics import nearest as near
+    from dev.miniature.world import Degradation
+
+    test = make_scene(4, Degradation())
+    assert test.truth.shape == test.before.shape == test.lanczos.shape == (1024, 1024, 3)
+    assert test.text.count("[SEP]") == len(test.masks) - 1
+    for index, mask in enumerate(test.masks):
+        left, _, _, bottom = test.scene.box(index)
+        rows, columns = mask.nonzero()
+        assert 4 <= left - columns.min() <= 8
+        assert 4 <= rows.max() - bottom + 1 <= 8
+    assert all(right_attributes(test, 0, test.truth, near).values())
