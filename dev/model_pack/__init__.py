@@ -5,11 +5,12 @@ posterior mean of a Gaussian prior; the prompt's colour words set the prior's me
 inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
 """
 
-from . import floor, hook, links, model, results, sources
+from . import floor, hook, links, model, results, sources, vae
 
 NODE_CLASS_MAPPINGS = {
     "DetailersTestModel": model.DetailersTestModel,
     "DetailersTestControl": model.DetailersTestControl,
+    "DetailersTestHalfVAE": vae.DetailersTestHalfVAE,
     "DetailersTestImage": sources.DetailersTestImage,
     "DetailersTestMask": sources.DetailersTestMask,
     "DetailersTestSegs": sources.DetailersTestSegs,

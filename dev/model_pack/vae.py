@@ -61,3 +61,31 @@ def _not_the_missing_weights(record: logging.LogRecord) -> bool:
 def _memory_used(shape, dtype) -> int:
     """Bytes: a few copies of the input; the output of these codecs is about as large."""
     return 4 * math.prod(shape) * comfy.model_management.dtype_size(dtype)
+
+
+class HalfCodec(Codec):
+    """A codec that gives NaN in half precision, as the VAE of SDXL does."""
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        pixels = super().decode(latent)
+        return pixels if latent.dtype == torch.float32 else pixels * torch.nan
+
+
+class DetailersTestHalfVAE:
+    DESCRIPTION = "The VAE in half precision, in which all that it decodes is NaN."
+    CATEGORY = "detailers/test"
+    RETURN_TYPES = ("VAE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"vae": ("VAE", {"tooltip": "An analytic VAE; it stays as it is."})}}
+
+    def run(self, vae):
+        half = AnalyticVAE(vae.first_stage_model.family)
+        half.first_stage_model = HalfCodec(vae.first_stage_model.family).eval().bfloat16()
+        half.vae_dtype = torch.bfloat16
+        half.patcher = comfy.model_patcher.ModelPatcher(
+            half.first_stage_model, half.patcher.load_device, half.patcher.offload_device
+        )
+        return (half,)
