@@ -33,8 +33,12 @@ def ssim(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
 
 def rim(mask: np.ndarray, width: int = RIM) -> np.ndarray:
     """The rim's pixels: [H,W] bool."""
-    inside = mask >= 0.5
-    return binary_dilation(inside, iterations=width) & ~binary_erosion(inside, iterations=width)
+    return binary_dilation(mask >= 0.5, iterations=width) & ~_shrunk(mask, width)
+
+
+def _shrunk(mask: np.ndarray, by: int) -> np.ndarray:
+    """The mask without its edge; the picture's own border is no edge of it."""
+    return binary_erosion(mask >= 0.5, iterations=by, border_value=1)
 
 
 def seam_energy(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
@@ -53,8 +57,7 @@ def seam_energy(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> flo
 
 def rim_colour(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     """Distance of the mean colours just inside the mask's edge, in CIELAB (Delta E 1976)."""
-    inside = mask >= 0.5
-    ring = inside & ~binary_erosion(inside, iterations=RING)
+    ring = (mask >= 0.5) & ~_shrunk(mask, RING)
     means = [rgb2lab(image)[ring].mean(0) for image in (picture, truth)]
     return float(np.linalg.norm(means[0] - means[1]))
 

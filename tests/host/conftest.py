@@ -1,4 +1,4 @@
-"""One running ComfyUI per version and session, with this pack and the analytic models in it.
+"""One running ComfyUI per version and session, with this pack and its test models in it.
 
 Tests that need other packs or arguments take `host` and start a `Server` of their own.
 """
@@ -34,7 +34,7 @@ def host(request):
 
 @pytest.fixture(scope="session")
 def server(host):
-    with Server(host.tree, host.python, project_packs()) as server:
+    with Server(host.tree, host.python, project_packs(miniature=True)) as server:
         yield server
 
 
