@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.geometry import SIZE_POLICIES
+from ..core.geometry import GUIDE_SIZE, SIZE_POLICIES
 from ..core.host import MAX_RESOLUTION
 from ..core.settings import (
     ANGLE,
@@ -123,6 +123,7 @@ class DetailersCropOptions:
                     list(SIZE_POLICIES),
                     "guide_size: as the detailer's guide_size says. model: every crop is enlarged "
                     "or shrunk to the area that the model was made for; max_size still holds.",
+                    default=GUIDE_SIZE,
                 ),
                 "native_size": described(
                     "INT",
