@@ -60,10 +60,10 @@ def mixture(first_seed: int) -> Iterator[np.ndarray]:
 
 
 def head_window(scene: Scene, index: int, random: np.random.Generator) -> Window:
-    """A square around a head, 1.3 to 2.8 times as large, somewhat off its middle and inside."""
+    """A square around a head, 1.4 to 2.5 times as large, somewhat off its middle and inside."""
     left, top, right, bottom = scene.characters[index].head_box()
     head = max(right - left, bottom - top)
-    side = head * random.uniform(1.3, 2.8)
+    side = head * random.uniform(1.4, 2.5)
     play = 0.12 * side * random.uniform(-1, 1, 2)
     x = np.clip((left + right - side) / 2 + play[0], 0, SIDE - side)
     y = np.clip((top + bottom - side) / 2 + play[1], 0, SIDE - side)

@@ -12,8 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .muon import make_optimizers
+
 HERE = Path(__file__).resolve().parent
 LOG = HERE / "train.log"
+AVERAGE = 0.997  # decay of the running average of the weights, which is what is kept
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,14 @@ class Session:
         self.average = {
             name: value.detach().clone() for name, value in network.state_dict().items()
         }
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=self.plan.rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
+        self.optimizers = make_optimizers(network, self.plan.rate)
+        self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
         if self.plan.resume and self.checkpoint.is_file():
             saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             network.load_state_dict(saved["network"])
             self.average = saved["average"]
-            self.optimizer.load_state_dict(saved["optimizer"])
+            for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
             self.step = saved["step"]
             torch.manual_seed(self.step)
         count = sum(value.numel() for value in network.parameters())
@@ -97,11 +100,12 @@ class Session:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def learn(self, loss: torch.Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        decay = min(0.9985, (1 + self.step) / (20 + self.step))
+        for optimizer in self.optimizers:
+            optimizer.step()
+        decay = min(AVERAGE, (1 + self.step) / (20 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
@@ -120,7 +124,7 @@ class Session:
         state = {
             "network": self.network.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
         }
         part = self.checkpoint.with_suffix(".part")
@@ -128,10 +132,10 @@ class Session:
         part.replace(self.checkpoint)
 
     def _set_rate(self, share: float, steps: int) -> None:
-        """Up within 100 steps, then down along a cosine to a fiftieth."""
-        rate = self.plan.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * min(1, (steps + 1) / 100)
+        """Up within 50 steps, then down along a cosine to a fiftieth."""
+        share = 0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2
+        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * share * min(1, (steps + 1) / 50)
 
     def _write_notes(self, seconds: float) -> None:
         means = {name: sum(values) / len(values) for name, values in self._noted.items()}

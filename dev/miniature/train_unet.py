@@ -17,7 +17,7 @@ from .weights import TEXT, UNET, load_weights, save_weights
 SEED = 2_000_000  # of the first training scene; test scenes have seeds below
 POOL = 24_000  # latents kept in memory
 FIRST = 1600  # of them before the first step
-FRESH = 3  # new ones per step
+FRESH = 2  # new ones per step
 BATCH = 16
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
 EMPTY = 0.12  # share of rows without a text, for classifier-free guidance
@@ -96,7 +96,7 @@ def train_unet(session: Session, codec: Codec) -> None:
     for _ in session.steps():
         pool.add(FRESH)
         # Parts of crops take half the time: more of them at first, whole crops towards the end.
-        whole = random.random() < 0.1 + 0.7 * session.progress
+        whole = random.random() < 0.1 + 0.4 * session.progress
         latents, degraded, texts = pool.draw(random, whole)
         numbers = words.numbers([vary(text, random) for text in texts]).to(session.device)
         times = draw_times(random).to(session.device)
