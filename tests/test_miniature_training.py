@@ -1,0 +1,85 @@
+"""The parts of the miniature's training that need no host."""
+
+import pytest
+import torch
+from detailers.dev.miniature.codec import CHANNELS, RATIO, Codec
+from detailers.dev.miniature.muon import Muon, make_optimizers, orthogonal
+from detailers.dev.miniature.session import Plan, Session
+from detailers.dev.miniature.weights import load_codec, load_weights, save_weights
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (16, 16)])
+def test_orthogonal_makes_singular_values_about_one(shape):
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonal(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_muon_goes_down_a_slope():
+    target = torch.randn(8, 12, generator=torch.Generator().manual_seed(1))
+    weight = torch.nn.Parameter(torch.zeros(8, 12))
+    optimizer = Muon([weight], lr=0.05, weight_decay=0.0)
+    losses = []
+    for _ in range(150):
+        loss = (weight - target).square().mean()
+        losses.append(loss.item())
+        weight.grad = None
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.02 * losses[0]
+
+
+def test_every_parameter_has_one_optimizer():
+    codec = Codec()
+    groups = [o.param_groups[0]["params"] for o in make_optimizers(codec, 1e-3)]
+    ids = [id(value) for group in groups for value in group]
+    assert sorted(ids) == sorted(id(value) for value in codec.parameters())
+    assert all(value.ndim > 1 for value in groups[1])
+
+
+def test_the_codec_is_eight_times_smaller_and_local():
+    codec = Codec().eval()
+    pixels = torch.rand(1, 3, 64, 96) * 2 - 1
+    with torch.no_grad():
+        latent = codec.encode(pixels)
+        assert latent.shape == (1, CHANNELS, 64 // RATIO, 96 // RATIO)
+        assert codec.decode(latent).shape == pixels.shape
+
+
+def test_weights_come_back_as_floats(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": torch.tensor([0.5, 2.0])})
+    (name, value), *rest = load_weights(tmp_path / "w.safetensors").items()
+    assert (name, value.tolist(), value.dtype, rest) == ("a", [0.5, 2.0], torch.float32, [])
+    with pytest.raises(FileNotFoundError, match=r"python -m dev\.miniature\.train"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+def test_the_committed_weights_fit_and_are_small():
+    from detailers.dev.miniature import weights
+
+    load_codec()
+    files = (weights.CODEC, weights.UNET, weights.TEXT)
+    assert sum(file.stat().st_size for file in files) <= 12e6
+
+
+def test_a_session_goes_on_where_the_last_one_ended(tmp_path, monkeypatch):
+    from detailers.dev.miniature import session as module
+
+    monkeypatch.setattr(module, "LOG", tmp_path / "log")
+    steps = []
+    for resume in (False, True):
+        plan = Plan(minutes=0.002, rate=1e-2, device="cpu", folder=tmp_path, resume=resume)
+        session = Session("unet", plan)
+        network = torch.nn.Linear(4, 4)
+        session.start(network)
+        steps.append(session.step)
+        for _ in session.steps():
+            loss = network(torch.ones(2, 4)).square().mean()
+            session.learn(loss)
+            session.note(loss=loss)
+    assert steps[0] == 0 < steps[1] < session.step
+    assert not session.goes_on
+    saved = torch.load(tmp_path / "unet.pt", weights_only=True)
+    assert saved["step"] == session.step
+    assert "unet: 0.00 million weights, from step" in (tmp_path / "log").read_text()
