@@ -265,7 +265,7 @@ class Run:
         return Enhanced(pixels, control_images), latent
 
     def _restored(self, crop: Crop, pixels: torch.Tensor) -> torch.Tensor:
-        """The result without what the VAE did to kept pixels, if that is asked for."""
+        """The result without what the VAE did to kept pixels, if that is asked for; in place."""
         masking = self.detail.masking
         if not (self.detail.pasting.restore_kept and masking.noise_mask):
             return pixels
@@ -274,12 +274,12 @@ class Run:
         if inside is not None:  # what was never redrawn tells nothing about the VAE
             soft = torch.where(inside, soft, torch.ones_like(soft))
         cell = self.backend.ratio(self.detail.models.vae) * crop.cell
-        restored = [
-            restore_kept(pixels[rows], crop.pixels[rows], rows_of(soft, rows), cell)
-            for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1]))
-        ]
-        restored = restored[0] if len(restored) == 1 else torch.cat(restored)
-        return restored if inside is None else torch.where(inside[..., None], restored, pixels)
+        for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1])):
+            own = restore_kept(pixels[rows], crop.pixels[rows], rows_of(soft, rows), cell)
+            pixels[rows] = (
+                own if inside is None else torch.where(inside[..., None], own, pixels[rows])
+            )
+        return pixels
 
     def _localised(self, models: Models, cut: Cut) -> Models:
         """The models for one crop: conditioning cut to it, a soft noise mask understood."""
