@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { heightOf, makeRoom } from "./detailers_room.js";
 
 const here = new URL(".", import.meta.url);
 const pack = decodeURIComponent(here.pathname.split("/").at(-2));
@@ -298,6 +299,12 @@ function upgradeNode(node, level) {
   return changed ? (successor ? `${old} → ${title}` : title) : null;
 }
 
+/** The height that a node of this pack needs today. */
+function newHeight({ type }) {
+  const definition = definitions.get(type);
+  return definition && heightOf(definition, widgetNames(definition));
+}
+
 /**
  * Brings a workflow to today's form.
  *
@@ -358,6 +365,11 @@ app.registerExtension({
     const { loadGraphData, loadApiJson } = app;
     app.loadGraphData = async function (workflow, ...rest) {
       const [upgraded, changes] = upgradeWorkflow(workflow);
+      if (changes.length) {
+        for (const level of levelsOf(upgraded)) {
+          if (!level.isGroup) makeRoom(level.nodes, newHeight);
+        }
+      }
       const result = await loadGraphData.call(this, upgraded, ...rest);
       tell(changes);
       return result;

@@ -1,5 +1,7 @@
 """web/detailers_upgrade.js: files of older versions, made up for one thing each."""
 
+from itertools import pairwise
+
 import pytest
 from detailers.dev.editor import Editor
 from detailers.dev.server import ROOT, Server
@@ -296,6 +298,36 @@ def test_one_notice_tells_what_was_upgraded(editor):
     assert "Segs & Mask → Pixelwise(SEGS & MASK)" in said
     editor.load(workflow(node(1, "DetailerForEach", TODAY)))
     assert toasts.count() == 1
+
+
+def tops(editor):
+    return editor.page.evaluate("() => window.app.graph.nodes.map((node) => node.pos[1])")
+
+
+def test_what_a_taller_node_would_cover_moves_down(editor, renderer):
+    """Node 2 is below node 1, which has more widgets today, and node 3 below node 2."""
+    column = [node(id, "DetailerForEach", FIRST) for id in (1, 2, 3)]
+    beside = node(4, "EmptyImage", [8, 8, 1, 0])
+    for saved in column:
+        saved |= {"pos": [300, 250 * saved["id"]]}
+    beside |= {"pos": [700, 500]}
+    editor.load(workflow(*column, beside))
+    first, second, third, other = tops(editor)
+    height = editor.page.evaluate("() => window.app.graph.nodes[0].size[1]")
+    assert height > 400
+    assert first + height + 30 <= second <= first + height + 300
+    assert second + height + 30 <= third <= second + height + 300
+    assert other < second
+    if (seen := editor.page.locator("[data-node-id]")).count():
+        boxes = [seen.nth(place).bounding_box() for place in range(3)]
+        for above, below in pairwise(boxes):
+            assert above["y"] + above["height"] <= below["y"] + 1
+    for saved in column:
+        saved["widgets_values"] = TODAY
+    editor.load(workflow(*column, beside))
+    first, second, third, other = tops(editor)
+    assert third - second == pytest.approx(second - first)
+    assert second == other
 
 
 def test_todays_files_are_left_as_they_are(editor):
