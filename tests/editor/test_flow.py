@@ -133,6 +133,24 @@ def test_a_countdown_queues_until_it_is_done(drawn):
     assert saved(drawn, "count") == 2
 
 
+def test_a_trigger_queues_until_it_is_switched_off(drawn):
+    before = runs_of(drawn)
+    trigger = node(1, "ImpactQueueTrigger", [True], [("signal", "*", 1)])
+    signal = node(2, "ImpactInt", [1], outputs=[("INT", "INT", [1])])
+    drawn.load(graph_of(trigger, signal, links=[[1, 2, 0, 1, 0, "INT"]]))
+    drawn.queue()
+    while runs_of(drawn) < before + 2:
+        drawn.page.wait_for_timeout(20)
+    drawn.page.evaluate("() => { window.app.graph.getNodeById(1).widgets[0].value = false; }")
+    drawn.page.wait_for_timeout(500)
+    ended = runs_of(drawn)
+    drawn.page.wait_for_timeout(500)
+    assert runs_of(drawn) == ended
+    assert drawn.queue().ok
+    drawn.page.wait_for_timeout(300)
+    assert runs_of(drawn) == ended + 1
+
+
 def test_nodes_are_muted_and_set(drawn):
     signal = node(1, "ImpactInt", [5], outputs=[("INT", "INT", [1, 3])])
     mutes = node(2, "ImpactNodeSetMuteState", [4, False], [("signal", "*", 1)], [
@@ -199,28 +217,88 @@ def test_queueing_by_itself_is_ended(editor):
     assert editor.page.evaluate(f"() => {mode}") == "disabled"
 
 
-def test_a_countdown_in_a_subgraph(editor):
-    before = runs_of(editor)
-    inner = node(1, "ImpactQueueTriggerCountdown", [0, 2, True])
-    outer = node(1, "ImpactInt", [7])
+def in_subgraph(inner, *outer, links=()):
+    """A workflow with subgraph node 5 around the inner nodes."""
     holder = node(5, "d0d0d0d0-0000-4000-8000-000000000001")
     ends = {"bounding": [0, 0, 120, 60]}
-    workflow = graph_of(outer, holder)
-    workflow["version"] = 1
-    workflow["definitions"] = {"subgraphs": [{
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    subgraph = {
         "id": holder["type"], "version": 1, "revision": 0, "config": {}, "name": "inside",
-        "state": {"lastGroupId": 0, "lastNodeId": 1, "lastLinkId": 0, "lastRerouteId": 0},
+        "state": {"lastGroupId": 0, "lastNodeId": 9, "lastLinkId": 9, "lastRerouteId": 0},
         "inputNode": {"id": -10, **ends}, "outputNode": {"id": -20, **ends},
-        "inputs": [], "outputs": [], "widgets": [], "nodes": [inner], "groups": [], "links": [],
-    }]}  # fmt: skip
-    (inside,) = [node.id for node in editor.load(workflow) if node.id.startswith("5:")]
-    editor.queue()
-    while runs_of(editor) < before + 2:
-        editor.page.wait_for_timeout(100)
-    editor.page.wait_for_timeout(500)
-    assert runs_of(editor) == before + 2
-    assert editor.node(inside).widgets["count"] == 0
-    assert editor.node(1).widgets == {"value": 7}
+        "inputs": [], "outputs": [], "widgets": [], "nodes": list(inner), "groups": [],
+        "links": [dict(zip(keys, link, strict=True)) for link in links],
+    }  # fmt: skip
+    return graph_of(*outer, holder) | {"version": 1, "definitions": {"subgraphs": [subgraph]}}
+
+
+def inside(editor, type):
+    """The node of a type within the subgraph node."""
+    (found,) = [node for node in editor.state() if ":" in node.id and node.type == type]
+    return found
+
+
+def test_a_countdown_in_a_subgraph(drawn):
+    before = runs_of(drawn)
+    inner = node(1, "ImpactQueueTriggerCountdown", [0, 2, True])
+    drawn.load(in_subgraph([inner], node(1, "ImpactInt", [7])))
+    drawn.queue()
+    while runs_of(drawn) < before + 2:
+        drawn.page.wait_for_timeout(100)
+    drawn.page.wait_for_timeout(500)
+    assert runs_of(drawn) == before + 2
+    assert inside(drawn, "ImpactQueueTriggerCountdown").widgets["count"] == 0
+    assert drawn.node(1).widgets == {"value": 7}
+
+
+def test_nodes_are_muted_and_set_in_a_subgraph(drawn):
+    """Numbers of nodes mean those of the same subgraph, then those around it."""
+    inner = [
+        node(1, "ImpactInt", [5], outputs=[("INT", "INT", [1, 3])]),
+        node(2, "ImpactBoolean", [False]),
+        node(3, "ImpactNodeSetMuteState", [2, False], [("signal", "*", 1)], [
+            ("signal_opt", "*", [2]),
+        ]),
+        node(4, "ImpactSetWidgetValue", [9, "value"], [
+            ("signal", "*", 2), ("boolean_value", "BOOLEAN", None), ("int_value", "INT", 3),
+        ]),
+    ]  # fmt: skip
+    links = [[1, 1, 0, 3, 0, "INT"], [2, 3, 0, 4, 0, "*"], [3, 1, 0, 4, 2, "INT"]]
+    workflow = in_subgraph(inner, node(2, "ImpactInt", [1]), node(9, "ImpactInt", [1]), links=links)
+    drawn.load(workflow)
+    setter = inside(drawn, "ImpactNodeSetMuteState").id.split(":")[0]
+    target = inside(drawn, "ImpactBoolean").id.split(":")[1]
+    choose = """([path, value]) => {
+        const [outer, type] = path;
+        const graph = window.app.graph.getNodeById(outer).subgraph;
+        const node = graph.nodes.find((node) => node.type === type);
+        node.widgets[0].value = value;
+    }"""
+    drawn.page.evaluate(choose, [[int(setter), "ImpactNodeSetMuteState"], int(target)])
+    assert drawn.queue().ok
+    assert drawn.page.evaluate(MODES)["2"] == 0
+    modes = f"(id) => window.app.graph.getNodeById({setter}).subgraph.getNodeById(id).mode"
+    assert drawn.page.evaluate(modes, int(target)) == 2
+    assert drawn.node(9).widgets == {"value": 5}
+
+
+def test_a_mask_bridge_in_a_subgraph(editor):
+    """It blocks, and forgets its mask with another picture, as it does outside."""
+    inner = [
+        node(1, "EmptyImage", [64, 48, 1, 255], outputs=[("IMAGE", "IMAGE", [1])]),
+        node(2, "PreviewBridge", ["gone.png [temp]", True, "never"], [("images", "IMAGE", 1)], [
+            ("IMAGE", "IMAGE", []), ("MASK", "MASK", [2]),
+        ]),
+        node(3, "DetailersTestSave", ["inside"], [("value", "*", 2)]),
+    ]  # fmt: skip
+    links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 1, 3, 0, "MASK"]]
+    editor.load(in_subgraph(inner, links=links))
+    bridge = inside(editor, "PreviewBridge")
+    assert bridge.widgets["image"] == "gone.png [temp]"
+    run = editor.queue()
+    assert run.ok
+    assert set(run.outputs) == {bridge.id}
+    assert inside(editor, "PreviewBridge").widgets["image"] == ""
 
 
 # Sent and received
@@ -246,6 +324,24 @@ def test_values_and_images_arrive(editor):
     assert editor.prompt()["7"]["inputs"]["image_data"].startswith("data:image/png;base64,")
     assert editor.load(editor.page.evaluate("() => window.app.graph.serialize()"))
     assert editor.prompt()["7"]["inputs"]["image_data"].startswith("data:image/png;base64,")
+
+
+def test_latents_arrive(drawn):
+    latent = node(1, "EmptyLatentImage", [64, 48, 2], outputs=[("LATENT", "LATENT", [1])])
+    sender = node(
+        2, "LatentSender", ["latents/x", 4, "Latent2RGB-SDXL"], [("samples", "LATENT", 1)]
+    )
+    receiver = node(3, "LatentReceiver", ["", 4, False], outputs=[("LATENT", "LATENT", [2])])
+    save = node(4, "DetailersTestSave", ["latent"], [("value", "*", 2)])
+    links = [[1, 1, 0, 2, 0, "LATENT"], [2, 3, 0, 4, 0, "LATENT"]]
+    drawn.load(graph_of(latent, sender, receiver, links=links[:1]))
+    assert drawn.queue().ok
+    file = drawn.node(3).widgets["latent"]
+    assert "x_0" in file
+    receiver["widgets_values"][0] = file
+    drawn.load(graph_of(receiver, save, links=links[1:]))
+    assert drawn.queue().ok
+    assert drawn.server.result("latent")["latent0_samples"].shape == (2, 4, 6, 8)
 
 
 # Sockets
