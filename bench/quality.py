@@ -335,7 +335,7 @@ INTRODUCTION = f"""\
 
 Scenes of the miniature world (`dev/miniature`) that its model was not trained on, at 1024 x 1024, \
 through *Detailer (SEGS)* with the miniature and each character's caption as the text of its \
-segment. What came in was rendered at a quarter of the size, blurred and given grain. Settings, \
+segment. What came in was rendered at a sixth of the size, blurred and given grain. Settings, \
 but for the one that a table varies: {BASE["steps"]} steps of {BASE["sampler_name"]}, cfg \
 {BASE["cfg"]:g}, denoise {BASE["denoise"]}, guide_size {BASE["guide_size"]} for the crop, \
 crop_factor {CROP_FACTOR:g}, feather {BASE["feather"]}. Values are means over the heads. PSNR and \

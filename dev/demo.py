@@ -42,7 +42,7 @@ gives a face another tint where a trained model would draw it anew (cfg is {STAN
 The detector, the detailer and ComfyUI are the real ones."""
 TRAINED = """\
 The picture is of a world that is drawn from vectors, and the model a miniature that was trained on
-that world alone, so the result can be compared with the truth. It was rendered at a quarter of its
+that world alone, so the result can be compared with the truth. It was rendered at a sixth of its
 size, blurred and given grain; each head is drawn anew by the words that describe it. ComfyUI, its
 samplers and the detailer are the real ones. --checkpoint takes your model, on a photograph."""
 

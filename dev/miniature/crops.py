@@ -79,7 +79,7 @@ def _sometimes_degraded(pixels: np.ndarray, random: np.random.Generator) -> np.n
 
 
 def _degraded(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    how = Degradation(random.uniform(0.12, 0.45), random.uniform(0, 0.8), random.uniform(0, 0.06))
+    how = Degradation(random.uniform(0.07, 0.3), random.uniform(0.2, 1.0), random.uniform(0, 0.06))
     small = degrade(pixels.astype(np.float32) / 255, how, random)
     large = enlarge(small, (SIZE, SIZE), sharp=bool(random.random() < 0.5))
     return np.round(large * 255).astype(np.uint8)

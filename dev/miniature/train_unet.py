@@ -21,10 +21,10 @@ FRESH = 2  # new ones per step
 BATCH = 16
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
 EMPTY = 0.12  # share of rows without a text, for classifier-free guidance
-DEGRADED = 0.5  # share of the rows with a timestep of _BEGINS that begin at a degraded picture
+DEGRADED = 0.6  # share of the rows with a timestep of _BEGINS that begin at a degraded picture
 GAMMA = 5.0  # the largest weight, as a signal-to-noise ratio (min-SNR, Hang et al. 2023)
 _UNUSED = "text_projection.weight"  # of the pooled output, which no UNet of this kind looks at
-_BEGINS = (200, 700)
+_BEGINS = (150, 700)
 _FILLERS = ("portrait", "of", "the", "detailed", "face", "picture", "best", "quality", "drawing")
 
 

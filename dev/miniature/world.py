@@ -97,9 +97,9 @@ class Degradation:
         noise: standard deviation of the grain, as a share of full range.
     """
 
-    scale: float = 0.25
-    blur: float = 0.6
-    noise: float = 0.03
+    scale: float = 1 / 6
+    blur: float = 0.8
+    noise: float = 0.04
 
 
 def degrade(truth: np.ndarray, how: Degradation, random: np.random.Generator) -> np.ndarray:
