@@ -94,6 +94,13 @@ function widgetNames(definition) {
   });
 }
 
+/** What is known of a node's versions, with all widgets that it has today. */
+function ruleOf(id, definition) {
+  const rule = table.nodes[id] ?? { widgets: [], shortest: 0, added: {} };
+  const newer = widgetNames(definition).filter((name) => !rule.widgets.includes(name));
+  return { ...rule, widgets: [...rule.widgets, ...newer] };
+}
+
 function isOfKind(value, input) {
   if (["INT", "FLOAT"].includes(input[0])) return typeof value === "number";
   if (input[0] === "BOOLEAN") return typeof value === "boolean";
@@ -244,8 +251,9 @@ function changeInputs(node, level, rule, definition) {
 /** What the rules of a saved node make of its widget values; the same list if nothing. */
 function upgradedValues(node, saved) {
   const id = successorOf(node.type)?.id ?? node.type;
-  const [rule, definition] = [table.nodes[id], definitions.get(id)];
-  const isKnown = rule && definition && Array.isArray(saved) && saved.length >= rule.shortest;
+  const definition = definitions.get(id);
+  const rule = definition && ruleOf(id, definition);
+  const isKnown = rule && Array.isArray(saved) && saved.length >= rule.shortest;
   return isKnown ? widgetValues(saved, rule, definition) : saved;
 }
 
@@ -279,8 +287,8 @@ function upgradeNode(node, level) {
   const successor = successorOf(old);
   const id = successor?.id ?? old;
   const definition = definitions.get(id);
-  const rule = table.nodes[id];
   if (!definition) return null;
+  const rule = ruleOf(id, definition);
   let changed = false;
   if (successor) {
     node.type = id;
@@ -288,12 +296,10 @@ function upgradeNode(node, level) {
     changeInputs(node, level, successor, definition);
     changed = true;
   }
-  if (rule) {
-    const saved = node.widgets_values ?? [];
-    const values = upgradedValues(node, saved);
-    if (values !== saved) node.widgets_values = values;
-    changed = changeInputs(node, level, rule, definition) || values !== saved || changed;
-  }
+  const saved = node.widgets_values ?? [];
+  const values = upgradedValues(node, saved);
+  if (values !== saved) node.widgets_values = values;
+  changed = changeInputs(node, level, rule, definition) || values !== saved || changed;
   if (!definition.output.includes("*")) changed = moveOutputs(node, level, definition) || changed;
   const title = definition.display_name;
   return changed ? (successor ? `${old} → ${title}` : title) : null;

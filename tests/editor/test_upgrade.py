@@ -27,6 +27,12 @@ UPGRADE = """async (workflow) => {
 }"""
 LOAD_PROMPT = "async (prompt) => { await window.app.loadApiJson(prompt, 'prompt'); }"
 SERIALIZED = "() => window.app.graph.serialize()"
+EVERY = """(types) => {
+    const {graph} = window.app;
+    graph.clear();
+    for (const type of types) graph.add(LiteGraph.createNode(type));
+    return JSON.parse(JSON.stringify(graph.serialize()));
+}"""
 TOASTS = ".p-toast-message"
 RENDERER = """async (isNew) => {
     await window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", isNew);
@@ -90,11 +96,24 @@ def test_wildcard_modes(editor, mode, now):
     assert (widgets["seed"], widgets["control_after_generate"]) == (5, "fixed")
 
 
-def test_a_list_without_the_editors_own_widget(editor):
+@pytest.mark.parametrize(
+    ("node_id", "values"),
+    [
+        ("DetailerForEach", TODAY),
+        ("DetailerForEach", [*TODAY, 2, 64]),  # with the widgets of this pack alone
+        ("RegionalSampler", [
+            42, "fixed", 3, "ignore", 20, 2, 1.0, 10, True, "ratio between", "AUTO", 0.3,
+        ]),
+        ("ImpactKSamplerBasicPipe", [5, "fixed", 21, 7, "euler", "karras", 0.8]),
+        ("ImpactKSamplerAdvancedBasicPipe", [
+            True, 5, "fixed", 21, 7, "euler", "karras", 2, 20, False,
+        ]),
+    ],
+)  # fmt: skip
+def test_a_list_without_the_editors_own_widget(editor, node_id, values):
     """Tools that write files often leave out `control_after_generate`."""
-    plain = [value for value in TODAY if value != "fixed"]
-    editor.load(workflow(node(1, "DetailerForEach", plain)))
-    assert list(editor.node(1).widgets.values())[: len(TODAY)] == TODAY
+    editor.load(workflow(node(1, node_id, [value for value in values if value != "fixed"])))
+    assert list(editor.node(1).widgets.values())[: len(values)] == values
 
 
 def test_what_is_not_installed_moves_nothing(editor):
@@ -334,6 +353,14 @@ def test_todays_files_are_left_as_they_are(editor):
     for values in (TODAY, TODAY[:17], [*TODAY, 4]):
         content = workflow(node(1, "DetailerForEach", values), node(2, "SEGSPaste", [5, 255]))
         assert upgraded(editor, content) == {"upgraded": content, "changes": [], "same": True}
+
+
+def test_every_node_of_today_is_left_as_it_is(editor):
+    info = editor.server.object_info()
+    ids = [name for name, node in info.items() if node["python_module"].endswith("-detailers")]
+    saved = editor.page.evaluate(EVERY, ids)
+    assert len(saved["nodes"]) == len(ids) > 150
+    assert upgraded(editor, saved)["changes"] == []
 
 
 def test_what_was_upgraded_is_saved_as_a_file_of_today(editor):
