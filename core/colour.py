@@ -26,6 +26,8 @@ _AXES = (
 )
 FEWEST = 64  # pixels of a ring that say something about colours
 COARSE = 4  # pixels that are averaged before comparing: colours count, texture does not
+MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
+DOUBT = 0.5  # how much contradiction weighs against a shift
 SOFT = 4  # pixels at an edge where a blurred picture mixes both sides of it
 FLAT = 0.01  # a spread in OKLab below which an area counts as of one colour
 SAME = 0.002  # OKLab distances that make no difference
@@ -69,7 +71,8 @@ class ColourChange:
 
         Both show the same place, so they are compared cell by cell. Cells that differ by far more
         or less than most do (a strand of hair that one has alone, a highlight) are left out; of the
-        rest mean and spread count.
+        rest mean and spread count. A tint shifts all cells alike. Where they contradict one
+        another, what was drawn differs rather than its tint, and less of the shift is taken.
 
         Args:
             pixels, original: [N,h,w,3] sRGB; the rows are compared together.
@@ -86,10 +89,14 @@ class ColourChange:
             return None
         off = theirs - ours
         off = (off - off[counted[..., 0]].median(dim=0).values).abs()
-        usual = off[counted[..., 0]].median(dim=0).values.clamp(min=SAME)
-        kept = (counted & (off <= MOST_OFF * usual).all(dim=-1, keepdim=True)).to(share)
+        usual = off[counted[..., 0]].median(dim=0).values
+        near = off <= MOST_OFF * usual.clamp(min=SAME)
+        kept = (counted & near.all(dim=-1, keepdim=True)).to(share)
         centre, target = (_mean(values, kept) for values in (ours, theirs))
-        return cls(centre, _ratio(*_pooled(ours, theirs, kept)), target)
+        shift = target - centre
+        doubt = DOUBT * (MAD_TO_SPREAD * usual).square().sum()
+        sure = shift.square().sum() / (shift.square().sum() + doubt).clamp(min=1e-12)
+        return cls(centre, _ratio(*_pooled(ours, theirs, kept)), centre + shift * sure)
 
     @classmethod
     def mean(cls, changes: list[ColourChange]) -> ColourChange | None:

@@ -9,9 +9,9 @@ from ..core.host import MAX_RESOLUTION
 from ..core.settings import (
     ANGLE,
     BLENDS,
+    FEATHER,
     LANDMARKS,
     MASK,
-    MULTIBAND,
     OFF,
     CropOptions,
     Pasting,
@@ -58,13 +58,13 @@ class DetailersPasteOptions:
                     list(BLENDS),
                     "feather: everything fades over the feather. multiband: fine detail does, and "
                     "coarser colours over a wider band further inside.",
-                    default=MULTIBAND,
+                    default=FEATHER,
                 ),
                 "color_match": described(
                     "FLOAT",
-                    "How far the colours at the mask's rim are brought to those of the image "
-                    "there: 1 fully, 0 not at all.",
-                    default=0.5, min=0.0, max=1.0, step=0.05,
+                    "How much of a tint that the redrawn part has against the image at the mask's "
+                    "rim is taken off: 1 all, 0 nothing.",
+                    default=1.0, min=0.0, max=1.0, step=0.05,
                 ),
                 "restore_unmasked": described(
                     "BOOLEAN",

@@ -98,6 +98,16 @@ def test_contrast_is_changed_only_where_it_is_far_off_and_not_by_much(times, rat
     assert change.ratio[0] == pytest.approx(ratio, abs=0.03)
 
 
+def test_contradicting_cells_make_the_shift_smaller():
+    image = picture()
+    tint = shifted(image, 0.03, 0, 0)
+    drawn = tint + 0.3 * (picture(7) - picture(8))
+    changes = [ColourChange.between(own, image, ring()) for own in (tint, drawn)]
+    alike, apart = (abs(change.target - change.centre)[0].item() for change in changes)
+    assert alike == pytest.approx(0.03, abs=1e-3)
+    assert 0.005 < apart < 0.027
+
+
 def test_flat_areas_keep_their_spread():
     flat = torch.full((1, 40, 56, 3), 0.5)
     change = ColourChange.between(flat + 0.001 * noise_image(1, 40, 56), picture(), ring())
