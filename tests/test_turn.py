@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from detailers.core.control import ControlNet, control_segs
 from detailers.core.detail import detail_image, detail_segs
 from detailers.core.frames import detail_frames
 from detailers.core.geometry import Box, Size
@@ -14,7 +15,9 @@ from detailers.core.turn import Turn, around, leaning
 from detailers.core.upright import lean, turned
 from detailers.tests.fake_backend import (
     FakeBackend,
+    FakeControl,
     brighten,
+    fake_models,
     fill,
     identity,
     make_detail,
@@ -194,11 +197,11 @@ def test_what_is_upright_or_has_a_picture_keeps_its_region():
 # Whole runs
 
 
-def run(segs, draw, image=None, angle=40.0, **options):
+def run(segs, draw, image=None, angle=40.0, models=None, **options):
     image = smooth() if image is None else image
     backend = FakeBackend(draw)
     options = {"guide_size": 60, "max_size": 200, "upright": Upright(ANGLE, angle)} | options
-    result = detail_image(image, ((120, 160), segs), make_detail(**options), backend)
+    result = detail_image(image, ((120, 160), segs), make_detail(models, **options), backend)
     return image, result, backend
 
 
@@ -261,3 +264,57 @@ def test_without_pasting_and_for_clips():
     inside = torch.from_numpy(oval(40)) > 0
     assert torch.equal(pasted.image[:, ~inside], clip[:, ~inside])
     assert (pasted.image[:, 60, 80] - 0.9).abs().max() < 0.02
+
+
+# What belongs to places in the image
+
+
+def options_of(**options):
+    """The options of the positive conditioning that a turned crop is sampled with."""
+    models = fake_models(positive=[[torch.ones(1, 1, 2), options]])
+    _, _, backend = run([seg_of(oval(40))], identity, models=models)
+    ((_, cut),) = backend.runs[0].positive
+    return cut, backend
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_conditionings_mask_is_turned_along(scale):
+    size = Size(IMAGE.width * scale, IMAGE.height * scale)
+    where = oval(40, (80 * scale, 60 * scale), (14 * scale, 24 * scale), size)
+    cut, _ = options_of(mask=torch.from_numpy(where)[None])
+    shape = cut["mask"][0] > 0.5
+    rows, columns = shape.any(1).sum(), shape.any(0).sum()
+    assert rows / columns == pytest.approx(24 / 14, abs=0.1)
+    assert shape.float().mean() == pytest.approx(0.18, abs=0.01)  # an ellipse in 2.1 times its box
+    middle = (torch.nonzero(shape).float().mean(0) + 0.5) / torch.tensor(shape.shape)
+    assert middle.tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_a_controlnets_hint_shows_what_the_model_sees():
+    hint = smooth().movedim(-1, 1)
+    cut, backend = options_of(control=FakeControl(hint))
+    seen = backend.encoded[0].movedim(-1, 1)
+    shown = F.interpolate(cut["control"].cond_hint_original, size=seen.shape[-2:], mode="bilinear")
+    assert (shown - seen)[..., 4:-4, 4:-4].abs().max() < 0.03
+
+
+def test_a_segments_controlnet_sees_the_picture_upright():
+    hints = []
+
+    def attach(control, positive, negative, hint):
+        hints.append(hint)
+        return positive, negative
+
+    segs = control_segs(((120, 160), [seg_of(oval(40))]), ControlNet("net", 1.0), attach, smooth())
+    _, _, backend = run(segs[1], identity)
+    assert torch.allclose(hints[0], backend.encoded[0], atol=1e-5)
+
+
+def test_an_area_becomes_the_box_around_it_upright():
+    everywhere, backend = options_of(area=(30, 40, 0, 0))  # in latent pixels of the image
+    height, width = backend.runs[0].latent.shape[-2:]
+    assert everywhere["area"] == (height, width, 0, 0)
+    left, _ = options_of(area=(30, 20, 0, 0))  # it ends in the middle of the crop
+    across, down = left["area"][1], left["area"][0]
+    assert width / 2 < across < width  # as its right border leans once the crop is upright
+    assert height - 3 <= down <= height
