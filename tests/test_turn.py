@@ -314,7 +314,9 @@ def test_an_area_becomes_the_box_around_it_upright():
     everywhere, backend = options_of(area=(30, 40, 0, 0))  # in latent pixels of the image
     height, width = backend.runs[0].latent.shape[-2:]
     assert everywhere["area"] == (height, width, 0, 0)
-    left, _ = options_of(area=(30, 20, 0, 0))  # it ends in the middle of the crop
-    across, down = left["area"][1], left["area"][0]
-    assert width / 2 < across < width  # as its right border leans once the crop is upright
-    assert height - 3 <= down <= height
+    left, _ = options_of(area=(30, 12, 0, 0))
+    down, across, top, start = left["area"]
+    assert start == 0
+    assert width / 2 < across < width  # its right border leans once the crop is upright
+    assert top > 0  # and so its upper corner lies outside on the right
+    assert top + down == height
