@@ -93,7 +93,12 @@ class Blending:
             pixels = change.apply(pixels.float(), self.options.colour_match)
         if self.options.blend == MULTIBAND:
             original = crop(image, box)
-            pixels = multiband(original.float(), pixels.float(), weight, self.reach)
+            rows = (original.float(), pixels.float(), weight.float())
+            if len(weight) == 1:
+                pixels = multiband(*rows, self.reach)
+            else:  # each mask has room for bands of its own
+                parts = zip(*(part.split(1) for part in rows), strict=True)
+                pixels = torch.cat([multiband(*part, self.reach) for part in parts])
             weight = (weight > 0).to(weight)
         return paste(image, pixels.to(image), weight, box, opacity)
 
@@ -132,7 +137,7 @@ def multiband(
 
     Args:
         original, pixels: [B,h,w,3] float32.
-        weight: [B or 1,h,w] 0..1, that of the finest band.
+        weight: [1,h,w] float32 0..1, that of the finest band.
         reach: pixels over which that fades to either side of its edge.
 
     Returns:
@@ -150,7 +155,7 @@ def multiband(
 
 
 def _coarse_bands(weight: torch.Tensor, reach: int) -> list[tuple[int, torch.Tensor]]:
-    """The reach and the weight [B or 1,h,w] of each coarse band, the finer first.
+    """The reach and the weight [1,h,w] of each coarse band, the finer first.
 
     They reach 2, 4, 8, ... times as far as the finest one; those are taken that are the coarsest
     with room in the mask, as finer ones part what belongs together: the edges of things.

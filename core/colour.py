@@ -6,8 +6,10 @@ equal in it, and its axes (lightness, green to red, blue to yellow) can be chang
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -24,6 +26,7 @@ _AXES = (
     (1.9779984951, -2.4285922050, 0.4505937099),
     (0.0259040371, 0.7827717662, -0.8086757660),
 )
+_FROM_CONES, _FROM_AXES = (np.linalg.inv(rows).tolist() for rows in (_CONES, _AXES))
 FEWEST = 64  # pixels of a ring that say something about colours
 COARSE = 4  # pixels that are averaged before comparing: colours count, texture does not
 MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
@@ -45,13 +48,13 @@ def to_oklab(rgb: torch.Tensor) -> torch.Tensor:
 
 def from_oklab(lab: torch.Tensor) -> torch.Tensor:
     """OKLab [...,3] as sRGB; a colour that sRGB does not have comes out below 0 or above 1."""
-    cones = (lab @ torch.linalg.inv(_matrix(_AXES, lab).double()).to(lab).T) ** 3
-    rgb = cones @ torch.linalg.inv(_matrix(_CONES, lab).double()).to(lab).T
+    cones = (lab @ _matrix(_FROM_AXES, lab).T) ** 3
+    rgb = cones @ _matrix(_FROM_CONES, lab).T
     low, high = rgb * 12.92, 1.055 * rgb.clamp(min=0) ** (1 / 2.4) - 0.055
     return torch.where(rgb <= 0.0031308, low, high)
 
 
-def _matrix(rows: tuple[tuple[float, ...], ...], like: torch.Tensor) -> torch.Tensor:
+def _matrix(rows: Sequence[Sequence[float]], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
 

@@ -30,17 +30,19 @@ def restore_kept(
         cell: pixels that a side of a latent pixel covers.
 
     Returns:
-        [N,h,w,3]; `pixels` themselves where too little was kept to tell by.
+        [N,h,w,3]; rows of which too little was kept to tell by are as in `pixels`.
     """
     margin = max(1, round(CELLS * cell))
     touched = (noise_mask > 0).to(original)
     known = 1 - dilate(touched, 2 * margin + 1)
-    if float(known.mean()) < LEAST:
+    told = known.mean(dim=(1, 2)) >= LEAST
+    if not told.any():
         return pixels
     difference = pixels - original
     shift = _filled(difference, known[..., None])
     reach = fade(dilate(touched, margin | 1), margin - margin // 2)[..., None]
-    return torch.where(reach > 0, original + (difference - shift) * reach, original).clamp_(0, 1)
+    restored = torch.where(reach > 0, original + (difference - shift) * reach, original)
+    return torch.where(told[:, None, None, None], restored.clamp_(0, 1), pixels)
 
 
 def _filled(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

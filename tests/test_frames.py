@@ -100,6 +100,36 @@ def test_a_frames_own_mask_limits_what_is_pasted_there():
         assert torch.allclose(frame[~keep], torch.tensor(0.75), atol=1e-5)
 
 
+BLENDED = {"blend": "multiband", "restore_kept": True, "fade_inside": True}
+
+
+def test_paste_options_hold_for_every_frame(monkeypatch):
+    clip = noise_image(5, 30, 60)
+    segs = ((30, 60), [make_seg(LEFT, mask=moving_mask(5))])
+    whole, _ = run(clip, segs, brighten(0.2), **BLENDED, feather=2)
+    keep = outside(clip, LEFT)
+    assert torch.equal(whole.image[:, keep], clip[:, keep])
+    assert (whole.image != clip).any(-1).flatten(1).any(1).all()
+    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 1)  # a frame at a time
+    sliced, _ = run(clip, segs, brighten(0.2), **BLENDED, feather=2)
+    assert torch.allclose(sliced.image, whole.image, atol=1e-5)
+
+
+def test_the_colours_of_a_clip_are_changed_as_one(monkeypatch):
+    """A tint of one frame alone must not flicker into that frame's correction alone."""
+    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 1)
+    clip = torch.full((4, 80, 80, 3), 0.4)
+    segs = ((80, 80), [make_seg((8, 8, 72, 72), mask=np.ones((64, 64), np.float32))])
+    tints = torch.tensor([0.0, 0.08, 0.0, 0.08])[:, None, None, None]
+    result, _ = run(
+        clip, segs, lambda run: run.latent + tints, colour_match=1.0, fade_inside=True, feather=3,
+        noise_mask=False, guide_size=64,
+    )  # fmt: skip
+    middle = result.image[:, 40, 40, 0]
+    assert (middle[1] - middle[0]).item() == pytest.approx(0.08, abs=0.01)
+    assert middle.mean().item() == pytest.approx(0.4, abs=0.01)
+
+
 def test_masks_that_are_not_one_for_each_frame_are_united():
     segs = ((30, 60), [make_seg(LEFT, mask=moving_mask(2))])
     result, _ = run(flat(), segs, draw=lambda run: run.latent + 0.5)
