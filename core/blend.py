@@ -86,12 +86,11 @@ class Blending:
             weight: of `weight`.
             change: of the colours; None finds it at the rims of these pixels.
         """
-        if not usable(pixels):
-            return False
-        change = change or self.change_of_colours(pixels, crop(image, box), weight)
-        if change is not None:
-            pixels = change.apply(pixels.float(), self.options.colour_match)
-        if self.options.blend == MULTIBAND:
+        if self.options.colour_match:
+            change = change or self.change_of_colours(pixels, crop(image, box), weight)
+            if change is not None:
+                pixels = change.apply(pixels.float(), self.options.colour_match)
+        if self.options.blend == MULTIBAND and usable(pixels):
             original = crop(image, box)
             rows = (original.float(), pixels.float(), weight.float())
             if len(weight) == 1:
