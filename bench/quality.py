@@ -41,8 +41,8 @@ SHEET = ROOT / "bench" / "quality.jpg"
 HEADING = "## Picture quality"
 CROP_FACTOR = 2.0
 BASE = {
-    "guide_size": 256, "guide_size_for": False, "max_size": 512, "seed": 0, "steps": 10,
-    "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.5, "feather": 5,
+    "guide_size": 256, "guide_size_for": False, "max_size": 512, "seed": 0, "steps": 8,
+    "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.3, "feather": 5,
     "noise_mask": True, "force_inpaint": True, "cycle": 1, "detail_batch": 0,
 }  # fmt: skip
 SWEEPS = {

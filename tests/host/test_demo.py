@@ -79,3 +79,16 @@ def test_files_that_are_not_there_are_refused(host, tmp_path, arguments, complai
     done = demo(host, tmp_path, *arguments)
     assert done.returncode == 2
     assert complaint in done.stderr
+
+
+def test_without_a_picture_it_details_a_scene_whose_truth_is_known(host, tmp_path):
+    done = demo(host, tmp_path, "--scene", "2", "--output", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "analytic model" not in done.stdout
+    assert "4 faces found in 1024 x 1024" in done.stdout
+    assert "from the mask: 0" in done.stdout
+    before, after = re.search(r"masks: ([\d.]+) dB before, ([\d.]+) after", done.stdout).groups()
+    assert float(after) > float(before)
+    out = tmp_path / "out"
+    assert pixels(out / "truth.png").shape == pixels(out / "after.png").shape == (1024, 1024, 3)
+    assert (out / "face_4_after.png").is_file()
