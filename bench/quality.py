@@ -63,7 +63,7 @@ class Head:
     ssim: tuple[float, float, float]
     seam: tuple[float, float, float]
     rim: tuple[float, float, float]
-    right: tuple[dict[str, bool], dict[str, bool]] | None  # before and after
+    right: list[dict[str, bool]] | None  # before and after
 
     @property
     def gain(self) -> float:
@@ -149,12 +149,7 @@ def _measure_head(test: TestScene, index: int, after: np.ndarray, attributes: bo
     def each(measure) -> tuple[float, float, float]:
         return tuple(measure(picture, truth, mask) for picture in pictures)
 
-    right = None
-    if attributes:
-        right = tuple(
-            right_attributes(test, index, picture, metrics.nearest)
-            for picture in (test.before, after)
-        )
+    right = right_attributes(test, index, (test.before, after)) if attributes else None
     return Head(
         test.seed,
         index,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 
+from dev.metrics import nearest
+from dev.miniature.character import Character
 from dev.miniature.look import ON_HEAD
 from dev.miniature.world import SIDE, Degradation, Scene, degrade, draw_scene, enlarge
 
@@ -50,13 +53,26 @@ class TestScene:
         rows, columns = self.box(index)
         window = (columns.start, rows.start, columns.stop, rows.stop)
         size = (columns.stop - columns.start, rows.stop - rows.start)
+        mine = self.scene.characters[index]
+        near = [
+            character
+            for character in self.scene.characters
+            if character is mine or _reaches(character, window)
+        ]
         found = {}
-        for value, look in self.scene.characters[index].look.alternatives(attribute).items():
-            characters = list(self.scene.characters)
-            characters[index] = replace(characters[index], look=look)
-            scene = replace(self.scene, characters=tuple(characters))
+        for value, look in mine.look.alternatives(attribute).items():
+            changed = replace(mine, look=look)
+            characters = tuple(changed if other is mine else other for other in near)
+            scene = replace(self.scene, characters=characters)
             found[value] = scene.picture(size, tuple(map(float, window)))
         return found
+
+
+def _reaches(character: Character, window: tuple[int, int, int, int]) -> bool:
+    """Whether any of a character may show in a window."""
+    left, top, right, bottom = window
+    x, y, reach = character.x, character.y, 10 * character.radius  # as far as the feet
+    return left - reach < x < right + reach and top - reach < y < bottom + reach
 
 
 def make_scene(seed: int, how: Degradation) -> TestScene:
@@ -75,13 +91,17 @@ def make_scene(seed: int, how: Degradation) -> TestScene:
     )
 
 
-def right_attributes(test: TestScene, index: int, picture: np.ndarray, nearest) -> dict[str, bool]:
-    """Per attribute of a head: is the right value's rendering the nearest to the picture?"""
+def right_attributes(
+    test: TestScene, index: int, pictures: Sequence[np.ndarray]
+) -> list[dict[str, bool]]:
+    """For each picture and attribute of a head: is the right value's rendering the nearest?"""
     rows, columns = test.box(index)
-    part, mask = picture[rows, columns], test.masks[index][rows, columns]
+    mask = test.masks[index][rows, columns]
     look = test.scene.characters[index].look
-    return {
-        attribute: nearest(part, test.renderings(index, attribute), mask)
-        == getattr(look, attribute)
-        for attribute in ON_HEAD
-    }
+    right: list[dict[str, bool]] = [{} for _ in pictures]
+    for attribute in ON_HEAD:
+        known = test.renderings(index, attribute)
+        for hits, picture in zip(right, pictures, strict=True):
+            found = nearest(picture[rows, columns], known, mask)
+            hits[attribute] = found == getattr(look, attribute)
+    return right

@@ -123,7 +123,7 @@ def test_a_variant_is_a_name_and_inputs(quality):
 
 def head(quality, seed, psnr, right):
     three = (1.0, 2.0, 3.0)
-    return quality.Head(seed, 0, psnr, three, three, three, ({"eyes": False}, {"eyes": right}))
+    return quality.Head(seed, 0, psnr, three, three, three, [{"eyes": False}, {"eyes": right}])
 
 
 def test_tables_hold_means_over_the_heads(quality, monkeypatch):
@@ -160,7 +160,6 @@ def test_the_report_replaces_its_own_part_alone(quality, monkeypatch, tmp_path):
 
 def test_scenes_come_with_truth_masks_and_texts(quality):
     from bench.scenes import make_scene, right_attributes
-    from dev.metrics import nearest as near
     from dev.miniature.world import Degradation
 
     test = make_scene(4, Degradation())
@@ -171,4 +170,6 @@ def test_scenes_come_with_truth_masks_and_texts(quality):
         rows, columns = mask.nonzero()
         assert 4 <= left - columns.min() <= 8
         assert 4 <= rows.max() - bottom + 1 <= 8
-    assert all(right_attributes(test, 0, test.truth, near).values())
+    (right,) = right_attributes(test, 0, [test.truth])
+    assert len(right) == 6
+    assert all(right.values())
