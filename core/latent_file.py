@@ -115,7 +115,8 @@ def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
         raw = base64.b64decode(data.partition(",")[2] or data, validate=True)
         with Image.open(io.BytesIO(raw)) as picture:
             pixels = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
-    except (ValueError, OSError, Image.DecompressionBombError) as error:
+    except (ValueError, OSError, ImportError, Image.DecompressionBombError) as error:
+        # ImportError: packages replace Image.open by functions that look for more formats
         raise ValueError(
             "'image_data' holds no picture. Switch 'save_to_workflow' off, or send the picture "
             "again."

@@ -68,8 +68,8 @@ def test_boxes_find_back_to_the_image(width, height, longest):
     inner = torch.tensor(corners) * torch.tensor(placement.scale * 2)
     inner += torch.tensor([placement.left, placement.top] * 2)
     assert (inner >= 0).all()
-    assert inner[0, 2] <= pixels.shape[3]
-    assert inner[0, 3] <= pixels.shape[2]
+    assert inner[0, 2] <= pixels.shape[3] + 1e-4  # float32 rounds either way
+    assert inner[0, 3] <= pixels.shape[2] + 1e-4
     back = placement.to_image(inner)
     assert torch.allclose(back, torch.tensor(corners).float(), rtol=1e-4, atol=1e-3)
 
