@@ -450,21 +450,15 @@ def is_main(editor):
     return editor.server.tree == next(iter(configured_hosts().values())).tree.resolve()
 
 
-def test_every_shared_file_means_what_it_meant(opened, tmp_path):
+def test_every_shared_file_means_what_it_meant(opened, tell):
     rows, _ = opened
-    show("workflows", tmp_path, [Checked.HEAD, *map(str, rows), totals(rows)])
+    tell("\n".join([Checked.HEAD, *map(str, rows), totals(rows)]))
     faults = [fault for row in rows for fault in row.faults]
     assert not faults, "\n".join(faults)
     assert not set().union(*(row.unknown for row in rows))
 
 
-def show(name, folder, lines):
-    table = "\n".join(lines)
-    (folder / f"{name}.txt").write_text(table)
-    print(table)
-
-
-def test_shared_files_of_known_nodes_run(opened, editor, tmp_path):
+def test_shared_files_of_known_nodes_run(opened, editor, tell):
     """With small stand-ins for their models, at small sizes; each must show a picture.
 
     On the first of the hosts only: what the editor makes of a file is compared in all of them.
@@ -482,7 +476,7 @@ def test_shared_files_of_known_nodes_run(opened, editor, tmp_path):
     said = {row.name: why_not(row) for row in rows} | outcomes
     lines = [f"{name:80} {outcome}" for name, outcome in said.items()]
     last = f"{ran} of {len(outcomes)} prompts ran, of files without nodes of other packs"
-    show("runs", tmp_path, [*lines, last])
+    tell("\n".join([*lines, last]))
     for name, said in outcomes.items():
         expected = NOT_RUN.get(name, "ran")
         assert said in ("ran", OWN_FAULT) or expected in said, f"{name}: {said}"
