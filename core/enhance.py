@@ -77,6 +77,11 @@ class Crop:
             return self.job.turn.back(pixels, original)
         return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
 
+    def soft_mask(self, reach: int) -> torch.Tensor:
+        """The mask with a softened edge, at its own size or, of a turned crop, at the job's."""
+        soft, turn = feather(self.mask, reach), self.job.turn
+        return soft if turn is None else turn.upright(soft[..., None], self.job.size)[..., 0]
+
     @property
     def cell(self) -> float:
         """Pixels of the crop that a side of a pixel of the working size covers."""
@@ -212,9 +217,7 @@ class Run:
         return crop.from_working_size(pixels, rows)
 
     def _hook_mask(self, crop: Crop) -> torch.Tensor:
-        soft = feather(crop.mask, self.detail.masking.noise_mask_feather)
-        if crop.job.turn is not None:
-            return crop.job.turn.upright(soft[..., None], crop.job.size)[..., 0]
+        soft = crop.soft_mask(self.detail.masking.noise_mask_feather)
         return resize_mask(soft, crop.job.size)
 
     def _attempt(self, crop: Crop, models: Models, seed: int, steps: _Steps) -> Road[Enhanced]:
@@ -297,11 +300,9 @@ class Run:
         masking = self.detail.masking
         if not masking.noise_mask:
             return None
-        soft = feather(crop.mask, masking.noise_mask_feather)
+        soft = crop.soft_mask(masking.noise_mask_feather)
         # An image's mask goes straight to the latent's size, a clip's by way of the working size:
         # shared workflows were made with either.
-        if crop.job.turn is not None:
-            soft = crop.job.turn.upright(soft[..., None], crop.job.size)[..., 0]
         fitted = canvas.fit_mask(soft, enlarge=crop.video)
         if len(fitted) == 1:
             return fitted

@@ -34,6 +34,20 @@ _WAVES = ("detail_batch", "size_grid")
 _OPTIONS = ("paste_options", "crop_options")
 
 
+def make_sampling(**widgets: Any) -> Sampling:
+    """How crops are sampled, from a node's widgets by their names."""
+    return Sampling(
+        seed=widgets["seed"],
+        steps=widgets["steps"],
+        cfg=widgets["cfg"],
+        sampler_name=widgets["sampler_name"],
+        scheduler=widgets["scheduler"],
+        denoise=widgets["denoise"],
+        cycle=widgets.get("cycle", 1),
+        scheduler_func=widgets.get("scheduler_func_opt"),
+    )
+
+
 def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -> Detail:
     """Settings from a node's widgets, by their names; absent ones take the core's defaults."""
     get = widgets.get
@@ -49,16 +63,7 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
             policy=cropping.policy,
             area=cropping.area,
         ),
-        sampling=Sampling(
-            seed=widgets["seed"],
-            steps=widgets["steps"],
-            cfg=widgets["cfg"],
-            sampler_name=widgets["sampler_name"],
-            scheduler=widgets["scheduler"],
-            denoise=widgets["denoise"],
-            cycle=get("cycle", 1),
-            scheduler_func=get("scheduler_func_opt"),
-        ),
+        sampling=make_sampling(**widgets),
         masking=Masking(
             noise_mask=get("noise_mask", True),
             noise_mask_feather=get("noise_mask_feather", 0),

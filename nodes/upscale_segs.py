@@ -7,9 +7,10 @@ from typing import Any
 
 from ..core.host import ComfyBackend, call_node
 from ..core.resample import METHODS
-from ..core.settings import Detail, Masking, Models, Pasting, Sampling
+from ..core.settings import Detail, Masking, Models, Pasting
 from ..core.upscale import OWN_SIZE, Enlarging, upscale_segs
 from ..utils.check import check_image
+from .detailer import make_sampling
 from .options import given
 from .pipes import pipe_models
 from .segs import given_segs
@@ -112,15 +113,7 @@ def upscaled(image: Any, segs: Any, models: Models, **widgets: Any):
     detail = Detail(
         models=models,
         sizing=OWN_SIZE,
-        sampling=Sampling(
-            seed=widgets["seed"],
-            steps=widgets["steps"],
-            cfg=widgets["cfg"],
-            sampler_name=widgets["sampler_name"],
-            scheduler=widgets["scheduler"],
-            denoise=widgets["denoise"],
-            scheduler_func=widgets.get("scheduler_func_opt"),
-        ),
+        sampling=make_sampling(**widgets),
         masking=Masking(
             noise_mask_feather=widgets["noise_mask_feather"],
             feather=widgets["feather"],
