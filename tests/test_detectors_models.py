@@ -426,10 +426,12 @@ def tasks():
 
 
 def yolo(tasks, config="yolov8n-seg.yaml"):
-    """A network with random weights that finds things all over."""
+    """A network with random weights, the same every time, that finds things all over."""
     kind = tasks.SegmentationModel if "seg" in config else tasks.DetectionModel
     generator = torch.Generator().manual_seed(1)
-    network = kind(config, ch=3, nc=2, verbose=False).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = kind(config, ch=3, nc=2, verbose=False).eval()
     for part in network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.normal_(0, 0.1, generator=generator)
