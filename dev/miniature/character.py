@@ -45,6 +45,7 @@ _WHITE = (252, 252, 250)
 _DARK = (26, 24, 30)
 _TROUSERS = (62, 68, 92)
 _EYE_X, _EYE_Y = 0.40, -0.05
+_MOUTH_Y = 0.7
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,18 @@ class Character:
         """Left, top, right and bottom of the head in scene units."""
         points = np.concatenate([shape.points for shape in self.head_shapes()])
         return (*points.min(0), *points.max(0))
+
+    def eye_centres(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Middles of the eyes in scene units: the left one of the picture first."""
+        return self._point(-_EYE_X, _EYE_Y), self._point(_EYE_X, _EYE_Y)
+
+    def mouth_centre(self) -> tuple[float, float]:
+        return self._point(0, _MOUTH_Y)
+
+    def _point(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the face in scene units."""
+        dot = ellipse(x, y, 0, 0, _DARK).moved(self.x, self.y, self.radius, self.tilt)
+        return tuple(dot.points[0].tolist())
 
     def _placed(self, shapes: list[Shape]) -> list[Shape]:
         return [shape.moved(self.x, self.y, self.radius, self.tilt) for shape in shapes]

@@ -19,6 +19,7 @@ from .render import Colour, Shape, coverage, ellipse, polygon, render, stroke
 
 SIDE = 1024
 HEAD_WIDTH = (60, 140)  # scene units
+TILT = 10.0  # degrees
 
 _WALLS = (
     (206, 196, 178), (150, 176, 186), (188, 168, 188), (176, 188, 150), (214, 180, 150),
@@ -68,14 +69,26 @@ class Scene:
 _WHOLE = (0.0, 0.0, float(SIDE), float(SIDE))
 
 
-def draw_scene(seed: int, characters: tuple[int, int] = (3, 5)) -> Scene:
-    """The scene of this seed, with a number of characters between the two, both included."""
+def draw_scene(
+    seed: int,
+    characters: tuple[int, int] = (3, 5),
+    head_width: tuple[float, float] = HEAD_WIDTH,
+    tilt: float = TILT,
+) -> Scene:
+    """The scene of this seed.
+
+    Args:
+        characters: fewest and most; where heads have no room there are fewer.
+        head_width: least and largest, in scene units.
+        tilt: how many degrees a character leans at most.
+    """
     random = np.random.default_rng(seed)
     wall = _WALLS[random.integers(len(_WALLS))]
     floor = random.uniform(0.36, 0.52) * SIDE
     backdrop = [*_pattern(random, wall), *_ground(random, floor), *_signs(random, floor)]
     wanted = int(random.integers(characters[0], characters[1] + 1))
-    return Scene(wall, tuple(backdrop), tuple(_characters(random, wanted, floor)))
+    placed = _characters(random, wanted, floor, head_width, tilt)
+    return Scene(wall, tuple(backdrop), tuple(placed))
 
 
 def portrait(look: Look, window_width: float = 320.0) -> tuple[Scene, Window]:
@@ -118,17 +131,23 @@ def enlarge(small: np.ndarray, size: tuple[int, int], sharp: bool = False) -> np
     return np.clip(cv2.resize(small, size, interpolation=kind), 0, 1)
 
 
-def _characters(random: np.random.Generator, wanted: int, floor: float) -> list[Character]:
+def _characters(
+    random: np.random.Generator,
+    wanted: int,
+    floor: float,
+    head_width: tuple[float, float],
+    tilt: float,
+) -> list[Character]:
     """Characters whose heads keep apart, those farther up drawn first."""
     placed: list[Character] = []
     for _ in range(60):
         if len(placed) == wanted:
             break
         look = draw_look(random)
-        radius = random.uniform(*HEAD_WIDTH) / 2 / _widest(look)
+        radius = random.uniform(*head_width) / 2 / _widest(look)
         highest = max(130, floor - 6 * radius)  # so that the feet are on the floor
         x, y = random.uniform(110, SIDE - 110), random.uniform(highest, SIDE - 150)
-        new = Character(look, x, y, radius, random.uniform(-10, 10))
+        new = Character(look, x, y, radius, random.uniform(-tilt, tilt))
         if all(_apart(new, other) for other in placed):
             placed.append(new)
     return sorted(placed, key=lambda character: character.y)
