@@ -1,11 +1,37 @@
 """The parts of the miniature's training that need no host."""
 
+import numpy as np
 import pytest
 import torch
 from detailers.dev.miniature.codec import CHANNELS, RATIO, Codec
 from detailers.dev.miniature.muon import Muon, make_optimizers, orthogonal
+from detailers.dev.miniature.noise import BEGINS, draw_times, left_to_go, signal_share, spread
 from detailers.dev.miniature.session import Plan, Session
 from detailers.dev.miniature.weights import load_codec, load_weights, save_weights
+
+
+def test_rows_lie_on_the_way_of_a_sampler():
+    """As far from the truth as a sampler is that began somewhere in BEGINS."""
+    signal, random = signal_share(), np.random.default_rng(0)
+    noise = spread(signal)
+    for time, least, most in (
+        (20, noise[20] / noise[BEGINS[1]], noise[20] / noise[BEGINS[0]]),
+        (400, noise[400] / noise[BEGINS[1]], 1.0),
+    ):
+        ways = left_to_go(torch.full((400,), time), signal, random)
+        on_it = ways[ways > 0]
+        assert 0.5 < len(on_it) / 400 < 0.7
+        assert least <= on_it.min() < least + 0.05
+        assert most - 0.05 < on_it.max() <= most
+    beyond = left_to_go(torch.full((400,), BEGINS[1] + 1), signal, random)
+    assert not beyond.any()
+
+
+def test_half_of_the_timesteps_are_a_detailers():
+    times = draw_times(np.random.default_rng(0), 4000)
+    assert times.min() >= 0
+    assert times.max() < 1000
+    assert 0.8 < (times < 700).double().mean() < 0.9  # all of one half, 7 of 10 of the other
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (16, 16)])

@@ -79,7 +79,9 @@ def _sometimes_degraded(pixels: np.ndarray, random: np.random.Generator) -> np.n
 
 
 def _degraded(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    how = Degradation(random.uniform(0.07, 0.3), random.uniform(0.2, 1.0), random.uniform(0, 0.06))
+    how = Degradation(
+        random.uniform(0.07, 0.24), random.uniform(0.3, 1.0), random.uniform(0.01, 0.06)
+    )
     small = degrade(pixels.astype(np.float32) / 255, how, random)
-    large = enlarge(small, (SIZE, SIZE), sharp=bool(random.random() < 0.5))
+    large = enlarge(small, (SIZE, SIZE), sharp=bool(random.random() < 0.25))
     return np.round(large * 255).astype(np.uint8)

@@ -16,7 +16,7 @@ from .muon import make_optimizers
 
 HERE = Path(__file__).resolve().parent
 LOG = HERE / "train.log"
-AVERAGE = 0.997  # decay of the running average of the weights, which is what is kept
+AVERAGE = 0.999  # decay of the running average of the weights, which is what is kept
 
 
 @dataclass(frozen=True)

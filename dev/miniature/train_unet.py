@@ -11,6 +11,7 @@ from torch import nn
 from .codec import Codec
 from .crops import Crop, portraits
 from .networks import TrainedText, Words, trained_unet
+from .noise import draw_times, left_to_go, signal_share
 from .session import Session
 from .weights import TEXT, UNET, load_weights, save_weights
 
@@ -21,10 +22,8 @@ FRESH = 2  # new ones per step
 BATCH = 16
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
 EMPTY = 0.12  # share of rows without a text, for classifier-free guidance
-DEGRADED = 0.6  # share of the rows with a timestep of _BEGINS that begin at a degraded picture
 GAMMA = 5.0  # the largest weight, as a signal-to-noise ratio (min-SNR, Hang et al. 2023)
 _UNUSED = "text_projection.weight"  # of the pooled output, which no UNet of this kind looks at
-_BEGINS = (150, 700)
 _FILLERS = ("portrait", "of", "the", "detailed", "face", "picture", "best", "quality", "drawing")
 
 
@@ -99,9 +98,10 @@ def train_unet(session: Session, codec: Codec) -> None:
         whole = random.random() < 0.1 + 0.4 * session.progress
         latents, degraded, texts = pool.draw(random, whole)
         numbers = words.numbers([vary(text, random) for text in texts]).to(session.device)
-        times = draw_times(random).to(session.device)
+        times = draw_times(random, BATCH).to(session.device)
         share = signal[times].view(-1, 1, 1, 1)
-        noisy = share.sqrt() * start(latents, degraded, times, random)
+        way = left_to_go(times, signal, random).view(-1, 1, 1, 1)
+        noisy = share.sqrt() * latents.lerp(degraded, way)
         noisy += (1 - share).sqrt() * torch.randn_like(latents)
         with session.autocast():
             found = network["unet"](noisy, times.float(), context=network["text"](numbers))
@@ -132,31 +132,6 @@ def save(session: Session) -> None:
     del parts["text"][_UNUSED]
     save_weights(UNET, parts["unet"])
     save_weights(TEXT, parts["text"])
-
-
-def signal_share() -> torch.Tensor:
-    """The clean latent's share of the variance at each of the 1000 timesteps."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return (1 - betas).cumprod(0).float()
-
-
-def start(
-    latents: torch.Tensor, degraded: torch.Tensor, times: torch.Tensor, random: np.random.Generator
-) -> torch.Tensor:
-    """The latents that noise is added to: some of the degraded ones where a detailer begins.
-
-    From those the network has to find to the truth as well. So it mends what it is given sooner
-    than it learns to draw from nothing.
-    """
-    chosen = torch.from_numpy(random.random(BATCH) < DEGRADED).to(times.device)
-    chosen &= (times >= _BEGINS[0]) & (times < _BEGINS[1])
-    return torch.where(chosen.view(-1, 1, 1, 1), degraded, latents)
-
-
-def draw_times(random: np.random.Generator) -> torch.Tensor:
-    """Timesteps [B]: half of them anywhere, half where a detailer's denoise of 0.1 to 0.7 lies."""
-    anywhere, detailing = random.integers(0, 1000, BATCH), random.integers(50, 700, BATCH)
-    return torch.from_numpy(np.where(np.arange(BATCH) % 2, anywhere, detailing))
 
 
 def vary(text: str, random: np.random.Generator) -> str:
