@@ -1,5 +1,7 @@
 """The trained miniature in a real host: its parts are the host's, and detailing with it helps."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from detailers.dev.metrics import change_outside, psnr
@@ -105,6 +107,56 @@ def test_loras_patch_it(graph, results, server):
     found = {name: arrays["t0"] for name, arrays in results(graph, **pictures).items()}
     assert np.array_equal(found["off"], found["plain"])
     assert np.abs(found["on"] - found["plain"]).mean() > 0.01
+
+
+def test_a_controlnet_steers_it(graph, results, server):
+    """A ControlLoRA in the host's own loader: a copy of the UNet's first half that sees a hint."""
+    from safetensors.torch import save_file
+
+    folder = server.base / "models" / "controlnet"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(control_weights(), folder / "miniature.safetensors")
+    loaded = graph.add("ControlNetLoader", control_net_name="miniature.safetensors")[0]
+    texts = [graph.text(graph.miniature, text) for text in ("a person", "")]
+
+    def steered(hint, strength):
+        applied = graph.add(
+            "ControlNetApplyAdvanced", positive=texts[0], negative=texts[1], control_net=loaded,
+            image=graph.plain(256, 256, hint), strength=strength, start_percent=0.0,
+            end_percent=1.0,
+        )  # fmt: skip
+        return drawn(graph, applied[0], negative=applied[1], steps=3)
+
+    pictures = {
+        "plain": drawn(graph, texts[0], negative=texts[1], steps=3),
+        "off": steered(0xFFFFFF, 0.0),
+        "white": steered(0xFFFFFF, 1.0),
+        "red": steered(0xFF0000, 1.0),
+    }
+    found = {name: arrays["t0"] for name, arrays in results(graph, **pictures).items()}
+    assert np.array_equal(found["off"], found["plain"])
+    for one, other in (("white", "plain"), ("red", "plain"), ("white", "red")):
+        assert np.abs(found[one] - found[other]).mean() > 0.01, (one, other)
+
+
+def control_weights():
+    """What a ControlLoRA for the miniature's UNet holds beside the UNet's own weights."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+
+    def layer(name, inside, outside, side=3, spread=1.0):
+        scale = spread * (inside * side**2) ** -0.5
+        weight = scale * torch.randn(outside, inside, side, side, generator=generator)
+        return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(outside)}
+
+    weights = {"lora_controlnet": torch.zeros(1)}
+    widths = (3, 16, 16, 32, 32, 96, 96, 256, 64)
+    for number, (inside, outside) in enumerate(pairwise(widths)):
+        weights |= layer(f"input_hint_block.{2 * number}", inside, outside, spread=1.5)
+    for number, width in enumerate((64, 64, 64, 64, 64, 128)):
+        weights |= layer(f"zero_convs.{number}.0", width, width, 1, 0.3)
+    return weights | layer("middle_block_out.0", 128, 128, 1, 0.3)
 
 
 def save(server, picture, name):
