@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,9 +13,42 @@ import numpy as np
 from dev.metrics import nearest
 from dev.miniature.character import Character
 from dev.miniature.look import ON_HEAD
-from dev.miniature.world import SIDE, Degradation, Scene, degrade, draw_scene, enlarge
+from dev.miniature.world import (
+    HEAD_WIDTH,
+    SIDE,
+    TILT,
+    Degradation,
+    Scene,
+    degrade,
+    draw_scene,
+    enlarge,
+)
 
 GROWN = 6  # pixels by which a head's mask reaches into its surroundings, as a detector's would
+_FADE = 1.0  # standard deviation, in pixels, of the edge between a poor head and a sharp image
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is in test scenes, and what of it is poor.
+
+    Attributes:
+        characters, head_width, tilt: as `draw_scene` takes them.
+        heads_alone: the heads alone are what a base model gave; around them is the truth, so that
+            what shows at a mask's rim comes from the paste.
+        boxes: the masks are boxes around the heads, as of a detector that knows no shapes.
+        crop_factor: how much larger than a mask's box its crop is.
+    """
+
+    characters: tuple[int, int] = (3, 5)
+    head_width: tuple[float, float] = HEAD_WIDTH
+    tilt: float = TILT
+    heads_alone: bool = False
+    boxes: bool = False
+    crop_factor: float = 2.0
+
+
+USUAL = Kind()
 
 
 @dataclass(frozen=True)
@@ -29,6 +63,7 @@ class TestScene:
     """
 
     seed: int
+    kind: Kind
     scene: Scene
     truth: np.ndarray
     before: np.ndarray
@@ -39,6 +74,21 @@ class TestScene:
     def text(self) -> str:
         """The captions as a detailer's text for each segment."""
         return "\n[SEP]\n".join(self.scene.captions())
+
+    @cached_property
+    def landmarks(self) -> dict[str, Any]:
+        """FACE_LANDMARKS of the host: eyes and mouth of every character, where they are in truth.
+
+        Each is two points, to the left and to the right of its middle.
+        """
+        parts = ("right_eye", "left_eye", "lips")
+        faces = []
+        for character in self.scene.characters:
+            middles = (*character.eye_centres(), character.mouth_centre())
+            sides = ((x + shift, y) for x, y in middles for shift in (-1, 1))
+            faces.append({"landmarks_xy": np.array(list(sides))})
+        lines = {part: [(2 * number, 2 * number + 1)] for number, part in enumerate(parts)}
+        return {"frames": [faces], "image_size": (SIDE, SIDE), "connection_sets": lines}
 
     def box(self, index: int, margin: int = 16) -> tuple[slice, slice]:
         """Rows and columns around a character's head."""
@@ -75,20 +125,28 @@ def _reaches(character: Character, window: tuple[int, int, int, int]) -> bool:
     return left - reach < x < right + reach and top - reach < y < bottom + reach
 
 
-def make_scene(seed: int, how: Degradation) -> TestScene:
-    scene = draw_scene(seed)
+@lru_cache(maxsize=8)
+def make_scene(seed: int, how: Degradation, kind: Kind = USUAL) -> TestScene:
+    scene = draw_scene(seed, kind.characters, kind.head_width, kind.tilt)
     truth = scene.picture()
     small = degrade(truth, how, np.random.default_rng([seed, 3]))
+    heads = [scene.mask(index) for index in range(len(scene.characters))]
+    poor = [enlarge(small, (SIDE, SIDE), sharp) for sharp in (False, True)]
+    if kind.heads_alone:
+        share = cv2.GaussianBlur(np.maximum.reduce(heads), (0, 0), _FADE)[..., None]
+        poor = [share * picture + (1 - share) * truth for picture in poor]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * GROWN + 1, 2 * GROWN + 1))
-    masks = [cv2.dilate(scene.mask(index), kernel) for index in range(len(scene.characters))]
-    return TestScene(
-        seed,
-        scene,
-        truth,
-        enlarge(small, (SIDE, SIDE)),
-        enlarge(small, (SIDE, SIDE), sharp=True),
-        tuple((mask >= 0.5).astype(np.float32) for mask in masks),
-    )
+    masks = [(cv2.dilate(head, kernel) >= 0.5).astype(np.float32) for head in heads]
+    if kind.boxes:
+        masks = [_box_around(mask) for mask in masks]
+    return TestScene(seed, kind, scene, truth, *poor, tuple(masks))
+
+
+def _box_around(mask: np.ndarray) -> np.ndarray:
+    rows, columns = mask.nonzero()
+    box = np.zeros_like(mask)
+    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    return box
 
 
 def right_attributes(

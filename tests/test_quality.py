@@ -1,9 +1,13 @@
 """The measures of the quality bench on cases with known answers, and its tables."""
 
 import argparse
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from detailers.core.detectors.bridges import eyes_in
+from detailers.core.geometry import Size
 from detailers.dev.metrics import (
     change_outside,
     nearest,
@@ -95,6 +99,8 @@ def test_nearest_looks_inside_the_mask():
     assert nearest(picture, known, mask) == "b"
 
 
+KINDS = {bool: ("BOOLEAN",), float: ("FLOAT",), int: ("INT", "FLOAT"), dict: ("FACE_LANDMARKS",)}
+
 # The bench's own parts need torch and the miniature's world, but no host.
 
 
@@ -121,23 +127,26 @@ def test_a_variant_is_a_name_and_inputs(quality):
             quality.read_variant(text)
 
 
-def head(quality, seed, psnr, right):
+def head(tables, seed, psnr, right):
     three = (1.0, 2.0, 3.0)
-    return quality.Head(seed, 0, psnr, three, three, three, [{"eyes": False}, {"eyes": right}])
+    right = [{"eyes": hit} for hit in (False, right, True)]
+    return tables.Head(seed, 0, psnr, three, three, three, right)
 
 
 def test_tables_hold_means_over_the_heads(quality, monkeypatch):
-    monkeypatch.setattr(quality, "ON_HEAD", ("eyes",))
-    outcome = quality.Outcome("base", [], 0.0, 3.0)
+    from bench import quality_tables as tables
+
+    monkeypatch.setattr("bench.quality_tables.ON_HEAD", ("eyes",))
+    outcome = tables.Outcome("base", [], 0.0, 3.0)
     outcome.heads = [
-        head(quality, 0, (18.0, 19.0, 22.0), True),
-        head(quality, 1, (20.0, 20.0, 21.0), False),
+        head(tables, 0, (18.0, 19.0, 22.0), True),
+        head(tables, 1, (20.0, 20.0, 21.0), False),
     ]
-    lines = quality.table([outcome], "picture").splitlines()
+    lines = tables.table([outcome], "picture").splitlines()
     assert lines[2].startswith("| as it came | 2 | 19.00 | +0.00 | 1.000 | 1000.0 | 1.00 |")
     assert lines[4] == "| base | 2 | 21.50 | +2.50 | 3.000 | 3000.0 | 3.00 | 0 | 1.50 |"
-    assert "rises by 2.50 dB (median 2.50, worst 1.00, best 4.00)" in quality.summary(outcome)
-    assert quality.attribute_table(outcome).splitlines()[2] == "| eyes | 0.0% | 50.0% |"
+    assert "rises by 2.50 dB (median 2.50, worst 1.00, best 4.00)" in tables.summary(outcome)
+    assert tables.attribute_table(outcome).splitlines()[2] == "| eyes | 0.0% | 50.0% | 100.0% |"
 
 
 def test_the_report_replaces_its_own_part_alone(quality, monkeypatch, tmp_path):
@@ -173,3 +182,59 @@ def test_scenes_come_with_truth_masks_and_texts(quality):
     (right,) = right_attributes(test, 0, [test.truth])
     assert len(right) == 6
     assert all(right.values())
+
+
+def test_the_heads_alone_may_be_poor(quality):
+    from bench.scenes import Kind, make_scene
+    from dev.miniature.world import Degradation
+
+    test = make_scene(4, Degradation(), Kind(heads_alone=True))
+    every = np.maximum.reduce(test.masks)
+    assert np.abs(test.before - test.truth)[every == 0].max() < 0.01
+    for mask in test.masks:
+        assert psnr(test.before, test.truth, mask) < 25
+
+
+def test_masks_may_be_boxes(quality):
+    from bench.scenes import Kind, make_scene
+    from dev.miniature.world import Degradation
+
+    shapes = make_scene(4, Degradation())
+    boxes = make_scene(4, Degradation(), Kind(boxes=True, crop_factor=1.0))
+    assert (shapes.kind.crop_factor, boxes.kind.crop_factor) == (2.0, 1.0)
+    for shape, box in zip(shapes.masks, boxes.masks, strict=True):
+        rows, columns = box.nonzero()
+        assert box.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        assert (box >= shape).all()
+
+
+def test_scenes_know_where_eyes_are(quality):
+    from bench.scenes import Kind, make_scene
+    from dev.miniature.world import Degradation
+
+    test = make_scene(2, Degradation(), Kind(tilt=60))
+    found = eyes_in(test.landmarks, Size(1024, 1024), 0)
+    characters = test.scene.characters
+    assert len(found) == len(characters) >= 3
+    assert max(abs(character.tilt) for character in characters) > 20
+    for (left, right), character in zip(found, characters, strict=True):
+        across, down = right - left
+        assert np.degrees(np.arctan2(down, across)) == pytest.approx(character.tilt, abs=0.01)
+        for x, y in (left, right):  # the pupil
+            assert test.truth[int(y), int(x)].max() < 0.2
+
+
+def test_every_case_gives_nodes_what_they_take(quality):
+    declared = json.loads((Path(__file__).parent / "interfaces" / "own.json").read_text())
+    cases = [case for part in quality.PARTS for case in part.cases]
+    widgets = [widget for case in cases for widget in case.widgets.items()]
+    assert {name for name, value in widgets if not isinstance(value, dict)} <= quality.BASE.keys()
+    given = [(name, value) for name, value in widgets if isinstance(value, dict)]
+    assert len(given) >= 9
+    for name, value in given:
+        assert name in ("paste_options", "crop_options")
+        node = declared[value["node"]]
+        inputs = node["required"] | node.get("optional", {})
+        for widget, setting in value["inputs"].items():
+            kind = inputs[widget][0]
+            assert setting in kind if isinstance(kind, list) else kind in KINDS[type(setting)]

@@ -1,0 +1,97 @@
+"""What the quality bench measured, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median
+
+from dev.miniature.look import ON_HEAD
+
+
+@dataclass
+class Head:
+    """What was measured of one head; values before, enlarged with Lanczos, and after detailing."""
+
+    seed: int
+    index: int
+    psnr: tuple[float, float, float]
+    ssim: tuple[float, float, float]
+    seam: tuple[float, float, float]
+    rim: tuple[float, float, float]
+    right: list[dict[str, bool]] | None  # before, after, and in the truth
+
+    @property
+    def gain(self) -> float:
+        return self.psnr[2] - self.psnr[0]
+
+
+@dataclass
+class Outcome:
+    """A case over its scenes."""
+
+    name: str
+    heads: list[Head] = field(default_factory=list)
+    outside: float = 0.0  # largest change of a value outside the masks and their feather
+    seconds: float = 0.0  # of the processor, in the detailer
+
+
+def table(outcomes: Sequence[Outcome], first: str) -> str:
+    """A line for each outcome, means over its heads; the pictures before in the first two."""
+    head = (
+        first, "heads", "PSNR, dB", "gain, dB", "SSIM", "seam energy", "rim colour, ΔE",
+        "largest change outside", "s a scene",
+    )  # fmt: skip
+    lines = [_line(head), f"| --- |{' ---: |' * (len(head) - 1)}"]
+    for place, name in enumerate(("as it came", "Lanczos")):
+        lines.append(_line(_cells(outcomes[0], name, place, ("", ""))))
+    for outcome in outcomes:
+        scenes = len({head.seed for head in outcome.heads})
+        last = (f"{outcome.outside:g}", f"{outcome.seconds / scenes:.2f}")
+        lines.append(_line(_cells(outcome, outcome.name, 2, last)))
+    return "\n".join(lines)
+
+
+def _cells(outcome: Outcome, name: str, place: int, last: tuple[str, str]) -> list[str]:
+    def average(values: str) -> float:
+        return mean(getattr(head, values)[place] for head in outcome.heads)
+
+    gain = mean(head.psnr[place] - head.psnr[0] for head in outcome.heads)
+    return [
+        name, str(len(outcome.heads)), f"{average('psnr'):.2f}", f"{gain:+.2f}",
+        f"{average('ssim'):.3f}", f"{1000 * average('seam'):.1f}", f"{average('rim'):.2f}", *last,
+    ]  # fmt: skip
+
+
+def attribute_table(outcome: Outcome) -> str:
+    """How often each attribute is right before, after and in the truth, and all of a head."""
+    columns = ("before", "after", "in the truth")
+    lines = [_line(("attribute right", *columns)), f"| --- |{' ---: |' * len(columns)}"]
+
+    def share(name: str, hits: Iterable[Iterable[bool]]) -> str:
+        return _line((name, *(f"{mean(map(float, side)):.1%}" for side in hits)))
+
+    sides = [[head.right[side] for head in outcome.heads] for side in range(len(columns))]
+    for attribute in ON_HEAD:
+        name = attribute.replace("_", " ")
+        lines.append(share(name, [[right[attribute] for right in side] for side in sides]))
+    every = [[hit for right in side for hit in right.values()] for side in sides]
+    lines.append(share("any of them", every))
+    whole = [[all(right.values()) for right in side] for side in sides]
+    lines.append(share("all of a head", whole))
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def summary(outcome: Outcome) -> str:
+    gains = sorted(head.gain for head in outcome.heads)
+    over_lanczos = mean(head.psnr[2] - head.psnr[1] for head in outcome.heads)
+    better = mean(gain > 0 for gain in gains)
+    return (
+        f"Inside the masks PSNR rises by {mean(gains):.2f} dB (median {median(gains):.2f}, worst "
+        f"{gains[0]:.2f}, best {gains[-1]:.2f}), and by {over_lanczos:.2f} dB over Lanczos; "
+        f"{better:.0%} of the heads come nearer to the truth."
+    )
