@@ -55,8 +55,9 @@ class Subject:
         workflow["Negative prompt", "text"] = ""
         wildcard = "" if self.prompt else "\n[SEP]\n".join(self.texts)
         settings = {
-            "guide_size": 256, "guide_size_for": False, "max_size": 512, "cfg": 2.0, "feather": 8,
-            "denoise": 0.2, "noise_mask_feather": 0, "wildcard": wildcard,
+            "guide_size": 256, "guide_size_for": False, "max_size": 512, "steps": 8, "cfg": 2.0,
+            "sampler_name": "euler", "scheduler": "normal", "denoise": 0.2, "feather": 8,
+            "noise_mask_feather": 0, "wildcard": wildcard,
         }  # fmt: skip
         for widget, value in settings.items():
             workflow[detailer, widget] = value
