@@ -91,7 +91,7 @@ def test_loras_patch_it(graph, results, server):
     from safetensors.torch import save_file
 
     layer = "diffusion_model.output_blocks.5.0.out_layers.3"
-    down, up = torch.ones(1, 64, 3, 3), torch.full((64, 1, 1, 1), 0.02)
+    down, up = torch.ones(1, 64, 3, 3), torch.full((64, 1, 1, 1), 0.08)
     folder = server.base / "models" / "loras"
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up}
