@@ -26,7 +26,7 @@ from PIL import Image
 
 from dev.contact_sheet import Cell, contact_sheet
 
-from .quality_runs import BASE, CONTRAST, HOW, TINT, Case, Runs
+from .quality_runs import BASE, CONTRAST, TINT, Case, Runs
 from .quality_tables import Outcome, attribute_table, summary, table
 from .scenes import USUAL, Kind, make_scene
 
@@ -70,6 +70,7 @@ PASTES = (
     Case("all, multiband", _pasting(**_ALL, blend="multiband")),
     Case("truth, plain feather", truth=True),
 )
+ALONE = Kind(heads_alone=True)
 SQUARE = Kind(heads_alone=True, boxes=True, crop_factor=1.0)
 LARGE = Kind(characters=(1, 2), head_width=(220, 320))
 LEANING = Kind(tilt=60)
@@ -79,13 +80,13 @@ PARTS = (
         "Ways to paste, at the same feather, where the heads alone were poor and the image around "
         "them is the truth: what shows at a rim is the paste's own.",
         "paste",
-        tuple(replace(case, kind=Kind(heads_alone=True)) for case in PASTES),
+        tuple(replace(case, kind=ALONE) for case in PASTES),
     ),
     Part(
         "The same with a VAE that shifts colours: what it decodes has "
         f"{CONTRAST:g} of the contrast, and {TINT[0]:+g} of red and {TINT[2]:+g} of blue.",
         "paste",
-        tuple(replace(case, kind=Kind(heads_alone=True), tint=True) for case in PASTES[:-1]),
+        tuple(replace(case, kind=ALONE, tint=True) for case in PASTES[:-1]),
     ),
     Part(
         "The same with the usual VAE where all of the image was poor: a rim then also parts a head "
@@ -146,7 +147,7 @@ def best_median_worst(runs: Runs, outcome: Outcome) -> Image.Image:
         ("best", heads[0]), ("second", heads[1]), ("median", heads[middle]),
         ("next to it", heads[middle + 1]), ("last but one", heads[-2]), ("worst", heads[-1]),
     ):  # fmt: skip
-        test = make_scene(head.seed, HOW)
+        test = make_scene(head.seed)
         place = test.box(head.index, margin=40)
         after = runs.detailed(head.seed)
         captions = (

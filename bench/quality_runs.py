@@ -22,18 +22,16 @@ import torch
 from scipy.ndimage import maximum_filter
 
 from dev import metrics
-from dev.miniature.world import Degradation
+from dev.miniature.detailing import SETTINGS
 
 from .gpu import load
 from .quality_tables import Head, Outcome
 from .scenes import USUAL, Kind, TestScene, make_scene, right_attributes
 
-BASE = {
-    "guide_size": 256, "guide_size_for": False, "max_size": 512, "seed": 0, "steps": 8,
-    "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.2, "feather": 5,
-    "noise_mask": True, "force_inpaint": True, "cycle": 1, "detail_batch": 0,
+BASE = SETTINGS | {
+    "seed": 0, "feather": 5, "noise_mask": True, "force_inpaint": True, "cycle": 1,
+    "detail_batch": 0,
 }  # fmt: skip
-HOW = Degradation()
 CONTRAST, TINT = 0.92, (0.03, 0.0, -0.03)  # of a VAE that shifts colours
 
 
@@ -130,13 +128,13 @@ def _measure_scene(seed: int, cases: Sequence[tuple[Case, bool]]) -> list[Measur
 
 
 def _waves_against_alone(seed: int) -> float:
-    test = make_scene(seed, HOW)
+    test = make_scene(seed)
     waves, alone = (_bench.detail(test, BASE | {"detail_batch": batch}) for batch in (0, 1))
     return float(np.abs(waves - alone).max())
 
 
 def _detailed(seed: int) -> np.ndarray:
-    return _bench.detail(make_scene(seed, HOW), BASE)
+    return _bench.detail(make_scene(seed), BASE)
 
 
 class Bench:
@@ -151,7 +149,7 @@ class Bench:
         self.empty = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(""))
 
     def measure(self, case: Case, seed: int, attributes: bool) -> Measured:
-        test = make_scene(seed, HOW, case.kind)
+        test = make_scene(seed, case.kind)
         started = time.process_time()
         after = self.paste_truth(test) if case.truth else self.detail(test, case.inputs, case.tint)
         seconds = time.process_time() - started
@@ -194,19 +192,19 @@ class Bench:
         return found[0][0], [seg for _, segs in found for seg in segs]
 
     def _run(self, node: str, **inputs: Any) -> tuple:
-        """A node's outputs; what is not given is as its widgets are at first."""
         kind = self.nodes[node]
-        declared = kind.INPUT_TYPES()["required"].items()
-        defaults = {name: rest[0]["default"] for name, (_, *rest) in declared
-                    if rest and "default" in rest[0]}  # fmt: skip
-        return getattr(kind(), kind.FUNCTION)(**defaults | inputs)
+        return getattr(kind(), kind.FUNCTION)(**inputs)
 
     def _value(self, value: Any, test: TestScene) -> Any:
+        """What goes into an input; widgets of a node before it are as at first where not given."""
         if isinstance(value, dict) and "known" in value:
             return getattr(test, value["known"])
         if isinstance(value, dict) and "node" in value:
-            given = value.get("inputs", {}).items()
-            inputs = {name: self._value(one, test) for name, one in given}
+            declared = self.nodes[value["node"]].INPUT_TYPES()["required"]
+            inputs = {name: options["default"] for name, (_, options) in declared.items()}
+            inputs |= {
+                name: self._value(given, test) for name, given in value.get("inputs", {}).items()
+            }
             return self._run(value["node"], **inputs)[0]
         return value
 
@@ -237,7 +235,7 @@ def _measure_head(test: TestScene, index: int, after: np.ndarray, attributes: bo
 @lru_cache(maxsize=64)
 def _untouched(seed: int, kind: Kind, index: int) -> tuple[list[float], list[float]]:
     """What is measured of a head before detailing: as it came, and enlarged with Lanczos."""
-    test = make_scene(seed, HOW, kind)
+    test = make_scene(seed, kind)
     return _measured(test, index, test.before), _measured(test, index, test.lanczos)
 
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from dev.metrics import nearest
 from dev.miniature.character import Character
+from dev.miniature.detailing import CROP_FACTOR
 from dev.miniature.look import ON_HEAD
 from dev.miniature.world import (
     HEAD_WIDTH,
     SIDE,
     TILT,
-    Degradation,
     Scene,
-    degrade,
+    base_picture,
     draw_scene,
     enlarge,
 )
@@ -45,7 +45,7 @@ class Kind:
     tilt: float = TILT
     heads_alone: bool = False
     boxes: bool = False
-    crop_factor: float = 2.0
+    crop_factor: float = CROP_FACTOR
 
 
 USUAL = Kind()
@@ -126,10 +126,10 @@ def _reaches(character: Character, window: tuple[int, int, int, int]) -> bool:
 
 
 @lru_cache(maxsize=8)
-def make_scene(seed: int, how: Degradation, kind: Kind = USUAL) -> TestScene:
+def make_scene(seed: int, kind: Kind = USUAL) -> TestScene:
     scene = draw_scene(seed, kind.characters, kind.head_width, kind.tilt)
     truth = scene.picture()
-    small = degrade(truth, how, np.random.default_rng([seed, 3]))
+    small = base_picture(truth, seed)
     heads = [scene.mask(index) for index in range(len(scene.characters))]
     poor = [enlarge(small, (SIDE, SIDE), sharp) for sharp in (False, True)]
     if kind.heads_alone:

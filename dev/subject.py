@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .miniature.world import SIDE, Degradation, Scene, degrade, draw_scene, enlarge
+from .miniature.detailing import CROP_FACTOR, SETTINGS
+from .miniature.world import SIDE, base_picture, draw_scene, enlarge
 from .server import ROOT
 from .workflow import Workflow
 
@@ -51,15 +52,11 @@ class Subject:
         boxes = json.dumps([[*box, "head", 1.0] for box in self.boxes])
         workflow.replace(MODEL, "DetailersMiniatureLoader", "Miniature")
         workflow.replace(DETECTOR, "DetailersTestDetector", "Boxes of the heads", boxes=boxes)
-        workflow[FOUND, "crop_factor"] = 2.0
+        workflow[FOUND, "crop_factor"] = CROP_FACTOR
         workflow["Negative prompt", "text"] = ""
         wildcard = "" if self.prompt else "\n[SEP]\n".join(self.texts)
-        settings = {
-            "guide_size": 256, "guide_size_for": False, "max_size": 512, "steps": 8, "cfg": 2.0,
-            "sampler_name": "euler", "scheduler": "normal", "denoise": 0.2, "feather": 8,
-            "noise_mask_feather": 0, "wildcard": wildcard,
-        }  # fmt: skip
-        for widget, value in settings.items():
+        settings = {"feather": 8, "noise_mask_feather": 0, "wildcard": wildcard}
+        for widget, value in (SETTINGS | settings).items():
             workflow[detailer, widget] = value
 
 
@@ -75,14 +72,13 @@ def photograph(file: Path, prompt: str | None) -> Subject:
 
 def scene(seed: int, prompt: str | None) -> Subject:
     """A scene of the miniature world as a base model would have given it, and its truth."""
-    drawn: Scene = draw_scene(seed)
+    drawn = draw_scene(seed)
     truth = drawn.picture()
-    small = degrade(truth, Degradation(), np.random.default_rng([seed, 3]))
     return Subject(
         name=f"scene_{seed}",
         title=f"Face detailer: scene {seed} of the miniature world"
         + (f", {prompt}" if prompt else ", each head by its own words"),
-        picture=_image(enlarge(small, (SIDE, SIDE))),
+        picture=_image(enlarge(base_picture(truth, seed), (SIDE, SIDE))),
         truth=_image(truth),
         boxes=tuple(drawn.box(index) for index in range(len(drawn.characters))),
         texts=tuple(drawn.captions()),

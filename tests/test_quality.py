@@ -169,9 +169,8 @@ def test_the_report_replaces_its_own_part_alone(quality, monkeypatch, tmp_path):
 
 def test_scenes_come_with_truth_masks_and_texts(quality):
     from bench.scenes import make_scene, right_attributes
-    from dev.miniature.world import Degradation
 
-    test = make_scene(4, Degradation())
+    test = make_scene(4)
     assert test.truth.shape == test.before.shape == test.lanczos.shape == (1024, 1024, 3)
     assert test.text.count("[SEP]") == len(test.masks) - 1
     for index, mask in enumerate(test.masks):
@@ -186,9 +185,8 @@ def test_scenes_come_with_truth_masks_and_texts(quality):
 
 def test_the_heads_alone_may_be_poor(quality):
     from bench.scenes import Kind, make_scene
-    from dev.miniature.world import Degradation
 
-    test = make_scene(4, Degradation(), Kind(heads_alone=True))
+    test = make_scene(4, Kind(heads_alone=True))
     every = np.maximum.reduce(test.masks)
     assert np.abs(test.before - test.truth)[every == 0].max() < 0.01
     for mask in test.masks:
@@ -197,10 +195,9 @@ def test_the_heads_alone_may_be_poor(quality):
 
 def test_masks_may_be_boxes(quality):
     from bench.scenes import Kind, make_scene
-    from dev.miniature.world import Degradation
 
-    shapes = make_scene(4, Degradation())
-    boxes = make_scene(4, Degradation(), Kind(boxes=True, crop_factor=1.0))
+    shapes = make_scene(4)
+    boxes = make_scene(4, Kind(boxes=True, crop_factor=1.0))
     assert (shapes.kind.crop_factor, boxes.kind.crop_factor) == (2.0, 1.0)
     for shape, box in zip(shapes.masks, boxes.masks, strict=True):
         rows, columns = box.nonzero()
@@ -210,9 +207,8 @@ def test_masks_may_be_boxes(quality):
 
 def test_scenes_know_where_eyes_are(quality):
     from bench.scenes import Kind, make_scene
-    from dev.miniature.world import Degradation
 
-    test = make_scene(2, Degradation(), Kind(tilt=60))
+    test = make_scene(2, Kind(tilt=60))
     found = eyes_in(test.landmarks, Size(1024, 1024), 0)
     characters = test.scene.characters
     assert len(found) == len(characters) >= 3

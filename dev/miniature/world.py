@@ -125,6 +125,11 @@ def degrade(truth: np.ndarray, how: Degradation, random: np.random.Generator) ->
     return np.clip(small + grain, 0, 1)
 
 
+def base_picture(truth: np.ndarray, seed: int) -> np.ndarray:
+    """The small picture that stands for a base model's of the scene of this seed: [h,w,3]."""
+    return degrade(truth, Degradation(), np.random.default_rng([seed, 3]))
+
+
 def enlarge(small: np.ndarray, size: tuple[int, int], sharp: bool = False) -> np.ndarray:
     """The small picture at full size; `sharp` is Lanczos, otherwise bilinear, as upscaling does."""
     kind = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
