@@ -1,53 +1,5 @@
-"""What a node has to say to the person who runs it.
+"""The notes of a run; see `utils/notes.py`."""
 
-Any part of the core may call `note` while a node runs. Each text is logged once for a run, and kept
-for the node to show.
-"""
+from ..utils.notes import Note, collected_notes, note
 
-from __future__ import annotations
-
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Note:
-    """One thing to tell.
-
-    Attributes:
-        kind: a short word for programs that read the history, such as "skipped" or "batch".
-        text: whole sentences for the user: what, why and, where there is one, the remedy.
-    """
-
-    kind: str
-    text: str
-
-
-_collected: ContextVar[list[Note] | None] = ContextVar("detailers_notes", default=None)
-
-
-def note(kind: str, text: str) -> None:
-    """Tell the user something that is no error; the same text is told once in a run of a node."""
-    own = Note(kind, text)
-    notes = _collected.get()
-    if notes is not None:
-        if own in notes:
-            return
-        notes.append(own)
-    log.warning("%s", text)
-
-
-@contextmanager
-def collected_notes() -> Iterator[list[Note]]:
-    """The notes of what runs inside, in the order in which they come."""
-    notes: list[Note] = []
-    token = _collected.set(notes)
-    try:
-        yield notes
-    finally:
-        _collected.reset(token)
+__all__ = ["Note", "collected_notes", "note"]

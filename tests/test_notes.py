@@ -1,6 +1,6 @@
 import logging
 
-from detailers.core.notes import Note, collected_notes, note
+from detailers.utils.notes import Note, collected_notes, note
 
 
 def test_a_note_is_collected_and_logged_once_for_a_run(caplog):
