@@ -15,7 +15,7 @@ import torch
 
 from ..utils.arrays import to_numpy
 from .geometry import Box, Size
-from .hooks import DetailerHook, Hook, takes_mask
+from .hooks import DetailerHook, Hook, takes_mask, touched_noise
 from .image import is_black, usable
 from .mask import feather, for_latent, resize_mask, union
 from .schedule import mix_noise, seed_for, start_noise
@@ -26,7 +26,10 @@ from .segs_filter import split_by_order, split_by_range
 
 
 class CombinedHook(DetailerHook):
-    """Several hooks as one: each works on the result of the one before it."""
+    """Several hooks as one: each works on the result of the one before it.
+
+    At every point a part that returns None changes nothing, as when it is the only hook.
+    """
 
     def __init__(self, *hooks: Any) -> None:
         parts = [Hook(hook) for hook in hooks]
@@ -59,16 +62,17 @@ def _region_in_turn(methods: Sequence[Callable], w: int, h: int, bbox: Any, regi
 
 def _values_in_turn(methods: Sequence[Callable], *values: Any) -> tuple:
     for method in methods:
-        values = method(*values)
-    return tuple(values)
+        changed = method(*values)
+        values = values if changed is None else tuple(changed)
+    return values
 
 
 def _noise_in_turn(
     methods: Sequence[Callable], seed: int, noise: torch.Tensor, is_touched: bool
 ) -> tuple[torch.Tensor, bool]:
     for method in methods:
-        changed, touched = method(seed, noise, is_touched)
-        if touched:
+        changed = touched_noise(method(seed, noise, is_touched))
+        if changed is not None:
             noise, is_touched = changed, True
     return noise, is_touched
 

@@ -90,6 +90,12 @@ def takes_mask(post_upscale: Callable) -> bool:
     return len(named) > 1
 
 
+def touched_noise(answer: tuple[torch.Tensor | None, bool] | None) -> torch.Tensor | None:
+    """The noise in what a hook's `get_custom_noise` returns; None where it changes nothing."""
+    noise, is_touched = (None, False) if answer is None else answer
+    return noise if is_touched else None
+
+
 class Hook:
     """Calls a DETAILER_HOOK, of this pack or another, at each point of the protocol.
 
@@ -178,9 +184,8 @@ class Hook:
         method = self.method("get_custom_noise")
         if method is None:
             return noise
-        answer = method(seed, noise, False)
-        changed, is_touched = (noise, False) if answer is None else answer
-        return changed if is_touched else noise
+        changed = touched_noise(method(seed, noise, False))
+        return noise if changed is None else changed
 
     def custom_sampler(self) -> Any:
         """A sampler object that wins over the node's sampler name, or None."""

@@ -139,6 +139,110 @@ def test_every_method_is_combined():
     assert [name for name in METHODS if not both.has(name)] == []
 
 
+SILENT = SimpleNamespace(**{name: lambda *values: None for name in METHODS})
+PLUS_ONE = SimpleNamespace(
+    post_detection=lambda segs: segs + 1,
+    post_crop_region=lambda w, h, bbox, region: (1, *region[1:]),
+    touch_scaled_size=lambda w, h: (w + 1, h),
+    post_upscale=lambda pixels: pixels + 1,
+    get_skip_sampling=lambda: True,
+    post_encode=lambda latent: latent + 1,
+    set_steps=lambda cycle: None,
+    cycle_latent=lambda latent: latent + 1,
+    pre_ksample=lambda *values: (*values[:-1], values[-1] + 1),
+    get_custom_noise=lambda seed, noise, touched: (noise + 1, True),
+    get_custom_sampler=lambda: "mine",
+    pre_decode=lambda latent: latent + 1,
+    post_decode=lambda pixels: pixels + 1,
+    should_retry_patch=lambda patch: True,
+    post_paste=lambda image: image + 1,
+)
+
+
+def answers(target):
+    """What each point of the protocol gives for values of 5, in the order of METHODS."""
+    hook, five = Hook(target), torch.full((1, 1, 1, 3), 5.0)
+
+    def pixel(value):
+        return float(value.flatten()[0])
+
+    return {
+        "post_detection": hook.post_detection(5),
+        "post_crop_region": hook.post_crop_region(
+            Size(9, 9), Box(3, 3, 4, 4), Box(2, 3, 4, 5)
+        ).as_tuple(),
+        "touch_scaled_size": tuple(hook.touch_scaled_size(Size(5, 6))),
+        "post_upscale": pixel(hook.post_upscale(five, torch.ones(1, 1, 1))),
+        "get_skip_sampling": hook.skip_sampling(),
+        "post_encode": hook.post_encode(5),
+        "set_steps": hook.set_steps(0, 1),
+        "cycle_latent": hook.cycle_latent(5),
+        "pre_ksample": hook.pre_ksample(*range(10)),
+        "get_custom_noise": pixel(hook.custom_noise(7, five)),
+        "get_custom_sampler": hook.custom_sampler(),
+        "pre_decode": hook.pre_decode(5),
+        "post_decode": pixel(hook.post_decode(five)),
+        "should_retry_patch": hook.should_retry(five),
+        "post_paste": pixel(hook.post_paste(five)),
+    }
+
+
+UNCHANGED = {
+    "post_detection": 5,
+    "post_crop_region": (2, 3, 4, 5),
+    "touch_scaled_size": (5, 6),
+    "post_upscale": 5.0,
+    "get_skip_sampling": False,
+    "post_encode": 5,
+    "set_steps": None,
+    "cycle_latent": 5,
+    "pre_ksample": tuple(range(10)),
+    "get_custom_noise": 5.0,
+    "get_custom_sampler": None,
+    "pre_decode": 5,
+    "post_decode": 5.0,
+    "should_retry_patch": False,
+    "post_paste": 5.0,
+}
+CHANGED_ONCE = UNCHANGED | {
+    "post_detection": 6,
+    "post_crop_region": (1, 3, 4, 5),
+    "touch_scaled_size": (6, 6),
+    "post_upscale": 6.0,
+    "get_skip_sampling": True,
+    "post_encode": 6,
+    "cycle_latent": 6,
+    "pre_ksample": (*range(9), 10),
+    "get_custom_noise": 6.0,
+    "get_custom_sampler": "mine",
+    "pre_decode": 6,
+    "post_decode": 6.0,
+    "should_retry_patch": True,
+    "post_paste": 6.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (SILENT, UNCHANGED),
+        (CombinedHook(SILENT, SILENT), UNCHANGED),
+        (PLUS_ONE, CHANGED_ONCE),
+        (CombinedHook(SILENT, PLUS_ONE), CHANGED_ONCE),
+        (CombinedHook(PLUS_ONE, SILENT), CHANGED_ONCE),
+        (CombinedHook(SILENT, CombinedHook(PLUS_ONE, SILENT)), CHANGED_ONCE),
+    ],
+)
+def test_none_changes_nothing_at_any_point(target, expected):
+    assert answers(target) == expected
+
+
+def test_noise_that_is_touched_but_missing_changes_nothing():
+    missing = SimpleNamespace(get_custom_noise=lambda seed, noise, touched: (None, True))
+    for target in (missing, CombinedHook(missing, missing)):
+        assert Hook(target).custom_noise(7, torch.ones(2)).tolist() == [1.0, 1.0]
+
+
 def test_combined_noise_is_each_hooks_on_the_last():
     plus_one = SimpleNamespace(get_custom_noise=lambda seed, noise, touched: (noise + 1, True))
     seen = []
