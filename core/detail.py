@@ -18,7 +18,7 @@ from .mask import union
 from .plan import Job, Place, Plan, Skipped, batches, of_one_size
 from .schedule import seed_for
 from .segs import SEG, SEGS, normalise
-from .settings import Detail
+from .settings import Detail, Kept
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Detailed:
     """What a detailer node gives back.
 
     The lists hold one entry per segment that was sampled and image of the batch, at the size of
-    the segment's crop.
+    the segment's crop. What the settings' `kept` leaves out is empty.
     """
 
     image: torch.Tensor  # [B,H,W,C]
@@ -108,7 +108,7 @@ def _size(image: torch.Tensor) -> Size:
 
 def _detail_rows(
     plans: Sequence[Plan], run: Run, result: Detailed, count: int
-) -> list[dict[int, torch.Tensor | None]]:
+) -> list[dict[int, np.ndarray | None]]:
     """Work off the plan of each image of `result.image`, which becomes what comes out.
 
     Args:
@@ -127,14 +127,14 @@ def _detail_rows(
     for row, plan in enumerate(plans):  # in working order, however they were batched
         for job in plan.jobs:
             done[row, job.position].add_to(result)
-    result.image = merge_alpha(working, alpha)
+    result.image = merge_alpha(working, alpha).contiguous()  # grey in memory of its own
     return [
-        {job.position: done[row, job.position].refined for job in plan.jobs}
+        {job.position: done[row, job.position].picture for job in plan.jobs}
         for row, plan in enumerate(plans)
     ]
 
 
-def _refined_segs(plan: Plan, rows: Sequence[dict[int, torch.Tensor | None]]) -> list[SEG]:
+def _refined_segs(plan: Plan, rows: Sequence[dict[int, np.ndarray | None]]) -> list[SEG]:
     """The segments of a plan with their refined crops in each image."""
     return [
         entry.seg._replace(cropped_image=_stacked([row.get(entry.position) for row in rows]))
@@ -145,20 +145,42 @@ def _refined_segs(plan: Plan, rows: Sequence[dict[int, torch.Tensor | None]]) ->
 
 @dataclass(frozen=True)
 class _Done:
-    """What became of one segment of one image."""
+    """What is kept of one segment of one image."""
 
     control_images: list[torch.Tensor]
-    original: torch.Tensor  # [1,h,w,3]
-    refined: torch.Tensor | None = None  # [1,h,w,3]; None: nothing that could be pasted
-    mask: torch.Tensor | None = None  # [1,h,w], as it was pasted
+    cropped: torch.Tensor | None = None  # [1,h,w,3]
+    refined: torch.Tensor | None = None  # [1,h,w,3]
+    refined_alpha: torch.Tensor | None = None  # [1,h,w,4]
+    picture: np.ndarray | None = None  # [1,h,w,3], for the SEG
+
+    @classmethod
+    def of(cls, own: Crop, enhanced: Enhanced, weight: torch.Tensor | None, kept: Kept) -> _Done:
+        """`weight` [1,h,w] is the mask as it was pasted, None where nothing could be."""
+        control_images = enhanced.control_images if kept.control_images else []
+        if weight is None:
+            return cls(control_images)
+        pixels, alpha, picture = enhanced.pixels, None, None
+        if kept.refined_alpha:
+            alpha = torch.cat([pixels, weight[..., None]], dim=-1)
+        if kept.segs:
+            picture = to_numpy(pixels.clone() if kept.refined else pixels)
+        return cls(
+            control_images,
+            own.pixels if kept.cropped else None,
+            pixels if kept.refined else None,
+            alpha,
+            picture,
+        )
 
     def add_to(self, result: Detailed) -> None:
         result.control_images += self.control_images
-        if self.refined is None:
-            return
-        result.cropped.append(self.original)
-        result.refined.append(self.refined)
-        result.refined_alpha.append(torch.cat([self.refined, self.mask[..., None]], dim=-1))
+        for picture, pictures in (
+            (self.cropped, result.cropped),
+            (self.refined, result.refined),
+            (self.refined_alpha, result.refined_alpha),
+        ):
+            if picture is not None:
+                pictures.append(picture)
 
 
 def _detail_in_place(
@@ -180,14 +202,15 @@ def _detail_in_place(
 
 
 def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run) -> _Done:
+    kept = run.detail.kept
     if enhanced.fault:
         report_fault(own.job, enhanced.fault)
-        return _Done(enhanced.control_images, own.pixels)
+        return _Done.of(own, enhanced, None, kept)
     blending, region = run.blending, own.job.region
     weight = blending.weight(own.mask, region, _size(image))
     blending.paste(image, enhanced.pixels, weight, region)
     run.after_paste(image)
-    return _Done(enhanced.control_images, own.pixels, enhanced.pixels, weight)
+    return _Done.of(own, enhanced, weight, kept)
 
 
 def detail_segs(
@@ -228,7 +251,9 @@ def detail_segs(
             if isinstance(entry, Skipped) and not entry.by_size:
                 result.segs[1].append(entry.seg)
                 continue
-            pixels = refined.get(entry.position, sources[entry.position])
+            pixels = refined.get(entry.position)
+            if pixels is None:  # a copy: a SEG's picture shares no memory with the image
+                pixels = sources[entry.position].clone()
             result.segs[1].append(
                 entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
             )
@@ -261,9 +286,13 @@ def _enhance_apart(
         result.control_images += done[index].control_images
         if done[index].fault:
             report_fault(own.job, done[index].fault)
-        refined.append(own.pixels if done[index].fault else done[index].pixels)
+        refined.append(own.pixels.clone() if done[index].fault else done[index].pixels)
     rows = iter(refined)
-    return [torch.cat([next(rows) for _ in sources[job.position]]) for job in jobs]
+    return [_joined([next(rows) for _ in sources[job.position]]) for job in jobs]
+
+
+def _joined(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
 
 
 def _own_crop(seg: SEG, image: torch.Tensor) -> torch.Tensor:
@@ -284,6 +313,8 @@ def report_fault(job: Job, fault: str) -> None:
     log.warning("segment %d keeps its original pixels: %s", job.position, fault)
 
 
-def _stacked(rows: Sequence[torch.Tensor | None]) -> np.ndarray | None:
+def _stacked(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """The refined crops of all images as an array [B,h,w,3]; None unless every image has one."""
-    return None if any(row is None for row in rows) else to_numpy(torch.cat(list(rows)))
+    if any(row is None for row in rows):
+        return None
+    return rows[0] if len(rows) == 1 else np.concatenate(list(rows))

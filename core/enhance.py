@@ -214,7 +214,7 @@ class Run:
         """What the hook makes of the enlarged crop, at the crop's own size."""
         rows = slice(None)
         pixels = self.hook.post_upscale(crop.at_working_size(rows), self._hook_mask(crop))
-        return crop.from_working_size(pixels, rows)
+        return crop.from_working_size(pixels, rows).clone()  # may be the crop itself
 
     def _hook_mask(self, crop: Crop) -> torch.Tensor:
         soft = crop.soft_mask(self.detail.masking.noise_mask_feather)
@@ -578,7 +578,8 @@ def _apply_control(
         model, more = wrapper.doit_ipadapter(models.model)
         models = models._replace(model=model)
         images += list(more or [])
-    return models, [to_tensor(image) for image in images]
+    # Copies: what they show may be pasted into later, and be let go of before they are.
+    return models, [to_tensor(image).clone() for image in images]
 
 
 def _lengthened(frames: torch.Tensor, length: int) -> torch.Tensor:

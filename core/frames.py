@@ -63,7 +63,7 @@ def detail_frames(
                 _paste_frames(working, enhanced.pixels, mask, entry, run)
         result.segs[1].append(seg)
     if pasted:
-        result.image = merge_alpha(working, alpha)
+        result.image = merge_alpha(working, alpha).contiguous()  # grey in memory of its own
     return result
 
 

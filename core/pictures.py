@@ -23,7 +23,7 @@ def segment_pictures(
             (0..1); None gives no alpha.
 
     Returns:
-        [B,h,w,3 or 4] for each segment, None where there is no picture.
+        [B,h,w,3 or 4] for each segment, in memory of its own; None where there is no picture.
     """
     _, items = segs
     if fallback is not None:
@@ -39,7 +39,8 @@ def segment_pictures(
         else:
             pictures.append(None)
             continue
-        pictures.append(picture if min_alpha is None else _with_mask(picture, seg, min_alpha))
+        picture = picture.clone() if min_alpha is None else _with_mask(picture, seg, min_alpha)
+        pictures.append(picture)
     return pictures
 
 

@@ -6,8 +6,13 @@ Pure: nothing is sampled here and no tensor is read but the masks' extent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from bisect import insort
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from operator import itemgetter
 
 import torch
 
@@ -58,6 +63,11 @@ class Plan:
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         return tuple(entry for entry in self.entries if isinstance(entry, Skipped))
+
+    @cached_property
+    def levels(self) -> list[list[int]]:
+        """Indices of the jobs, level by level, as `levels` groups their regions."""
+        return levels([job.region for job in self.jobs])
 
     def report(self) -> None:
         """Log which segments are left out, and why."""
@@ -134,13 +144,53 @@ def levels(regions: Sequence[Box]) -> list[list[int]]:
         Indices into `regions`, level by level.
     """
     level_of: list[int] = []
-    for index, region in enumerate(regions):
-        below = [level_of[i] for i in range(index) if regions[i].intersects(region)]
-        level_of.append(1 + max(below, default=-1))
-    return [
-        [i for i, level in enumerate(level_of) if level == wanted]
-        for wanted in range(max(level_of, default=-1) + 1)
-    ]
+    cells = _Cells(regions)
+    for region in regions:
+        level_of.append(cells.highest_under(region) + 1)
+        cells.add(region, level_of[-1])
+    grouped: list[list[int]] = [[] for _ in range(max(level_of, default=-1) + 1)]
+    for index, level in enumerate(level_of):
+        grouped[level].append(index)
+    return grouped
+
+
+class _Cells:
+    """Regions with their levels, by the cells of a grid that they touch.
+
+    The cells are as large as the regions are on average, so that all regions together touch but a
+    few times as many cells as there are regions.
+    """
+
+    def __init__(self, regions: Sequence[Box]) -> None:
+        """`regions`: all that will come."""
+        count = max(1, len(regions))
+        area = sum(region.area for region in regions) / count
+        sides = sum(region.width + region.height for region in regions) / (2 * count)
+        self.side = max(1, math.ceil(math.sqrt(area)), math.ceil(sides))
+        self.cells: dict[tuple[int, int], list[tuple[int, Box]]] = {}  # the lowest level first
+
+    def _touched(self, region: Box) -> Iterator[tuple[int, int]]:
+        if region.empty:
+            return iter(())
+        columns = range(region.x1 // self.side, (region.x2 - 1) // self.side + 1)
+        rows = range(region.y1 // self.side, (region.y2 - 1) // self.side + 1)
+        return product(columns, rows)
+
+    def add(self, region: Box, level: int) -> None:
+        for key in self._touched(region):
+            insort(self.cells.setdefault(key, []), (level, region), key=itemgetter(0))
+
+    def highest_under(self, region: Box) -> int:
+        """The highest level of a region that overlaps this one; -1 if none does."""
+        highest = -1
+        for key in self._touched(region):
+            for level, other in reversed(self.cells.get(key, ())):
+                if level <= highest:
+                    break
+                if other.intersects(region):
+                    highest = level
+                    break
+        return highest
 
 
 Place = tuple[int, Job]  # which image of the node's batch, and the job there
@@ -161,8 +211,9 @@ def batches(plans: Sequence[Plan], limit: int, grid: int = 1) -> list[list[Place
         return [[(row, job)] for row, plan in enumerate(plans) for job in plan.jobs]
     by_level: dict[int, list[Place]] = {}
     for row, plan in enumerate(plans):
-        for level, indices in enumerate(levels([job.region for job in plan.jobs])):
-            by_level.setdefault(level, []).extend((row, plan.jobs[index]) for index in indices)
+        jobs = plan.jobs
+        for level, indices in enumerate(plan.levels):
+            by_level.setdefault(level, []).extend((row, jobs[index]) for index in indices)
     return [
         [by_level[level][index] for index in indices]
         for level in sorted(by_level)

@@ -239,7 +239,7 @@ def edit_seg(
     """
     changed = {name: value for name, value in fields.items() if value is not None}
     if image is not None:
-        changed["cropped_image"] = to_numpy(image)
+        changed["cropped_image"] = to_numpy(image.clone())
     if mask is not None:
-        changed["cropped_mask"] = _compact(mask)
+        changed["cropped_mask"] = _compact(mask.clone())
     return edited(seg, **changed)

@@ -127,6 +127,23 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Which crops a run of images gives back: each takes memory until the run ends.
+
+    The names are those of `core/detail.Detailed`.
+    """
+
+    segs: bool = True  # as the segments' pictures
+    cropped: bool = True
+    refined: bool = True
+    refined_alpha: bool = True
+    control_images: bool = True
+
+
+NO_CROPS = Kept(False, False, False, False, False)
+
+
+@dataclass(frozen=True)
 class Detail:
     """All that one detailer run needs besides the image and its SEGS."""
 
@@ -142,3 +159,4 @@ class Detail:
     hook: Any = None  # a DETAILER_HOOK
     retry: Retry = field(default_factory=Retry)
     batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one
+    kept: Kept = field(default_factory=Kept)

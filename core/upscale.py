@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,7 +14,7 @@ from .geometry import Size, Sizing
 from .image import merge_alpha, split_alpha, to_rgb
 from .resample import resample
 from .segs import SEGS
-from .settings import Detail
+from .settings import NO_CROPS, Detail
 
 OWN_SIZE = Sizing(guide_size=1, max_size=sys.maxsize, force_inpaint=True)  # no crop is scaled
 
@@ -61,4 +61,5 @@ def upscale_segs(
         segs: of any image size; they are brought to the new one.
         detail: with the sizing OWN_SIZE, unless crops are to be scaled.
     """
+    detail = replace(detail, kept=NO_CROPS)
     return detail_image(enlarge(image, enlarging), segs, detail, backend).image

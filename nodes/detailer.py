@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ from ..core.hooks import Hook
 from ..core.host import ComfyBackend
 from ..core.masked import segs_for_images
 from ..core.settings import (
+    NO_CROPS,
     CropOptions,
     Detail,
+    Kept,
     Masking,
     Models,
     Pasting,
@@ -78,6 +81,7 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
         hook=get("detailer_hook"),
         retry=get("retry", Retry()),
         batch=get("detail_batch", 0),
+        kept=get("kept", Kept()),
     )
 
 
@@ -125,7 +129,7 @@ class DetailerForEach:
 
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
-        return (detailed(image, segs, models, **widgets).image,)
+        return (detailed(image, segs, models, kept=NO_CROPS, **widgets).image,)
 
 
 def detailed(image: Any, segs: Any, models: Models, refiner: Any = None, **widgets) -> Detailed:
@@ -153,7 +157,7 @@ class DetailerForEachAutoRetry(DetailerForEach):
     def run(self, image, segs, model, clip, vae, positive, negative, max_retries, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
         retry = Retry(times=max_retries, when_broken=True)
-        return (detailed(image, segs, models, retry=retry, **widgets).image,)
+        return (detailed(image, segs, models, retry=retry, kept=NO_CROPS, **widgets).image,)
 
 
 class DetailerForEachDebug(DetailerForEach):
@@ -173,7 +177,7 @@ class DetailerForEachDebug(DetailerForEach):
 
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
-        result = detailed(image, segs, models, **widgets)
+        result = detailed(image, segs, models, kept=Kept(segs=False), **widgets)
         return (result.image, *crop_lists(result))
 
 
@@ -213,7 +217,7 @@ class DetailerForEachPipe:
     def run(self, image, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
         result = detailed(
             image, segs, pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt),
-            **widgets,
+            kept=replace(NO_CROPS, segs=True, control_images=True), **widgets,
         )  # fmt: skip
         return (result.image, result.segs, basic_pipe, image_list(result.control_images))
 
@@ -339,7 +343,8 @@ class MaskDetailerPipe:
         )  # fmt: skip
         models, refiner = pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt)
         widgets |= {"noise_mask": mask_mode, "detailer_hook": detailer_hook}
-        detail = make_detail(models, refiner, seed=seed, **widgets)
+        kept = replace(NO_CROPS, refined=True, refined_alpha=True)
+        detail = make_detail(models, refiner, seed=seed, kept=kept, **widgets)
         result = detail_versions(image, segs, detail, ComfyBackend(), batch_size)
         return (
             result.image, image_list(result.refined), image_list(result.refined_alpha),

@@ -6,6 +6,7 @@ from ..core.detectors.prompts import DETECTION_HINTS, NEGATIVE_HINTS
 from ..core.detectors.refine import Detection
 from ..core.face import Finder, detail_faces
 from ..core.host import ComfyBackend
+from ..core.settings import Kept
 from ..utils.check import check_image
 from .detailer import CATEGORY, image_list, make_detail, optional_refiner
 from .pipes import DetailerPipe, pipe_models, read_detailer_pipe
@@ -193,6 +194,7 @@ def run_face_detailer(image, pipe: DetailerPipe, **widgets) -> tuple:
         optional_refiner(tuple(pipe.refiner), "detailer_pipe, its refiner"),
         wildcard=pipe.wildcard,
         detailer_hook=pipe.detailer_hook,
+        kept=Kept(segs=False, cropped=False),
         **widgets,
     )
     result, mask = detail_faces(image, finder, detail, ComfyBackend())

@@ -287,7 +287,7 @@ class ImpactFrom_SEG_ELT:
             nothing = (0, 0, 0, 0)
             return (None, None, torch.zeros(1, 64, 64), nothing, nothing, None, 0.0, "")
         seg = checked_seg(seg_elt)
-        picture = None if seg.cropped_image is None else to_tensor(seg.cropped_image)
+        picture = None if seg.cropped_image is None else to_tensor(seg.cropped_image).clone()
         return (
             seg_elt, picture, seg_mask(seg), seg.crop_region, seg.bbox, seg.control_net_wrapper,
             float(seg.confidence), str(seg.label),

@@ -1,6 +1,8 @@
 """Whole runs over the segments of images, pasted or kept."""
 
+import gc
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from detailers.core.detail import detail_image, detail_segs
 from detailers.core.geometry import NATIVE
 from detailers.core.segs import SEG
+from detailers.core.settings import NO_CROPS, Kept
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeVAE,
@@ -138,6 +141,28 @@ def test_alpha_is_returned_as_it_was():
     assert torch.equal(result.image[..., 3], image[..., 3])
     assert torch.allclose(result.image[:, 5:15, 4:24, :3], torch.tensor(0.75), atol=1e-5)
     assert torch.equal(result.image[:, 15:], image[:, 15:])
+
+
+@pytest.mark.parametrize("segs", [TWO, ((30, 60), []), None])
+def test_what_comes_back_of_a_grey_image_may_be_written_to(segs):
+    image = noise_image(2, 30, 60, channels=1)
+    before = image.clone()
+    result, _ = run(image, segs)
+    result.image[0, 0, 0, 0] = 2.0
+    assert result.image[0, 0, 0].tolist() == [2.0, *image[0, 0, 0].tolist() * 2]
+    assert torch.equal(image, before)
+
+
+def test_kept_pictures_share_no_memory_with_the_image():
+    image = noise_image(1, 30, 60, channels=1)
+    before = image.clone()
+    large = make_seg((20, 0, 60, 30))
+    result, _ = run_segs(image, ((30, 60), [large, make_seg(LEFT)]), force_inpaint=False)
+    assert [seg.cropped_image.shape for seg in result.segs[1]] == [(1, 30, 40, 3), (1, 10, 20, 3)]
+    for seg in result.segs[1]:
+        seg.cropped_image[0, 0, 0, 0] = 7.0
+        assert seg.cropped_image[0, 0, 0, 1] < 7.0
+    assert torch.equal(image, before)
 
 
 def test_grey_is_expanded():
@@ -348,6 +373,61 @@ def test_the_lists_hold_each_crop_before_and_after():
     assert torch.allclose(result.refined[0], torch.tensor(0.75), atol=1e-5)
     assert result.refined_alpha[0].shape == (1, 10, 20, 4)
     assert torch.equal(result.refined_alpha[0][0, ..., 3], torch.from_numpy(mask))
+
+
+ROW_OF_EIGHT = ((40, 320), [make_seg((x, 4, x + 32, 36)) for x in range(0, 320, 40)])
+CROP = 32 * 32 * 3 * 4  # bytes of a crop
+
+
+class Forgetful(FakeBackend):
+    """Writes nothing down, and weighs what is left of crops as each is sampled."""
+
+    def __init__(self):
+        super().__init__(PAINT)
+        self.weights = []
+
+    def sample(self, run, on_step):
+        for notes in (self.encoded, self.runs):
+            notes.clear()
+        gc.collect()
+        self.weights.append(crops_alive())
+        return super().sample(run, on_step)
+
+
+def crops_alive():
+    """Bytes of all tensors of the size of a crop, each memory counted once."""
+    sizes = {}
+    for thing in gc.get_objects():
+        if type(thing) is torch.Tensor and thing.shape[1:3] == (32, 32):
+            memory = thing.untyped_storage()
+            sizes[memory.data_ptr()] = memory.nbytes()
+    return sum(size for size in sizes.values() if size < 8 * CROP)
+
+
+@pytest.mark.parametrize(
+    ("kept", "each"),
+    [
+        (NO_CROPS, 0),
+        (replace(NO_CROPS, cropped=True), 1),
+        (replace(NO_CROPS, refined=True), 1),
+        (replace(NO_CROPS, segs=True), 1),
+        (Kept(segs=False), 1 + 1 + 4 / 3),
+        (Kept(), 1 + 1 + 4 / 3 + 1),
+    ],
+)  # fmt: skip
+def test_a_run_keeps_no_more_crops_than_are_wanted(kept, each):
+    backend = Forgetful()
+    image = flat().new_full((1, 40, 320, 3), 0.25)
+    result, _ = run(image, ROW_OF_EIGHT, backend=backend, kept=kept, guide_size=32)
+    second, *_, last = backend.weights[1:]
+    assert (last - second) / CROP == pytest.approx(6 * each)
+    wanted = [8 * kept.cropped, 8 * kept.refined, 8 * kept.refined_alpha]
+    assert [len(x) for x in (result.cropped, result.refined, result.refined_alpha)] == wanted
+    pictures = [seg.cropped_image for seg in result.segs[1]]
+    assert len(pictures) == 8
+    for picture in pictures:
+        assert picture is None if not kept.segs else np.allclose(picture, 0.75, atol=1e-5)
+    assert torch.allclose(result.image[:, 4:36, :32], torch.tensor(0.75), atol=1e-5)
 
 
 def test_alpha_of_a_refined_crop_is_the_feathered_mask():

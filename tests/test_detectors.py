@@ -70,6 +70,9 @@ def test_a_find_becomes_a_segment():
     assert seg.cropped_mask.dtype == np.float32
     assert np.array_equal(seg.cropped_mask, expected)
     assert np.array_equal(seg.cropped_image, image[:1, 7:19, 15:35].numpy())
+    before = image.clone()
+    seg.cropped_image[:] = 7
+    assert torch.equal(image, before)
 
 
 def test_a_find_with_a_mask_keeps_it():

@@ -61,6 +61,26 @@ def test_every_frame_is_redrawn_in_the_segments_and_nowhere_else(models):
     assert len(backend.runs) == 2  # all frames of a segment at once
 
 
+@pytest.mark.parametrize("segs", [TWO, ((30, 60), [])])
+def test_what_comes_back_of_grey_frames_may_be_written_to(segs):
+    clip = noise_image(3, 30, 60, channels=1)
+    before = clip.clone()
+    result, _ = run(clip, segs)
+    result.image[0, 0, 0, 0] = 2.0
+    assert result.image[0, 0, 0].tolist() == [2.0, *before[0, 0, 0].tolist() * 2]
+    assert torch.equal(clip, before)
+
+
+def test_pasting_does_not_change_what_a_controlnet_was_shown():
+    shown = SimpleNamespace(
+        apply=lambda positive, negative, pixels, mask: (positive, negative, [pixels])
+    )
+    segs = ((30, 60), [make_seg((4, 4, 20, 20), control=shown)])  # sampled at its own size
+    result, _ = run(flat(), segs, guide_size=16)
+    assert torch.equal(result.control_images[0], torch.full((3, 16, 16, 3), 0.25))
+    assert torch.allclose(result.image[:, 4:20, 4:20], torch.tensor(0.75), atol=1e-5)
+
+
 def test_the_given_frames_are_not_changed():
     clip = noise_image(3, 30, 60)
     before = clip.clone()

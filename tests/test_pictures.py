@@ -36,6 +36,18 @@ def test_a_segments_own_picture_comes_first():
     assert torch.equal(second, image[:, 0:3, 0:2])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_copies(channels):
+    own = make_seg((2, 1, 6, 4), image=picture(0.5, 3, 4, channels=channels))
+    image = noise_image(1, 5, 9, channels=channels)
+    before = image.clone()
+    for part in segment_pictures(((5, 9), [own, make_seg((0, 0, 2, 3))]), image):
+        part[0, 0, 0, 0] = 7.0
+        assert part[0, 0, 0, 1] < 7.0
+    assert (own.cropped_image == 0.5).all()
+    assert torch.equal(image, before)
+
+
 def test_without_a_picture_or_a_fallback_there_is_none():
     assert segment_pictures(((5, 9), [make_seg((0, 0, 2, 3))])) == [None]
     assert segment_pictures(((5, 9), [])) == []

@@ -159,6 +159,60 @@ boxes = st.builds(
 )  # fmt: skip
 
 
+def plain_levels(regions):
+    """What a region's level is by definition, pair by pair."""
+    level_of = []
+    for index, region in enumerate(regions):
+        below = [level_of[i] for i in range(index) if regions[i].intersects(region)]
+        level_of.append(1 + max(below, default=-1))
+    return [
+        [i for i, level in enumerate(level_of) if level == wanted]
+        for wanted in range(max(level_of, default=-1) + 1)
+    ]
+
+
+small_and_large = st.tuples(st.integers(-40, 200), st.sampled_from([-1, 0, 1, 2, 3, 7, 40, 150]))
+mixed_boxes = st.builds(
+    lambda x, y: Box(x[0], y[0], x[0] + x[1], y[0] + y[1]), small_and_large, small_and_large,
+)  # fmt: skip
+
+
+@given(st.lists(mixed_boxes, max_size=60))
+def test_levels_are_those_of_the_plain_definition(regions):
+    assert levels(regions) == plain_levels(regions)
+
+
+TILES = [Box(x, y, x + 128, y + 128) for y in range(0, 6048, 96) for x in range(0, 6048, 96)]
+
+
+def test_levels_of_many_tiles_take_few_comparisons(monkeypatch):
+    compared = []
+    intersects = Box.intersects
+    monkeypatch.setattr(
+        Box, "intersects", lambda box, other: compared.append(1) or intersects(box, other)
+    )
+    found = levels(TILES)
+    assert len(TILES) == 3969
+    # a tile is above its left, upper and upper right neighbours: the level is x + 2 y
+    assert [len(level) for level in found] == [
+        sum(0 <= number - 2 * y < 63 for y in range(63)) for number in range(187)
+    ]
+    assert len(compared) < 30 * len(TILES)
+
+
+def test_the_images_of_a_batch_share_the_levels_of_their_plan(monkeypatch):
+    from detailers.core import plan as module
+
+    calls = []
+    monkeypatch.setattr(module, "levels", lambda regions: calls.append(1) or levels(regions))
+    plan = plan_of(THREE)
+    gathered = batches([plan] * 5, 99)
+    assert [(row, job.position) for row, job in gathered[0]] == [
+        (row, position) for row in range(5) for position in range(3)
+    ]
+    assert len(calls) == 1
+
+
 @given(st.lists(boxes, max_size=12))
 def test_levels_are_independent_ordered_and_as_low_as_can_be(regions):
     result = levels(regions)

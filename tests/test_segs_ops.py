@@ -316,3 +316,10 @@ def test_what_is_given_replaces_the_rest_stays():
     assert (changed.label, changed.confidence, changed.bbox) == ("new", 1.0, (1, 1, 2, 2))
     assert changed.control_net_wrapper == "net"
     assert edit_seg(seg, mask=torch.zeros(3, 4, 4)).cropped_mask.shape == (3, 4, 4)
+
+
+def test_what_is_given_to_a_segment_is_copied():
+    image, mask = torch.ones(1, 4, 4, 3), torch.ones(1, 4, 4)
+    seg = edit_seg(make_seg((0, 0, 4, 4)), image, mask)
+    seg.cropped_image[:], seg.cropped_mask[:] = 7, 7
+    assert image.unique().tolist() == mask.unique().tolist() == [1.0]

@@ -67,7 +67,7 @@ class BoxDetector:
                 continue
             mask = found_mask(found, bbox, size, region, dilation)
             seg = SEG(
-                cropped_image=to_numpy(crop(image[:1], region)),
+                cropped_image=to_numpy(crop(image[:1], region).clone()),
                 cropped_mask=to_numpy(mask),
                 confidence=found.confidence,
                 crop_region=region.as_tuple(),

@@ -109,6 +109,13 @@ def _seg_arrays(seg) -> dict[str, np.ndarray]:
 
 
 def _array(values) -> np.ndarray:
+    strides = values.stride() if isinstance(values, torch.Tensor) else np.asarray(values).strides
+    shared = [side for side, stride in zip(values.shape, strides, strict=True) if not stride]
+    if any(side > 1 for side in shared):
+        raise ValueError(
+            f"Values of the shape {tuple(values.shape)} lie in the same memory, so whoever writes "
+            "to one writes to others. What a node gives must have memory of its own."
+        )
     if isinstance(values, torch.Tensor):
         values = values.detach().float().cpu().numpy()
     return np.asarray(values, dtype=np.float32)
