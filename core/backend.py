@@ -25,7 +25,11 @@ OnStep = Callable[[int, int, torch.Tensor | None], None]
 
 @dataclass(frozen=True)
 class SamplerRun:
-    """One call of a sampler."""
+    """One call of a sampler.
+
+    A run that goes on from another has what the whole run began with as its `latent` and `noise`:
+    what a noise mask keeps is that latent, under that noise.
+    """
 
     model: Any
     positive: Conditioning
@@ -41,6 +45,10 @@ class SamplerRun:
     sampler: Any = None  # a sampler object that wins over `sampler_name`
     tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
     seeds: tuple[int, ...] = ()  # one for each row of a batch of separate runs; else `seed` is all
+    # Of a run that is done in parts:
+    start: torch.Tensor | None = None  # what the part before left, with its noise, to go on from
+    whole: torch.Tensor | None = None  # levels of the whole run, for masks that open as they fall
+    number: int = 0  # tells the parts apart, for the noise that samplers draw on the way
 
 
 class Backend(TextBackend, Protocol):

@@ -21,7 +21,7 @@ from .control import SegmentControl
 from .geometry import NATIVE, Size, Sizing, padding
 from .hooks import Hook
 from .image import collapsed, is_black, pad_edge, resize, unpad, usable
-from .mask import feather, for_latent, resize_mask
+from .mask import feather, resize_mask
 from .plan import Job, Plan, make_plan
 from .restore import restore_kept
 from .schedule import (
@@ -446,38 +446,42 @@ class _Pass:
         self.run, self.span = run, span
 
     def sample(self, latent: dict) -> Road[torch.Tensor]:
-        window = denoise_window(self.sampling.steps, self.sampling.denoise)
-        samples = latent["samples"]
-        if self.refiner is None:
-            return (yield from self._part(self.models, window, samples, latent, add_noise=True))
-        first, last = split_for_refiner(window, self.refiner.ratio)
-        if first.steps:
-            samples = yield from self._part(self.models, first, samples, latent, add_noise=True)
-            if last.steps and latent.get("noise_mask") is not None:
-                mask = for_latent(latent["noise_mask"], samples)
-                samples = torch.lerp(latent["samples"].to(samples), samples, mask)
-        if last.steps:
-            samples = yield from self._part(
-                self.refiner.models, last, samples, latent, add_noise=not first.steps
-            )
-        return samples
+        sampling, samples = self.sampling, latent["samples"]
+        window = denoise_window(sampling.steps, sampling.denoise)
+        if window.steps < 1:
+            return samples
+        noise = self.run.hook.custom_noise(sampling.seed, start_noise(samples, sampling.seed))
+        left = None
+        for models, part in self._parts(window):
+            request = self._request(models, window, part, latent, left)
+            if request is not None:
+                report = self.span.report(models.model, part, window.start)
+                left = yield Sample(replace(request, noise=noise), report)
+        return samples if left is None else left
 
-    def _part(
-        self, models: Models, window: Window, samples: torch.Tensor, latent: dict, add_noise: bool
-    ) -> Road[torch.Tensor]:
+    def _parts(self, window: Window) -> list[tuple[Models, Window]]:
+        if self.refiner is None:
+            return [(self.models, window)]
+        first, last = split_for_refiner(window, self.refiner.ratio)
+        return [(self.models, first), (self.refiner.models, last)]
+
+    def _request(
+        self, models: Models, window: Window, part: Window, latent: dict, left: torch.Tensor | None
+    ) -> SamplerRun | None:
+        """The run of a part of the window, but for its noise; None where no step is to be run.
+
+        Args:
+            left: what the part before it left, with the noise that is still in it.
+        """
         sampling, run = self.sampling, self.run
         schedule = run.backend.sigmas(
             models.model, sampling.sampler_name, sampling.scheduler, window.total,
             sampling.scheduler_func,
         )  # fmt: skip
-        sigmas = window_sigmas(schedule, window)
-        if len(sigmas) < 2:
-            return samples
-        if add_noise:
-            noise = run.hook.custom_noise(sampling.seed, start_noise(samples, sampling.seed))
-        else:
-            noise = torch.zeros(samples.shape, dtype=torch.float32)
-        request = SamplerRun(
+        sigmas = window_sigmas(schedule, part)
+        if part.steps < 1 or len(sigmas) < 2:
+            return None
+        return SamplerRun(
             model=models.model,
             positive=models.positive,
             negative=models.negative,
@@ -486,13 +490,14 @@ class _Pass:
             sigmas=sigmas,
             schedule=schedule,
             seed=sampling.seed,
-            noise=noise,
-            latent=samples,
+            noise=torch.zeros(()),
+            latent=latent["samples"],
             noise_mask=latent.get("noise_mask"),
             sampler=run.hook.custom_sampler(),
+            start=left,
+            whole=None if part == window else window_sigmas(schedule, window),
+            number=0 if left is None else part.start - window.start,
         )
-        first = denoise_window(sampling.steps, sampling.denoise).start
-        return (yield Sample(request, self.span.report(models.model, window, first)))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from ..wildcards.library import Library
 from . import legacy
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
-from .host_rows import HostRows, noise_by_row, takes_noise_sampler, with_mask_noise_by_row
+from .host_parts import going_on, opening_with_the_whole
+from .host_rows import HostRows, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
 from .host_sizes import native_area
 from .host_tiled import guider_of
 from .latent_file import to_bytes
@@ -43,7 +44,9 @@ from .schedule import (
     DISCARD_PENULTIMATE,
     EXTRA_SCHEDULERS,
     NodeScheduler,
+    draws_once_a_step,
     is_brownian,
+    seed_for,
     unknown_scheduler,
 )
 from .settings import NEGATIVE_PLACEHOLDER, VAE_TILE, Conditioning, VaeTile
@@ -244,8 +247,13 @@ class ComfyBackend(HostRows):
         else:
             guider.set_conds(run.positive, run.negative)
             guider.set_cfg(run.cfg)
+        sampler = run.sampler or _sampler(run, latent)
+        if run.start is not None:
+            sampler, noise = going_on(run, sampler, latent, noise)
+        if run.whole is not None:
+            opening_with_the_whole(guider, run.whole)
         samples = guider.sample(
-            noise, latent, run.sampler or _sampler(run, latent), run.sigmas,
+            noise, latent, sampler, run.sigmas,
             denoise_mask=run.noise_mask,
             callback=lambda step, denoised, x, total: on_step(step, total, denoised),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=run.seed,
@@ -337,17 +345,21 @@ def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:
         sampler = with_mask_noise_by_row(sampler, run.seeds)
     if not takes_noise_sampler(sampler):
         return sampler
-    if not run.seeds and not is_brownian(run.sampler_name):
+    brownian = is_brownian(run.sampler_name)
+    if not run.seeds and not brownian and not run.number:
         return sampler
     x = torch.zeros_like(latent, device=run.model.load_device, dtype=torch.float32)
-    if is_brownian(run.sampler_name):
+    if brownian:
         positive = run.schedule[run.schedule > 0]
         noise = BrownianTreeNoiseSampler(
             x, positive.min(), positive.max(), seed=list(run.seeds) or run.seed,
             cpu=not run.sampler_name.endswith("_gpu"),
         )  # fmt: skip
+    elif draws_once_a_step(run.sampler_name):
+        noise = drawn_noise(run.seeds or (run.seed,), x, skipped=run.number)
     else:
-        noise = noise_by_row(run.seeds, x)
+        seeds = [seed_for(seed, run.number) for seed in run.seeds or (run.seed,)]
+        noise = drawn_noise(seeds, x)
     sampler.extra_options = {**sampler.extra_options, "noise_sampler": noise}
     return sampler
 

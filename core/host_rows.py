@@ -124,25 +124,29 @@ class HostRows:
         return joined
 
 
-def noise_by_row(seeds: Sequence[int], x: torch.Tensor) -> Callable:
+def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Callable:
     """A noise sampler that draws for each row what the host's default draws for it alone.
 
     Args:
-        seeds: one for each row.
+        seeds: one for each row, or one for all of them.
         x: [N,...] as the sampler sees it: its device and dtype.
+        skipped: how many draws an earlier part of the run has had.
     """
     offset = 1 if x.device.type == "cpu" else 0  # as the host's default does
     generators = [
         torch.Generator(device=x.device).manual_seed((seed + offset) & MAX_SEED) for seed in seeds
     ]
+    shape = (len(x) // len(seeds), *x.shape[1:])
 
     def draw(_sigma: Any, _next_sigma: Any) -> torch.Tensor:
         rows = [
-            torch.randn((1, *x.shape[1:]), dtype=x.dtype, device=x.device, generator=generator)
+            torch.randn(shape, dtype=x.dtype, device=x.device, generator=generator)
             for generator in generators
         ]
         return torch.cat(rows)
 
+    for _ in range(skipped):
+        draw(None, None)
     return draw
 
 

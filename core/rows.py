@@ -61,8 +61,19 @@ def _key(run: SamplerRun, backend: Backend) -> Hashable | None:
     return (
         id(run.model), run.cfg, run.sampler_name, id(run.sampler), tuple(run.sigmas.tolist()),
         run.schedule.max().item(), run.schedule[run.schedule > 0].min().item(),
-        run.latent.shape, run.latent.dtype, run.noise.shape, run.noise_mask is None, *sides,
+        run.latent.shape, run.latent.dtype, run.noise.shape, run.noise_mask is None, *_place(run),
+        *sides,
     )  # fmt: skip
+
+
+def _place(run: SamplerRun) -> tuple:
+    """Which part of a whole run it is."""
+    start, whole = run.start, run.whole
+    return (
+        None if start is None else tuple(start.shape),
+        None if whole is None else tuple(whole.tolist()),
+        run.number,
+    )
 
 
 def _signature(conditioning: Conditioning, repeats: bool, backend: Backend) -> Hashable | None:
@@ -152,6 +163,7 @@ def joined(runs: Sequence[SamplerRun], backend: Backend) -> SamplerRun:
         noise=torch.cat([run.noise for run in runs]),
         latent=torch.cat([run.latent for run in runs]),
         noise_mask=masks,
+        start=None if first.start is None else torch.cat([run.start for run in runs]),
         seeds=tuple(run.seed for run in runs),
     )
 

@@ -15,6 +15,12 @@ from .settings import MAX_SEED
 # Samplers whose noise is Brownian over a range of sigmas.
 _BROWNIAN = re.compile(r"dpmpp_(2m_|3m_)?sde(_heun)?(_gpu)?")
 
+# Samplers that draw noise once a step, from one generator.
+_ONE_DRAW = re.compile(
+    r"euler_ancestral|dpm_2_ancestral|dpmpp_2s_ancestral|ddpm|lcm|er_sde"
+    r"|res_multistep_ancestral|(euler|dpmpp_2s|res_multistep)_ancestral_cfg_pp"
+)
+
 # Samplers that drop the penultimate sigma, a fact of the host's KSampler that sampling by
 # sigmas has to repeat.
 DISCARD_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
@@ -99,6 +105,11 @@ def window_sigmas(sigmas: torch.Tensor, window: Window) -> torch.Tensor:
 def is_brownian(sampler_name: str) -> bool:
     """Whether a sampler's noise is one path over the whole schedule, drawn from one seed."""
     return _BROWNIAN.fullmatch(sampler_name) is not None
+
+
+def draws_once_a_step(sampler_name: str) -> bool:
+    """Whether a sampler draws noise once for each step that leaves some, from one generator."""
+    return _ONE_DRAW.fullmatch(sampler_name) is not None
 
 
 def seed_for(seed: int, offset: int) -> int:

@@ -63,13 +63,18 @@ class Bar:
 # What a sampler may do -----------------------------------------------------------------------
 
 
+def state(run: SamplerRun) -> torch.Tensor:
+    """What the sampler begins with, but for the noise that is added."""
+    return run.latent if run.start is None else run.start
+
+
 def identity(run: SamplerRun) -> torch.Tensor:
-    return run.latent
+    return state(run)
 
 
 def brighten(amount: float) -> Draw:
     """Adds to every value that the noise mask allows."""
-    return lambda run: masked(run, run.latent + amount)
+    return lambda run: masked(run, state(run) + amount)
 
 
 def fill(value: float) -> Draw:

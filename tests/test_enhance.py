@@ -306,23 +306,21 @@ def test_base_and_refiner_split_the_steps():
     assert (last.positive[0][1]["text"], last.negative[0][1]["text"]) == ("refined", "crude")
     assert (base.seed, last.seed) == (5, 5)
     assert base.noise.abs().max() > 1
-    assert last.noise.abs().max() == 0  # no new noise
+    assert (base.start, base.number, last.number) == (None, 0, 2)
+    assert base.whole.tolist() == last.whole.tolist() == [5, 4, 3, 2, 1, 0]
 
 
-def test_between_base_and_refiner_the_unmasked_part_is_restored():
-    _, backend = enhance(flat(), mask=half(), draw=everywhere(0.1), refiner=refiner(0.5))
+@pytest.mark.parametrize("value", [1.0, 0.5])
+def test_the_refiner_goes_on_from_what_the_base_left_over_the_latent_before(value):
+    """What a mask keeps, wholly or in part, is the first latent under the first noise."""
+    mask = half() * value
+    _, backend = enhance(flat(), mask=mask, draw=everywhere(0.1), refiner=refiner(0.5))
     base, last = backend.runs
     assert torch.allclose(base.latent, torch.tensor(0.25))
-    columns = last.latent.mean(dim=(0, 1, 2))
-    assert columns.tolist() == pytest.approx([0.35] * 5 + [0.25] * 5, abs=1e-6)
-    assert torch.equal(last.noise_mask, half())
-
-
-def test_without_a_noise_mask_nothing_is_restored_for_the_refiner():
-    _, backend = enhance(
-        flat(), mask=half(), draw=everywhere(0.1), noise_mask=False, refiner=refiner(0.5)
-    )
-    assert torch.allclose(backend.runs[1].latent, torch.tensor(0.35))
+    assert torch.equal(last.latent, base.latent)
+    assert torch.equal(last.noise, base.noise)
+    assert torch.allclose(last.start, torch.tensor(0.35))  # as it is: no part is taken back
+    assert torch.equal(last.noise_mask, mask)
 
 
 @pytest.mark.parametrize(("ratio", "name"), [(0.0, "base"), (1.0, "refiner")])
@@ -347,8 +345,10 @@ def test_a_refiner_works_on_clips_with_a_time_axis():
         flat(5), mask=masks, video=True, draw=everywhere(0.1), refiner=refiner(0.5),
         models=fake_models(FakeVAE(4, every=4)),
     )  # fmt: skip
-    columns = backend.runs[1].latent.mean(dim=(0, 1, 2, 3))
-    assert columns.tolist() == pytest.approx([0.35] * 5 + [0.25] * 5, abs=1e-5)
+    base, last = backend.runs
+    assert last.start.shape == last.latent.shape == (1, 192, 2, 5, 10)
+    assert torch.allclose(last.start, base.latent + 0.1)
+    assert torch.equal(last.noise_mask, base.noise_mask)
 
 
 # Progress

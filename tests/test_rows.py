@@ -191,6 +191,20 @@ def test_every_row_has_its_own_seed_latent_noise_and_text():
     assert len(runs[0].latent) == 1  # what came in stays as it was
 
 
+def test_parts_of_whole_runs_share_where_they_are_the_same_part():
+    def part(seed, **changed):
+        start = torch.full((1, 2, 4, 6), seed + 0.5)
+        values = {"sigmas": SIGMAS[1:], "start": start, "whole": SIGMAS, "number": 1}
+        return run(seed=seed, **values | changed)
+
+    assert together(part(5), part(9))
+    for other in ({"start": None}, {"whole": SIGMAS[1:]}, {"whole": None}, {"number": 2}):
+        assert not together(part(5), part(9, **other))
+    one = joined([part(5), part(9)], Backend())
+    assert one.start[:, 0, 0, 0].tolist() == [5.5, 9.5]
+    assert one.latent[:, 0, 0, 0].tolist() == [5, 9]
+
+
 def test_entries_stay_in_order_and_their_options_become_rows():
     def two(value):
         pooled = torch.full((1, 4), value)

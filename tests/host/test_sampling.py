@@ -264,6 +264,33 @@ def test_a_refiner_runs_the_last_steps(results):
         np.testing.assert_array_equal(found, image)
 
 
+@pytest.mark.parametrize(
+    ("family", "scheduler"), [("image8", "karras"), ("flat8", "normal"), ("image16", "simple")]
+)
+def test_a_model_that_refines_itself_changes_nothing(results, family, scheduler):
+    """Whatever the mask: what it keeps is noised to the level of each step, and opens in time."""
+    graph = Graph()
+    model = graph.model(family)
+    image = graph.image(96, 96)
+    entry = box(24, 24, 72, 72, crop=[0, 0, 96, 96], mask="r")
+    links = {}
+    for value in (1.0, 0.5):
+        segs = graph.segs(96, 96, entry | {"frames": [value]})
+        for feather, name in [(0, "euler"), (20, "euler"), (20, "euler_ancestral"), (20, "ddim")]:
+            for kind in ("one", "two"):
+                more = {"refiner_basic_pipe_opt": graph.pipe(model), "refiner_ratio": 0.4}
+                links[f"{value}{feather}{name}_{kind}"] = graph.detail(
+                    "DetailerForEachDebugPipe", image, segs, model, steps=8, denoise=0.6,
+                    guide_size_for=False, scheduler=scheduler, sampler_name=name,
+                    noise_mask_feather=feather, **more if kind == "two" else {},
+                )[4]  # fmt: skip
+    out = results(graph, image=image, **links)
+    for name in (name for name in links if name.endswith("one")):
+        one, two = out[name]["t0"], out[name.replace("one", "two")]["t0"]
+        assert np.abs(one - out["image"]["t0"])[:, 40:56, 40:56].max() > 0.005
+        np.testing.assert_allclose(two, one, atol=1e-3, err_msg=name)
+
+
 # Again and again
 
 

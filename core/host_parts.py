@@ -1,0 +1,93 @@
+"""Runs that are a part of a whole one, as ComfyUI's samplers do them.
+
+Between two parts of a run its latent holds the noise that is still to be removed. The second part
+goes on from that, while the noise mask keeps the latent that the whole run began with, under the
+noise that it began with, and opens as it would have in one run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+import comfy.utils
+import torch
+
+from .backend import SamplerRun
+from .schedule import seed_for
+
+_MASK_FUNCTION = "denoise_mask_function"
+
+
+def opening_with_the_whole(guider: comfy.samplers.CFGGuider, whole: torch.Tensor) -> None:
+    """Have the model's mask function see the levels of the whole run and not those of this part."""
+    function = guider.model_options.get(_MASK_FUNCTION)
+    if function is None:
+        return
+
+    def opened(sigma: Any, mask: torch.Tensor, extra_options: dict, **others: Any) -> torch.Tensor:
+        options = {**extra_options, "sigmas": whole.to(sigma.device)}
+        return function(sigma, mask, extra_options=options, **others)
+
+    options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+    guider.model_options = {**options, _MASK_FUNCTION: opened}
+
+
+def going_on(
+    run: SamplerRun, sampler: Any, latent: torch.Tensor, noise: torch.Tensor
+) -> tuple[Any, torch.Tensor]:
+    """The sampler and the noise of a run that goes on from `run.start`.
+
+    Args:
+        latent, noise: what the whole run began with.
+    """
+    base = run.model.model
+    level = run.sigmas[:1]
+    nothing = torch.zeros_like(_packed(noise))
+    state = _noised(base, level, nothing, _packed(run.start), always=True)
+    if isinstance(sampler, comfy.samplers.KSAMPLER):
+        return _beginning_with(sampler, state, run.number), noise
+    # A sampler of another kind adds the noise itself: give it what leads to the same state.
+    kept = _noised(base, level, nothing, _packed(latent))
+    unit = _noised(base, level, torch.ones_like(nothing), nothing)
+    return sampler, _like(noise, (state - kept) / unit)
+
+
+def _noised(
+    base: Any, level: torch.Tensor, noise: torch.Tensor, latent: torch.Tensor, always: bool = False
+) -> torch.Tensor:
+    """A latent under noise of a level, as a sampler of this model sees it."""
+    latent = latent.to(noise)
+    if always or torch.count_nonzero(latent) > 0:  # the host does not scale an empty one
+        latent = base.process_latent_in(latent)
+    return base.model_sampling.noise_scaling(level.to(noise), noise, latent)
+
+
+def _packed(latent: Any) -> torch.Tensor:
+    """The streams of a latent as the host's samplers see them: one after the other."""
+    if not getattr(latent, "is_nested", False):
+        return latent
+    return comfy.utils.pack_latents(latent.unbind())[0]
+
+
+def _like(latent: Any, packed: torch.Tensor) -> Any:
+    """What `_packed` gave, as the streams of this latent."""
+    if not getattr(latent, "is_nested", False):
+        return packed
+    shapes = [stream.shape for stream in latent.unbind()]
+    return type(latent)(comfy.utils.unpack_latents(packed, shapes))
+
+
+def _beginning_with(sampler: Any, state: torch.Tensor, number: int) -> Any:
+    """The sampler, which begins with this state and draws the noise of another part."""
+    function = sampler.sampler_function
+
+    def sample(
+        model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: dict, **options: Any
+    ) -> torch.Tensor:
+        if extra_args.get("seed") is not None:
+            extra_args = {**extra_args, "seed": seed_for(extra_args["seed"], number)}
+        return function(model, state.to(x), sigmas, extra_args=extra_args, **options)
+
+    return comfy.samplers.KSAMPLER(sample, sampler.extra_options, sampler.inpaint_options)
