@@ -445,16 +445,15 @@ def file_names(kind: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _library(folders: tuple[str, ...]) -> Library:
-    return Library(folders)
+    return Library(folders, samples=Library([PACK_ROOT / "wildcards" / "samples"]))
 
 
 def wildcard_library() -> Library:
-    """The user's wildcard lists: ComfyUI's `wildcards` model folders, then this pack's samples."""
+    """The user's lists in ComfyUI's `wildcards` model folders, and this pack's samples."""
     default = os.path.join(folder_paths.models_dir, "wildcards")
     known = folder_paths.folder_names_and_paths.get("wildcards")
     folders = [default, *(known[0] if known else [])]
-    samples = str(PACK_ROOT / "wildcards" / "samples")
-    return _library(tuple(dict.fromkeys([*folders, samples])))
+    return _library(tuple(dict.fromkeys(folders)))
 
 
 # Living beside the older pack ----------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..wildcards.grammar import Lora, Prompt, expand, parse_prompt
+from ..wildcards.grammar import Lora, Prompt, expand, parse_prompt, tell_untaken
 from ..wildcards.library import Library
 from .conditioning import concat_text, encode_chunks, replace_text
 from .settings import Conditioning, Models
@@ -39,7 +39,9 @@ class SegmentTexts:
         """
         if text is None or not text.strip():
             return self.models
-        prompt = parse_prompt(expand(text, seed, self.backend.wildcard_library()))
+        resolved = expand(text, seed, self.backend.wildcard_library())
+        tell_untaken(resolved, markers=True)
+        prompt = parse_prompt(resolved)
         if prompt.loras and not any(prompt.chunks):  # LoRAs alone keep the positive
             model, clip = self._with_loras(prompt.loras)
             return self.models._replace(model=model, clip=clip)

@@ -7,7 +7,7 @@ from ..core.prompt_lists import labelled_prompts
 from ..core.prompts import FIXED, MODES, POPULATE
 from ..core.settings import MAX_SEED, Models
 from ..core.text import SegmentTexts
-from ..wildcards.grammar import expand, parse_prompt
+from ..wildcards.grammar import expand, parse_prompt, tell_untaken
 
 CATEGORY = "Detailers/Prompt"
 
@@ -51,7 +51,13 @@ def populated(wildcard_text: str, populated_text: str, mode: str, seed: int) -> 
     What a `populated_text` still holds of wildcards, because it was typed there, is drawn too.
     """
     text = wildcard_text if mode == POPULATE else populated_text
-    return expand(text, seed, wildcard_library())
+    return _drawn(text, seed)
+
+
+def _drawn(text: str, seed: int) -> str:
+    resolved = expand(text, seed, wildcard_library())
+    tell_untaken(resolved)
+    return resolved
 
 
 class ImpactWildcardProcessor:
@@ -143,7 +149,7 @@ class ImpactWildcardEncode:
         Returns:
             (model, clip, conditioning)
         """
-        text = expand(wildcard_opt, seed or 0, wildcard_library())
+        text = _drawn(wildcard_opt, seed or 0)
         prompt = parse_prompt(text)
         if processed is not None:
             processed += [text, " BREAK ".join(prompt.chunks), list(prompt.chunks)]

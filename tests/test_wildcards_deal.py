@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from detailers.utils.notes import collected_notes
 from detailers.wildcards.deal import Dealt, Segment, deal
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,8 +166,29 @@ def test_labels_choose_exactly_and_all_goes_before():
     assert texts(text) == [(0, "detailed, green"), (1, "detailed"), (2, "detailed, green")]
     assert texts("[LAB][A]green") == [(0, "green"), (1, None), (2, "green")]
     assert texts("[LAB][ALL]blue [B]green", [Segment((0, 0, 9, 9), "A")]) == [(0, "blue")]
-    assert texts("[LAB][a]green") == [(0, None), (1, None), (2, None)]
     assert texts("[lab][all]x [ B ]green") == [(0, "x"), (1, "x, green"), (2, "x")]
+
+
+def test_labels_ignore_case_where_none_fits_exactly():
+    segments = [Segment((0, 0, 9, 9), label) for label in ("Face", "face", "HAND", "Foot")]
+    with collected_notes() as notes:
+        dealt = deal("[LAB][face]small [hand]five [FOOT]toes [Foot]shoe", segments, 0)
+    assert [entry.text for entry in dealt] == [None, "small", "five", "shoe"]
+    assert [note.text for note in notes] == [
+        "[LAB]: no segment has the label [hand]; [HAND] gets its text.",
+        "[LAB]: no segment has the label [FOOT], so its text goes to none. There are: [Face], "
+        "[Foot], [HAND], [face].",
+    ]
+
+
+def test_a_label_that_fits_nothing_names_those_that_exist():
+    segments = [Segment((0, 0, 9, 9), f"label {i:02}") for i in range(25)]
+    with collected_notes() as notes:
+        deal("[LAB][lable 3]x", segments, 0)
+    (only,) = notes
+    assert only.kind == "labels"
+    assert "[lable 3]" in only.text
+    assert only.text.endswith("[label 18], [label 19] and 5 more.")
 
 
 def test_an_all_text_that_ends_with_a_comma_gets_no_second_one():

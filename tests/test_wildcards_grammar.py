@@ -1,13 +1,23 @@
 """wildcards/grammar.py: expansion, LoRAs, chunks."""
 
+import os
 import random
 from collections import Counter
 from itertools import permutations
 
 import pytest
+from detailers.utils.notes import collected_notes
 from detailers.wildcards import grammar
-from detailers.wildcards.grammar import Lora, Prompt, WildcardError, expand, parse_prompt
-from detailers.wildcards.library import Library, normalise
+from detailers.wildcards.grammar import (
+    Lora,
+    Prompt,
+    WildcardError,
+    expand,
+    parse_prompt,
+    tell_untaken,
+)
+from detailers.wildcards.library import Library
+from detailers.wildcards.names import pattern_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +31,11 @@ class Lists(Library):
         super().__init__([])
         self._lists = lists
 
+    def look(self):
+        return self
+
     def options(self, name):
-        return list(self._lists.get(normalise(name), []))
+        return list(self._lists.get(pattern_name(name), []))
 
 
 LISTS = Lists(
@@ -212,12 +225,85 @@ def test_weights_hold_for_the_first_and_the_next_of_several():
     assert 300 < counts["b a"] < 412
 
 
-def test_an_unknown_list_is_reported_once(caplog):
-    assert expand("__none__ __none__ __empty__", 0, LISTS) == "__none__ __none__ __empty__"
-    assert expand("__one__", 0) == "__one__"
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
-    assert "'__none__' stays in the text" in caplog.messages[0]
-    assert "'__empty__'" in caplog.messages[1]
+def told(text, **options):
+    """What is told of a resolved text."""
+    with collected_notes() as notes:
+        tell_untaken(text, **options)
+    return [note.text for note in notes]
+
+
+def test_an_unknown_list_is_told_once():
+    text = "__none__ __none__ __empty__"
+    assert expand(text, 0, LISTS) == text
+    none, empty = told(text)
+    assert none.startswith("'__none__' stays in the text: no wildcard list has that name")
+    assert empty.startswith("'__empty__'")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("a {b", "'{'"),
+        ("b} c}", "'}'"),
+        ("<lora:x", "'<lora:x'"),
+        ("<lora:>", "'<lora:>'"),
+        ("< lora:x:1>", "'< lora:x:1>'"),
+        ("<lyco:x:1>", "'<lyco:x:1>'"),
+    ],
+)
+def test_text_that_looks_like_syntax_and_is_not_taken_is_told(text, named):
+    (only,) = told(text)
+    assert named in only
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a (b:1.2) [c]",
+        "\\{a\\}",
+        "<lora:x:1>",
+        "1 < 2 > 0",
+        "snake__ case",
+        "[x:y:0.5]",
+        "a__(b)__",
+    ],
+)
+def test_other_text_is_not_told(text):
+    assert told(text) == told(text, markers=True) == []
+
+
+def test_markers_in_the_middle_of_a_segments_text_are_told():
+    assert told("a [SKIP] b") == []
+    (only,) = told("a [SKIP] b", markers=True)
+    assert "'[SKIP]' stays in the text" in only
+
+
+@pytest.mark.parametrize("sign", list("()[],;:\"#$<>'&%!~ "))
+def test_names_may_hold_signs_that_stand_between_names(sign, tmp_path):
+    if sign in '<>:"' and os.name == "nt":
+        pytest.skip("no file has such a name here")
+    (tmp_path / f"hair {sign}long{sign}.txt").write_text("bob")
+    (name,) = Library([tmp_path]).names()
+    assert expand(f"a __{name}__, 2#__{name}__", 0, Library([tmp_path])) == "a bob, bob, bob"
+    assert expand("__none__(__one__)__", 0, LISTS) == "__none__(red)__"
+
+
+def test_a_long_united_list_with_weights_is_drawn_by_its_weights(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("8::often\nseldom\n")
+    (tmp_path / "b.txt").write_text("0::never\nrare\n")
+    monkeypatch.setattr(grammar, "LONG", 2)
+    drawn = Counter(expand("__*__", seed, Library([tmp_path])) for seed in range(400))
+    assert set(drawn) == {"often", "seldom", "rare"}
+    assert 290 <= drawn["often"] <= 350
+
+
+def test_the_work_of_one_text_is_bounded(monkeypatch):
+    monkeypatch.setattr(grammar, "MAX_LOOKED_AT", 100)
+    weighted = Lists(w=[f"2::{i}" for i in range(40)])
+    assert expand("__w__ __w__", 0, weighted)
+    with pytest.raises(WildcardError, match="look through more than 100 options"):
+        expand("__w__ __w__ __w__", 0, weighted)
 
 
 def test_lists_of_files_are_found(tmp_path):
@@ -323,7 +409,7 @@ def test_lora_tags(tag, lora, caplog):
         ("<lora:x:0.5:much>", Lora("x", 0.5, 1.0)),
         ("<lora:x:nan:inf>", Lora("x")),
         ("<lora:x:1e999>", Lora("x")),
-        ("<lora:x:0,8:0.5>", Lora("x", 1.0, 0.5)),
+        ("<lora:x:0,8,1:0.5>", Lora("x", 1.0, 0.5)),
         ("<lora:x:1:LBW=P;A=?>", Lora("x", lbw="P", lbw_a=1.0)),
         ("<lora:x:1:2:3>", Lora("x", 1.0, 2.0)),
         ("<lora:x:1:LBW=P;C=2>", Lora("x", lbw="P")),
@@ -332,6 +418,12 @@ def test_lora_tags(tag, lora, caplog):
 def test_malformed_strengths_count_as_one_with_a_warning(tag, lora, caplog):
     assert parse_prompt(tag) == Prompt(("",), (lora,))
     assert "LoRA 'x'" in caplog.text
+
+
+def test_a_decimal_comma_is_read(caplog):
+    tag = "<lora:x:0,8:0,25:LBW=1,0,R;A=0,5>"
+    assert parse_prompt(tag).loras == (Lora("x", 0.8, 0.25, lbw="1,0,R", lbw_a=0.5),)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import sys
 
 import pytest
+from detailers.utils.notes import collected_notes
 from detailers.wildcards import library
 from detailers.wildcards.library import Library
 
@@ -42,7 +43,9 @@ def reads(monkeypatch):
     """The names of the files read from now on."""
     names = []
     read = library._read_text
-    monkeypatch.setattr(library, "_read_text", lambda path: names.append(path.name) or read(path))
+    monkeypatch.setattr(
+        library, "_read_text", lambda path, *more: names.append(path.name) or read(path, *more)
+    )
     return names
 
 
@@ -71,30 +74,30 @@ def test_names_ignore_case_and_spaces_count_as_dashes(folder, name):
 
 def test_yaml_scalars_are_taken_as_written(folder):
     wildcards = Library([folder])
-    assert wildcards.options("mood/very-happy") == ["smile", "no", "1.50"]
-    assert wildcards.options("mood/calm") == ["serene", "quiet"]
-    assert wildcards.options("top") == ["single"]
+    assert list(wildcards.options("mood/very-happy")) == ["smile", "no", "1.50"]
+    assert list(wildcards.options("mood/calm")) == ["serene", "quiet"]
+    assert list(wildcards.options("top")) == ["single"]
 
 
 def test_a_yaml_file_without_keys_is_named_by_the_file(tmp_path):
     write(tmp_path / "sub" / "plain.yml", "- a: b\n- one\n- [two]\n- three\n")
-    assert Library([tmp_path]).options("sub/plain") == ["one", "three"]
+    assert list(Library([tmp_path]).options("sub/plain")) == ["a: b", "one", "[two]", "three"]
 
 
 def test_a_star_unites_the_lists_that_match_in_the_order_of_their_names(folder):
     wildcards = Library([folder])
-    assert wildcards.options("*/face") == ["furry", "round"]
-    assert wildcards.options("per*") == ["round"]
-    assert wildcards.options("mood/*") == ["serene", "quiet", "smile", "no", "1.50"]
-    assert wildcards.options("*/colour") == ["red", "blue", "3::green"]
-    assert wildcards.options("x*") == []
+    assert list(wildcards.options("*/face")) == ["furry", "round"]
+    assert list(wildcards.options("per*")) == ["round"]
+    assert list(wildcards.options("mood/*")) == ["serene", "quiet", "smile", "no", "1.50"]
+    assert list(wildcards.options("*/colour")) == ["red", "blue", "3::green"]
+    assert list(wildcards.options("x*")) == []
 
 
 def test_other_pattern_signs_are_literal(tmp_path):
     write(tmp_path / "a[b]1.txt", "brackets")
     write(tmp_path / "ab1.txt", "none")
-    assert Library([tmp_path]).options("a[b]*") == ["brackets"]
-    assert Library([tmp_path]).options("a?1*") == []
+    assert list(Library([tmp_path]).options("a[b]*")) == ["brackets"]
+    assert list(Library([tmp_path]).options("a?1*")) == []
 
 
 def test_many_stars_do_not_backtrack(tmp_path):
@@ -104,14 +107,14 @@ def test_many_stars_do_not_backtrack(tmp_path):
 
 def test_a_bare_name_falls_back_to_any_folder(folder):
     wildcards = Library([folder])
-    assert wildcards.options("face") == ["furry", "round"]
-    assert wildcards.options("Very Happy") == ["smile", "no", "1.50"]
-    assert wildcards.options("ace") == []
+    assert list(wildcards.options("face")) == ["furry", "round"]
+    assert list(wildcards.options("Very Happy")) == ["smile", "no", "1.50"]
+    assert list(wildcards.options("ace")) == []
 
 
 def test_an_exact_name_goes_before_the_fallback(folder):
     write(folder / "face.txt", "own")
-    assert Library([folder]).options("face") == ["own"]
+    assert list(Library([folder]).options("face")) == ["own"]
 
 
 @pytest.mark.parametrize(
@@ -129,17 +132,17 @@ def test_the_earlier_folder_and_the_text_file_win(tmp_path):
     write(tmp_path / "shipped" / "shape.txt", "shipped")
     write(tmp_path / "shipped" / "b.yaml", "size: [shipped]")
     wildcards = Library([tmp_path / "own", tmp_path / "shipped"])
-    assert wildcards.options("shape") == ["own"]
-    assert wildcards.options("colour") == ["text"]
-    assert wildcards.options("size") == ["own"]
+    assert list(wildcards.options("shape")) == ["own"]
+    assert list(wildcards.options("colour")) == ["text"]
+    assert list(wildcards.options("size")) == ["own"]
 
 
 def test_missing_folders_count_as_empty_and_are_found_later(tmp_path, caplog):
     wildcards = Library([tmp_path / "later"])
     assert wildcards.names() == []
-    assert wildcards.options("x") == []
+    assert list(wildcards.options("x")) == []
     write(tmp_path / "later" / "x.txt", "here")
-    assert wildcards.options("x") == ["here"]
+    assert list(wildcards.options("x")) == ["here"]
     assert caplog.text == ""
 
 
@@ -160,8 +163,8 @@ def test_links_out_of_the_folder_are_followed_and_circles_end(tmp_path):
 def test_names_in_any_script(tmp_path):
     write(tmp_path / "цвет" / "Красный.txt", "алый")
     write(tmp_path / "cafe\u0301.txt", "decomposed")
-    assert Library([tmp_path]).options("ЦВЕТ/красный") == ["алый"]
-    assert Library([tmp_path]).options("caf\u00e9") == ["decomposed"]
+    assert list(Library([tmp_path]).options("ЦВЕТ/красный")) == ["алый"]
+    assert list(Library([tmp_path]).options("caf\u00e9")) == ["decomposed"]
 
 
 def test_nothing_is_read_before_its_use(folder, monkeypatch):
@@ -184,25 +187,25 @@ def test_an_edited_list_is_read_again(folder):
     wildcards = Library([folder])
     assert wildcards.options("colour")[0] == "red"
     write(folder / "colour.txt", "black\nwhite\n")
-    assert wildcards.options("colour") == ["black", "white"]
+    assert list(wildcards.options("colour")) == ["black", "white"]
 
 
 def test_new_and_removed_files_and_keys_are_noticed(folder):
     wildcards = Library([folder])
-    assert wildcards.options("later") == []
+    assert list(wildcards.options("later")) == []
     write(folder / "later.txt", "new")
     touch_later(folder)
-    assert wildcards.options("later") == ["new"]
+    assert list(wildcards.options("later")) == ["new"]
     write(folder / "person" / "long.txt", "in a sub-folder")
     touch_later(folder / "person")
-    assert wildcards.options("person/long") == ["in a sub-folder"]
+    assert list(wildcards.options("person/long")) == ["in a sub-folder"]
     (folder / "later.txt").unlink()
     touch_later(folder)
-    assert wildcards.options("later") == []
+    assert list(wildcards.options("later")) == []
     assert "later" not in wildcards.names()
     write(folder / "any name.yaml", "fresh: [key]")
-    assert wildcards.options("fresh") == ["key"]
-    assert wildcards.options("mood/calm") == []
+    assert list(wildcards.options("fresh")) == ["key"]
+    assert list(wildcards.options("mood/calm")) == []
 
 
 def test_refresh_reads_everything_anew(folder, monkeypatch):
@@ -210,14 +213,14 @@ def test_refresh_reads_everything_anew(folder, monkeypatch):
     wildcards.options("colour")
     names = reads(monkeypatch)
     wildcards.refresh()
-    assert wildcards.options("colour") == ["red", "blue", "3::green"]
+    assert list(wildcards.options("colour")) == ["red", "blue", "3::green"]
     assert names == ["colour.txt"]
 
 
 def test_the_caller_may_change_what_it_gets(folder):
     wildcards = Library([folder])
     wildcards.options("colour").clear()
-    assert wildcards.options("colour") == ["red", "blue", "3::green"]
+    assert list(wildcards.options("colour")) == ["red", "blue", "3::green"]
 
 
 def test_the_cache_drops_the_list_unused_longest(tmp_path, monkeypatch):
@@ -246,44 +249,108 @@ def test_a_yaml_file_beyond_the_budget_is_read_once_for_a_pattern(tmp_path, monk
     wildcards = Library([tmp_path], cache_bytes=0)
     wildcards.names()
     names = reads(monkeypatch)
-    assert len(wildcards.options("key/*")) == 50
+    assert len(list(wildcards.options("key/*"))) == 50
     assert names == ["many.yaml"]
 
 
 def test_files_are_read_up_to_the_limit(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(library, "MAX_FILE_BYTES", 10)
     write(tmp_path / "long.txt", "one\ntwo\nthree\n")
-    assert Library([tmp_path]).options("long") == ["one", "two"]
-    assert "long.txt' is read up to line 2" in caplog.text
+    assert list(Library([tmp_path]).options("long")) == ["one", "two"]
+    assert "long.txt': it is read up to line 2" in caplog.text
 
 
-def test_a_star_unites_up_to_the_limit(folder, monkeypatch, caplog):
-    monkeypatch.setattr(library, "MAX_UNITED_BYTES", 200)
-    assert Library([folder]).options("*/face") == ["furry"]
-    assert "'person/face'" in caplog.text
+def test_lists_are_united_without_being_held(tmp_path, monkeypatch):
+    for name in "abc":
+        write(tmp_path / f"{name}.txt", "".join(f"{name}{i}\n" for i in range(1000)))
+    united = Library([tmp_path], cache_bytes=0).options("*")
+    names = reads(monkeypatch)
+    assert (len(united), united[0], united[1999], united[2000]) == (3000, "a0", "b999", "c0")
+    assert names == ["a.txt", "b.txt", "c.txt"]
+    with pytest.raises(IndexError):
+        united[3000]
+
+
+def test_a_share_of_united_lists_goes_by_weights(tmp_path):
+    write(tmp_path / "a.txt", "3::x\ny\n")
+    write(tmp_path / "b.txt", "4::z\n0::never\n2::last\n")
+    united = Library([tmp_path]).options("*")
+    assert united.is_weighted
+    shares = {0.0: "x", 0.29: "x", 0.31: "y", 0.39: "y", 0.41: "z", 0.79: "z", 0.81: "last"}
+    assert {share: united.at_share(share) for share in shares} == shares
+    assert united.at_share(1 - 2**-53) == "last"
+
+
+def test_a_file_that_shrinks_while_its_lists_are_united_gives_what_it_has(tmp_path):
+    for name in "ab":
+        write(tmp_path / f"{name}.txt", "1\n2\n3\n")
+    united = Library([tmp_path]).options("*")
+    write(tmp_path / "b.txt", "only\n")
+    assert (united[2], united[5], list(united)) == ("3", "only", ["1", "2", "3", *["only"] * 3])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_byte_order_marks_are_no_text(tmp_path, encoding, caplog):
     write(tmp_path / "x.txt", "é\nö\n".encode(encoding))
-    assert Library([tmp_path]).options("x") == ["é", "ö"]
+    assert list(Library([tmp_path]).options("x")) == ["é", "ö"]
     assert caplog.text == ""
 
 
 def test_other_encodings_are_read_as_latin_1_with_file_and_line(tmp_path, caplog):
     write(tmp_path / "old.txt", b"plain\nsecond\nse\xf1\x85or\n")
-    assert Library([tmp_path]).options("old") == ["plain", "second", "señ\x85or"]
-    assert "old.txt' is no valid UTF-8 in line 3" in caplog.text
+    assert list(Library([tmp_path]).options("old")) == ["plain", "second", "señ\x85or"]
+    assert "old.txt': it is no valid UTF-8 in line 3" in caplog.text
 
 
-def test_a_broken_yaml_file_is_left_out_with_file_and_line(folder, caplog):
-    write(folder / "broken.yaml", "good: [a]\nbad:\n\t- tab\n")
-    write(folder / "control.yaml", "good: [a]\nbad: \x01\n")
+def test_what_no_yaml_is_costs_only_itself_and_is_told_with_file_and_line(folder, caplog):
+    write(folder / "tabs.yaml", "good: [a]\nbad:\n\t- tab\n\t- {x|y} z\n")
+    write(folder / "control.yaml", "clean: [a]\nodd: b\x01c\n")
+    write(folder / "broken.yaml", "first:\n  - 1\n  - 2\n? [\nlater: [3]\n")
     wildcards = Library([folder])
-    assert "colour" in wildcards.names()
-    assert wildcards.options("good") == []
-    assert "broken.yaml' is left out: line 3" in caplog.text
-    assert "control.yaml' is left out: line 2" in caplog.text
+    assert {"colour", "good", "bad", "first", "later"} <= set(wildcards.names())
+    assert list(wildcards.options("bad")) == ["tab", "{x|y} z"]
+    assert list(wildcards.options("odd")) == ["bc"]
+    assert list(wildcards.options("first")) == ["1", "2"]
+    assert list(wildcards.options("later")) == ["3"]
+    assert "control.yaml': control characters are left out, the first of them in line 2" in (
+        caplog.text
+    )
+    assert "broken.yaml': line 4 is left out" in caplog.text
+    assert "tabs.yaml" not in caplog.text
+
+
+def test_what_is_left_out_is_told_with_every_use_of_the_file_and_once_for_the_names(
+    tmp_path, caplog
+):
+    write(tmp_path / "x.yaml", "list: [a]\n? [\n")
+    wildcards = Library([tmp_path])
+    for _ in range(2):
+        with collected_notes() as notes:
+            look = wildcards.look()
+            assert [list(look.options("list")) for _ in range(2)] == [["a"], ["a"]]
+        assert [note.kind for note in notes] == ["wildcards"]
+        assert "x.yaml': line 2 is left out" in notes[0].text
+    with collected_notes() as notes:  # the missing list may have been in what was left out
+        assert list(wildcards.options("other")) == []
+    assert len(notes) == 1
+    caplog.clear()
+    wildcards.names()
+    wildcards.names()
+    assert caplog.text.count("x.yaml") == 1
+
+
+def test_a_list_of_the_users_goes_before_every_sample(tmp_path):
+    write(tmp_path / "samples" / "colour.txt", "sample\n")
+    write(tmp_path / "samples" / "eyes.txt", "sample\n")
+    write(tmp_path / "samples" / "shape.txt", "sample\n")
+    write(tmp_path / "own" / "clothes" / "colour.txt", "own\n")
+    write(tmp_path / "own" / "eyes.txt", "# nothing yet\n")
+    wildcards = Library([tmp_path / "own"], samples=Library([tmp_path / "samples"]))
+    assert wildcards.names() == ["clothes/colour", "colour", "eyes", "shape"]
+    assert list(wildcards.options("colour")) == ["own"]
+    assert list(wildcards.options("eyes")) == []
+    assert list(wildcards.options("shape")) == ["sample"]
+    assert list(wildcards.options("*")) == ["own"]
 
 
 @pytest.mark.parametrize(
@@ -292,13 +359,7 @@ def test_a_broken_yaml_file_is_left_out_with_file_and_line(folder, caplog):
 def test_yaml_without_options_is_no_error(tmp_path, text):
     write(tmp_path / "x.yaml", text)
     wildcards = Library([tmp_path])
-    assert wildcards.options("x") == wildcards.options("*") == []
-
-
-def test_entries_that_are_no_text_are_left_out_and_counted(tmp_path, caplog):
-    write(tmp_path / "x.yaml", "list:\n  - fine\n  - (red:1.2), style: anime\n  - [nested]\n")
-    assert Library([tmp_path]).options("list") == ["fine"]
-    assert "has 2 entries under 'list'" in caplog.text
+    assert list(wildcards.options("x")) == list(wildcards.options("*")) == []
 
 
 def test_yaml_aliases_neither_loop_nor_unfold(tmp_path, caplog):
@@ -310,29 +371,44 @@ def test_yaml_aliases_neither_loop_nor_unfold(tmp_path, caplog):
     write(tmp_path / "twice.yaml", "group: &g\n  list: &v [a, b]\nother: *g\nsame: *v\n")
     wildcards = Library([tmp_path])
     assert wildcards.names() == ["a0/x", "group/list", "same"]
-    assert wildcards.options("same") == ["a", "b"]
-    assert "loop.yaml' is left out: line 1" in caplog.text
-    assert "twice.yaml' repeats mappings by alias; 1 repeats" in caplog.text
+    assert list(wildcards.options("same")) == ["a", "b"]
+    assert "loop.yaml': mappings are repeated by alias; 1 repeats" in caplog.text
+    assert "twice.yaml': mappings are repeated by alias; 1 repeats" in caplog.text
     assert caplog.text.count("bomb.yaml") == 1
 
 
-@pytest.mark.parametrize("text", ["[" * 200, "- " * 100_000 + "x"])
-def test_yaml_nested_without_end_is_refused(tmp_path, text, caplog):
-    write(tmp_path / "deep.yaml", text)
+def test_a_list_under_many_aliases_is_held_once(tmp_path):
+    aliases = "".join(f"alias{i}: *many\n" for i in range(2000))
+    write(tmp_path / "x.yaml", "list: &many\n" + "  - text\n" * 5000 + aliases)
+    wildcards = Library([tmp_path])
+    united = wildcards.options("*")
+    assert len(united) == 2001 * 5000
+    ((source, (stamp, _)),) = wildcards._known.items()
+    lists = wildcards._cache.get(source, stamp)
+    assert len({id(options) for options in lists.values()}) == 1
+
+
+def test_yaml_nested_without_end_is_refused(tmp_path, caplog):
+    write(tmp_path / "deep.yaml", "[" * 200)
     assert Library([tmp_path]).names() == []
-    assert "deep.yaml' is left out: line 1 is no valid YAML, nested too deeply" in caplog.text
+    assert "deep.yaml': what could be read of it ends early: nested too deeply" in caplog.text
+
+
+def test_dashes_without_end_are_an_option(tmp_path):
+    write(tmp_path / "dashes.yaml", "- " * 100_000 + "x")
+    assert list(Library([tmp_path]).options("dashes")) == ["- " * 99_999 + "x"]
 
 
 def test_yaml_tags_create_nothing_but_text(tmp_path):
     write(tmp_path / "x.yaml", f"evil: !!python/object/apply:os.mkdir ['{tmp_path}/made']\n")
-    assert Library([tmp_path]).options("evil") == [f"{tmp_path}/made"]
+    assert list(Library([tmp_path]).options("evil")) == [f"{tmp_path}/made"]
     assert not (tmp_path / "made").exists()
 
 
 def test_without_pyyaml_text_lists_still_work(folder, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "yaml", None)
     wildcards = Library([folder])
-    assert wildcards.options("face") == ["furry", "round"]
+    assert list(wildcards.options("face")) == ["furry", "round"]
     assert "pip install pyyaml" in caplog.text
 
 
@@ -344,5 +420,5 @@ def test_an_unreadable_file_is_left_out_with_its_name(folder, monkeypatch, caplo
     assert wildcards.options("face")
     monkeypatch.setattr(library.Path, "open", refuse)
     with caplog.at_level(logging.WARNING):
-        assert wildcards.options("colour") == []
-    assert "colour.txt' cannot be read: Permission denied" in caplog.text
+        assert list(wildcards.options("colour")) == []
+    assert "colour.txt': it cannot be read: Permission denied" in caplog.text

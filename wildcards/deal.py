@@ -19,25 +19,24 @@ A blank part leaves its segment the node's positive. With [LAB] the rest is entr
 
     [LAB] [ALL] detailed [face] smile [left hand] [SKIP]
 
-An entry starts with a label in brackets and goes to all segments of exactly that label. The entry
-of [ALL] goes to every segment: alone, or before the label's own entry, joined by ", ". Where either
-is [SKIP] or [STOP], the label's own entry alone counts. A segment without any entry keeps the
-node's positive. Brackets hold a label if it is one of the segments', or made of letters and digits
-of any script, spaces, `_`, `-` and `.` only; so prompt syntax such as [red:blue:0.5] stays text.
+An entry starts with a label in brackets and goes to all segments of exactly that label; where there
+is none, to those whose label differs only in upper and lower case. The entry of [ALL] goes to every
+segment: alone, or before the label's own entry, joined by ", ". Where either is [SKIP] or [STOP],
+the label's own entry alone counts. A segment without any entry keeps the node's positive. Brackets
+hold a label if it is one of the segments', or made of letters and digits of any script, spaces,
+`_`, `-` and `.` only; so prompt syntax such as [red:blue:0.5] stays text.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..utils.notes import note
 from .grammar import strip_comments
-
-log = logging.getLogger(__name__)
 
 MAX_SEED = 2**64 - 1  # the host's seeds have 64 bits
 
@@ -136,10 +135,11 @@ def _read_markers(text: str) -> tuple[str, bool, str]:
         elif not mode:
             mode = name
         elif name != mode:
-            log.warning(
-                "The segment text starts with [%s] and [%s]; only [%s] counts. Remove the other.",
-                mode, name, mode,
-            )  # fmt: skip
+            note(
+                "text",
+                f"The segment text starts with [{mode}] and [{name}]; only [{mode}] counts. "
+                "Remove the other.",
+            )
         end = marker.end()
     return mode, concat, text[end:]
 
@@ -157,10 +157,11 @@ def _part(named: str | None, text: str) -> _Part:
     if re.fullmatch("[0-9]{1,20}", named) and int(named) <= MAX_SEED:
         return _Part(text, int(named))
     if named:
-        log.warning(
-            "[SEP:%.60s] names no seed, so the part after it keeps its own. A seed is R or a whole "
-            "number from 0 to %d.", named, MAX_SEED,
-        )  # fmt: skip
+        note(
+            "text",
+            f"[SEP:{named:.60}] names no seed, so the part after it keeps its own. A seed is R or "
+            f"a whole number from 0 to {MAX_SEED}.",
+        )
     return _Part(text)
 
 
@@ -176,16 +177,47 @@ def _entries(text: str, labels: set[str]) -> dict[str, str]:
     heads = [head for head in _BRACKET.finditer(text) if _is_label(head[1].strip(), labels)]
     starts = [head.start() for head in heads]
     if stray := text[: starts[0] if heads else None].strip():
-        log.warning("[LAB]: '%.60s' stands before any [label], so it goes to no segment.", stray)
+        note("text", f"[LAB]: '{stray:.60}' stands before any [label], so it goes to no segment.")
     entries: dict[str, str] = {}
     for head, end in zip(heads, [*starts[1:], len(text)], strict=False):
         label = head[1].strip()
         label = "ALL" if label.upper() == "ALL" else label
         if label in entries:
-            log.warning("[LAB]: there are several texts for [%.60s]; the last one counts.", label)
+            note("text", f"[LAB]: there are several texts for [{label:.60}]; the last one counts.")
         if entry := text[head.end() : end].strip():
             entries[label] = entry
-    return entries
+    return _fitted(entries, labels)
+
+
+def _fitted(entries: dict[str, str], labels: set[str]) -> dict[str, str]:
+    """The entries by the labels that segments have; what fits none without regard to case is told.
+
+    Args:
+        entries: texts by label as written.
+        labels: of the segments.
+    """
+    fitted = {label: text for label, text in entries.items() if label in labels or label == "ALL"}
+    for label, text in entries.items():
+        if label in fitted:
+            continue
+        alike = sorted(own for own in labels - fitted.keys() if own.casefold() == label.casefold())
+        fitted.update(dict.fromkeys(alike, text))
+        if alike:
+            meant = ", ".join(f"[{own:.60}]" for own in alike)
+            note("labels", f"[LAB]: no segment has the label [{label:.60}]; {meant} gets its text.")
+        elif labels:
+            note(
+                "labels",
+                f"[LAB]: no segment has the label [{label:.60}], so its text goes to none. There "
+                f"are: {listed(labels)}.",
+            )
+    return fitted
+
+
+def listed(labels: set[str]) -> str:
+    """Labels for a message: sorted, and the first few of many."""
+    shown = [f"[{label:.60}]" for label in sorted(labels)]
+    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
 
 
 def _is_label(name: str, labels: set[str]) -> bool:

@@ -29,33 +29,39 @@ Read by `parse_prompt` from the resolved text:
 
 from __future__ import annotations
 
-import logging
+import heapq
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
-from .library import Library
-
-log = logging.getLogger(__name__)
+from ..utils.notes import note
+from .library import Library, United
+from .weights import WEIGHT, is_weighted, split_weight
 
 MAX_DEPTH = 100  # lists that lead to one another
 MAX_CHARACTERS = 1_000_000  # of all options picked in one expansion and their separators
+MAX_LOOKED_AT = 20_000_000  # options and names that one expansion compares with one another
+LONG = 100_000  # options of several weighted lists beyond which they are not all compared
 
 _SYNTAX = re.compile(r"\\[{}|]|[{}|]")
-_WEIGHT = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)\s*::")
 _COUNT = re.compile(r"\s*(?:([0-9]{1,9})|([0-9]{0,9})-([0-9]{0,9}))\s*\$\$")
-# A name stays on one side of any other syntax, and neither starts nor ends with a space, so that
-# `a__ b __c__` finds `c`.
+# A name neither starts nor ends with a space, so that `a__ b __c__` finds `c`.
 _LIST = re.compile(
     r"""(?:(?<![0-9])(?P<count>[0-9]{1,9})\#)?
-        __(?=\S)(?P<name>(?:(?!__)[^\n\r{}|<>()\[\],;:"\#$])+)(?<=\S)__""",
+        __(?=\S)(?P<name>(?:(?!__)[^\n\r{}|])+)(?<=\S)__""",
     re.VERBOSE,
 )
-_COPIES = re.compile(rf"(?P<weight>(?:{_WEIGHT.pattern})?\s*)(?P<count>[0-9]{{1,9}})\#(?=__)")
+# Signs that stand in few lists' names and often between two names: only a name that some list has
+# may hold them, so that `a__(b)__c__` finds `c`.
+_RARE = re.compile(r"""[<>()\[\],;:"\#$]""")
+_COPIES = re.compile(rf"(?P<weight>(?:{WEIGHT.pattern})?\s*)(?P<count>[0-9]{{1,9}})\#(?=__)")
 _LORA = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
 _LORA_FIELDS = re.compile(r":(?=\s*(?:LBW|A|B)\s*=)", re.IGNORECASE)
+_TAG = re.compile(r"<\s*(?:lora|lyco|locon|hypernet)\b[^<>\n]*>?", re.IGNORECASE)
+_MARKERS = re.compile(r"\[(?:CONCAT|(?:ASC|DSC)(?:-SIZE)?|RND|LAB|SKIP|STOP)\]", re.IGNORECASE)
 _BREAK = re.compile(r"\bBREAK\b")
 
 
@@ -103,10 +109,47 @@ def expand(text: str, seed: int, library: Library | None = None) -> str:
     return _Expansion(seed, library).resolve(strip_comments(text), ())
 
 
+def tell_untaken(text: str, markers: bool = False) -> None:
+    """Tell what looks like this language in a resolved text and will reach the encoder as it is.
+
+    Args:
+        markers: the text is a segment's, so markers such as [SKIP] have no use in it any more.
+    """
+    for sentence in dict.fromkeys(_untaken(text, markers)):
+        note("text", sentence)
+
+
+def _untaken(text: str, markers: bool) -> Iterator[str]:
+    for name in _LIST.finditer(text):
+        if not _RARE.search(name["name"]):
+            yield (
+                f"'__{name['name']:.80}__' stays in the text: no wildcard list has that name, or "
+                "it is empty. Check the spelling and the wildcard folders."
+            )
+    if brace := next((sign for sign in _SYNTAX.findall(text) if sign in "{}"), None):
+        yield (
+            f"A '{brace}' without its partner stays in the text. Choices are written {{a|b}}; "
+            f"write \\{brace} for the sign itself."
+        )
+    for tag in _TAG.finditer(text):
+        if not _LORA.fullmatch(tag[0]) or _parse_lora(tag[0][6:-1]) is None:
+            yield (
+                f"'{tag[0]:.80}' stays in the text. A LoRA is loaded with <lora:name:0.8>; nothing "
+                "else in angle brackets is."
+            )
+    if markers:
+        for marker in _MARKERS.findall(text):
+            yield (
+                f"'{marker}' stays in the text: it counts only at the start of the text, or of the "
+                "part after a [SEP]."
+            )
+
+
 def parse_prompt(text: str) -> Prompt:
     """Split a resolved text into the chunks to encode and the LoRAs to load.
 
-    Empty chunks are left out. A strength that is no number becomes 1 with a warning.
+    Empty chunks are left out. A strength may have a decimal point or comma; one that is no number
+    becomes 1, which is told.
     """
     loras: dict[str, Lora] = {}
 
@@ -128,9 +171,10 @@ class _Expansion:
     def __init__(self, seed: int, library: Library | None) -> None:
         # Only random() gives the same numbers in every Python version, so all choices use it alone.
         self._random = random.Random(seed).random
-        self._library = library
-        self._lists: dict[str, list[str]] = {}
+        self._look = library.look() if library else None
+        self._lists: dict[str, Sequence[str]] = {}
         self._picked = 0
+        self._looked_at = 0
 
     def resolve(self, text: str, chain: tuple[str, ...]) -> str:
         """Resolve a text that was reached through the lists in `chain`."""
@@ -170,11 +214,13 @@ class _Expansion:
         separator, options = _split_separator(options)
         options = [copy for option in options for copy in self._copies(option)]
         only = _LIST.fullmatch(options[0].strip()) if len(options) == 1 else None
-        lines = self._options_of(only["name"]) if only else []
-        low, high = _range(count, len(lines or options))
-        picked = self._pick(lines or options, low + int(self._random() * (high - low + 1)))
+        lines = self._options_of(only["name"]) if only else ()
+        low, high = _range(count, len(lines) or len(options))
+        picked = self._pick(
+            lines if len(lines) else options, low + int(self._random() * (high - low + 1))
+        )
         self._spend(len(separator) * len(picked))
-        if only and lines:
+        if only and len(lines):
             picked = [self.resolve(line, (*chain, only["name"])) for line in picked]
         return separator.join([option.strip() for option in picked])
 
@@ -192,7 +238,7 @@ class _Expansion:
         end = 0
         while match := _LIST.search(text, end):
             options = self._options_of(match["name"])
-            if options:
+            if len(options):
                 pieces.append(text[end : match.start()])
                 pieces.append(self._draw(match, options, (*chain, match["name"])))
                 end = match.end()
@@ -207,14 +253,11 @@ class _Expansion:
         self._spend(draws)
         return ", ".join([self.resolve(self._pick(options, 1)[0], chain) for _ in range(draws)])
 
-    def _options_of(self, name: str) -> list[str]:
+    def _options_of(self, name: str) -> Sequence[str]:
         if name not in self._lists:
-            self._lists[name] = self._library.options(name) if self._library else []
-            if not self._lists[name]:
-                log.warning(
-                    "'__%.80s__' stays in the text: no wildcard list has that name, or it is "
-                    "empty. Check the spelling and the wildcard folders.", name,
-                )  # fmt: skip
+            if self._look and "*" in name:
+                self._work(2 * self._look.size)
+            self._lists[name] = self._look.options(name) if self._look else ()
         return self._lists[name]
 
     def _pick(self, options: Sequence[str], number: int) -> list[str]:
@@ -223,22 +266,34 @@ class _Expansion:
         An option is drawn with a probability in proportion to its weight, then the next from the
         rest; of weight 0, never, unless all are.
         """
-        if number == 1 and not any("::" in option for option in options):
+        united = isinstance(options, United)
+        weighted = options.is_weighted if united else is_weighted(options)
+        if number == 1 and not weighted:
             picked = [options[int(self._random() * len(options))]]
+        elif number == 1 and united and len(options) > LONG:
+            picked = [options.at_share(self._random())]
         else:
             # A race gives the same probabilities as drawing one by one, in a single pass: arrival
             # times are exponential, their rates the weights (Efraimidis and Spirakis, 2006).
-            weighed = [_weighed(option) for option in options]
-            idle = not any(weight for weight, _ in weighed)
-            race = [
+            self._work(len(options))
+            idle = not any(split_weight(option)[0] for option in options)
+            weighed = map(split_weight, options)
+            race = (
                 (-math.log(1.0 - self._random()) / (weight or 1.0), text)
                 for weight, text in weighed
                 if weight or idle
-            ]
-            race.sort(key=lambda arrival: arrival[0])
-            picked = [text for _, text in race[:number]]
+            )
+            picked = [text for _, text in heapq.nsmallest(number, race, key=itemgetter(0))]
         self._spend(sum(map(len, picked)))
         return picked
+
+    def _work(self, options: int) -> None:
+        self._looked_at += options
+        if self._looked_at > MAX_LOOKED_AT:
+            raise WildcardError(
+                f"The text's wildcards look through more than {MAX_LOOKED_AT:,} options and names. "
+                "Draw from fewer or smaller lists: name them instead of using *."
+            )
 
     def _spend(self, characters: int) -> None:
         self._picked += characters
@@ -248,11 +303,6 @@ class _Expansion:
                 "and choices are resolved. Lower the counts in N#__name__, or shorten lists that "
                 "draw from several others at once."
             )
-
-
-def _weighed(option: str) -> tuple[float, str]:
-    weight = _WEIGHT.match(option)
-    return (float(weight[1]), option[weight.end() :]) if weight else (1.0, option)
 
 
 def _split_separator(options: list[str]) -> tuple[str, list[str]]:
@@ -282,8 +332,9 @@ def _parse_lora(body: str) -> Lora | None:
     if not name:
         return None
     if len(strengths) > 2:
-        log.warning(
-            "LoRA '%.80s': only the first two of its %d strengths count.", name, len(strengths)
+        note(
+            "lora",
+            f"LoRA '{name:.80}': only the first two of its {len(strengths)} strengths count.",
         )
     model, clip = (*strengths, "", "")[:2]
     model_strength = _strength(model, 1.0, name)
@@ -294,8 +345,10 @@ def _parse_lora(body: str) -> Lora | None:
         if equals and key in blocks:
             blocks[key] = value.strip()
         elif item.strip():
-            log.warning(
-                "LoRA '%.80s': '%.60s' is none of LBW=, A= and B=; ignored.", name, item.strip()
+            note(
+                "lora",
+                f"LoRA '{name:.80}': '{item.strip():.60}' is none of LBW=, A= and B=; it is "
+                "ignored.",
             )
     return Lora(
         name,
@@ -308,14 +361,14 @@ def _parse_lora(body: str) -> Lora | None:
 
 
 def _strength(text: str, absent: float | None, name: str) -> float | None:
-    """A finite number; `absent` if there is none, 1 if it is malformed."""
+    """A finite number, with a point or a comma; `absent` if there is none, 1 if malformed."""
     if not text:
         return absent
     try:
-        value = float(text)
+        value = float(text.replace(",", ".") if text.count(",") == 1 else text)
     except ValueError:
         value = math.nan
     if math.isfinite(value):
         return value
-    log.warning("LoRA '%.80s': the strength '%.60s' is no number, so 1 is used.", name, text)
+    note("lora", f"LoRA '{name:.80}': the strength '{text:.60}' is no number, so 1 is used.")
     return 1.0

@@ -6,14 +6,15 @@ A list is a text file or a key of a YAML file:
   with `#` are left out.
 - In a YAML file, whatever its name, nested keys joined by `/` name a list; the value is a list of
   options, or a text with one option a line as above. Scalars are taken as written: `no` stays
-  "no". A YAML file without keys is one list with the file's name.
+  "no". A YAML file without keys is one list with the file's name. See `yaml_lists`.
 
-Names ignore case, and spaces in them count as `-`. Where two lists have the same name, the text
-file goes before the YAML key, then the earlier folder before the later one.
+`names.list_name` says how names are written. Where two lists have the same name, the text file
+goes before the YAML key, then the earlier folder before the later one.
 """
 
 from __future__ import annotations
 
+import bisect
 import codecs
 import fnmatch
 import io
@@ -22,19 +23,23 @@ import os
 import re
 import sys
 import threading
-import unicodedata
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+
+from ..utils.notes import note
+from .names import list_name, pattern_name
+from .weights import is_weighted, split_weight
+from .yaml_lists import read_yaml_lists
 
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 * 2**20  # memory for lists that are not in use
 MAX_FILE_BYTES = 64 * 2**20  # read of one file
-MAX_UNITED_BYTES = 256 * 2**20  # memory for the lists that one `*` unites
-MAX_YAML_DEPTH = 64  # far above real files, far below what the recursive loaders survive
+NEW_LINE = b"\n"
+MOST_FAULTS = 5  # of one file that are told
 
 Lists = dict[str, list[str]]
 Stamp = tuple[int, int]  # time of the last change in nanoseconds, size in bytes
@@ -46,89 +51,70 @@ class Library:
     Creating one reads nothing. The first look-up collects file names; a text file is read when its
     list is asked for, YAML files once a name is in no text file or all names are wanted. An edited
     file is read again at its next use, and new files are found without a restart. What cannot be
-    read is reported in the log and left out. Threads may share a library.
+    read is told and left out. Threads may share a library.
     """
 
-    def __init__(self, folders: Sequence[str | Path], *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str | Path],
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        samples: Library | None = None,
+    ) -> None:
         """
         Args:
             folders: searched in this order; one that does not exist counts as empty. Links inside
                 them are followed.
             cache_bytes: the most memory that lists take while they wait for their next use; the
                 longest unused ones go first.
+            samples: lists for names that nothing in `folders` has.
         """
         self._folders = [Path(folder) for folder in folders]
         self._cache = _Cache(cache_bytes)
+        self._known: dict[_Source, tuple[Stamp, _Content]] = {}  # of every file read so far
+        self._faulty: set[_Source] = set()  # files of which something was left out
+        self._reported: dict[_Source, Stamp] = {}  # files whose faults `names` has told
         self._index: _Index | None = None
+        self._samples = samples
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
         """All lists' names, sorted. Reads the YAML files, whose keys are names."""
+        others = self._samples.names() if self._samples else []
         with self._lock:
             self._rescan_if_changed()
-            return sorted(self._sources())
+            names = sorted({*self._sources(), *others})
+            for source in self._faulty:
+                stamp, content = self._known[source]
+                if self._reported.get(source) != stamp:
+                    self._reported[source] = stamp
+                    content.tell(source)
+            return names
 
-    def options(self, name: str) -> list[str]:
-        """The options of a list, their weights (`2::text`) included; [] if there is no such list.
+    def options(self, name: str) -> Sequence[str]:
+        """The options of a list, as in `Look.options`; each call sees the files as they are now."""
+        return self.look().options(name)
 
-        Args:
-            name: a list's name. `*` stands for any text, `/` included, and unites all lists that
-                match in the order of their names; `*/` at the start also stands for no folder at
-                all. A name that no list has stands for the lists of that name in any folder.
-        """
-        wanted = normalise(name)
-        with self._lock:
-            options = self._exact(wanted)
-            if not options:
-                self._rescan_if_changed()
-                options = self._united(self._matches(wanted))
-            return options
+    def look(self) -> Look:
+        """A view for many look-ups in a row, which asks the disk for new files but once."""
+        return Look(self)
 
     def refresh(self) -> None:
         """Forget everything that was read; the next look-up starts anew."""
         with self._lock:
             self._index = None
+            self._known.clear()
+            self._faulty.clear()
             self._cache.clear()
-
-    def _exact(self, wanted: str) -> list[str]:
-        source = self._scanned().text.get(wanted) or self._sources().get(wanted)
-        return list(self._load(source).get(wanted, ())) if source else []
-
-    def _matches(self, wanted: str) -> list[str]:
-        names = self._sources()
-        if "*" in wanted:
-            found = set(_glob(wanted, names))
-            if wanted.startswith("*/"):
-                found.update(_glob(wanted[2:], names))
-        elif wanted in names:
-            found = {wanted}
-        else:
-            found = {name for name in names if name.endswith("/" + wanted)}
-        return sorted(found)
-
-    def _united(self, names: Sequence[str]) -> list[str]:
-        options: list[str] = []
-        loaded: dict[_Source, Lists] = {}
-        size = 0
-        for name in names:
-            source = self._sources()[name]
-            if source not in loaded:
-                loaded[source] = self._load(source)
-            found = loaded[source].get(name, [])
-            size += _memory(found)
-            if size > MAX_UNITED_BYTES:
-                log.warning(
-                    "The wildcard lists from '%s' to '%s' are left out: together with those before"
-                    " them they exceed %d MiB. Ask for fewer lists at once.",
-                    name, names[-1], MAX_UNITED_BYTES // 2**20,
-                )  # fmt: skip
-                break
-            options += found
-        return options
+            if self._samples:
+                self._samples.refresh()
 
     def _scanned(self) -> _Index:
         if self._index is None:
             self._index = _scan(self._folders)
+            present = {*self._index.text.values(), *self._index.yaml}
+            self._known = {s: known for s, known in self._known.items() if s in present}
+            self._faulty &= present
         return self._index
 
     def _sources(self) -> dict[str, _Source]:
@@ -137,31 +123,186 @@ class Library:
         if index.all is None:
             index.all = dict(index.text)
             for source in index.yaml:
-                for name in self._load(source):
+                for name in self._content(source).counts:
                     index.all.setdefault(name, source)
+            for name in index.all:
+                start = name.find("/") + 1
+                while start:
+                    index.tails.setdefault(name[start:], []).append(name)
+                    start = name.find("/", start) + 1
         return index.all
+
+    def _matches(self, wanted: str) -> list[str]:
+        names = self._sources()
+        if "*" in wanted:
+            found = set(_glob(wanted, names))
+            if wanted.startswith("*/"):
+                found.update(_glob(wanted[2:], names))
+            return sorted(found)
+        if wanted in names:
+            return [wanted]
+        return sorted(self._scanned().tails.get(wanted, ()))
 
     def _rescan_if_changed(self) -> None:
         if self._index and any(_stamp(path) != then for path, then in self._index.stamps.items()):
             self._index = None
 
+    def _content(self, source: _Source) -> _Content:
+        """What is known of a file, without its options."""
+        known = self._known.get(source)
+        if known is None or known[0] != _stamp(source.path):
+            self._load(source)
+            known = self._known[source]
+        return known[1]
+
     def _load(self, source: _Source) -> Lists:
         stamp = _stamp(source.path)
         lists = self._cache.get(source, stamp)
         if lists is None:
-            text = _read_text(source.path)
-            if source.is_yaml:
-                lists = _yaml_lists(text, source)
-            else:
-                lists = {source.name: _lines(text)}
+            lists, faults = _read(source)
+            self._known[source] = stamp, _Content.of(lists, faults)
+            (self._faulty.add if faults else self._faulty.discard)(source)
             self._cache.put(source, stamp, lists)
         return lists
 
+    def _lists(self, source: _Source) -> Lists:
+        with self._lock:
+            return self._load(source)
 
-def normalise(name: str) -> str:
-    """The form in which names are compared: "Hair\\My List" becomes "hair/my-list"."""
-    name = name.strip().lower().replace("\\", "/").replace(" ", "-")
-    return unicodedata.normalize("NFC", name)
+
+class Look:
+    """A library as it was at one time, for look-ups that belong together."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._is_fresh = False
+        self._told: set[_Source] = set()
+        self._samples = library._samples.look() if library._samples else None
+
+    def options(self, name: str) -> Sequence[str]:
+        """The options of a list, their weights (`2::text`) included; empty without such a list.
+
+        Args:
+            name: a list's name. `*` stands for any text, `/` included, and unites all lists that
+                match in the order of their names; `*/` at the start also stands for no folder at
+                all. A name that no list has stands for the lists of that name in any folder.
+
+        Returns:
+            A list, or for several lists a sequence that reads each only while it is looked at.
+        """
+        wanted = pattern_name(name)
+        library = self._library
+        with library._lock:
+            names = self._exact(wanted)
+            if not names:
+                if not self._is_fresh:
+                    library._rescan_if_changed()
+                self._is_fresh = True
+                names = library._matches(wanted)
+                self._tell(library._faulty)  # what was left out may have had the name
+            if names:
+                return self._united(names)
+        return self._samples.options(name) if self._samples else []
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a list of that name; `*` and missing folders as in `options`."""
+        return len(self.options(name)) > 0
+
+    @property
+    def size(self) -> int:
+        """How many lists a pattern is compared with."""
+        with self._library._lock:
+            return len(self._library._sources())
+
+    def _exact(self, wanted: str) -> list[str]:
+        known = self._library._scanned().text
+        return [wanted] if wanted in known or wanted in self._library._sources() else []
+
+    def _united(self, names: Sequence[str]) -> Sequence[str]:
+        library = self._library
+        sources = [library._scanned().text.get(name) or library._sources()[name] for name in names]
+        if len(names) == 1:
+            options: Sequence[str] = list(library._load(sources[0]).get(names[0], ()))
+        else:
+            counts = [library._content(source).counts for source in sources]
+            parts = [
+                _Part(source, name, *counted[name])
+                for source, name, counted in zip(sources, names, counts, strict=True)
+                if name in counted
+            ]
+            options = United(library, [part for part in parts if part.count])
+        self._tell(sources)
+        return options
+
+    def _tell(self, sources: Iterable[_Source]) -> None:
+        """Tell what was left out of these files, once."""
+        for source in self._library._faulty.intersection(sources):
+            if source not in self._told:
+                self._told.add(source)
+                self._library._known[source][1].tell(source)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One list of several that are united."""
+
+    source: _Source
+    name: str
+    count: int
+    weight: float  # of all its options
+
+
+class United(Sequence[str]):
+    """The options of several lists, one list after another. Only one list at a time is held."""
+
+    def __init__(self, library: Library, parts: Sequence[_Part]) -> None:
+        self._library = library
+        self._parts = parts
+        self._ends = list(accumulate(part.count for part in parts))
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some option has a weight."""
+        return any(part.weight != part.count for part in self._parts)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        position = bisect.bisect_right(self._ends, index)
+        part = self._parts[position]
+        return self._option(part, index - (self._ends[position] - part.count))
+
+    def __iter__(self) -> Iterator[str]:
+        source, lists = None, {}
+        for part in self._parts:
+            if part.source != source:
+                source, lists = part.source, self._library._lists(part.source)
+            options = lists.get(part.name)
+            for index in range(part.count):  # as many as were counted, if the file has changed
+                yield options[index % len(options)] if options else ""
+
+    def at_share(self, share: float) -> str:
+        """The option at a share (0 to 1) of all weights, added up in order."""
+        left = share * sum(part.weight for part in self._parts)
+        for part in self._parts:
+            if left < part.weight:
+                break
+            left -= part.weight
+        options = self._library._lists(part.source).get(part.name)
+        text = ""
+        for option in options or ():
+            weight, text = split_weight(option)
+            if left < weight:
+                break
+            left -= weight
+        return text
+
+    def _option(self, part: _Part, index: int) -> str:
+        options = self._library._lists(part.source).get(part.name)
+        return options[index % len(options)] if options else ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +321,40 @@ class _Index:
     text: dict[str, _Source] = field(default_factory=dict)  # text files by their list's name
     yaml: list[_Source] = field(default_factory=list)
     all: dict[str, _Source] | None = None  # files by list name; None until YAML keys are known
+    tails: dict[str, list[str]] = field(default_factory=dict)  # names by what follows a folder
     stamps: dict[Path, Stamp] = field(default_factory=dict)  # of folders and YAML files
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a file holds, without the options themselves."""
+
+    counts: dict[str, tuple[int, float]]  # options of each list, and the sum of their weights
+    faults: tuple[str, ...]  # what was left out
+
+    @classmethod
+    def of(cls, lists: Lists, faults: Sequence[str]) -> _Content:
+        counted: dict[int, tuple[int, float]] = {}  # aliases share one list
+        counts = {}
+        for name, options in lists.items():
+            if id(options) not in counted:
+                counted[id(options)] = len(options), _weight(options)
+            counts[name] = counted[id(options)]
+        return cls(counts, tuple(faults))
+
+    def tell(self, source: _Source) -> None:
+        """Tell what was left out of the file, if anything."""
+        if not self.faults:
+            return
+        more = len(self.faults) - MOST_FAULTS
+        told = "; ".join(self.faults[:MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+        note("wildcards", f"The wildcard file '{source.path}': {told}.")
+
+
+def _weight(options: Sequence[str]) -> float:
+    if not is_weighted(options):
+        return len(options)
+    return sum(split_weight(option)[0] for option in options)
 
 
 class _Cache:
@@ -201,7 +375,8 @@ class _Cache:
     def put(self, source: _Source, stamp: Stamp, lists: Lists) -> None:
         if source in self._entries:
             self._size -= self._entries.pop(source)[2]
-        size = sum(_memory(options) for options in lists.values())
+        different = {id(options): options for options in lists.values()}
+        size = sum(map(_memory, different.values()))
         if size > self._limit:
             return
         self._entries[source] = (stamp, lists, size)
@@ -234,7 +409,7 @@ def _scan(folders: Sequence[Path]) -> _Index:
                 extension = path.suffix.lower()
                 if file.startswith(".") or extension not in (".txt", ".yaml", ".yml"):
                     continue
-                name = normalise(str(path.relative_to(top).with_suffix("")))
+                name = list_name(str(path.relative_to(top).with_suffix("")))
                 source = _Source(path, name, is_yaml=extension != ".txt")
                 if source.is_yaml:
                     index.yaml.append(source)
@@ -263,107 +438,56 @@ def _memory(options: Sequence[str]) -> int:
 
 def _glob(pattern: str, names: Iterable[str]) -> list[str]:
     only_stars = re.sub(r"([\[?])", r"[\1]", pattern)  # fnmatch knows more signs than `*`
-    return [name for name in names if fnmatch.fnmatchcase(name, only_stars)]
+    matches = re.compile(fnmatch.translate(only_stars)).match
+    return [name for name in names if matches(name)]
 
 
-def _read_text(path: Path) -> str:
+def _read(source: _Source) -> tuple[Lists, list[str]]:
+    """The lists of a file, and what could not be read of it."""
+    faults: list[str] = []
+    text = _read_text(source.path, faults)
+    if not source.is_yaml:
+        return {source.name: _lines(text)}, faults
+    try:
+        content = read_yaml_lists(text)
+    except ImportError:
+        faults.append(
+            "YAML lists need the package PyYAML (pip install pyyaml). Text files work without it"
+        )
+        return {}, faults
+    lists: Lists = {}
+    for keys, options in content.lists:
+        name = list_name("/".join(keys)) if keys else source.name
+        lists[name] = [*lists[name], *options] if lists.get(name) else options
+    return lists, faults + content.faults
+
+
+def _read_text(path: Path, faults: list[str]) -> str:
     """A file's text, "" if it cannot be read. UTF-8 or, with its byte order mark, UTF-16."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        log.warning("The wildcard file '%s' cannot be read: %s", path, error.strerror)
+        faults.append(f"it cannot be read: {error.strerror}")
         return ""
     if len(data) > MAX_FILE_BYTES:
         data = data[: data.rfind(b"\n", 0, MAX_FILE_BYTES) + 1]
-        log.warning(
-            "The wildcard file '%s' is read up to line %d only: it is larger than %d MiB. "
-            "Split it into several files.",
-            path, data.count(b"\n"), MAX_FILE_BYTES // 2**20,
-        )  # fmt: skip
+        faults.append(
+            f"it is read up to line {data.count(NEW_LINE)} only, since it is larger than "
+            f"{MAX_FILE_BYTES // 2**20} MiB. Split it into several files"
+        )
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        log.warning(
-            "The wildcard file '%s' is no valid %s in line %d, so it is read as Latin-1. "
-            "Save it as UTF-8.",
-            path, "UTF-16" if utf16 else "UTF-8", data.count(b"\n", 0, error.start) + 1,
-        )  # fmt: skip
+        line = data.count(b"\n", 0, error.start) + 1
+        faults.append(
+            f"it is no valid {'UTF-16' if utf16 else 'UTF-8'} in line {line}, so it is read as "
+            "Latin-1. Save it as UTF-8"
+        )
         return data.decode("latin-1")
 
 
 def _lines(text: str) -> list[str]:
     lines = (line.strip() for line in io.StringIO(text, newline=None))
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def _yaml_lists(text: str, source: _Source) -> Lists:
-    try:
-        import yaml
-    except ImportError:
-        log.warning(
-            "The wildcard file '%s' is left out: YAML lists need the package PyYAML "
-            "(pip install pyyaml). Text files work without it.", source.path,
-        )  # fmt: skip
-        return {}
-    # BaseLoader builds nothing but text, lists and mappings, whatever tags a file holds.
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_YAML_DEPTH:
-                raise yaml.MarkedYAMLError("nested too deeply", problem_mark=event.start_mark)
-        tree = yaml.load(text, Loader=loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else text.count("\n", 0, getattr(error, "position", 0)) + 1
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        log.warning(
-            "The wildcard file '%s' is left out: line %d is no valid YAML, %s",
-            source.path, line, reason,
-        )  # fmt: skip
-        return {}
-    entered: Counter[int] = Counter()
-    lists = dict(_walk(tree, "", source, entered))
-    if repeats := entered.total() - len(entered):
-        log.warning(
-            "The wildcard file '%s' repeats mappings by alias; %d repeats are left out. Repeat "
-            "the lists in them instead.", source.path, repeats,
-        )  # fmt: skip
-    return lists
-
-
-def _walk(
-    node: Any, name: str, source: _Source, entered: Counter[int]
-) -> Iterator[tuple[str, list[str]]]:
-    """Each list under a node of a YAML tree, with its name.
-
-    Args:
-        name: of the node, "" for the root.
-        entered: how often each mapping was reached, by id. Each is walked once, since aliases of
-            aliases could unfold to any size.
-    """
-    if node is None:  # an empty file
-        return
-    if isinstance(node, str):
-        yield name or source.name, _lines(node)
-    elif isinstance(node, list):
-        options = [item.strip() for item in node if isinstance(item, str)]
-        if len(options) < len(node):
-            log.warning(
-                "The wildcard file '%s' has %d entries under '%s' that are no text; they are left "
-                "out. Put options that contain ': ' or start with a bracket in quotes.",
-                source.path, len(node) - len(options), name or source.name,
-            )  # fmt: skip
-        yield name or source.name, options
-    else:
-        entered[id(node)] += 1
-        if entered[id(node)] > 1:
-            return
-        for key, child in node.items():
-            yield from _walk(
-                child, normalise(f"{name}/{key}" if name else str(key)), source, entered
-            )
