@@ -19,6 +19,9 @@ from .tiled import Tiles
 # What the host notes of an empty LATENT, so that it can be fitted to any model.
 OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
+# What an entry of a conditioning is to a batch: one row for each, or the same for all.
+ROWS, SAME = "rows", "same"
+
 # (step just done, steps in all, denoised latent so far or None where there is none to show)
 OnStep = Callable[[int, int, torch.Tensor | None], None]
 
@@ -49,6 +52,7 @@ class SamplerRun:
     start: torch.Tensor | None = None  # what the part before left, with its noise, to go on from
     whole: torch.Tensor | None = None  # levels of the whole run, for masks that open as they fall
     number: int = 0  # tells the parts apart, for the noise that samplers draw on the way
+    batch_index: tuple[int, ...] | None = None  # which rows of a larger batch the latent's are
 
 
 class Backend(TextBackend, Protocol):
@@ -116,8 +120,14 @@ class Backend(TextBackend, Protocol):
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor: ...
 
-    def sampled_alone(self, run: SamplerRun) -> bool:
-        """Whether a run must not share a batch with others."""
+    def why_alone(self, run: SamplerRun) -> str | None:
+        """Why a run must not share a batch with others; None for one that may.
+
+        A run may only if everything in it is known to treat every row by itself.
+        """
+
+    def entry_kind(self, name: str) -> str | None:
+        """How an entry of a conditioning goes into a batch: ROWS, SAME, or None for unknown."""
 
     def repeats_texts(self, model: Any) -> bool:
         """Whether repeating all tokens of a text leaves the model's result as it is."""

@@ -40,6 +40,7 @@ from .host_tiled import guider_of
 from .latent_file import to_bytes
 from .lora import BlockWeights
 from .prompts import populate, record
+from .random_state import seeded_globals
 from .schedule import (
     DISCARD_PENULTIMATE,
     EXTRA_SCHEDULERS,
@@ -84,6 +85,7 @@ class ComfyBackend(HostRows):
     """The Backend that is ComfyUI. Made anew for each run of a node."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._loras: dict[str, dict] = {}
         self._softened: dict[int, tuple[Any, Any]] = {}
         self._schedules: dict[tuple, tuple[Any, torch.Tensor]] = {}
@@ -238,6 +240,11 @@ class ComfyBackend(HostRows):
         return self._schedules[key][1]
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
+        with seeded_globals(seed_for(run.seed, run.number)):
+            _draw_as_the_host_does(run)
+            return self._sample(run, on_step)
+
+    def _sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
         latent = comfy.sample.fix_empty_latent_channels(run.model, run.latent)
         noise = run.noise if run.noise.ndim == latent.ndim else run.noise.unsqueeze(2)
         guider = guider_of(run, self)
@@ -327,6 +334,20 @@ def _node_sigmas(name: str, scheduler: NodeScheduler, steps: int) -> torch.Tenso
             f"'scheduler' is {name!r}, but ComfyUI's {scheduler.node} of this version does not "
             f"take it ({type(error).__name__}: {error}). Update ComfyUI, or choose another one."
         ) from error
+
+
+def _draw_as_the_host_does(run: SamplerRun) -> None:
+    """Bring torch's global generator to where the host's KSampler leaves it for what samples.
+
+    It seeds that generator and draws the noise to start from out of it.
+    """
+    noises = run.noise.unbind() if run.noise.is_nested else [run.noise]
+    for noise in noises:
+        if run.batch_index is None:
+            torch.randn(noise.shape)
+            continue
+        for _ in range(max(run.batch_index) + 1):
+            torch.randn(1, *noise.shape[1:])
 
 
 def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import math
 from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
-import comfy.model_base
 import comfy.model_management
 import comfy.samplers
 import comfy.utils
 import torch
-from comfy.patcher_extension import WrappersMP
 
-from .backend import SamplerRun
+from . import host_alone
+from .backend import ROWS, SAME, SamplerRun
+from .host_rowwise import EQUAL, STACKED
 from .settings import MAX_SEED
 
-# Samplers whose step size depends on an error measured over the whole batch.
-WHOLE_BATCH = frozenset({"dpm_adaptive"})
-# Files of the host whose guidance functions treat each row by itself. Others of it do not (Mahiro,
-# PerpNeg and the rescaled SkipLayerGuidance take one mean over all), and who knows other packs'.
-_ROWWISE_GUIDANCE = frozenset({"nodes_model_advanced.py", "nodes_pag.py", "nodes_cfg.py"})
-_GUIDANCE = ("sampler_cfg_function", "sampler_post_cfg_function", "sampler_pre_cfg_function")
-# Options of a conditioning that the host adds noise to, by the seed, in one draw for all rows.
-_DRAWS = frozenset({"unclip_conditioning", "noise_augmentation"})
+log = logging.getLogger(__name__)
+
+_MARGIN = 1.5  # of its estimates, that the host itself keeps
 _CONTROL_PLAIN = ("strength", "timestep_percent_range", "global_average_pooling",
                   "compression_ratio", "upscale_algorithm", "strength_type",
                   "concat_mask")  # fmt: skip
@@ -33,25 +29,25 @@ _CONTROL_PLAIN = ("strength", "timestep_percent_range", "global_average_pooling"
 class HostRows:
     """The part of the ComfyUI backend that `core/rows.py` asks."""
 
-    def sampled_alone(self, run: SamplerRun) -> bool:
-        """Whether a run must not share a batch.
+    def __init__(self) -> None:
+        self._replaced: dict[int, tuple[Any, str]] = {}
 
-        So it is with samplers that steer by the whole batch or are not the host's, models that
-        take a batch for a clip (motion modules of other packs, SVD), conditioning that the host
-        adds noise to, guidance that may look at the whole batch, and what keeps a state for it
-        (context windows, caches that skip steps).
-        """
-        if run.sampler is not None or run.tiles is not None or run.sampler_name in WHOLE_BATCH:
-            return True
-        model = run.model
-        if not type(model).__module__.startswith("comfy."):
-            return True
-        if isinstance(model.model, comfy.model_base.SVD_img2vid):
-            return True
-        sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
-        if any(_DRAWS & options.keys() for side in sides for _, options in side):
-            return True
-        return not _rowwise(model)
+    def why_alone(self, run: SamplerRun) -> str | None:
+        try:
+            host_alone.check(run, self._method_replaced)
+        except host_alone.Alone as reason:
+            return str(reason)
+        return None
+
+    def _method_replaced(self, network: Any) -> str:
+        if id(network) not in self._replaced:  # the network is kept too, so that its id stays
+            self._replaced[id(network)] = network, host_alone.replaced_method(network)
+        return self._replaced[id(network)][1]
+
+    def entry_kind(self, name: str) -> str | None:
+        if name in STACKED:
+            return ROWS
+        return SAME if name in EQUAL else None
 
     def repeats_texts(self, model: Any) -> bool:
         """Whether repeating a text's tokens changes nothing: so it is in a UNet's cross-attention,
@@ -62,14 +58,9 @@ class HostRows:
 
     def rows_that_fit(self, run: SamplerRun, rows: int) -> int:
         """How many of `rows` the free memory holds by the host's own estimate; at least 1."""
-        model = run.model
-        device = model.load_device
-        free = comfy.model_management.get_free_memory(device)
-        free -= max(0, model.model_size() - model.loaded_size())  # what is still to be loaded
-        sides = 1 if isinstance(run.negative, str) or run.cfg == 1 else 2
+        free = _free_memory(run.model)
         for count in range(rows, 1, -1):
-            need = model.memory_required([count * sides, *run.latent.shape[1:]])
-            if need * 1.5 < free:  # the margin that the host itself keeps
+            if _memory_required(run, count) * _MARGIN < free:
                 return count
         return 1
 
@@ -87,14 +78,17 @@ class HostRows:
         """What ControlNets have in common that may serve the rows of one batch; None: alone."""
         links = []
         while control is not None:
+            try:
+                host_alone.check_control(control)
+            except host_alone.Alone as reason:
+                log.debug("%s", reason)
+                return None
             hint = getattr(control, "cond_hint_original", None)
             if not isinstance(hint, torch.Tensor) or len(hint) != 1 or hint.ndim != 4:
                 return None
             if getattr(control, "extra_concat_orig", None) or not hasattr(control, "copy"):
                 return None
             network = getattr(control, "control_model", None) or getattr(control, "t2i_model", None)
-            if network is None:
-                return None
             plain = tuple(repr(getattr(control, name, None)) for name in _CONTROL_PLAIN)
             extra = repr(sorted(getattr(control, "extra_args", {}).items()))
             vae = getattr(control, "vae", None)
@@ -102,6 +96,7 @@ class HostRows:
             # host does too, unless it encodes them or the network is an adapter.
             fixed = vae is not None or hasattr(control, "t2i_model")
             shape = tuple(hint.shape) if fixed else hint.shape[1]
+            shape = (shape, hint.dtype, hint.device)
             links.append((type(control), id(network), plain, extra, id(vae), shape))
             control = control.previous_controlnet
         return tuple(links)
@@ -171,27 +166,31 @@ def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
     return comfy.samplers.KSAMPLER(sample, sampler.extra_options)
 
 
-def _rowwise(model: Any) -> bool:
-    """Whether what a model was patched with treats every row of a batch by itself."""
-    options = model.model_options
-    if options.get("context_handler") is not None:
-        return False
-    added = options.get("transformer_options", {}).get("wrappers", {})
-    for wrappers in (model.wrappers, added):  # around a whole run is what keeps a state for it
-        if any(wrappers.get(WrappersMP.OUTER_SAMPLE, {}).values()):
-            return False
-    functions = []
-    for name in _GUIDANCE:
-        value = options.get(name) or []
-        functions += value if isinstance(value, list) else [value]
-    return all(_source(function) in _ROWWISE_GUIDANCE for function in functions)
+def _free_memory(model: Any) -> float:
+    """Memory that a run of the model may use, with what the host can page out meanwhile."""
+    device = model.load_device
+    own = getattr(model, "get_free_memory", comfy.model_management.get_free_memory)
+    free = own(device)
+    if getattr(model, "is_dynamic", bool)():  # its weights make room by themselves
+        return free
+    return free - max(0, model.model_size() - model.loaded_size())  # what is still to be loaded
 
 
-def _source(function: Callable) -> str:
-    """The file of the host's nodes that a function is from; "" for any other."""
-    code = getattr(function, "__code__", None)
-    path = Path(code.co_filename) if code is not None else Path()
-    return path.name if path.parent.name == "comfy_extras" else ""
+def _memory_required(run: SamplerRun, rows: int) -> float:
+    """What the host says that so many rows like this run take, with and without the text."""
+    network = run.model.model
+    sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
+    if math.isclose(run.cfg, 1.0):
+        del sides[1:]
+    shape = [rows * max(1, len(sides)), *run.latent.shape[1:]]
+    if "cond_shapes" not in inspect.signature(network.memory_required).parameters:
+        return network.memory_required(shape)
+    shapes: dict[str, list] = {}
+    for embedding, options in (entry for side in sides for entry in side):
+        own = network.extra_conds_shapes(**{**options, "cross_attn": embedding})
+        for name, (first, *rest) in own.items():
+            shapes.setdefault(name, []).append([first * rows, *rest])
+    return network.memory_required(shape, cond_shapes=shapes)
 
 
 def takes_noise_sampler(sampler: Any) -> bool:

@@ -14,9 +14,10 @@ import torch
 
 from .backend import Backend
 from .mask import dilate, for_latent, union
+from .random_state import seeded_globals
 from .samplers import AdvancedKSampler, Recovery
 from .sampling import Part, with_samples
-from .schedule import Window, mix_noise, start_noise
+from .schedule import Window, mix_noise, seed_for, start_noise
 from .waves import Road, walk
 
 # Seeds that are added to one another stay below this: ComfyUI-Impact-Pack's figure, so that shared
@@ -177,11 +178,12 @@ def _road(
     """The way of one sampler; one of another pack samples at once, by itself."""
     if isinstance(sampler, AdvancedKSampler):
         return (yield from sampler.road(latent, part, recovery, backend))
-    return sampler.sample_advanced(
-        part.noise is not None, part.seed, part.window.total, dict(latent), part.window.start,
-        part.window.end, part.leftover, recovery_mode=recovery.mode,
-        recovery_sampler=recovery.sampler, recovery_sigma_ratio=recovery.ratio,
-    )  # fmt: skip
+    with seeded_globals(seed_for(part.seed, part.number)):  # whatever it may draw from
+        return sampler.sample_advanced(
+            part.noise is not None, part.seed, part.window.total, dict(latent), part.window.start,
+            part.window.end, part.leftover, recovery_mode=recovery.mode,
+            recovery_sampler=recovery.sampler, recovery_sigma_ratio=recovery.ratio,
+        )  # fmt: skip
 
 
 # The nodes ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ What cannot provably be a row stays a run of its own.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -13,18 +14,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .backend import Backend, SamplerRun
+from .backend import ROWS, SAME, Backend, SamplerRun
 from .mask import for_latent
 from .settings import Conditioning
 
-# Options of a conditioning that hold one row for each image and are stacked.
-_STACKED = frozenset({
-    "pooled_output", "attention_mask", "concat_latent_image", "concat_mask", "concat_image",
-    "conditioning_llama3", "conditioning_byt5small", "t5xxl_ids", "t5xxl_weights",
-})  # fmt: skip
+log = logging.getLogger(__name__)
+
 # Texts of different length are repeated to a common one up to this many times the longest; the
 # host's own limit for the same trick.
 _MOST_REPEATS = 4
+
+
+class _Alone(Exception):
+    """A run has to be sampled alone; the text says why."""
 
 
 def mergeable_groups(runs: Sequence[SamplerRun], backend: Backend) -> list[list[int]]:
@@ -33,8 +35,12 @@ def mergeable_groups(runs: Sequence[SamplerRun], backend: Backend) -> list[list[
         return [[0]]
     groups: dict[Hashable, list[int]] = {}
     for position, run in enumerate(runs):
-        key = _key(run, backend)
-        groups.setdefault(("alone", position) if key is None else key, []).append(position)
+        try:
+            key = _key(run, backend)
+        except _Alone as reason:
+            log.debug("segment %d of %d is sampled alone: %s", position + 1, len(runs), reason)
+            key = ("alone", position)
+        groups.setdefault(key, []).append(position)
     result = []
     for positions in groups.values():
         parts = _fitting_lengths(positions, runs) if len(positions) > 1 else [positions]
@@ -44,24 +50,30 @@ def mergeable_groups(runs: Sequence[SamplerRun], backend: Backend) -> list[list[
     return result
 
 
-def _key(run: SamplerRun, backend: Backend) -> Hashable | None:
-    """What runs of one batch have in common; None for a run that has to be alone."""
-    if len(run.latent) != 1 or backend.sampled_alone(run):
-        return None
+def _key(run: SamplerRun, backend: Backend) -> Hashable:
+    """What runs of one batch have in common.
+
+    Raises:
+        _Alone: the run cannot be a row of any batch.
+    """
+    if len(run.latent) != 1:
+        raise _Alone(f"its latent has {len(run.latent)} rows already")
+    reason = backend.why_alone(run)
+    if reason is not None:
+        raise _Alone(reason)
     repeats = backend.repeats_texts(run.model)
-    sides = []
-    for conditioning in (run.positive, run.negative):
-        if isinstance(conditioning, str):
-            sides.append(conditioning)
-            continue
-        signature = _signature(conditioning, repeats, backend)
-        if signature is None:
-            return None
-        sides.append(signature)
+    sides = [
+        conditioning
+        if isinstance(conditioning, str)
+        else _signature(conditioning, repeats, backend)
+        for conditioning in (run.positive, run.negative)
+    ]
+    mask = run.noise_mask
     return (
         id(run.model), run.cfg, run.sampler_name, id(run.sampler), tuple(run.sigmas.tolist()),
         run.schedule.max().item(), run.schedule[run.schedule > 0].min().item(),
-        run.latent.shape, run.latent.dtype, run.noise.shape, run.noise_mask is None, *_place(run),
+        _kind(run.latent), _kind(run.noise), None if mask is None else (mask.dtype, mask.device),
+        *_place(run),
         *sides,
     )  # fmt: skip
 
@@ -70,40 +82,49 @@ def _place(run: SamplerRun) -> tuple:
     """Which part of a whole run it is."""
     start, whole = run.start, run.whole
     return (
-        None if start is None else tuple(start.shape),
+        None if start is None else _kind(start),
         None if whole is None else tuple(whole.tolist()),
         run.number,
     )
 
 
-def _signature(conditioning: Conditioning, repeats: bool, backend: Backend) -> Hashable | None:
+def _kind(tensor: torch.Tensor) -> Hashable:
+    """What tensors have in common that can be rows of one."""
+    return tuple(tensor.shape), tensor.dtype, tensor.device
+
+
+def _signature(conditioning: Conditioning, repeats: bool, backend: Backend) -> Hashable:
     """What two conditionings have in common if their entries can be rows of one another's."""
     entries = []
     for embedding, options in conditioning:
         if not isinstance(embedding, torch.Tensor) or len(embedding) != 1:
-            return None
+            raise _Alone("its conditioning has no embedding of one row")
         free = repeats and options.get("attention_mask") is None and embedding.ndim == 3
         shape = (embedding.shape[-1],) if free else tuple(embedding.shape)
-        described = [(shape, free)]
-        for name in sorted(options):
-            value = options[name]
-            if name in _STACKED and isinstance(value, torch.Tensor):
-                if len(value) != 1:
-                    return None
-                described.append((name, tuple(value.shape)))
-            elif name == "mask":
-                if len(value) != 1 or value.ndim != 3 or options.get("set_area_to_bounds"):
-                    return None
-                described.append((name,))
-            elif name == "control" and value is not None:
-                signature = backend.control_signature(value)
-                if signature is None:
-                    return None
-                described.append((name, signature))
-            else:
-                described.append((name, _plain(value)))
+        described = [(shape, free, embedding.dtype, embedding.device)]
+        described += [(name, _described(name, options, backend)) for name in sorted(options)]
         entries.append(tuple(described))
     return tuple(entries)
+
+
+def _described(name: str, options: dict[str, Any], backend: Backend) -> Hashable:
+    """What an entry beside an embedding has in common with its like in other rows."""
+    value = options[name]
+    if name == "mask":
+        if len(value) != 1 or value.ndim != 3 or options.get("set_area_to_bounds"):
+            raise _Alone("its conditioning has a mask that cannot be a row")
+        return value.dtype, value.device
+    if name == "control" and value is not None:
+        signature = backend.control_signature(value)
+        if signature is None:
+            raise _Alone("its ControlNet cannot have a row for each segment")
+        return signature
+    kind = backend.entry_kind(name)
+    if value is None or kind == SAME:
+        return _plain(value)
+    if kind == ROWS and isinstance(value, torch.Tensor) and value.shape[:1] == (1,):
+        return _kind(value)
+    raise _Alone(f"its conditioning has {name!r}, which cannot be a row")
 
 
 def _plain(value: Any) -> Hashable:
@@ -190,15 +211,15 @@ def _joined_entry(
     options = dict(entries[0][1])
     for name, value in options.items():
         values = [own[name] for _, own in entries]
-        if name in _STACKED and isinstance(value, torch.Tensor):
-            options[name] = torch.cat(values)
-        elif name == "mask":
+        if name == "mask":
             options[name] = torch.cat([_resized(mask, latent) for mask in values])
         elif name == "control" and value is not None:
             key = tuple(id(control) for control in values)
             if key not in controls:
                 controls[key] = backend.join_controls(values, latent)
             options[name] = controls[key]
+        elif backend.entry_kind(name) == ROWS and value is not None:
+            options[name] = torch.cat(values)
     return [torch.cat(embeddings), options]
 
 

@@ -62,6 +62,7 @@ def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> Samp
     if not part.leftover:
         sigmas = torch.cat([sigmas[:-1], torch.zeros_like(sigmas[-1:])])
     samples = backend.fitted_latent(recipe.model, latent)
+    rows = latent.get("batch_index")
     noise = part.noise
     if noise is None:
         noise = torch.zeros(samples.shape, dtype=torch.float32)
@@ -81,6 +82,7 @@ def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> Samp
         noise_mask=latent.get("noise_mask"),
         sampler=recipe.sampler,
         tiles=recipe.tiles,
+        batch_index=None if rows is None else tuple(map(int, rows)),
     )
 
 

@@ -200,8 +200,10 @@ def _in_memory(
     """
     left = list(positions)
     kind = type(requests[left[0]])
+    at_once = len(left)  # only ever falls, down to 1, where an error is final
     while left:
-        part = left[: room.holds(kind, values, len(left))]
+        at_once = min(at_once, room.holds(kind, values, len(left)))
+        part = left[:at_once]
         result = None
         try:
             result = work([requests[position] for position in part])
@@ -213,11 +215,11 @@ def _in_memory(
             yield part, result
             continue
         # Only here is the error gone, which held on to the memory that ran out.
-        fewer = (len(part) + 1) // 2
-        room.keep_to(kind, fewer * values)
+        at_once = (len(part) + 1) // 2
+        room.keep_to(kind, at_once * values)
         log.warning(
             "out of memory: cannot %s %d crops at once; going on with %d",
-            kind.__name__.lower(), len(part), fewer,
+            kind.__name__.lower(), len(part), at_once,
         )  # fmt: skip
         backend.free_memory()
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detailers.core.backend import SamplerRun
+from detailers.core.backend import ROWS, SAME, SamplerRun
 from detailers.core.geometry import Box, Sizing
 from detailers.core.segs import SEG
 from detailers.core.settings import (
@@ -98,6 +98,14 @@ def masked(run: SamplerRun, new: torch.Tensor) -> torch.Tensor:
     else:
         mask = F.interpolate(run.noise_mask[:, None], size=size, mode="bilinear")
     return torch.lerp(run.latent, new, mask.to(new))
+
+
+# How entries of a conditioning go into a batch.
+ENTRIES = {
+    "pooled_output": ROWS, "attention_mask": ROWS, "concat_latent_image": ROWS, "guidance": SAME,
+    "strength": SAME, "area": SAME, "mask_strength": SAME, "set_area_to_bounds": SAME,
+    "start_percent": SAME, "end_percent": SAME, "hooks": SAME, "text": SAME,
+}  # fmt: skip
 
 
 class FakeBackend:
@@ -210,8 +218,11 @@ class FakeBackend:
             return func(model, sampler_name, steps)
         return torch.arange(steps, -1, -1.0)
 
-    def sampled_alone(self, run):
-        return run.sampler_name == "whole batch"
+    def why_alone(self, run):
+        return "it looks at the whole batch" if run.sampler_name == "whole batch" else None
+
+    def entry_kind(self, name):
+        return ENTRIES.get(name)
 
     def repeats_texts(self, model):
         return True

@@ -1,5 +1,7 @@
 """Which sampler runs are rows of one run, and what that one looks like."""
 
+import logging
+
 import pytest
 import torch
 from detailers.core.backend import SamplerRun
@@ -135,9 +137,44 @@ def test_options_of_a_conditioning(first, second, share, side):
     assert together(*runs[::-1]) is share
 
 
-def test_an_object_that_both_have_may_stay():
-    model = object()
-    assert together(run(text(gligen=model)), run(text(gligen=model)))
+def test_an_object_that_both_have_may_stay_where_it_is_known_to_hold_for_all():
+    thing = object()
+    assert together(run(text(hooks=thing)), run(text(hooks=thing)))
+    assert not together(run(text(hooks=thing)), run(text(hooks=object())))
+    assert not together(run(text(gligen=thing)), run(text(gligen=thing)))
+
+
+@pytest.mark.parametrize("value", [1, "text", (1, 2), torch.ones(1, 3), None])
+def test_an_entry_that_is_not_known_is_alone_unless_it_is_empty(value):
+    assert together(run(text(new=value)), run(text(new=value))) is (value is None)
+
+
+def test_rows_have_one_kind_of_numbers():
+    half = [[text()[0][0].half(), {}]]
+    assert mergeable_groups([run(), run(half), run(), run(half)], Backend()) == [[0, 2], [1, 3]]
+    pooled = [
+        text(pooled_output=torch.ones(1, 5, dtype=kind)) for kind in (torch.half, torch.float)
+    ]
+    assert not together(run(pooled[0]), run(pooled[1]))
+    meta = [[text()[0][0].to("meta"), {}]]
+    assert not together(run(meta), run())
+    masks = [torch.ones(1, 4, 6, dtype=kind) for kind in (torch.half, torch.float)]
+    assert not together(run(noise_mask=masks[0]), run(noise_mask=masks[1]))
+
+
+def test_the_log_says_why_a_run_is_alone(caplog):
+    caplog.set_level(logging.DEBUG, "detailers.core.rows")
+    mergeable_groups(
+        [run(), run(sampler_name="whole batch"), run(text(new=1)), run([[None, {}]])], Backend()
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        "segment 2 of 4 is sampled alone: it looks at the whole batch",
+        "segment 3 of 4 is sampled alone: its conditioning has 'new', which cannot be a row",
+        "segment 4 of 4 is sampled alone: its conditioning has no embedding of one row",
+    ]
+    caplog.clear()
+    mergeable_groups([run(text(new=1))], Backend())  # nothing to share with
+    assert not caplog.records
 
 
 def test_embeddings_that_are_rows_already_or_none_stay_alone():

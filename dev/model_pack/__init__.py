@@ -5,7 +5,7 @@ posterior mean of a Gaussian prior; the prompt's colour words set the prior's me
 inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
 """
 
-from . import floor, hook, links, model, results, sources, vae
+from . import floor, foreign, hook, links, model, results, sources, vae
 
 NODE_CLASS_MAPPINGS = {
     "DetailersTestModel": model.DetailersTestModel,
@@ -23,5 +23,8 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestValue": links.DetailersTestValue,
     "DetailersTestSave": results.DetailersTestSave,
     "DetailersTestSink": results.DetailersTestSink,
+    "DetailersTestForeign": foreign.DetailersTestForeign,
+    "DetailersTestForeignControl": foreign.DetailersTestForeignControl,
+    "DetailersTestWhyAlone": foreign.DetailersTestWhyAlone,
     "DetailersTestBare": floor.DetailersTestBare,
 }

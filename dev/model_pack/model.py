@@ -33,6 +33,8 @@ class Options:
 class AnalyticModel(comfy.model_base.BaseModel):
     """A model of the host whose denoiser is `Prior`, with everything around it as the host does."""
 
+    shares_batches = True  # rows do not see each other
+
     def __init__(self, family: Family, options: Options, device: torch.device):
         kind = comfy.model_base.ModelType.FLOW if family.flow else comfy.model_base.ModelType.EPS
         super().__init__(_model_config(family), model_type=kind, device=device)

@@ -1,0 +1,125 @@
+"""What of the host is known to treat every row of a batch by itself.
+
+Only what stands in these tables may share a call of the sampler; everything else runs alone. A line
+is added once a test has shown that rows together come out as they do one by one.
+
+Objects of other packs may say it of themselves: a model class, a patch, a wrapper or a guidance
+function with an attribute `shares_batches` that is True.
+"""
+
+from __future__ import annotations
+
+_ADDS_UP = "the host adds up the attention masks of all rows to one number of tokens"
+_NO_PICTURES = "it is no model of pictures"
+_STREAMS = "its latents are a list of streams"
+_CLIP = "it takes the rows of a batch for the frames of a clip"
+
+# Classes of comfy.model_base, each by itself: a subclass needs a line of its own. With each: the
+# entries of a conditioning with which it must run alone, and why.
+MODELS: dict[str, dict[str, str]] = {
+    "BaseModel": {},  # Stable Diffusion 1 and 2, and their inpainting models
+    "SD21UNCLIP": {},
+    "SDXLRefiner": {},
+    "SDXL": {},
+    "SD15_instructpix2pix": {},
+    "SDXL_instructpix2pix": {},
+    "SD_X4Upscaler": {},
+    "Stable_Zero123": {},
+    "Lotus": {},
+    "StableCascade_C": {},
+    "StableCascade_B": {},
+    "SD3": {},
+    "AuraFlow": {},
+    "HunyuanDiT": {},
+    "PixArt": {},
+    "Flux": {},
+    "LongCatImage": {},
+    "Flux2": {},
+    "Chroma": {},
+    "ChromaRadiance": {},
+    "Lumina2": {"attention_mask": _ADDS_UP},
+    "ZImagePixelSpace": {"attention_mask": _ADDS_UP},
+    "HiDream": {},
+    "QwenImage": {},
+    "HunyuanImage21": {},
+    "HunyuanImage21Refiner": {},
+    "CosmosPredict2": {},
+    "CosmosVideo": {},
+    "Anima": {},
+    "Kandinsky5": {},
+    "Kandinsky5Image": {},
+    "LTXV": {},
+    "HunyuanVideo": {},
+    "HunyuanVideoI2V": {},
+    "HunyuanVideoSkyreelsI2V": {},
+    "HunyuanVideo15": {},
+    "HunyuanVideo15_SR_Distilled": {},
+    "WAN21": {},
+    "WAN22": {},
+    "WAN21_Vace": {},
+    "WAN21_Camera": {},
+}
+
+# Classes of comfy.model_base that always run alone, and why.
+MODELS_ALONE: dict[str, str] = {
+    "SVD_img2vid": _CLIP,
+    "SV3D_u": _CLIP,
+    "SV3D_p": _CLIP,
+    "Omnigen2": _ADDS_UP,
+    "Boogu": _ADDS_UP,
+    "GenmoMochi": _ADDS_UP,
+    "WAN21_CausalAR": "it keeps what it computed for earlier frames",
+    "LTXAV": _STREAMS,
+    "MiniMaxH3": _STREAMS,
+    "TripoSplat": _STREAMS,
+    "StableAudio1": _NO_PICTURES,
+    "StableAudio3": _NO_PICTURES,
+    "ACEStep": _NO_PICTURES,
+    "ACEStep15": _NO_PICTURES,
+    "Hunyuan3Dv2": _NO_PICTURES,
+    "Hunyuan3Dv2_1": _NO_PICTURES,
+    "RT_DETR_v4": _NO_PICTURES,
+    "DepthAnything3": _NO_PICTURES,
+    "SAM3": _NO_PICTURES,
+}
+
+# Classes of comfy.controlnet, each by itself.
+CONTROLS = frozenset({"ControlNet", "ControlNetSD35", "T2IAdapter"})
+
+# Samplers by name. dpm_adaptive is not here: it steers by an error measured over the whole batch.
+SAMPLERS = frozenset({
+    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2",
+    "exp_heun_2_x0", "exp_heun_2_x0_sde", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast",
+    "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m",
+    "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun",
+    "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v",
+    "deis", "res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral",
+    "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp", "er_sde",
+    "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
+})  # fmt: skip
+
+# Functions that nodes of the host put into a model, by file and name: guidance, patches, wrappers.
+FUNCTIONS: dict[str, frozenset[str]] = {
+    "comfy_extras/nodes_model_advanced.py": frozenset({"rescale_cfg"}),
+    "comfy_extras/nodes_cfg.py": frozenset({"cfg_zero_star", "cfg_norm", "cfg_norm_pre"}),
+    "comfy_extras/nodes_pag.py": frozenset({"post_cfg_function"}),
+    "comfy_extras/nodes_eps.py": frozenset({"epsilon_scaling_function"}),
+    "comfy_extras/nodes_freelunch.py": frozenset({"output_block_patch"}),  # both FreeU
+    "comfy_extras/nodes_model_downscale.py": frozenset({"input_block_patch", "output_block_patch"}),
+    "comfy_extras/nodes_differential_diffusion.py": frozenset({"<lambda>", "forward"}),
+    "comfy_api/torch_helpers/torch_compile.py": frozenset({"apply_torch_compile_wrapper"}),
+}
+
+# Entries of a conditioning that hold one row for each picture and are stacked.
+STACKED = frozenset({
+    "pooled_output", "attention_mask", "concat_latent_image", "concat_mask", "concat_image",
+    "conditioning_llama3", "conditioning_byt5small",
+})  # fmt: skip
+
+# Entries that hold for all rows, and so have to be equal.
+EQUAL = frozenset({
+    "strength", "area", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent",
+    "clip_start_percent", "clip_end_percent", "default", "guidance", "width", "height", "crop_w",
+    "crop_h", "target_width", "target_height", "aesthetic_score", "aspect_ratio", "frame_rate",
+    "control_apply_to_uncond", "attention_mask_img_shape", "reference_latents_method", "hooks",
+})  # fmt: skip
