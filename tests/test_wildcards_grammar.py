@@ -31,6 +31,10 @@ class Lists(Library):
         super().__init__([])
         self._lists = lists
 
+    @property
+    def size(self):
+        return len(self._lists)
+
     def look(self):
         return self
 
