@@ -71,7 +71,13 @@ class Backend(TextBackend, Protocol):
         """Whether the VAE turns a batch of frames into one latent with a time axis."""
 
     def clip_length(self, vae: Any, frames: int) -> int:
-        """The least number of frames, at least `frames`, that the VAE takes whole."""
+        """The least number of frames, at least `frames`, that comes back from the VAE whole."""
+
+    def frames_of_steps(self, vae: Any, steps: int, frames: int) -> list[slice]:
+        """Which of the frames of a clip each of its latent steps may stand for."""
+
+    def mixes_rows(self, vae: Any) -> bool:
+        """Whether the VAE may look from one row of a batch to another."""
 
     def in_float32(self, vae: Any) -> Any:
         """The VAE in float32, which overflows nowhere; None if it is that already."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -349,7 +350,12 @@ class Run:
         if encoded:
             latent["samples"] = encoded[0] if len(encoded) == 1 else torch.cat(encoded)
         if noise_mask is not None:
-            latent["noise_mask"] = _mask_over_time(noise_mask, latent["samples"])
+            samples = latent["samples"]
+            if samples.ndim == 5:
+                noise_mask = _mask_over_time(
+                    noise_mask, samples.shape[2], partial(self.backend.frames_of_steps, models.vae)
+                )
+            latent["noise_mask"] = noise_mask
         return models, latent, control_images
 
     def _sample_cycles(
@@ -595,20 +601,16 @@ def _lengthened(frames: torch.Tensor, length: int) -> torch.Tensor:
     return torch.cat([frames, frames[-1:].expand(missing, *frames.shape[1:])])
 
 
-def _mask_over_time(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """One mask for each latent frame, where a latent frame stands for several frames.
-
-    Causal video VAEs keep the first frame by itself and then group the others evenly; a group's
-    mask is the union of its frames'.
+def _mask_over_time(
+    mask: torch.Tensor, steps: int, frames_of_steps: Callable[[int, int], list[slice]]
+) -> torch.Tensor:
+    """One mask for each latent step of a clip: the union of the masks of its frames.
 
     Args:
-        mask: [1,h,w] or [F,h,w].
-        latent: [1,C,T,h,w] or, without a time axis, [N,C,h,w].
+        mask: [F,h,w], or [1,h,w] for all frames.
+        steps: latent steps of the clip.
+        frames_of_steps: (steps, frames) -> the frames that each step may stand for.
     """
-    if latent.ndim < 5 or len(mask) == 1:
+    if len(mask) == 1:
         return mask
-    steps = latent.shape[2]
-    if steps == 1:
-        return mask.amax(0, keepdim=True)
-    group = -(-(len(mask) - 1) // (steps - 1))
-    return torch.stack([mask[0], *(part.amax(0) for part in mask[1:].split(group))])
+    return torch.stack([mask[frames].amax(0) for frames in frames_of_steps(steps, len(mask))])

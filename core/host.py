@@ -5,7 +5,6 @@ What differs between versions is asked for by ability, here and once.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import re
@@ -17,7 +16,6 @@ from typing import Any
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management
-import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
 import comfy.sd
@@ -33,10 +31,12 @@ from ..wildcards.library import Library
 from . import legacy
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
+from .host_call import call_node
 from .host_parts import going_on, opening_with_the_whole
 from .host_rows import HostRows, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
 from .host_sizes import native_area
 from .host_tiled import guider_of
+from .host_vae import HostVae
 from .latent_file import to_bytes
 from .lora import BlockWeights
 from .prompts import populate, record
@@ -50,7 +50,7 @@ from .schedule import (
     seed_for,
     unknown_scheduler,
 )
-from .settings import NEGATIVE_PLACEHOLDER, VAE_TILE, Conditioning, VaeTile
+from .settings import NEGATIVE_PLACEHOLDER, Conditioning
 
 log = logging.getLogger(__name__)
 
@@ -60,28 +60,10 @@ SAMPLERS: list[str] = comfy.samplers.KSampler.SAMPLERS
 SCHEDULERS: list[str] = comfy.samplers.KSampler.SCHEDULERS
 
 
-def call_node(node_id: str, **inputs: Any) -> tuple:
-    """Run a node of the host and give its outputs.
-
-    Raises:
-        RuntimeError: this ComfyUI has no such node.
-    """
-    node = host_nodes.NODE_CLASS_MAPPINGS.get(node_id)
-    if node is None:
-        raise RuntimeError(
-            f"This needs ComfyUI's node {node_id!r}, which this version or installation does not "
-            "have. Update ComfyUI, or choose an option that does without it."
-        )
-    if hasattr(node, "define_schema"):  # a class of the newer kind: stateless, run by the class
-        output = node.execute(**inputs)
-        return tuple(getattr(output, "result", output))
-    return tuple(getattr(node(), node.FUNCTION)(**inputs))
-
-
 # Models ------------------------------------------------------------------------------------
 
 
-class ComfyBackend(HostRows):
+class ComfyBackend(HostVae, HostRows):
     """The Backend that is ComfyUI. Made anew for each run of a node."""
 
     def __init__(self) -> None:
@@ -89,12 +71,8 @@ class ComfyBackend(HostRows):
         self._loras: dict[str, dict] = {}
         self._softened: dict[int, tuple[Any, Any]] = {}
         self._schedules: dict[tuple, tuple[Any, torch.Tensor]] = {}
-        self._precise: dict[int, tuple[Any, Any]] = {}
 
     # VAE
-
-    def ratio(self, vae: Any) -> int:
-        return int(vae.spacial_compression_encode())
 
     def grid(self, model: Any, vae: Any) -> int:
         network = getattr(getattr(model, "model", None), "diffusion_model", None)
@@ -104,59 +82,6 @@ class ComfyBackend(HostRows):
 
     def native_area(self, model: Any) -> int:
         return native_area(model)
-
-    def is_video_vae(self, vae: Any) -> bool:
-        return getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False)
-
-    def clip_length(self, vae: Any, frames: int) -> int:
-        every = vae.temporal_compression_decode() if self.is_video_vae(vae) else None
-        return frames if not every else -(-(frames - 1) // every) * every + 1
-
-    def in_float32(self, vae: Any) -> Any:
-        if getattr(vae, "vae_dtype", torch.float32) == torch.float32:
-            return None
-        if id(vae) not in self._precise:  # the VAE is kept too, so that its id stays its own
-            self._precise[id(vae)] = vae, _vae_in_float32(vae)
-        return self._precise[id(vae)][1]
-
-    def encode(
-        self,
-        vae: Any,
-        pixels: torch.Tensor,
-        *,
-        tiled: bool,
-        video: bool,
-        tile: VaeTile = VAE_TILE,
-    ) -> torch.Tensor:
-        if self.is_video_vae(vae) and not video and len(pixels) > 1:
-            rows = [
-                self.encode(vae, row, tiled=tiled, video=True, tile=tile) for row in pixels.split(1)
-            ]
-            return torch.cat(rows)
-        if tiled:
-            latent = call_node(
-                "VAEEncodeTiled", pixels=pixels, vae=vae, tile_size=tile.side,
-                overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
-            )[0]  # fmt: skip
-            return latent["samples"]
-        return vae.encode(pixels)
-
-    def decode(
-        self,
-        vae: Any,
-        latent: torch.Tensor,
-        *,
-        tiled: bool,
-        tile: VaeTile = VAE_TILE,
-    ) -> torch.Tensor:
-        if tiled:
-            pixels = call_node(
-                "VAEDecodeTiled", samples={"samples": latent}, vae=vae, tile_size=tile.side,
-                overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
-            )[0]  # fmt: skip
-        else:
-            pixels = vae.decode(latent)
-        return pixels.reshape(-1, *pixels.shape[-3:])  # frames of a clip are rows
 
     def inpaint_conditioning(
         self,
@@ -169,8 +94,8 @@ class ComfyBackend(HostRows):
         has_negative = negative != NEGATIVE_PLACEHOLDER
         positive, conditioned, latent = call_node(
             "InpaintModelConditioning", positive=positive,
-            negative=negative if has_negative else [], pixels=pixels, vae=vae, mask=mask,
-            noise_mask=True,
+            negative=negative if has_negative else [], pixels=pixels,
+            vae=self.encoding_by_rows(vae), mask=mask, noise_mask=True,
         )  # fmt: skip
         return positive, conditioned if has_negative else negative, latent
 
@@ -271,16 +196,10 @@ class ComfyBackend(HostRows):
 
     def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
         bar = comfy.utils.ProgressBar(max(1, total))
-        previewers: dict[type, Any] = {}
+        previewers: dict[tuple[int, Any], tuple[Any, Any]] = {}
 
         def update(done: int, model: Any, latent: torch.Tensor | None) -> None:
-            preview = None
-            if latent is not None:
-                kind = type(model.model.latent_format)
-                if kind not in previewers:
-                    previewers[kind] = _previewer(model)
-                if previewers[kind] is not None:
-                    preview = previewers[kind].decode_latent_to_preview_image("JPEG", latent)
+            preview = None if latent is None else _preview(model, latent, previewers)
             bar.update_absolute(done, total, preview)
 
         return update
@@ -289,28 +208,22 @@ class ComfyBackend(HostRows):
         comfy.model_management.throw_exception_if_processing_interrupted()
 
 
-def _vae_in_float32(vae: Any) -> Any:
-    """A VAE of the host like this one whose network computes in float32; None without success."""
-    offload_device = comfy.model_management.vae_offload_device()
-    try:
-        network = copy.deepcopy(vae.first_stage_model).to(offload_device, torch.float32)
-    except (RuntimeError, TypeError, AttributeError) as error:  # no memory, or not to be copied
-        log.warning("the VAE cannot be run in float32: %s", error)
+def _preview(
+    model: Any, latent: torch.Tensor, previewers: dict[tuple[int, Any], tuple[Any, Any]]
+) -> Any:
+    """What the host's progress bar takes as a picture of a latent; None without previews.
+
+    Args:
+        previewers: made so far, by the latent format and device that they are for.
+    """
+    form, device = model.model.latent_format, model.load_device
+    key = id(form), device
+    if key not in previewers:  # the format is kept too, so that its id stays its own
+        previewers[key] = form, latent_preview.get_previewer(device, form)
+    previewer = previewers[key][1]
+    if previewer is None:
         return None
-    precise = copy.copy(vae)
-    precise.first_stage_model, precise.vae_dtype = network, torch.float32
-    if hasattr(comfy.model_management, "archive_model_dtypes"):  # what loading casts weights to
-        comfy.model_management.archive_model_dtypes(network)
-    precise.patcher = comfy.model_patcher.ModelPatcher(
-        network, load_device=vae.device, offload_device=offload_device
-    )
-    precise.size = None
-    precise.model_size()
-    return precise
-
-
-def _previewer(model: Any) -> Any:
-    return latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    return previewer.decode_latent_to_preview_image("JPEG", latent.to(device))
 
 
 def _sigmas(sampling: Any, sampler_name: str, scheduler: str, steps: int) -> torch.Tensor:

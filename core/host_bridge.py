@@ -233,7 +233,10 @@ def decoded(latent: dict[str, Any], method: str, vae: Any) -> torch.Tensor:
     values = form.process_in(samples[:1].float())
     tiny = _tiny_decoder(form) if method in _TINY else None
     if tiny is not None:
-        return tiny.decode(values[:, :, 0] if values.ndim == 5 else values).movedim(1, -1) / 2 + 0.5
+        device = comfy.model_management.get_torch_device()
+        row = (values[:, :, 0] if values.ndim == 5 else values).to(device)
+        picture = tiny.to(device).decode(row).movedim(1, -1) / 2 + 0.5
+        return picture.to(samples.device)
     picture = _rgb(form, values)
     ratio = int(getattr(form, "spacial_downscale_ratio", 8))
     return picture.repeat_interleave(ratio, 1).repeat_interleave(ratio, 2)

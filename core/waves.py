@@ -112,7 +112,7 @@ Answers = Iterator[tuple[int, torch.Tensor]]  # position of the request, its ans
 
 def _serve_encodes(requests: Sequence[Encode], backend: Backend, room: Room) -> Answers:
     def key(request: Encode) -> tuple | None:
-        if request.video:
+        if request.video or backend.mixes_rows(request.vae):
             return None
         return id(request.vae), request.tiled, request.pixels.shape[1:], request.pixels.device
 
@@ -128,6 +128,8 @@ def _serve_decodes(requests: Sequence[Decode], backend: Backend, room: Room) -> 
     def key(request: Decode) -> tuple | None:
         if request.latent.ndim > 4 and request.latent.shape[2] > 1:
             return None  # a clip
+        if backend.mixes_rows(request.vae):
+            return None
         return id(request.vae), request.tiled, request.latent.shape[1:], request.latent.device
 
     def work(group: Sequence[Decode]) -> torch.Tensor:

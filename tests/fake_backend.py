@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from detailers.core.backend import ROWS, SAME, SamplerRun
+from detailers.core.clips import frames_of_steps
 from detailers.core.geometry import Box, Sizing
 from detailers.core.segs import SEG
 from detailers.core.settings import (
@@ -155,6 +156,12 @@ class FakeBackend:
 
     def clip_length(self, vae, frames):
         return frames if vae.every is None else -(-(frames - 1) // vae.every) * vae.every + 1
+
+    def frames_of_steps(self, vae, steps, frames):
+        return frames_of_steps(steps, frames, lambda count: (count - 1) * vae.every + 1)
+
+    def mixes_rows(self, vae):
+        return False
 
     def encode(self, vae, pixels, *, tiled, video, tile=VAE_TILE):
         """Space (and time) go to channels: [N,3rr,h/r,w/r] or [1,3rrt,T,h/r,w/r]."""

@@ -36,10 +36,10 @@ def detailed(regions, backend=None, image=None, **options):
     return detail_image(image, (image.shape[1:3], segs), detail, backend), backend
 
 
-def same_as_alone(regions, image=None, **options):
+def same_as_alone(regions, image=None, backend=None, **options):
     """Detail in waves, after making sure that the picture is the one of one by one."""
     alone, _ = detailed(regions, image=image, batch=1, **options)
-    together, backend = detailed(regions, image=image, **options)
+    together, backend = detailed(regions, backend, image, **options)
     assert torch.allclose(together.image, alone.image, atol=1e-5)
     for name in ("cropped", "refined", "refined_alpha", "control_images"):
         pairs = zip(getattr(together, name), getattr(alone, name), strict=True)
@@ -65,6 +65,17 @@ def test_separate_segments_of_one_size_are_one_call():
     assert seeds(backend) == [(5, 6, 7)]
     assert [len(pixels) for pixels in backend.encoded] == [3]
     assert [shape[0] for shape in backend.decoded] == [3]
+
+
+def test_a_vae_that_mixes_rows_works_on_each_crop_alone():
+    class Mixing(FakeBackend):
+        def mixes_rows(self, vae):
+            return True
+
+    backend = same_as_alone(THREE, backend=Mixing(grain))
+    assert seeds(backend) == [(5, 6, 7)]
+    assert [len(pixels) for pixels in backend.encoded] == [1, 1, 1]
+    assert [shape[0] for shape in backend.decoded] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("batch", "expected"), [(0, [5]), (1, [1] * 5), (2, [2, 2, 1])])

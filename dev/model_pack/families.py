@@ -19,6 +19,8 @@ class Family:
     Attributes:
         ratio: pixels per latent cell along width and height.
         frames: frames per latent step after the first of a video; 0 for an image model.
+        chunk: frames of the clips that a video is cut into, each with a first frame of its own; 0
+            takes it as one. Of the last one only the first two latent steps are kept.
         lossless: the latent holds every pixel value (space to depth); otherwise four channels, the
             mean red, green and blue of the cell and the mean of these.
         stored: pixel value 1 as the VAE stores it in the latent.
@@ -31,6 +33,7 @@ class Family:
 
     ratio: int
     frames: int = 0
+    chunk: int = 0
     lossless: bool = True
     stored: float = 1.0
     gain: float = 1.0
@@ -41,6 +44,22 @@ class Family:
     @property
     def channels(self) -> int:
         return 3 * self.ratio**2 * max(self.frames, 1) if self.lossless else 4
+
+    def steps_of(self, length: int) -> int:
+        """Latent steps of so many frames."""
+        if self.chunk and length > 1:
+            return max(1, (length - 5) // self.chunk * self.chunk_steps + 2)
+        return (length + self.frames - 1) // self.frames
+
+    def length_of(self, steps: int) -> int:
+        """Frames of so many latent steps."""
+        if self.chunk:
+            return max(1, (steps - 2) // self.chunk_steps * self.chunk + 5)
+        return max(0, (steps - 1) * self.frames + 1)
+
+    @property
+    def chunk_steps(self) -> int:
+        return (self.chunk - 1) // self.frames + 1
 
     @property
     def scale(self) -> float:
@@ -70,6 +89,7 @@ FAMILIES = {
     "image16": Family(ratio=16, flow=True),
     "image1": Family(ratio=1),
     "video8": Family(ratio=8, frames=4, flow=True),
+    "video17": Family(ratio=8, frames=4, chunk=17, flow=True),
 }
 
 
@@ -89,7 +109,9 @@ class Codec(torch.nn.Module):
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         count(encode_calls=1, encode_rows=pixels.shape[0])
         family = self.family
-        if family.frames:
+        if family.chunk and pixels.shape[2] > 1:
+            latent = _fold_chunks(pixels, family)
+        elif family.frames:
             latent = _fold_frames(pixels, family.ratio, family.frames)
         elif family.lossless:
             latent = pixel_unshuffle(pixels, family.ratio)
@@ -102,6 +124,8 @@ class Codec(torch.nn.Module):
         count(decode_calls=1, decode_rows=latent.shape[0])
         family = self.family
         latent = latent / family.stored
+        if family.chunk and latent.shape[2] > 1:
+            return _unfold_chunks(latent, family)
         if family.frames:
             return _unfold_frames(latent, family.ratio, family.frames)
         if family.lossless:
@@ -123,3 +147,18 @@ def _unfold_frames(latent: torch.Tensor, ratio: int, frames: int) -> torch.Tenso
     cells = latent.reshape(b, 3, frames, ratio, ratio, t, h, w)
     pixels = cells.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, 3, t * frames, h * ratio, w * ratio)
     return pixels[:, :, frames - 1 :]
+
+
+def _fold_chunks(pixels: torch.Tensor, family: Family) -> torch.Tensor:
+    missing = -pixels.shape[2] % family.chunk
+    pixels = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
+    chunks = pixels.split(family.chunk, 2)
+    latent = torch.cat([_fold_frames(chunk, family.ratio, family.frames) for chunk in chunks], 2)
+    return latent[:, :, : latent.shape[2] - family.chunk_steps + 2]
+
+
+def _unfold_chunks(latent: torch.Tensor, family: Family) -> torch.Tensor:
+    length = family.length_of(latent.shape[2])
+    chunks = latent.split(family.chunk_steps, 2)
+    pixels = [_unfold_frames(chunk, family.ratio, family.frames) for chunk in chunks]
+    return torch.cat(pixels, 2)[:, :, :length]

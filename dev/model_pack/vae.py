@@ -20,7 +20,7 @@ class AnalyticVAE(comfy.sd.VAE):
         self.latent_channels = family.channels
         self.downscale_ratio = self.upscale_ratio = family.ratio
         if family.frames:
-            self._set_video_ratios(family.ratio, family.frames)
+            self._set_video_ratios(family)
         self.memory_used_encode = self.memory_used_decode = _memory_used
         self.working_dtypes = [torch.float32]
         self.vae_dtype = torch.float32
@@ -33,12 +33,12 @@ class AnalyticVAE(comfy.sd.VAE):
         )
         self.model_size()
 
-    def _set_video_ratios(self, ratio: int, frames: int) -> None:
+    def _set_video_ratios(self, family: Family) -> None:
         self.latent_dim = 3
-        self.upscale_ratio = (lambda steps: max(0, (steps - 1) * frames + 1), ratio, ratio)
-        self.upscale_index_formula = (frames, ratio, ratio)
-        self.downscale_ratio = (lambda length: (length + frames - 1) // frames, ratio, ratio)
-        self.downscale_index_formula = (frames, ratio, ratio)
+        self.upscale_ratio = (family.length_of, family.ratio, family.ratio)
+        self.upscale_index_formula = (family.frames, family.ratio, family.ratio)
+        self.downscale_ratio = (family.steps_of, family.ratio, family.ratio)
+        self.downscale_index_formula = (family.frames, family.ratio, family.ratio)
 
 
 def _set_host_defaults(vae: comfy.sd.VAE) -> None:

@@ -15,7 +15,7 @@ def painted(frames, masks, colour=RED):
 
 
 @pytest.mark.parametrize("frames", [1, 5, 6, 8])
-@pytest.mark.parametrize("family", ["flat8", "video8"])
+@pytest.mark.parametrize("family", ["flat8", "video8", "video17"])
 def test_clips_of_any_length(results, family, frames):
     graph = Graph()
     model = graph.model(family, prior_std=0.0)
@@ -47,7 +47,7 @@ def test_clips_of_any_length(results, family, frames):
     assert called - stats(before)["model_calls"] == 2 * 2 * 4
 
 
-@pytest.mark.parametrize("family", ["flat8", "video8"])
+@pytest.mark.parametrize("family", ["flat8", "video8", "video17"])
 def test_masks_go_frame_by_frame_where_there_is_one_for_each(results, family):
     graph = Graph()
     model = graph.model(family, prior_std=0.0)
