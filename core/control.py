@@ -17,7 +17,7 @@ from ..utils.arrays import to_tensor
 from .conditioning import Cut
 from .geometry import Box, Size, crop_region
 from .image import crop, pad_edge, resize, to_rgb
-from .segs import SEG, SEGS, edited, image_size
+from .segs import SEG, SEGS, BatchImage, edited, image_size
 from .settings import Conditioning
 
 Images = list[torch.Tensor]
@@ -75,7 +75,7 @@ class SegmentControl:
         use_acn: bool = False,
         *,
         cut: Cut | None = None,
-        row: int = 0,
+        row: int | None = None,
     ) -> tuple[Conditioning, Conditioning | str, Images]:
         """Guide the conditionings of a segment.
 
@@ -85,7 +85,7 @@ class SegmentControl:
             use_acn: of no effect here; detailers of other packs pass it for clips.
             cut: where in which image the crop is now. Without it, as from other packs' detailers,
                 the place that the segment had when the wrapper was made.
-            row: which image of the node's batch it is.
+            row: which image of the node's batch it is; None: the one that the segment belongs to.
 
         Returns:
             Positive, negative, and what the ControlNets see, at the working size.
@@ -116,6 +116,7 @@ class ControlNetOnSegment(SegmentControl):
         picture: WholePicture | None = None,
         preprocessor: Any = None,
         previous: Any = None,
+        batch_image: BatchImage | None = None,
     ) -> None:
         """
         Args:
@@ -125,9 +126,11 @@ class ControlNetOnSegment(SegmentControl):
             preprocessor: a SEGS_PREPROCESSOR, `apply(image, mask)` -> image. Without either the
                 ControlNet sees the crop itself.
             previous: the wrapper that the segment had.
+            batch_image: the image that the segment belongs to.
         """
         super().__init__(previous)
         self.control, self.attach = control, attach
+        self.index = None if batch_image is None else batch_image.index
         self.size, self.region = size, region.clipped(size)
         self.picture, self.preprocessor = picture, preprocessor
 
@@ -135,9 +138,11 @@ class ControlNetOnSegment(SegmentControl):
     def control_image(self) -> torch.Tensor | None:
         if self.picture is None or self.region.empty:
             return None
-        return self.picture.cut(self.size, self.region)
+        pictures = self.picture.cut(self.size, self.region)
+        return pictures if self.index is None else _rows(pictures, 1, self.index)
 
-    def apply(self, positive, negative, image, mask=None, use_acn=False, *, cut=None, row=0):
+    def apply(self, positive, negative, image, mask=None, use_acn=False, *, cut=None, row=None):
+        row = (self.index or 0) if row is None else row
         positive, negative, images = super().apply(
             positive, negative, image, mask, use_acn, cut=cut, row=row
         )
@@ -195,8 +200,9 @@ def control_segs(
     def wrapper(seg: SEG, size: Size) -> SegmentControl:
         region = Box.of(seg.crop_region)
         return ControlNetOnSegment(
-            control, attach, size, region, picture, preprocessor, seg.control_net_wrapper
-        )
+            control, attach, size, region, picture, preprocessor, seg.control_net_wrapper,
+            seg.batch_image,
+        )  # fmt: skip
 
     return _with_wrappers(segs, wrapper)
 
@@ -207,7 +213,8 @@ def adapt_segs(
     """Give every segment an IPAdapter, besides what it has.
 
     Args:
-        reference: [N,H,W,C] of the whole image; each adapter sees the part around its segment.
+        reference: [N,H,W,C] of the whole image; each adapter sees the part around its segment, of
+            as many pictures as the batch has images that of its own image.
         context_factor: sides of that part over those of the crop region.
     """
     picture = WholePicture(reference)
@@ -217,6 +224,9 @@ def adapt_segs(
         if region.empty:
             return seg.control_net_wrapper
         part = picture.cut(size, crop_region(region, size, context_factor))
+        image = seg.batch_image
+        if image is not None and image.index is not None and image.count == len(part):
+            part = _rows(part, 1, image.index)
         return IPAdapterOnSegment(attach, part, seg.control_net_wrapper)
 
     return _with_wrappers(segs, wrapper)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from .backend import Backend
 from .enhance import Crop, Enhanced, Run
 from .geometry import Box, Size
 from .image import crop, merge_alpha, to_rgb
+from .image_batch import images_of, in_image, positions_by_image
 from .mask import union
 from .plan import Job, Place, Plan, Skipped, batches, of_one_size
 from .schedule import seed_for
-from .segs import SEG, SEGS, normalise
+from .segs import SEG, SEGS, BatchImage, normalise, of_image, own_picture
 from .settings import Detail, Kept
 
 log = logging.getLogger(__name__)
@@ -40,25 +42,32 @@ class Detailed:
 
 
 def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend) -> Detailed:
-    """Detail every segment of every image and paste the results.
+    """Detail the segments of every image and paste the results.
 
     Args:
-        image: [B,H,W,C], C 1, 3 or 4. The segments hold for each image of the batch, and each
-            image gets the seeds that it would get alone.
+        image: [B,H,W,C], C 1, 3 or 4. Each image of the batch is detailed by the segments that
+            belong to it and by those that belong to no single image, and gets the seeds and texts
+            that it would get alone.
         segs: of any image size; they are brought to this one.
 
     Returns:
         `image` with everything outside the feathered masks bit-identical, grey expanded to three
-        channels, and the segments in working order with their refined crops. A segment that was
-        left out because of its size keeps its place without a crop; others left out are gone.
+        channels, and the segments in working order, image by image, with their refined crops: one
+        that holds for every image once, with a crop of each. A segment that was left out because
+        of its size keeps its place without a crop; others left out are gone.
     """
     run = Run(detail, backend)
-    header, items = normalise(segs, _size(image), "segs")
-    plan = run.plan(items, _size(image))
-    run.start(len(plan.jobs) * len(image))
+    size, count = _size(image), len(image)
+    header, items = normalise(segs, size, "segs")
+    own = positions_by_image(items, count)
+    plans = [
+        run.plan([in_image(items[place], row, count) for place in places], size, row)
+        for row, places in enumerate(own)
+    ]
+    run.start(sum(len(plan.jobs) for plan in plans))
     result = Detailed(image, (header, []))
-    rows = _detail_rows([plan] * len(image), run, result, len(image))
-    result.segs[1].extend(_refined_segs(plan, rows))
+    rows = _detail_rows(plans, run, result, count)
+    result.segs[1].extend(_gathered(plans, own, rows))
     return result
 
 
@@ -97,8 +106,9 @@ def detail_versions(
     run.start(sum(len(plan.jobs) for plan in plans))
     copies = image.repeat(count, 1, 1, 1) if count > 1 else image
     result = Detailed(copies, ((size.height, size.width), []))
-    for plan, row in zip(plans, _detail_rows(plans, run, result, len(image)), strict=True):
-        result.segs[1].extend(_refined_segs(plan, [row]))
+    rows = _detail_rows(plans, run, result, len(image))
+    own = [[None] * len(plan.entries) for plan in plans]
+    result.segs[1].extend(_gathered(plans, own, rows))
     return result
 
 
@@ -134,13 +144,49 @@ def _detail_rows(
     ]
 
 
-def _refined_segs(plan: Plan, rows: Sequence[dict[int, np.ndarray | None]]) -> list[SEG]:
-    """The segments of a plan with their refined crops in each image."""
-    return [
-        entry.seg._replace(cropped_image=_stacked([row.get(entry.position) for row in rows]))
-        for entry in plan.entries
-        if isinstance(entry, Job) or entry.by_size
-    ]
+def _gathered(
+    plans: Sequence[Plan],
+    places: Sequence[Sequence[int | None]],
+    rows: Sequence[dict[int, np.ndarray | None]],
+) -> list[SEG]:
+    """The segments of all images with their refined crops, in working order.
+
+    Args:
+        plans: one for each image.
+        places: which of the node's segments each of a plan's positions is; None is one that no
+            other image has.
+        rows: the refined crops of each image by the plan's positions.
+    """
+    groups: dict[Any, list[tuple[int, SEG, np.ndarray | None]]] = {}
+    for row, plan in enumerate(plans):
+        for entry in plan.entries:
+            if isinstance(entry, Skipped) and not entry.by_size:
+                continue
+            place = places[row][entry.position]
+            key = (row, entry.position) if place is None else place
+            refined = rows[row].get(entry.position)
+            groups.setdefault(key, []).append((row, entry.seg, refined))
+    return [seg for group in groups.values() for seg in _of_images(group, len(plans))]
+
+
+def _of_images(group: Sequence[tuple[int, SEG, np.ndarray | None]], count: int) -> list[SEG]:
+    """What became of one segment in the images that it holds for: one segment, if it has the same
+    region in all of them."""
+    regions = {seg.crop_region for _, seg, _ in group}
+    if len(group) < count or len(regions) > 1:
+        return [
+            of_image(
+                seg._replace(cropped_image=_stacked([refined])),
+                BatchImage(row, count) if count > 1 else seg.batch_image,
+            )
+            for row, seg, refined in group
+        ]
+    masks = [seg.cropped_mask for _, seg, _ in group]
+    first = group[0][1]
+    if not all(mask is masks[0] or np.array_equal(mask, masks[0]) for mask in masks[1:]):
+        first = first._replace(cropped_mask=np.stack(masks))
+    first = first._replace(cropped_image=_stacked([refined for _, _, refined in group]))
+    return [first if count == 1 else of_image(first, BatchImage(None, count))]
 
 
 @dataclass(frozen=True)
@@ -219,7 +265,8 @@ def detail_segs(
     """Detail every segment without pasting.
 
     Args:
-        image: [B,H,W,C]; a segment that brings its own `cropped_image` uses that instead.
+        image: [B,H,W,C]; a segment is cut from the images that it holds for, and one that brings
+            its own `cropped_image` uses that instead.
         batch_size: runs of all segments. Run b uses the seed + 1 + b for every segment, which is
             what shared workflows were made with.
 
@@ -231,9 +278,10 @@ def detail_segs(
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
     run = Run(detail, backend)
-    plan = run.plan(items, size)
+    plan = run.plan(items, size, row=None)
+    held = images_of(items, len(rgb))
     sources = {
-        entry.position: _own_crop(entry.seg, rgb)
+        entry.position: _Source.of(entry.seg, rgb, held[entry.position])
         for entry in plan.entries
         if isinstance(entry, Job) or entry.by_size
     }
@@ -243,7 +291,7 @@ def detail_segs(
         for index in range(batch_size)
         for job in plan.jobs
     ]
-    run.start(sum(len(sources[job.position]) for job in jobs))
+    run.start(sum(len(sources[job.position].rows) for job in jobs))
     enhanced = iter(_enhance_apart(jobs, sources, size, run, result))
     for _ in range(batch_size):
         refined = {job.position: next(enhanced) for job in plan.jobs}
@@ -251,18 +299,54 @@ def detail_segs(
             if isinstance(entry, Skipped) and not entry.by_size:
                 result.segs[1].append(entry.seg)
                 continue
+            source = sources[entry.position]
             pixels = refined.get(entry.position)
             if pixels is None:  # a copy: a SEG's picture shares no memory with the image
-                pixels = sources[entry.position].clone()
-            result.segs[1].append(
-                entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
-            )
+                pixels = source.pixels.clone()
+            seg = entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
+            result.segs[1].append(seg if source.image is None else of_image(seg, source.image))
     return result
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The pictures of one segment that are worked on."""
+
+    pixels: torch.Tensor  # [N,h,w,3]
+    rows: Sequence[int]  # which image of the node's batch each is from
+    count: int  # images of the node's batch
+    image: BatchImage | None = None  # what the segment holds for from now on; None: as it did
+
+    @classmethod
+    def of(cls, seg: SEG, images: torch.Tensor, rows: Sequence[int]) -> _Source:
+        """The segment's own pictures, or else its region of the images that it holds for.
+
+        Args:
+            images: [B,H,W,3].
+            rows: the images that it holds for.
+        """
+        count = len(images)
+        if len(rows) == 1:
+            seg = in_image(seg, rows[0], count)
+        own = own_picture(seg, like=images)
+        if own is None:
+            pixels = crop(images[rows[0] : rows[-1] + 1], Box.of(seg.crop_region))
+            image = BatchImage(None, count) if len(rows) > 1 else None
+            return cls(pixels, rows, count, image)
+        own = to_rgb(own)[0]
+        return cls(own, rows if len(rows) == len(own) else range(len(own)), count)
+
+    def crops(self, job: Job, size: Size) -> list[Crop]:
+        """The pictures as crops of a job, from images of this size."""
+        return [
+            Crop(job, size, own, still_mask(in_image(job.seg, row, self.count), own), row)
+            for row, own in zip(self.rows, self.pixels.split(1), strict=True)
+        ]
 
 
 def _enhance_apart(
     jobs: Sequence[Job],
-    sources: dict[int, torch.Tensor],
+    sources: dict[int, _Source],
     size: Size,
     run: Run,
     result: Detailed,
@@ -272,11 +356,7 @@ def _enhance_apart(
     Returns:
         [N,h,w,3] for each job.
     """
-    crops = [
-        Crop(job, size, pixels, still_mask(job.seg, pixels), row)
-        for job in jobs
-        for row, pixels in enumerate(sources[job.position].split(1))
-    ]
+    crops = [own for job in jobs for own in sources[job.position].crops(job, size)]
     done: dict[int, Enhanced] = {}
     for indices in of_one_size([own.job for own in crops], run.batch_limit, run.grid):
         part = run.enhance([crops[index] for index in indices])
@@ -288,19 +368,11 @@ def _enhance_apart(
             report_fault(own.job, done[index].fault)
         refined.append(own.pixels.clone() if done[index].fault else done[index].pixels)
     rows = iter(refined)
-    return [_joined([next(rows) for _ in sources[job.position]]) for job in jobs]
+    return [_joined([next(rows) for _ in sources[job.position].rows]) for job in jobs]
 
 
 def _joined(rows: Sequence[torch.Tensor]) -> torch.Tensor:
     return rows[0] if len(rows) == 1 else torch.cat(list(rows))
-
-
-def _own_crop(seg: SEG, image: torch.Tensor) -> torch.Tensor:
-    """The segment's own picture, or else its region of the image: [N,h,w,3]."""
-    if seg.cropped_image is None:
-        return crop(image, Box.of(seg.crop_region))
-    own = to_tensor(seg.cropped_image, like=image)
-    return to_rgb(own if own.ndim == 4 else own[None])[0]
 
 
 def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:

@@ -127,12 +127,13 @@ class Run:
         models = self.detail.models
         return self.backend.grid(models.model, models.vae)
 
-    def plan(self, segs: list[SEG], image: Size, row: int = 0, version: int = 0) -> Plan:
+    def plan(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
         """Decide the jobs for the segments of an image and log who is left out.
 
         Args:
             image: its size.
-            row: which image of the node's batch it is.
+            row: which image of the node's batch it is; None: each segment says it, or it is the
+                first.
             version: v has the node's seed + v.
         """
         detail = self.detail
@@ -140,7 +141,9 @@ class Run:
         margin = self.blending.reach + max(0, detail.pasting.mask_grow) + 1
         plan = make_plan(
             segs, self._sizing(), seed, detail.text, self.hook.touch_scaled_size,
-            lambda seg: turned(seg, detail.upright, image, row, margin),
+            lambda seg: turned(
+                seg, detail.upright, image, _row(seg) if row is None else row, margin
+            ),
         )  # fmt: skip
         plan.report()
         return plan
@@ -541,6 +544,12 @@ class _Canvas:
         width, height = self.working
         fitted = F.interpolate(mask[:, None], size=(height, width), mode="bilinear")
         return F.pad(fitted, self.margin, mode="replicate")[:, 0]
+
+
+def _row(seg: SEG) -> int:
+    """Which image of the node's batch a segment belongs to."""
+    image = seg.batch_image
+    return 0 if image is None else image.index or 0
 
 
 def rows_of(masks: torch.Tensor, rows: slice) -> torch.Tensor:

@@ -13,6 +13,7 @@ from .detail import Detailed, report_fault, still_mask
 from .enhance import Crop, Run, row_slices, rows_of
 from .geometry import Size
 from .image import crop, merge_alpha, to_rgb
+from .image_batch import as_clip
 from .plan import Job, Skipped
 from .segs import SEG, SEGS, normalise
 from .settings import Detail
@@ -30,6 +31,7 @@ def detail_frames(
     Args:
         frames: [F,H,W,C].
         segs: masks [F,h,w] go frame by frame if F matches; otherwise their frames are united.
+            Segments of single images of a batch are put together as clips, see `as_clip`.
         pasted: paste each segment into the frames, so that the next one sees it; otherwise the
             frames stay as they are and only the segments are returned.
 
@@ -40,6 +42,7 @@ def detail_frames(
     rgb, alpha = to_rgb(frames)
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
+    items = as_clip(items, len(rgb))
     run = Run(detail, backend)
     plan = run.plan(items, size)
     working = rgb.clone() if pasted and plan.jobs else rgb

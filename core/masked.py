@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from ..utils.notes import note
 from .geometry import Box, Size
 from .hooks import Hook
+from .image_batch import NOTE, counted
 from .mask import union
 from .segs import SEGS, from_mask
 
@@ -24,7 +26,7 @@ def segs_for_images(
 
     Args:
         mask: [B,H,W] 0..1. With as many masks as images, image i goes by mask i; otherwise all
-            images go by the masks' union.
+            images go by the masks' union, and the user is told.
         count: number of images.
         hook: may move crop regions.
         crop_factor, drop_size, bbox_fill, contour_fill: as in `from_mask`.
@@ -43,4 +45,10 @@ def segs_for_images(
 
     if len(mask) == count > 1:
         return [shapes(layer) for layer in mask]
+    if len(mask) > 1:
+        note(
+            NOTE,
+            f"There are {len(mask)} masks for {counted(count, 'image')}: the masks are united, and"
+            " what any of them covers is redrawn in each image. Give one mask for each image.",
+        )
     return [shapes(union(mask))] * count

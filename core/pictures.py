@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 
 from ..utils.arrays import to_tensor
+from ..utils.notes import note
 from .blend import Blending
 from .geometry import Box, Size
 from .image import crop, merge_alpha, resize, to_rgb
+from .image_batch import counted, images_of
 from .mask import union
-from .segs import SEG, SEGS, normalise
+from .segs import SEG, SEGS, normalise, own_picture
+
+NO_PICTURE = "no picture"  # kind of the note of segments of which nothing can be pasted
 
 
 def segment_pictures(
@@ -18,7 +22,8 @@ def segment_pictures(
     """The picture of each segment.
 
     Args:
-        fallback: [B,H,W,C] that segments without a picture of their own are cut from.
+        fallback: [B,H,W,C] that segments without a picture of their own are cut from, each from
+            the images that it holds for.
         min_alpha: the mask becomes the picture's alpha, and nothing is less visible than this
             (0..1); None gives no alpha.
 
@@ -29,18 +34,21 @@ def segment_pictures(
     if fallback is not None:
         image, _ = to_rgb(fallback)
         _, items = normalise(segs, Size(image.shape[2], image.shape[1]), "segs")
+        cut = [seg for seg in items if seg.cropped_image is None]
+        held = iter(images_of(cut, len(image)))
     pictures: list[torch.Tensor | None] = []
     for seg in items:
-        if seg.cropped_image is not None:
-            picture = to_tensor(seg.cropped_image)
-            picture, _ = to_rgb(picture if picture.ndim == 4 else picture[None])
-        elif fallback is not None and not Box.of(seg.crop_region).empty:
-            picture = crop(image, Box.of(seg.crop_region))
+        rows = next(held) if fallback is not None and seg.cropped_image is None else []
+        shown = own_picture(seg)
+        if shown is not None:
+            shown, _ = to_rgb(shown)
+        elif rows and not Box.of(seg.crop_region).empty:
+            shown = crop(image[rows[0] : rows[-1] + 1], Box.of(seg.crop_region))
         else:
             pictures.append(None)
             continue
-        picture = picture.clone() if min_alpha is None else _with_mask(picture, seg, min_alpha)
-        pictures.append(picture)
+        shown = shown.clone() if min_alpha is None else _with_mask(shown, seg, min_alpha)
+        pictures.append(shown)
     return pictures
 
 
@@ -79,9 +87,10 @@ def paste_segs(
     opacity: float = 1.0,
     reference: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Paste the segments' pictures into images, picture i into image i.
+    """Paste the segments' pictures into the images that they hold for.
 
-    A segment with fewer pictures than there are images goes on with its last one.
+    A segment of one image of a batch goes into that image. Of any other picture i goes into image
+    i; one with fewer pictures than there are images goes on with its last one.
 
     Args:
         image: [B,H,W,C].
@@ -90,28 +99,44 @@ def paste_segs(
         reference: [B,H,W,C] whose regions are pasted instead of the segments' own pictures.
     """
     rgb, alpha = to_rgb(image)
-    size = Size(rgb.shape[2], rgb.shape[1])
+    size, count = Size(rgb.shape[2], rgb.shape[1]), len(rgb)
     _, items = normalise(segs, size, "segs")
-    result = rgb.clone()
     if reference is not None:
         reference = resize(to_rgb(reference)[0].to(rgb), size)
-    for seg in items:
+    else:
+        items = _with_pictures(items)
+    result = rgb.clone()
+    for seg, rows in zip(items, images_of(items, count), strict=True):
         box = Box.of(seg.crop_region)
         if box.empty:
             continue
         if reference is not None:
             pictures = crop(reference, box)
-        elif seg.cropped_image is not None:
-            pictures = to_rgb(to_tensor(seg.cropped_image, like=rgb))[0]
         else:
-            continue
+            pictures = to_rgb(own_picture(seg, like=rgb))[0]
         mask = to_tensor(seg.cropped_mask, like=rgb)
         mask = mask[None] if mask.ndim == 2 else mask
-        if len(mask) not in (1, len(result)):
+        if len(mask) not in (1, count):
             mask = union(mask)
         weight = blending.weight(mask, box, size)
-        for row in range(len(result)):
-            picture = resize(pictures[min(row, len(pictures) - 1)][None], box.size)
-            own = weight[min(row, len(weight) - 1)][None]
-            blending.paste(result[row : row + 1], picture, own, box, opacity=opacity)
+        for row in rows:
+            own = resize(pictures[min(row, len(pictures) - 1)][None], box.size)
+            soft = weight[min(row, len(weight) - 1)][None]
+            blending.paste(result[row : row + 1], own, soft, box, opacity=opacity)
     return merge_alpha(result, alpha)
+
+
+def _with_pictures(items: list[SEG]) -> list[SEG]:
+    """The segments that have a picture to paste; tells where some have none."""
+    shown = [seg for seg in items if seg.cropped_image is not None]
+    missing = sum(
+        seg.cropped_image is None and not Box.of(seg.crop_region).empty for seg in items
+    )  # fmt: skip
+    if missing:
+        note(
+            NO_PICTURE,
+            f"{missing} of {counted(len(items), 'segment')} have no picture of their own, so"
+            " nothing is pasted for them. Connect an image to 'ref_image_opt', or take the SEGS of"
+            " a detailer: segments of a mask, and those that a detailer left out, have none.",
+        )
+    return shown

@@ -9,6 +9,7 @@ import logging
 import re
 from collections import namedtuple
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,16 @@ from .image import resize
 
 log = logging.getLogger(__name__)
 
-SEG = namedtuple(
+
+@dataclass(frozen=True)
+class BatchImage:
+    """Which image of a batch a SEG belongs to."""
+
+    index: int | None  # from 0; None: every image of the batch
+    count: int  # images of the batch
+
+
+_Fields = namedtuple(
     "SEG",
     [
         "cropped_image",  # array [B,h,w,C] 0..1, or None
@@ -35,6 +45,25 @@ SEG = namedtuple(
     ],
     defaults=[None],
 )
+
+
+class SEG(_Fields):
+    """One segment: a named tuple of seven fields, which packs unpack, rebuild and compare.
+
+    Beside the fields it may carry the image of a batch that it belongs to. `_replace` and copies
+    keep that; a SEG that is built anew from the fields has none, and holds for every image.
+    """
+
+    batch_image: BatchImage | None = None
+
+    def _replace(self, **fields: Any) -> SEG:
+        changed = super()._replace(**fields)
+        if self.batch_image is not None:
+            changed.batch_image = self.batch_image
+        return changed
+
+    __replace__ = _replace  # what copy.replace calls
+
 
 SEGS = tuple[tuple[int, int], list[SEG]]
 
@@ -50,7 +79,40 @@ def empty(shape: Sequence[int]) -> SEGS:
 
 def edited(seg: Any, **fields: Any) -> SEG:
     """A SEG of any class with other values in these fields, as one of our own class."""
-    return SEG(*(fields.get(name, getattr(seg, name, None)) for name in SEG._fields))
+    own = SEG(*(fields.get(name, getattr(seg, name, None)) for name in SEG._fields))
+    return of_image(own, getattr(seg, "batch_image", None))
+
+
+def of_image(seg: Any, image: BatchImage | None) -> SEG:
+    """A SEG of any class as one of our own class that belongs to this image of a batch."""
+    own = SEG(*(getattr(seg, name, None) for name in SEG._fields))
+    if image is not None:
+        own.batch_image = image
+    return own
+
+
+def confidence(seg: Any) -> float:
+    """How sure a find is; the highest where a pack keeps several values, 0 where it keeps none."""
+    values = seg.confidence
+    if isinstance(values, torch.Tensor):
+        values = to_numpy(values)
+    values = np.asarray(0.0 if values is None else values, dtype=float)
+    return float(values.max()) if values.size else 0.0
+
+
+def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | None:
+    """A SEG's own picture [B,h,w,C] 0..1; None where it has none.
+
+    Args:
+        like: device and dtype to follow.
+    """
+    pixels = seg.cropped_image
+    if pixels is None:
+        return None
+    in_bytes = str(pixels.dtype).endswith("uint8")
+    pixels = to_tensor(pixels, like=like)
+    pixels = pixels if pixels.ndim == 4 else pixels[None]
+    return pixels / 255 if in_bytes else pixels
 
 
 def image_size(segs: SEGS) -> Size:
@@ -82,7 +144,8 @@ def from_mask(
     """One SEG for each shape in a mask, the lowest in the image first.
 
     Args:
-        mask: [H,W] or [B,H,W] 0..1; the shapes of every mask of a batch follow one another.
+        mask: [H,W] or [B,H,W] 0..1; the shapes of every mask of a batch follow one another, and
+            belong to the image of that place.
         combined: one SEG for the whole mask instead. Its bbox ends at the last pixel of the mask
             rather than after it, which is what shared workflows carry.
         crop_factor: sides of the crop region over sides of the shape's bounding box.
@@ -102,14 +165,15 @@ def from_mask(
     mask = check_mask(mask, "mask")
     height, width = mask.shape[1:]
     segs = []
-    for layer in to_numpy(mask):
+    for index, layer in enumerate(to_numpy(mask)):
+        image = BatchImage(index, len(mask)) if len(mask) > 1 else None
         for bbox, region, shape in _shapes(
             layer, combined, crop_factor, drop_size, crop_min_size, adjust_region
         ):
             part = _cut(layer, region)
             if shape is not None:
                 part = shape if contour_fill else part * shape
-            segs.append(_seg(part.copy(), bbox, region, label, bbox_fill))
+            segs.append(of_image(_seg(part.copy(), bbox, region, label, bbox_fill), image))
     return (height, width), segs
 
 
@@ -250,8 +314,9 @@ def _scaled(seg: SEG, old: Size, new: Size) -> SEG:
     region = Box.of(seg.crop_region).scaled(old, new)
     if not (region.empty or bbox.empty):
         region = region.union(bbox)  # a bbox that kept its last pixel may stick out
-    return seg._replace(
-        cropped_image=_resized_image(seg.cropped_image, region.size),
+    return edited(
+        seg,
+        cropped_image=_resized_image(own_picture(seg), region.size),
         cropped_mask=_resized_mask(seg.cropped_mask, region.size),
         crop_region=region.as_tuple(),
         bbox=bbox.as_tuple(),
@@ -275,17 +340,16 @@ def _clean(seg: Any, name: str) -> SEG:
             name, mask.shape[-1], mask.shape[-2], *region.size,
         )  # fmt: skip
         mask = _resized_mask(mask, region.size)
-    picture = seg.cropped_image
-    if picture is not None and picture.ndim == 3:
-        picture = picture[None]
-    return SEG(
-        picture,
-        mask,
-        seg.confidence,
-        region.as_tuple(),
-        Box.of(seg.bbox).as_tuple(),
-        seg.label,
-        getattr(seg, "control_net_wrapper", None),
+    pixels = seg.cropped_image
+    if pixels is not None and (pixels.ndim == 3 or str(pixels.dtype).endswith("uint8")):
+        pixels = to_numpy(own_picture(seg))
+    return edited(
+        seg,
+        cropped_image=pixels,
+        cropped_mask=mask,
+        confidence=confidence(seg),
+        crop_region=region.as_tuple(),
+        bbox=Box.of(seg.bbox).as_tuple(),
     )
 
 
@@ -296,15 +360,15 @@ def _clipped(seg: SEG, image: Size) -> SEG:
     if inside == region:
         return seg
     part = inside.shifted(-region.x1, -region.y1)
-    picture = seg.cropped_image
+    pixels = seg.cropped_image
     if inside.empty:
-        picture = None
-    elif picture is not None:
-        own = Size(picture.shape[2], picture.shape[1])  # need not be the region's
+        pixels = None
+    elif pixels is not None:
+        own = Size(pixels.shape[2], pixels.shape[1])  # need not be the region's
         cut = part.scaled(region.size, own)
-        picture = picture[:, cut.y1 : cut.y2, cut.x1 : cut.x2]
+        pixels = pixels[:, cut.y1 : cut.y2, cut.x1 : cut.x2]
     return seg._replace(
-        cropped_image=picture,
+        cropped_image=pixels,
         cropped_mask=_cut(seg.cropped_mask, part),
         crop_region=inside.as_tuple(),
     )
@@ -320,11 +384,11 @@ def _resized_mask(mask: np.ndarray | torch.Tensor, size: Size) -> np.ndarray:
     return to_numpy(masks.resize_mask(frames, size).view(shape))
 
 
-def _resized_image(image: np.ndarray | torch.Tensor | None, size: Size) -> np.ndarray | None:
+def _resized_image(image: torch.Tensor | None, size: Size) -> np.ndarray | None:
     """[B,h,w,C] at another size; None without a pixel."""
     if image is None or 0 in image.shape or 0 in size:
         return None
-    return to_numpy(resize(to_tensor(image), size))
+    return to_numpy(resize(image, size))
 
 
 # To masks
@@ -334,17 +398,25 @@ def combined_mask(segs: SEGS) -> torch.Tensor:
     """Everything that the SEGS, of any pack, cover in one mask.
 
     Returns:
-        [1,H,W] float32 0..1; [F,H,W], frame by frame, where all video masks have F frames. SEGS
-        with a size of 0 give an empty mask of 64x64.
+        [1,H,W] float32 0..1; [B,H,W], one for each image, where SEGS belong to images of a batch;
+        [F,H,W], frame by frame, where all video masks have F frames. SEGS with a size of 0 give an
+        empty mask of 64x64.
     """
     height, width = segs[0]
     if not (height and width):
         return torch.zeros(1, 64, 64)
     (height, width), items = normalise(segs, Size(int(width), int(height)), "segs")
     frames = {len(seg.cropped_mask) for seg in items if seg.cropped_mask.ndim == 3}
+    frames |= {
+        seg.batch_image.count
+        for seg in items
+        if seg.batch_image is not None and seg.batch_image.index is not None
+    }
     result = torch.zeros(frames.pop() if len(frames) == 1 else 1, height, width)
     for seg in items:
-        _lay(seg, result)
+        image = seg.batch_image
+        of_one = image is not None and image.index is not None and image.count == len(result)
+        _lay(seg, result[image.index : image.index + 1] if of_one else result)
     return result
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .geometry import Box, Size
+from .image_batch import apart, batch_length, by_batch_image
 from .mask import resize_mask, union
-from .segs import SEG, SEGS, filter_by_labels, image_size, normalise
+from .segs import SEG, SEGS, confidence, filter_by_labels, image_size, normalise
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ MEASURES: dict[str, Callable[[Box, SEG], float]] = {
     "x2": lambda region, seg: region.x2,
     "y2": lambda region, seg: region.y2,
     "length_percent": lambda region, seg: _elongation(region),
-    "confidence": lambda region, seg: _number(seg.confidence),
-    "confidence(0-100)": lambda region, seg: 100 * _number(seg.confidence),
+    "confidence": lambda region, seg: confidence(seg),
+    "confidence(0-100)": lambda region, seg: 100 * confidence(seg),
 }
 IN_THIS_ORDER = "none"  # instead of a measure to order by
 
@@ -38,12 +39,6 @@ IN_THIS_ORDER = "none"  # instead of a measure to order by
 def _elongation(region: Box) -> float:
     """The longer side in percent of the shorter."""
     return 100 * max(region.size) / max(1, min(region.size))
-
-
-def _number(confidence: float | Sequence[float] | np.ndarray) -> float:
-    """Some detectors give the confidence as an array of one."""
-    values = np.asarray(confidence, dtype=float).reshape(-1)
-    return float(values[0]) if len(values) else 0.0
 
 
 def measure(seg: SEG, target: str) -> float:
@@ -94,16 +89,22 @@ def split_by_order(
 ) -> tuple[SEGS, SEGS]:
     """`count` SEGs from place `start` on, once they are ordered, and the others in that order.
 
+    Of each image of a batch so many are taken, one image after another.
+
     Args:
         target: one of MEASURES; IN_THIS_ORDER leaves the order as it is. Equal ones keep theirs.
         start, count: at least 0.
     """
     header, items = segs
-    items = list(items)
-    if target != IN_THIS_ORDER:
-        items.sort(key=lambda seg: measure(seg, target), reverse=descending)
-    end = start + count
-    return (header, items[start:end]), (header, items[:start] + items[end:])
+    taken, others = [], []
+    for places in by_batch_image(items):
+        own = [items[place] for place in places]
+        if target != IN_THIS_ORDER:
+            own.sort(key=lambda seg: measure(seg, target), reverse=descending)
+        end = start + count
+        taken += own[start:end]
+        others += own[:start] + own[end:]
+    return (header, taken), (header, others)
 
 
 def pick(segs: SEGS, numbers: str) -> SEGS:
@@ -166,6 +167,8 @@ class _Covers:
 def without_overlap(segs: SEGS, others: SEGS, threshold: float) -> SEGS:
     """The SEGs that no single one of the others covers by more than a share of their own pixels.
 
+    SEGs of different images of a batch do not cover one another.
+
     Args:
         others: brought to the image size of `segs`.
         threshold: share of a SEG's pixels, 0..1.
@@ -177,7 +180,9 @@ def without_overlap(segs: SEGS, others: SEGS, threshold: float) -> SEGS:
         seg
         for seg, cover in zip(items, covers.all, strict=True)
         if not any(
-            cover.shared(blocking.all[i]) > threshold * cover.area for i in blocking.near(cover)
+            cover.shared(blocking.all[i]) > threshold * cover.area
+            for i in blocking.near(cover)
+            if not apart(seg, others[1][i])
         )
     ]
     return header, kept
@@ -185,6 +190,8 @@ def without_overlap(segs: SEGS, others: SEGS, threshold: float) -> SEGS:
 
 def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
     """Of SEGs that cover the same, only the most confident: non-maximum suppression by masks.
+
+    SEGs of different images of a batch never cover the same.
 
     Args:
         threshold: from this intersection over union on, 0..1, two SEGs are the same thing.
@@ -194,7 +201,7 @@ def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
     """
     covers = _Covers(segs, image_size(segs), "segs")
     header, items = segs
-    order = sorted(range(len(items)), key=lambda i: -_number(items[i].confidence))
+    order = sorted(range(len(items)), key=lambda i: -confidence(items[i]))
     dropped: set[int] = set()
     kept = []
     for i in order:
@@ -204,7 +211,9 @@ def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
         cover = covers.all[i]
         candidates = covers.near(cover) if threshold > 0 else range(len(items))
         for j in candidates:
-            if j not in dropped and _iou(cover, covers.all[j]) >= threshold:
+            if j in dropped or apart(items[i], items[j]):
+                continue
+            if _iou(cover, covers.all[j]) >= threshold:
                 dropped.add(int(j))
     return header, kept
 
@@ -212,25 +221,47 @@ def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
 def closest_to_mask(
     segs: SEGS, mask: torch.Tensor, threshold: float
 ) -> tuple[SEGS, float, list[float]]:
-    """The one SEG whose mask fits a mask best, by intersection over union.
+    """The one SEG whose mask fits a mask best, by intersection over union; one of each image of a
+    batch.
 
     Args:
-        mask: [B,H,W] 0..1; its masks are united, and brought to the SEGS' image size.
+        mask: [B,H,W] 0..1, brought to the SEGS' image size. SEGs of the images of a batch of B go
+            by the mask of their image, all others by the union of the masks.
         threshold: a SEG that fits less than this, 0..1, does not count.
 
     Returns:
-        SEGS of that SEG or of none, how well it fits (0 for none), and how well each fits.
+        SEGS of that SEG or of none, how well it fits (0 for none; the best of all images), and
+        how well each fits.
     """
     size = image_size(segs)
+    header, items = segs
     if 0 in size:
-        return (segs[0], []), 0.0, []
-    wanted = resize_mask(union(mask.float()), size)[0].cpu().numpy() > 0
-    target = _Cover(Box(0, 0, *size), wanted, int(np.count_nonzero(wanted)))
-    scores = [_iou(cover, target) for cover in _Covers(segs, size, "segs").all]
-    best = max(range(len(scores)), key=scores.__getitem__, default=None)
-    if best is None or scores[best] < threshold:
-        return (segs[0], []), 0.0, scores
-    return (segs[0], [segs[1][best]]), scores[best], scores
+        return (header, []), 0.0, []
+    everywhere = _whole(resize_mask(union(mask.float()), size)[0])
+    each: list[_Cover] = []
+    if len(mask) > 1 and len(mask) == batch_length(items):
+        each = [_whole(layer) for layer in resize_mask(mask.float(), size)]
+
+    def target(seg: SEG) -> _Cover:
+        image = getattr(seg, "batch_image", None)
+        own = each and image is not None and image.index is not None
+        return each[image.index] if own else everywhere
+
+    covers = _Covers(segs, size, "segs").all
+    scores = [_iou(cover, target(seg)) for seg, cover in zip(items, covers, strict=True)]
+    taken, reached = [], 0.0
+    for places in by_batch_image(items):
+        best = max(places, key=scores.__getitem__, default=None)
+        if best is not None and scores[best] >= threshold:
+            taken.append(items[best])
+            reached = max(reached, scores[best])
+    return (header, taken), reached, scores
+
+
+def _whole(mask: torch.Tensor) -> _Cover:
+    """What a mask [H,W] covers of its image."""
+    pixels = mask.cpu().numpy() > 0
+    return _Cover(Box(0, 0, *reversed(pixels.shape)), pixels, int(np.count_nonzero(pixels)))
 
 
 def _iou(a: _Cover, b: _Cover) -> float:

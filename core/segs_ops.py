@@ -10,10 +10,21 @@ import numpy as np
 import torch
 
 from ..utils.arrays import to_numpy, to_tensor
+from ..utils.notes import note
 from . import mask as masks
 from .geometry import Box, Size
 from .image import crop, to_rgb
-from .segs import SEG, SEGS, combined_mask, edited, image_size, normalise, scale_to
+from .image_batch import NOTE, by_batch_image, counted, images_of, in_batch
+from .segs import (
+    SEG,
+    SEGS,
+    combined_mask,
+    confidence,
+    edited,
+    image_size,
+    normalise,
+    of_image,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,67 +56,78 @@ def concat(several: Sequence[SEGS]) -> SEGS:
     items: list[SEG] = []
     for segs in several:
         fits = tuple(segs[0]) == tuple(header) or not segs[1]
-        items += segs[1] if fits else scale_to(segs, size)[1]
+        items += segs[1] if fits else normalise(segs, size, "segs")[1]
     return header, items
 
 
 def merge(segs: SEGS) -> SEGS:
-    """One SEG that covers what all of them cover.
+    """One SEG that covers what all of them cover; one for each image where they belong to images.
 
     Its box and region hold all of theirs, its confidence is the lowest, its label MERGED; it has
     neither picture nor ControlNet. SEGS without a SEG stay so.
     """
     if not segs[1]:
         return segs
-    size = image_size(segs)
-    header, items = normalise(segs, size, "segs")
+    header, items = normalise(segs, image_size(segs), "segs")
     present = [seg for seg in items if not Box.of(seg.crop_region).empty]
-    if not present:
-        return header, []
-    region, bbox = Box.of(present[0].crop_region), Box.of(present[0].bbox)
-    for seg in present[1:]:
+    groups = in_batch(present) if present else []
+    return header, [
+        of_image(_merged(header, [present[i] for i in places]), image)
+        for image, places in groups
+        if places
+    ]
+
+
+def _merged(header: tuple[int, int], items: Sequence[SEG]) -> SEG:
+    region, bbox = Box.of(items[0].crop_region), Box.of(items[0].bbox)
+    for seg in items[1:]:
         region = region.union(Box.of(seg.crop_region))
         bbox = bbox.union(Box.of(seg.bbox))
-    covered = combined_mask((header, present))[:, region.y1 : region.y2, region.x1 : region.x2]
-    confidence = min(seg.confidence for seg in present)
-    whole = SEG(None, _compact(covered), confidence, region.as_tuple(), bbox.as_tuple(), MERGED)
-    return header, [whole]
+    alike = [of_image(seg, None) for seg in items]
+    covered = combined_mask((header, alike))[:, region.y1 : region.y2, region.x1 : region.x2]
+    least = min(confidence(seg) for seg in items)
+    return SEG(None, _compact(covered), least, region.as_tuple(), bbox.as_tuple(), MERGED)
 
 
 # Labels and pictures
 
 
 def assign_labels(segs: SEGS, labels: str) -> SEGS:
-    """The SEGs with new labels, in order.
+    """The SEGs with new labels, in order; those of each image of a batch from the first label on.
 
     Args:
         labels: separated by commas; SEGs for which there is none keep theirs.
     """
     names = [name.strip() for name in labels.split(",")]
     header, items = segs
-    if len(names) != len(items):
-        log.warning("there are %d labels for %d segments", len(names), len(items))
-    named = [edited(seg, label=name) for seg, name in zip(items, names, strict=False)]
-    return header, [*named, *items[len(named) :]]
+    named = list(items)
+    for places in by_batch_image(items):
+        if len(names) != len(places):
+            log.warning("there are %d labels for %d segments", len(names), len(places))
+        for place, name in zip(places, names, strict=False):
+            named[place] = edited(items[place], label=name)
+    return header, named
 
 
 def set_pictures(segs: SEGS, image: torch.Tensor, *, override: bool) -> SEGS:
     """The SEGs, brought to an image's size, with their regions of it as their pictures.
 
     Args:
-        image: [B,H,W,C]; each SEG gets a picture of every image.
+        image: [B,H,W,C]; each SEG gets a picture of every image that it holds for.
         override: also where a SEG has a picture already.
     """
     rgb, _ = to_rgb(image)
     header, items = normalise(segs, Size(rgb.shape[2], rgb.shape[1]), "segs")
 
-    def pictured(seg: SEG) -> SEG:
+    def pictured(seg: SEG, rows: list[int]) -> SEG:
         region = Box.of(seg.crop_region)
         if region.empty or (seg.cropped_image is not None and not override):
             return seg
-        return seg._replace(cropped_image=to_numpy(crop(rgb, region).clone()))
+        part = crop(rgb[rows[0] : rows[-1] + 1], region)
+        return seg._replace(cropped_image=to_numpy(part.clone()))
 
-    return header, [pictured(seg) for seg in items]
+    held = images_of(items, len(rgb))
+    return header, [pictured(seg, rows) for seg, rows in zip(items, held, strict=True)]
 
 
 def without_pictures(segs: SEGS) -> SEGS:
@@ -144,9 +166,9 @@ def combine_with_mask(segs: SEGS, mask: torch.Tensor, combine: Pixelwise) -> SEG
     """Every SEG's mask combined with its region of one mask.
 
     Args:
-        mask: [B,H,W], brought to the SEGS' image size. Several masks go frame by frame with a
-            mask of as many frames, or make the SEG's still mask one with frames; else they are
-            united.
+        mask: [B,H,W], brought to the SEGS' image size. A SEG of one image of a batch of B goes by
+            its own. Several masks go frame by frame with a mask of as many frames, or make the
+            SEG's still mask one with frames; else they are united.
     """
     header, items, mask = _fitted(segs, mask)
     return header, [_combined(seg, mask, combine) for seg in items]
@@ -192,7 +214,18 @@ def _combined(seg: SEG, mask: torch.Tensor, combine: Pixelwise) -> SEG:
     region = Box.of(seg.crop_region)
     own = seg_mask(seg)
     part = mask[:, region.y1 : region.y2, region.x1 : region.x2]
-    if len(part) not in (1, len(own)) and len(own) > 1:
+    image, count = seg.batch_image, len(part)
+    of_one = image is not None and image.index is not None
+    if of_one and image.count == count:
+        part = part[image.index : image.index + 1]
+    elif count > 1 and count != len(own) and (of_one or len(own) > 1):
+        frames = image.count if of_one else len(own)
+        of = "image" if of_one else "frame"
+        note(
+            NOTE,
+            f"There are {count} masks, but the segments are of {counted(frames, of)}: what any of"
+            f" the masks covers counts for each {of}. Give one mask, or one for each {of}.",
+        )
         part = masks.union(part)
     return _with_mask(seg, combine(own, part))
 

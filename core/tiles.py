@@ -12,7 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..utils.notes import note
 from .geometry import Box, Size, crop_region
+from .image_batch import NOTE, batch_length, belonging_to, counted
 from .mask import bbox as mask_bbox
 from .mask import dilate
 from .segs import SEG, SEGS, combined_mask, normalise
@@ -87,12 +89,61 @@ def tile_segs(
     return header, segs
 
 
+def tile_batch(
+    image: Size,
+    count: int,
+    layout: TileLayout,
+    only: torch.Tensor | None = None,
+    exclude: torch.Tensor | None = None,
+) -> SEGS:
+    """The tiles of a batch of images of one size.
+
+    Args:
+        count: images of the batch.
+        only, exclude: as in `tile_segs`; [B,H,W] where they differ from image to image.
+
+    Returns:
+        As `tile_segs`: tiles that hold for every image or, with masks that differ, those of one
+        image after another.
+    """
+    if not any(mask is not None and len(mask) == count > 1 for mask in (only, exclude)):
+        tiles = tile_segs(image, layout, _one(only, count), _one(exclude, count))
+        return belonging_to(tiles, None, count)
+    items: list[SEG] = []
+    for row in range(count):
+        own = [
+            mask[row : row + 1] if mask is not None and len(mask) == count else _one(mask, count)
+            for mask in (only, exclude)
+        ]
+        items += belonging_to(tile_segs(image, layout, *own), row, count)[1]
+    return (image[1], image[0]), items
+
+
+def _one(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
+    """What any of the masks [N,H,W] covers: [1,H,W]."""
+    if mask is None or len(mask) == 1:
+        return mask
+    note(
+        NOTE,
+        f"The filter segments were made for {len(mask)} images and are used on"
+        f" {counted(count, 'image')}: what any of them covers counts for each image.",
+    )
+    return mask.amax(0, keepdim=True)
+
+
 def covered(segs: SEGS, image: Size, dilation: int, name: str) -> torch.Tensor:
-    """What SEGS cover at an image's size, dilated (or shrunk, if negative) in pixels: [1,H,W]."""
+    """What SEGS cover at an image's size, dilated (or shrunk, if negative) in pixels.
+
+    Returns:
+        [1,H,W]; [B,H,W] where the SEGS belong to the images of a batch of B.
+    """
     if not segs[1]:
         return torch.zeros(1, image[1], image[0])
-    mask = combined_mask(normalise(segs, image, name))
-    return dilate(mask.amax(0, keepdim=True), dilation)
+    segs = normalise(segs, image, name)
+    mask = combined_mask(segs)
+    if len(mask) != batch_length(segs[1]):
+        mask = mask.amax(0, keepdim=True)
+    return dilate(mask, dilation)
 
 
 def _tiles(area: Box, image: Size, layout: TileLayout) -> Iterator[tuple[Box, Size]]:

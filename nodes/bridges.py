@@ -61,12 +61,12 @@ class MediaPipeFaceMeshToSEGS:
 
     @classmethod
     def INPUT_TYPES(cls):
-        image = "The picture of the face mesh; of a batch, the first."
+        image = "The picture of the face mesh, or a batch of them."
         return {"required": {**inputs("image", image=image), **_face_inputs()}}
 
     def run(self, image, **settings):
         check_image(image, "image")
-        return (mesh_to_segs(image[:1], *_face_settings(**settings)),)
+        return (mesh_to_segs(image, *_face_settings(**settings)),)
 
 
 class DetailersFaceLandmarksToSEGS:
@@ -82,10 +82,19 @@ class DetailersFaceLandmarksToSEGS:
     @classmethod
     def INPUT_TYPES(cls):
         landmarks = {"tooltip": "The output face_landmarks of ComfyUI's node."}
-        return {"required": {"face_landmarks": ("FACE_LANDMARKS", landmarks), **_face_inputs()}}
+        video = {
+            "default": True, "label_on": "video", "label_off": "images",
+            "tooltip": "Of landmarks in several images. video: parts that touch, in one frame or "
+            "several, become one segment with a mask for each frame. images: each image gets "
+            "segments of its own.",
+        }  # fmt: skip
+        return {
+            "required": {"face_landmarks": ("FACE_LANDMARKS", landmarks), **_face_inputs()},
+            "optional": {"video": ("BOOLEAN", video)},
+        }
 
-    def run(self, face_landmarks, **settings):
-        return (landmarks_to_segs(face_landmarks, *_face_settings(**settings)),)
+    def run(self, face_landmarks, video=True, **settings):
+        return (landmarks_to_segs(face_landmarks, *_face_settings(**settings), video),)
 
 
 class DetailersBoundingBoxToSEGS:
@@ -111,12 +120,14 @@ class DetailersBoundingBoxToSEGS:
         }  # fmt: skip
         video = {
             "default": False, "label_on": "video", "label_off": "image",
-            "tooltip": "image: the boxes of the first image. video: boxes of one label that touch, "
-            "in one frame or several, become one segment with a mask for each frame.",
+            "tooltip": "image: a segment for each box, in its image. video: boxes of one label "
+            "that touch, in one frame or several, become one segment with a mask for each frame.",
         }  # fmt: skip
         return {
             "required": {
-                **inputs("image", image="The image, or the frames, that the boxes belong to."),
+                **inputs(
+                    "image", image="The image, the images or the frames that the boxes belong to."
+                ),
                 "bboxes": ("BOUNDING_BOX", {"tooltip": "Boxes of ComfyUI's detection nodes."}),
                 "threshold": ("FLOAT", threshold),
                 "dilation": ("INT", _DILATION),
@@ -148,7 +159,10 @@ class DetailersSEGSToBoundingBox:
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BOUNDING_BOX",)
     RETURN_NAMES = ("bboxes",)
-    OUTPUT_TOOLTIPS = ("A box for each segment, with its label and confidence as score.",)
+    OUTPUT_TOOLTIPS = (
+        "A box for each segment, with its label and confidence as score: a list for each image of "
+        "the batch that the segments belong to.",
+    )
     FUNCTION = "run"
 
     @classmethod

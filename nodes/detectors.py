@@ -7,9 +7,10 @@ import torch
 from ..core.detectors.faces import LBPFaceDetector
 from ..core.detectors.prompts import DETECTION_HINTS, NEGATIVE_HINTS, SamHints
 from ..core.detectors.refine import Detection, detect_segs
-from ..core.detectors.sam import sam_masks
+from ..core.detectors.sam import sam_masks_of_batch
 from ..core.detectors.video import MASKING_MODES, PIVOTS, detect_in_frames, track
-from ..core.mask import union
+from ..core.host import ComfyBackend
+from ..core.image_batch import in_each_image
 from ..core.segs import filter_by_labels
 from ..utils.check import check_image, check_mask, check_segs
 from .pipes import read_detailer_pipe
@@ -23,7 +24,7 @@ _THRESHOLD = {
     "tooltip": "How sure the detector has to be.",
 }  # fmt: skip
 _BBOX_DETECTOR = ("BBOX_DETECTOR", {"tooltip": "What looks for the things."})
-_FIRST_IMAGE = {"image": "The image to look in; of a batch, the first."}
+_EACH_IMAGE = {"image": "The image to look in, or a batch of images that are each looked at."}
 
 
 def _dilation(default: int, reach: int, what: str = "Grow the masks") -> tuple:
@@ -54,7 +55,7 @@ class BboxDetectorSEGS:
         return {
             "required": {
                 cls.detector: (cls.detector.upper(), {"tooltip": "What looks for the things."}),
-                **inputs("image", **_FIRST_IMAGE),
+                **inputs("image", **_EACH_IMAGE),
                 "threshold": ("FLOAT", _THRESHOLD),
                 "dilation": _dilation(10, 512),
                 **inputs("crop_factor", "drop_size"),
@@ -68,8 +69,12 @@ class BboxDetectorSEGS:
         **detector,
     ):  # fmt: skip
         check_image(image, "image")
-        segs = detector[self.detector].detect(
-            image, threshold, dilation, crop_factor, drop_size, detailer_hook=detailer_hook
+        segs = in_each_image(
+            image,
+            lambda single: detector[self.detector].detect(
+                single, threshold, dilation, crop_factor, drop_size, detailer_hook=detailer_hook
+            ),
+            ComfyBackend().check_interrupt,
         )
         return (filter_by_labels(segs, labels or "all"),)
 
@@ -97,7 +102,7 @@ class BboxDetectorCombined_v2:
         return {
             "required": {
                 cls.detector: (cls.detector.upper(), {"tooltip": "What looks for the things."}),
-                **inputs("image", **_FIRST_IMAGE),
+                **inputs("image", **_EACH_IMAGE),
                 "threshold": ("FLOAT", _THRESHOLD),
                 "dilation": _dilation(cls.dilation, 512),
             }
@@ -105,10 +110,18 @@ class BboxDetectorCombined_v2:
 
     def run(self, image, threshold, dilation, **detector):
         check_image(image, "image")
-        mask = detector[self.detector].detect_combined(image[:1], threshold, dilation)
+        masks = [
+            self.mask(detector[self.detector], one, threshold, dilation) for one in image.split(1)
+        ]
+        return (torch.cat(masks),)
+
+    def mask(self, detector, image, threshold, dilation):
+        """What is found in one image [1,H,W,C]: [1,H,W]."""
+        ComfyBackend().check_interrupt()
+        mask = detector.detect_combined(image, threshold, dilation)
         if mask is None:  # other packs' detectors, when they find nothing
             mask = torch.zeros(image.shape[1:3])
-        return (check_mask(mask, self.detector),)
+        return check_mask(mask, self.detector)
 
 
 class SegmDetectorCombined_v2(BboxDetectorCombined_v2):
@@ -175,7 +188,7 @@ class ImpactSimpleDetectorSEGS:
         return {
             "required": {
                 "bbox_detector": _BBOX_DETECTOR,
-                **inputs("image", **_FIRST_IMAGE),
+                **inputs("image", **_EACH_IMAGE),
                 **_simple_inputs(512),
             },
             "optional": {
@@ -187,9 +200,13 @@ class ImpactSimpleDetectorSEGS:
 
     def run(self, bbox_detector, image, sam_model_opt=None, segm_detector_opt=None, **settings):
         check_image(image, "image")
-        segs = detect_segs(
-            image[:1], bbox_detector, _simple_settings(**settings), sam_model_opt,
-            segm_detector_opt,
+        segs = in_each_image(
+            image,
+            lambda single: detect_segs(
+                single, bbox_detector, _simple_settings(**settings), sam_model_opt,
+                segm_detector_opt,
+            ),
+            ComfyBackend().check_interrupt,
         )  # fmt: skip
         return (segs,)
 
@@ -207,7 +224,7 @@ class ImpactSimpleDetectorSEGSPipe:
         return {
             "required": {
                 "detailer_pipe": ("DETAILER_PIPE", pipe),
-                **inputs("image", **_FIRST_IMAGE),
+                **inputs("image", **_EACH_IMAGE),
                 **_simple_inputs(512),
             },
             "optional": {"post_dilation": _dilation(0, 512, "At the end, grow the masks")},
@@ -221,9 +238,13 @@ class ImpactSimpleDetectorSEGSPipe:
                 "'bbox_detector' of 'detailer_pipe' is missing (None), so nothing can be found. "
                 "Connect one where the pipe is made (ToDetailerPipe)."
             )
-        segs = detect_segs(
-            image[:1], pipe.bbox_detector, _simple_settings(**settings), pipe.sam_model,
-            pipe.segm_detector, pipe.detailer_hook,
+        segs = in_each_image(
+            image,
+            lambda single: detect_segs(
+                single, pipe.bbox_detector, _simple_settings(**settings), pipe.sam_model,
+                pipe.segm_detector, pipe.detailer_hook,
+            ),
+            ComfyBackend().check_interrupt,
         )  # fmt: skip
         return (segs,)
 
@@ -347,7 +368,7 @@ class SAMDetectorCombined:
             "required": {
                 "sam_model": ("SAM_MODEL", {"tooltip": "From SAMLoader."}),
                 "segs": ("SEGS", {"tooltip": "What SAM is asked about."}),
-                **inputs("image", **_FIRST_IMAGE),
+                **inputs("image", **_EACH_IMAGE),
                 "detection_hint": (list(DETECTION_HINTS), {"tooltip": hint}),
                 "dilation": _dilation(0, 512),
                 "threshold": ("FLOAT", threshold),
@@ -358,16 +379,13 @@ class SAMDetectorCombined:
         }
 
     def run(self, sam_model, segs, image, **hints):
-        return (self.united(image, self.masks(sam_model, segs, image, **hints)),)
+        return (self.masks(sam_model, segs, image, **hints)[0],)
 
     def masks(self, sam_model, segs, image, **hints):
-        """SAM's mask [H,W] for each segment."""
+        """What SAM marks in each image [B,H,W], and for each segment [N,H,W]."""
         check_image(image, "image")
         check_segs(segs, "segs")
-        return sam_masks(sam_model, segs, image[:1], SamHints(**hints))
-
-    def united(self, image, masks):
-        return union(torch.stack([torch.zeros(image.shape[1:3]), *masks]))
+        return sam_masks_of_batch(sam_model, segs, image, SamHints(**hints))
 
 
 class SAMDetectorSegmented(SAMDetectorCombined):
@@ -380,9 +398,8 @@ class SAMDetectorSegmented(SAMDetectorCombined):
     )
 
     def run(self, sam_model, segs, image, **hints):
-        masks = self.masks(sam_model, segs, image, **hints)
-        combined = self.united(image, masks)
-        return combined, torch.stack(masks) if masks else combined
+        combined, masks = self.masks(sam_model, segs, image, **hints)
+        return combined, masks if len(masks) else combined[:1]
 
 
 class DetailersFaceDetectorProvider:

@@ -290,7 +290,7 @@ class ImpactFrom_SEG_ELT:
         picture = None if seg.cropped_image is None else to_tensor(seg.cropped_image).clone()
         return (
             seg_elt, picture, seg_mask(seg), seg.crop_region, seg.bbox, seg.control_net_wrapper,
-            float(seg.confidence), str(seg.label),
+            seg.confidence, str(seg.label),
         )  # fmt: skip
 
 

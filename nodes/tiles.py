@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.geometry import Size
-from ..core.tiles import IRREGULAR_MODES, TileLayout, covered, tile_segs
+from ..core.tiles import IRREGULAR_MODES, TileLayout, covered, tile_batch
 from ..utils.check import check_image
 from .segs import CATEGORY, given_segs
 from .widgets import inputs
@@ -81,7 +81,7 @@ class ImpactMakeTileSEGS:
 
         only = filter_mask(filter_in_segs_opt, "filter_in_segs_opt")
         exclude = filter_mask(filter_out_segs_opt, "filter_out_segs_opt")
-        return (tile_segs(size, layout, only, exclude),)
+        return (tile_batch(size, len(images), layout, only, exclude),)
 
 
 NODES = {"ImpactMakeTileSEGS": (ImpactMakeTileSEGS, "Make Tile SEGS")}

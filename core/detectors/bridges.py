@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from ...utils.check import check_mask
+from ...utils.notes import note
 from ..geometry import Box, Size, crop_region
+from ..image_batch import NOTE, counted, in_batch, in_each_image
 from ..mask import bbox, contours, dilate
-from ..segs import SEG, SEGS, from_mask, from_mask_frames
+from ..segs import SEG, SEGS, BatchImage, confidence, from_mask, from_mask_frames, of_image
 from .boxes import BoxDetector, Find
 from .yolo import outer_box
 
@@ -53,6 +55,8 @@ class GivenBoxes(BoxDetector):
 def box_frames(boxes: Any, count: int) -> list[list[Find]]:
     """The finds in each of `count` images, from a BOUNDING_BOX in any of its forms.
 
+    Tells where it has boxes for another number of images.
+
     Raises:
         ValueError: it is none.
     """
@@ -63,6 +67,13 @@ def box_frames(boxes: Any, count: int) -> list[list[Find]]:
         boxes = [boxes]
     if len(boxes) == 1:
         boxes = boxes * count
+    if boxes and len(boxes) != count:
+        note(
+            NOTE,
+            f"'bboxes' has boxes for {len(boxes)} images, but is used on {counted(count, 'image')}:"
+            " list i goes with image i, and what has no partner counts for nothing. Connect the"
+            " images that were searched.",
+        )
     boxes = (boxes + [[]] * count)[:count]
     return [[_find(box) for box in frame or []] for frame in boxes]
 
@@ -82,10 +93,13 @@ def _find(box: Any) -> Find:
 def boxes_to_segs(
     image: torch.Tensor, boxes: Any, threshold: float, making: Making, hook: Any = None
 ) -> SEGS:
-    """A segment for every box of the first image [B,H,W,C] with at least this score."""
-    detector = GivenBoxes(box_frames(boxes, len(image))[0])
-    return detector.detect(
-        image, threshold, making.dilation, making.crop_factor, making.drop_size, hook
+    """A segment for every box in each image [B,H,W,C] with at least this score."""
+    finds = iter(box_frames(boxes, len(image)))
+    return in_each_image(
+        image,
+        lambda single: GivenBoxes(next(finds)).detect(
+            single, threshold, making.dilation, making.crop_factor, making.drop_size, hook
+        ),
     )
 
 
@@ -95,39 +109,99 @@ def box_video_to_segs(frames: torch.Tensor, boxes: Any, threshold: float, making
     Boxes of one label that touch, in one frame or several, become one segment, with the mask of
     each frame's boxes.
     """
-    finds = box_frames(boxes, len(frames))
     size = Size(frames.shape[2], frames.shape[1])
-    masks: dict[str, torch.Tensor] = {}
-    for index, frame in enumerate(finds):
+    labels: dict[str, list[tuple[int, Box]]] = {}
+    for index, frame in enumerate(box_frames(boxes, len(frames))):
         for found in frame:
-            if found.confidence < threshold:
-                continue
             box = found.bbox.clipped(size)
-            mask = masks.setdefault(found.label, torch.zeros(frames.shape[:3]))
-            mask[index, box.y1 : box.y2, box.x1 : box.x2] = 1
+            if found.confidence >= threshold and not box.empty:
+                labels.setdefault(found.label, []).append((index, box))
     items = []
-    for label, mask in masks.items():
-        items += _shapes(mask, making, label, from_mask_frames)
+    for label, own in labels.items():
+        segs = [
+            seg
+            for near in _near(own, max(0, making.dilation) + 1)
+            for seg in _box_clips(near, len(frames), size, making, label)
+        ]
+        items += sorted(segs, key=_first_pixel, reverse=True)  # the order of `mask.contours`
     return (size.height, size.width), items
 
 
+def _near(boxes: Sequence[tuple[int, Box]], reach: int) -> list[list[tuple[int, Box]]]:
+    """Boxes of frames together that could touch once each is grown by so many pixels."""
+    groups: list[tuple[Box, list[tuple[int, Box]]]] = []
+    for entry in boxes:
+        around, members = _grown(entry[1], reach), [entry]
+        while True:  # a group that has grown may reach others
+            joined = [group for group in groups if around.intersects(group[0])]
+            if not joined:
+                break
+            groups = [group for group in groups if not around.intersects(group[0])]
+            for other, more in joined:
+                around, members = around.union(other), more + members
+        groups.append((around, members))
+    return [members for _, members in groups]
+
+
+def _grown(box: Box, by: int) -> Box:
+    return Box(box.x1 - by, box.y1 - by, box.x2 + by, box.y2 + by)
+
+
+def _box_clips(
+    boxes: Sequence[tuple[int, Box]], frames: int, size: Size, making: Making, label: str
+) -> list[SEG]:
+    """Segments of boxes that are near one another; no mask is larger than they need."""
+    around = boxes[0][1]
+    for _, box in boxes[1:]:
+        around = around.union(box)
+    around = _grown(around, abs(making.dilation)).clipped(size)
+    region = crop_region(around, size, making.crop_factor, making.crop_min_size)
+    margin = abs(making.dilation) + (making.crop_min_size or 0)
+    window = _grown(region, margin).clipped(size)
+    mask = torch.zeros(frames, window.height, window.width)
+    for index, box in boxes:
+        inner = box.shifted(-window.x1, -window.y1)
+        mask[index, inner.y1 : inner.y2, inner.x1 : inner.x2] = 1
+
+    def in_window(_width: int, _height: int, found: Sequence[int], _region: Any) -> tuple[int, ...]:
+        thing = Box.of(found).shifted(window.x1, window.y1)
+        own = crop_region(thing, size, making.crop_factor, making.crop_min_size)
+        return own.shifted(-window.x1, -window.y1).as_tuple()
+
+    return [
+        seg._replace(
+            crop_region=Box.of(seg.crop_region).shifted(window.x1, window.y1).as_tuple(),
+            bbox=Box.of(seg.bbox).shifted(window.x1, window.y1).as_tuple(),
+        )
+        for seg in _shapes(mask, making, label, from_mask_frames, in_window)
+    ]
+
+
+def _first_pixel(seg: SEG) -> tuple[int, int]:
+    """Row and column of the first pixel that a segment covers, in reading order."""
+    x1, y1, _, _ = seg.crop_region
+    covered = seg.cropped_mask > 0
+    covered = covered.any(axis=0) if covered.ndim == 3 else covered
+    rows, columns = np.nonzero(covered)
+    return (y1 + int(rows[0]), x1 + int(columns[0])) if len(rows) else (y1, x1)
+
+
 def segs_to_boxes(segs: SEGS, of_crop: bool) -> list[list[dict[str, Any]]]:
-    """SEGS as BOUNDING_BOX of one image.
+    """SEGS as BOUNDING_BOX: a list for each image of the batch that they were made for, or one.
 
     Args:
         of_crop: the boxes are the crop regions.
     """
-    result = []
-    for seg in segs[1]:
-        box = Box.of(seg.crop_region if of_crop else seg.bbox)
-        score = float(np.max(seg.confidence))  # some packs keep it in an array
-        result.append(
-            {
-                "x": box.x1, "y": box.y1, "width": box.width, "height": box.height,
-                "label": str(seg.label), "score": score,
-            }
-        )  # fmt: skip
-    return [result]
+    items = segs[1]
+    return [[_as_box(items[i], of_crop) for i in places] for _, places in in_batch(items)]
+
+
+def _as_box(seg: Any, of_crop: bool) -> dict[str, Any]:
+    box = Box.of(seg.crop_region if of_crop else seg.bbox)
+    return {
+        "x": box.x1, "y": box.y1, "width": box.width, "height": box.height,
+        "label": str(seg.label), "score": confidence(seg),
+    }  # fmt: skip
 
 
 # Masks
@@ -204,12 +278,17 @@ def mesh_to_segs(image: torch.Tensor, parts: Sequence[str], making: Making) -> S
     """Segments of the parts of faces in a picture of a face mesh.
 
     Args:
-        image: [1,H,W,C] as the MediaPipe-FaceMesh preprocessor draws it.
+        image: [B,H,W,C] as the MediaPipe-FaceMesh preprocessor draws it.
         parts: of FACE_PARTS.
 
     Returns:
-        For each part a segment of every line drawing that is apart, filled to its convex hull.
+        For each part a segment of every line drawing that is apart, filled to its convex hull;
+        image by image.
     """
+    return in_each_image(image, lambda single: _mesh_to_segs(single, parts, making))
+
+
+def _mesh_to_segs(image: torch.Tensor, parts: Sequence[str], making: Making) -> SEGS:
     pixels = (image[0, ..., :3].expand(-1, -1, 3).float().cpu() * 255).round()
     height, width = pixels.shape[:2]
     items = []
@@ -221,32 +300,62 @@ def mesh_to_segs(image: torch.Tensor, parts: Sequence[str], making: Making) -> S
     return (height, width), items
 
 
-def landmarks_to_segs(landmarks: Any, parts: Sequence[str], making: Making) -> SEGS:
+def landmarks_to_segs(
+    landmarks: Any, parts: Sequence[str], making: Making, video: bool = True
+) -> SEGS:
     """Segments of the parts of faces in FACE_LANDMARKS.
 
-    With several frames a segment's mask is [F,h,w]: parts that touch, in one frame or several, are
-    one segment.
+    Args:
+        parts: of FACE_PARTS.
+        video: of several images a segment's mask is [F,h,w]: parts that touch, in one frame or
+            several, are one segment. Otherwise each image has segments of its own.
 
     Raises:
         ValueError: they are no FACE_LANDMARKS.
     """
-    frames, connections, (width, height) = _read(landmarks)
-    items: list[SEG] = []
-    for part in [name for name in FACE_PARTS if name in parts]:
-        if len(frames) == 1:
-            for face in frames[0]:
-                mask = _part_mask(face, part, connections, height, width)
-                found = _shapes(mask[None], making, part, from_mask)
-                score = float(face.get("score", 1.0))
-                items += [seg._replace(confidence=score) for seg in found]
-            continue
-        masks = torch.zeros(len(frames), height, width)
+    frames, connections, size = _read(landmarks)
+    wanted = [name for name in FACE_PARTS if name in parts]
+    mesh = _Mesh(connections, size)
+    header = (size.height, size.width)
+    if len(frames) == 1 or not video:
+        items = []
+        for index, faces in enumerate(frames):
+            image = BatchImage(index, len(frames)) if len(frames) > 1 else None
+            found = [seg for part in wanted for seg in mesh.still(faces, part, making)]
+            items += [of_image(seg, image) for seg in found]
+        return header, items
+    return header, [seg for part in wanted for seg in mesh.clip(frames, part, making)]
+
+
+@dataclass(frozen=True)
+class _Mesh:
+    """How the landmarks of faces are connected, and the size of the images that they are in."""
+
+    connections: dict
+    size: Size
+
+    def still(self, faces: Sequence[dict], part: str, making: Making) -> list[SEG]:
+        """A part of the faces of one image."""
+        items = []
+        for face in faces:
+            found = _shapes(self.mask(face, part)[None], making, part, from_mask)
+            score = float(face.get("score", 1.0))
+            items += [seg._replace(confidence=score) for seg in found]
+        return items
+
+    def clip(self, frames: Sequence[Sequence[dict]], part: str, making: Making) -> list[SEG]:
+        """A part of the faces of all frames."""
+        masks = torch.zeros(len(frames), self.size.height, self.size.width)
         for mask, faces in zip(masks, frames, strict=True):
             for face in faces:
-                torch.maximum(mask, _part_mask(face, part, connections, height, width), out=mask)
-        if masks.any():
-            items += _shapes(masks, making, part, from_mask_frames)
-    return (height, width), items
+                torch.maximum(mask, self.mask(face, part), out=mask)
+        return _shapes(masks, making, part, from_mask_frames) if masks.any() else []
+
+    def mask(self, face: dict, part: str) -> torch.Tensor:
+        points = np.asarray(face["landmarks_xy"], dtype=float)
+        return _hull(
+            points[_numbers(part, face, self.connections)], self.size.height, self.size.width
+        )
 
 
 def eyes_in(landmarks: Any, image: Size, row: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -289,11 +398,6 @@ def _read(landmarks: Any) -> tuple[list, dict, Size]:
         ) from error
 
 
-def _part_mask(face: dict, part: str, connections: dict, height: int, width: int) -> torch.Tensor:
-    points = np.asarray(face["landmarks_xy"], dtype=float)[_numbers(part, face, connections)]
-    return _hull(points, height, width)
-
-
 def _numbers(part: str, face: dict, connections: dict) -> list[int]:
     """Numbers of the points around a part of a face."""
     if not part.endswith("pupil"):
@@ -331,10 +435,12 @@ def _hull(points: np.ndarray, height: int, width: int) -> torch.Tensor:
     return torch.from_numpy(canvas).float()
 
 
-def _shapes(masks: torch.Tensor, making: Making, label: str, convert: Any) -> list[SEG]:
+def _shapes(
+    masks: torch.Tensor, making: Making, label: str, convert: Any, adjust_region: Any = None
+) -> list[SEG]:
     """Segments of the shapes in masks [F,H,W]."""
     return convert(
         dilate(masks, making.dilation), combined=False, crop_factor=making.crop_factor,
         bbox_fill=making.bbox_fill, drop_size=making.drop_size, label=label,
-        crop_min_size=making.crop_min_size,
+        crop_min_size=making.crop_min_size, adjust_region=adjust_region,
     )[1]  # fmt: skip

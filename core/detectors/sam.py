@@ -13,6 +13,7 @@ import torch
 from ...utils.arrays import to_numpy, to_tensor
 from ..geometry import Box, Size
 from ..image import to_rgb
+from ..image_batch import in_image, positions_by_image
 from ..mask import dilate
 from ..segs import SEGS, normalise
 from .network import Network
@@ -68,6 +69,36 @@ def sam_masks(model: Any, segs: SEGS, image: torch.Tensor, hints: SamHints) -> l
     else:
         masks = _one_by_one(wrapper, questions, rgb[0], hints.threshold)
     return [dilate(mask[None], hints.dilation)[0] for mask in masks]
+
+
+def sam_masks_of_batch(
+    model: Any, segs: SEGS, images: torch.Tensor, hints: SamHints
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a SAM marks in each image of a batch for the segments that hold for it.
+
+    Args:
+        model, segs, hints: as in `sam_masks`.
+        images: [B,H,W,C].
+
+    Returns:
+        All that it marks, [B,H,W]; and a mask [N,H,W] for each segment, in their order, where each
+        belongs to one image, else image by image. Both 0 or 1, on the CPU.
+    """
+    count, size = len(images), Size(images.shape[2], images.shape[1])
+    header, items = normalise(segs, size, "segs")
+    united = torch.zeros(count, size.height, size.width)
+    found: list[tuple[int, torch.Tensor]] = []
+    own = positions_by_image(items, count)
+    in_order = sum(map(len, own)) == len(items)
+    for row, places in enumerate(own):
+        asked = [in_image(items[place], row, count) for place in places]
+        masks = sam_masks(model, (header, asked), images[row : row + 1], hints)
+        for mask in masks:
+            torch.maximum(united[row], mask, out=united[row])
+        keys = places if in_order and len(masks) == len(places) else [row] * len(masks)
+        found += zip(keys, masks, strict=True)
+    each = [mask for _, mask in sorted(found, key=lambda entry: entry[0])]
+    return united, torch.stack(each) if each else torch.zeros(0, *united.shape[1:])
 
 
 def sam_mask(model: Any, segs: SEGS, image: torch.Tensor, hints: SamHints) -> torch.Tensor:
