@@ -15,6 +15,7 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestMask": sources.DetailersTestMask,
     "DetailersTestSegs": sources.DetailersTestSegs,
     "DetailersTestDetector": sources.DetailersTestDetector,
+    "DetailersTestBrightDetector": sources.DetailersTestBrightDetector,
     "DetailersTestHook": hook.DetailersTestHook,
     "DetailersTestScheduler": links.DetailersTestScheduler,
     "DetailersTestSegsControl": links.DetailersTestSegsControl,

@@ -30,9 +30,10 @@ class DetailersTestSave(_TakesAnything):
     """Saves output/<name>.npz, i being the place in a list, 0 otherwise.
 
     t{i}: a tensor. segs{i}_shape and segs{i}_{j}_crop, _bbox, _mask, _label, _confidence, _image
-    (where there is one): SEGS. latent{i}_samples, latent{i}_noise_mask: a LATENT. cond{i}_{j}
-    and cond{i}_{j}_{key} for each tensor beside it: a CONDITIONING. s{i}: anything else, as JSON
-    where it can be said so. stats: the counters, as JSON.
+    (where there is one), _of (the image of a batch and their number, where it says one): SEGS.
+    latent{i}_samples, latent{i}_noise_mask: a LATENT. cond{i}_{j} and cond{i}_{j}_{key} for each
+    tensor beside it: a CONDITIONING. s{i}: anything else, as JSON where it can be said so. stats:
+    the counters, as JSON.
     """
 
     DESCRIPTION = "Saves any value, or a list of them, as arrays for a test to read."
@@ -103,6 +104,9 @@ def _seg_arrays(seg) -> dict[str, np.ndarray]:
         "label": np.array(str(seg.label)),
         "confidence": np.array(float(seg.confidence)),
     }
+    image = getattr(seg, "batch_image", None)
+    if image is not None:
+        arrays["of"] = np.array([-1 if image.index is None else image.index, image.count])
     if seg.cropped_image is not None:
         arrays["image"] = _array(seg.cropped_image)
     return arrays

@@ -4,6 +4,7 @@ import json
 from typing import NamedTuple
 
 import numpy as np
+import scipy.ndimage
 import torch
 
 
@@ -212,6 +213,31 @@ class BoxDetector:
         return mask
 
 
+class BrightDetector(BoxDetector):
+    """A BBOX_DETECTOR that finds what is bright, in one image at a time, as those of other packs
+    do."""
+
+    def __init__(self, least: float):
+        self.least = least
+
+    def detect(self, image, threshold, *args, **options):
+        return self._told(image).detect(image, threshold, *args, **options)
+
+    def detect_combined(self, image, threshold, dilation):
+        return self._told(image).detect_combined(image, threshold, dilation)
+
+    def _told(self, image) -> BoxDetector:
+        if len(image) != 1:
+            raise ValueError(f"this detector takes one image, not {len(image)}")
+        numbers, _ = scipy.ndimage.label(image[0, ..., :3].mean(dim=-1).numpy() >= self.least)
+        return BoxDetector(
+            [
+                [int(x.start), int(y.start), int(x.stop), int(y.stop), "bright", 1.0]
+                for y, x in scipy.ndimage.find_objects(numbers)
+            ]
+        )
+
+
 def _grown(box, by: int, width: int, height: int) -> list[int]:
     x1, y1, x2, y2 = box
     return [max(x1 - by, 0), max(y1 - by, 0), min(x2 + by, width), min(y2 + by, height)]
@@ -244,3 +270,22 @@ class DetailersTestDetector:
 
     def run(self, boxes):
         return (BoxDetector(json.loads(boxes)),)
+
+
+class DetailersTestBrightDetector:
+    DESCRIPTION = "A detector that finds every separate bright thing; it takes one image at a time."
+    CATEGORY = "detailers/test"
+    RETURN_TYPES = ("BBOX_DETECTOR", "SEGM_DETECTOR")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        least = {
+            "default": 0.97, "min": 0.0, "max": 1.0, "step": 0.01,
+            "tooltip": "How bright a thing is at least, 0 to 1.",
+        }  # fmt: skip
+        return {"required": {"least": ("FLOAT", least)}}
+
+    def run(self, least):
+        detector = BrightDetector(least)
+        return (detector, detector)
