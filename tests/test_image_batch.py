@@ -32,7 +32,6 @@ from detailers.core.image_batch import (
     positions_by_image,
 )
 from detailers.core.masked import segs_for_images
-from detailers.core.notes import collected_notes
 from detailers.core.pictures import paste_segs, segment_pictures
 from detailers.core.segs import (
     SEG,
@@ -72,6 +71,7 @@ from detailers.core.settings import Pasting
 from detailers.core.tiles import TileLayout, covered, tile_batch
 from detailers.tests.fake_backend import make_seg, ramp_image
 from detailers.tests.test_detectors_bridges import CONNECTIONS, POINTS
+from detailers.utils.notes import collected_notes
 
 OtherSeg = namedtuple("OtherSeg", "cropped_image cropped_mask confidence crop_region bbox label")
 SIZE = Size(60, 40)
