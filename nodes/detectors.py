@@ -41,7 +41,7 @@ class BboxDetectorSEGS:
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("A segment for everything that was found.",)
+    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
     FUNCTION = "run"
     detector = "bbox_detector"
 
@@ -92,7 +92,7 @@ class BboxDetectorCombined_v2:
     DESCRIPTION = "Finds things in an image with a bounding-box detector and gives one mask of all."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("Everything that was found.",)
+    OUTPUT_TOOLTIPS = ("Everything that was found, one mask for each image.",)
     FUNCTION = "run"
     detector = "bbox_detector"
     dilation = 4
@@ -180,7 +180,7 @@ class ImpactSimpleDetectorSEGS:
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("A segment for everything that was found.",)
+    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
     FUNCTION = "run"
 
     @classmethod
@@ -215,7 +215,7 @@ class ImpactSimpleDetectorSEGSPipe:
     DESCRIPTION = "Simple Detector (SEGS) with the detectors, SAM and hook of a detailer pipe."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("A segment for everything that was found.",)
+    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
     FUNCTION = "run"
 
     @classmethod
@@ -338,7 +338,7 @@ class SAMDetectorCombined:
     DESCRIPTION = "Asks SAM about each segment and gives one mask of all that it marks."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("Everything that SAM marks.",)
+    OUTPUT_TOOLTIPS = ("Everything that SAM marks, one mask for each image.",)
     FUNCTION = "run"
 
     @classmethod
@@ -393,7 +393,7 @@ class SAMDetectorSegmented(SAMDetectorCombined):
     RETURN_TYPES = ("MASK", "MASK")
     RETURN_NAMES = ("combined_mask", "batch_masks")
     OUTPUT_TOOLTIPS = (
-        "Everything that SAM marks.",
+        "Everything that SAM marks, one mask for each image.",
         "A mask for each segment, in their order; one empty mask if there is none.",
     )
 

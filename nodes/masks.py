@@ -22,7 +22,10 @@ CATEGORY = "Detailers/Mask"
 
 
 class MaskToSEGS:
-    DESCRIPTION = "Makes a segment of every separate shape in a mask, or one of the whole mask."
+    DESCRIPTION = (
+        "Makes a segment of every separate shape in a mask, or one of the whole mask. Of a batch "
+        "of masks each goes with its image."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
     OUTPUT_TOOLTIPS = ("One segment for each shape, the lowest in the image first.",)
@@ -63,7 +66,9 @@ class SegsToCombinedMask:
     DESCRIPTION = "Puts the masks of all segments into one mask of the image's size."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("Everything that the segments cover; for a video, frame by frame.",)
+    OUTPUT_TOOLTIPS = (
+        "Everything that the segments cover: of a batch image by image, of a video frame by frame.",
+    )
     FUNCTION = "run"
 
     @classmethod

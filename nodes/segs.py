@@ -33,8 +33,8 @@ def given_segs(segs: Any, name: str = "segs") -> SEGS:
 
 class SEGSPaste:
     DESCRIPTION = (
-        "Pastes the pictures of segments into an image, through their masks. Picture i of a "
-        "segment goes into image i of the batch, so redrawn video goes back frame by frame."
+        "Pastes the pictures of segments into an image, through their masks. In a batch a segment "
+        "goes into its own image, and picture i of a video's segment into image i."
     )
     CATEGORY = "Detailers/Detailer"
     RETURN_TYPES = ("IMAGE",)
@@ -166,7 +166,7 @@ class SetDefaultImageForSEGS:
         return {
             "required": {
                 **inputs("segs", "image", image="Where the pictures are cut from; of a batch, each "
-                         "segment gets one of every image."),
+                         "segment gets one of every image that it holds for."),
                 "override": ("BOOLEAN", override),
             }
         }  # fmt: skip

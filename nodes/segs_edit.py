@@ -72,7 +72,7 @@ class ImpactSEGSMerge(_Edited):
         "Makes one segment of all. It covers what they cover, has the lowest of their confidences "
         "and the label 'merged', and no picture or ControlNet."
     )
-    OUTPUT_TOOLTIPS = ("The one segment; none if there was none.",)
+    OUTPUT_TOOLTIPS = ("The one segment, of a batch one for each image; none if there was none.",)
 
     @classmethod
     def INPUT_TYPES(cls):

@@ -142,7 +142,9 @@ class ImpactSEGSRangeFilter:
 
 
 class ImpactSEGSOrderedFilter:
-    DESCRIPTION = "Orders the segments by size, place or confidence, and takes some in a row."
+    DESCRIPTION = (
+        "Orders the segments of each image by size, place or confidence, and takes some in a row."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "SEGS")
     RETURN_NAMES = _SPLIT_NAMES
