@@ -1,6 +1,6 @@
 """Detailers: redraw the small things of an image or a video with your own diffusion model."""
 
-from .core import host, host_bridge, host_detectors, registry
+from .core import host, host_bridge, host_detectors, host_prompts, registry
 from .nodes import DISPLAY_NAMES, NODE_CLASSES
 
 NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = registry.register(
@@ -10,7 +10,7 @@ NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = registry.register(
     host.peer_folder(),
     host.after_all_packs,
 )
-host.watch_prompts(NODE_CLASS_MAPPINGS)
+host_prompts.watch_prompts(NODE_CLASS_MAPPINGS)
 host_bridge.watch_flow(NODE_CLASS_MAPPINGS)
 host_detectors.register_folders()
 WEB_DIRECTORY = "web"

@@ -380,10 +380,8 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
         "DETAILERS_HOSTS": json.dumps(hosts),
         "YOLO_CONFIG_DIR": tempfile.gettempdir(),  # ultralytics writes settings when imported
     }
-    # Servers and browsers answer late on a busy machine: what fails is tried twice more.
-    again = [] if lacking(python, ["pytest_rerunfailures"]) else ["--reruns", "2"]
     failed = call(
-        python, "-m", "pytest", "-rs", *again, *side_by_side(python, hosts, arguments), *arguments,
+        python, "-m", "pytest", "-rs", *side_by_side(python, hosts, arguments), *arguments,
         **surroundings,
     )  # fmt: skip
     if unclean:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,8 @@ import nodes as host_nodes
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler
 
-from ..wildcards.grammar import Lora, expand
+from ..wildcards.grammar import Lora
 from ..wildcards.library import Library
-from . import legacy
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
 from .host_call import call_node
@@ -39,7 +38,6 @@ from .host_tiled import guider_of
 from .host_vae import HostVae
 from .latent_file import to_bytes
 from .lora import BlockWeights
-from .prompts import populate, record
 from .random_state import seeded_globals
 from .schedule import (
     DISCARD_PENULTIMATE,
@@ -426,10 +424,10 @@ def after_all_packs(action: Callable[[], None]) -> None:
     async def run_action() -> None:
         action()
 
-    _at_startup(server, run_action)
+    at_startup(server, run_action)
 
 
-def _at_startup(server: Any, action: Callable[[], Awaitable[None]]) -> None:
+def at_startup(server: Any, action: Callable[[], Awaitable[None]]) -> None:
     """Run `action` when the server starts. An error is logged, as it would end the whole host."""
 
     async def on_startup(_app: Any) -> None:
@@ -439,91 +437,6 @@ def _at_startup(server: Any, action: Callable[[], Awaitable[None]]) -> None:
             log.exception("starting up went wrong; the nodes are there all the same")
 
     server.app.on_startup.append(on_startup)
-
-
-def watch_prompts(ours: Mapping[str, type]) -> None:
-    """Look at every prompt as soon as it arrives.
-
-    What older versions made is brought to today's form, and the texts of wildcard nodes are drawn.
-    The editor hears of each text, so that it can show it. It may also ask for the first alone, at
-    /detailers/upgrade, for a prompt that is opened as a workflow.
-
-    Args:
-        ours: this pack's nodes by the id that they were registered under.
-    """
-    server = prompt_server()
-    if server is None:
-        return
-
-    def on_prompt(request: dict[str, Any]) -> dict[str, Any]:
-        prompt = request.get("prompt")
-        if isinstance(prompt, dict):
-            _upgrade(prompt, ours)
-            drawn = populate(prompt, lambda text, seed: expand(text, seed, wildcard_library()))
-            extra = request.get("extra_data") or {}
-            record((extra.get("extra_pnginfo") or {}).get("workflow"), drawn)
-            for entry in drawn:
-                message = {"node_id": entry.node_id, "text": entry.text}
-                server.send_sync("detailers-populated", message, request.get("client_id"))
-        return request
-
-    async def on_upgrade(request: Any) -> Any:
-        from aiohttp import web
-
-        prompt = await request.json()
-        changed = _upgrade(prompt, ours) if isinstance(prompt, dict) else []
-        return web.json_response({"prompt": prompt, "changed": changed})
-
-    server.add_on_prompt_handler(on_prompt)
-    server.routes.post("/detailers/upgrade")(on_upgrade)
-    _at_startup(server, lambda: _register_replacements(ours))
-
-
-def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type]) -> list[str]:
-    registered = host_nodes.NODE_CLASS_MAPPINGS
-    outputs = {
-        node_id: dict(
-            zip(getattr(node, "RETURN_NAMES", node.RETURN_TYPES), node.RETURN_TYPES, strict=True)
-        )
-        for node_id, node in ours.items()
-        if registered.get(node_id) is node
-    }
-
-    def input_type(class_type: str, name: str) -> str | None:
-        try:
-            kind = _inputs(registered[class_type])[name]
-        except Exception:  # not registered, or whatever another pack's class raises
-            return None
-        return kind if isinstance(kind, str) else None
-
-    return legacy.upgrade(prompt, outputs, registered, input_type)
-
-
-def _inputs(node: type) -> dict[str, Any]:
-    """The link type, or list of choices, of every input of a node."""
-    groups = node.INPUT_TYPES()
-    return {
-        name: entry[0]
-        for group in ("required", "optional")
-        for name, entry in groups.get(group, {}).items()
-    }
-
-
-async def _register_replacements(ours: Mapping[str, type]) -> None:
-    """Tell the host which nodes took the place of those that are no more, if it wants to know."""
-    import comfy_api.latest as host_api
-
-    api = host_api.ComfyAPI()
-    if not hasattr(api, "node_replacement"):
-        return
-    registered = host_nodes.NODE_CLASS_MAPPINGS
-    inputs = {
-        node_id: list(_inputs(node))
-        for node_id, node in ours.items()
-        if registered.get(node_id) is node
-    }
-    for replacement in legacy.replacements(inputs):
-        await api.node_replacement.register(host_api.io.NodeReplace(**replacement))
 
 
 def prompt_server() -> Any:

@@ -42,7 +42,7 @@ from .host import (
 from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_latent_picture
 from .lists import with_channels
 from .mask import resize_mask
-from .prompts import plain_id
+from .prompts import client_of, part, plain_id
 
 log = logging.getLogger(__name__)
 
@@ -79,18 +79,16 @@ def watch_flow(ours: Mapping[str, type]) -> None:
         return plain_id(class_type) if is_ours else ""
 
     def on_prompt(request: dict[str, Any]) -> dict[str, Any]:
-        prompt = request.get("prompt")
-        if isinstance(prompt, dict):
-            done, failed = flow.set_remotely(prompt, kind)
-            for line in failed:
-                log.warning("%s", line)
-            client = request.get("client_id")
-            for change in done if client else ():
-                message = {"node": change.node_id, "widget": change.widget, "value": change.value}
-                server.send_sync("detailers-widget", message, client)
-            flow.choose_on_prompt(prompt, kind, _is_required)
-            extra = (request.get("extra_data") or {}).get("extra_pnginfo") or {}
-            flow.tell_targets(prompt, extra.get("workflow"), kind)
+        prompt = part(request, "prompt")
+        done, failed = flow.set_remotely(prompt, kind)
+        for line in failed:
+            log.warning("%s", line)
+        client = client_of(request)
+        for change in done if client else ():
+            message = {"node": change.node_id, "widget": change.widget, "value": change.value}
+            server.send_sync("detailers-widget", message, client)
+        flow.choose_on_prompt(prompt, kind, _is_required)
+        flow.tell_targets(prompt, part(request, "extra_data", "extra_pnginfo", "workflow"), kind)
         return request
 
     server.add_on_prompt_handler(on_prompt)

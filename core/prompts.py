@@ -40,7 +40,9 @@ def populate(prompt: dict[str, Any], expand: Callable[[str, int], str]) -> list[
     for node_id, node in prompt.items():
         if not isinstance(node, dict) or plain_id(node.get("class_type")) not in WILDCARD_NODES:
             continue
-        inputs = node.get("inputs", {})
+        inputs = node.get("inputs")
+        if not isinstance(inputs, dict):
+            continue
         text, seed = inputs.get("wildcard_text"), inputs.get("seed")
         if inputs.get("mode") != POPULATE or not isinstance(text, str) or not isinstance(seed, int):
             continue
@@ -58,6 +60,38 @@ def plain_id(class_type: Any) -> str:
     return str(class_type).removesuffix(" //Detailers")
 
 
+def part(content: Any, *names: str) -> dict[str, Any]:
+    """An object within JSON content, by the names that lead to it; empty where there is none."""
+    for name in names:
+        content = content.get(name) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def client_of(request: Any) -> str | None:
+    """Who sent a prompt: the `client_id` of a request, None for all clients."""
+    client = request.get("client_id") if isinstance(request, dict) else None
+    return client if isinstance(client, str) else None
+
+
+def fault_of(request: Any) -> str:
+    """Why JSON content is no request for a prompt, where the host would fail over it; or ""."""
+    if not isinstance(request, dict):
+        return "The body is no JSON object."
+    for name in ("prompt", "extra_data"):
+        if name in request and not isinstance(request[name], dict):
+            return f"{name!r} is no JSON object."
+    if isinstance(request.get("client_id"), list | dict):
+        return "'client_id' is no text."
+    for node_id, node in request.get("prompt", {}).items():
+        if not isinstance(node, dict):
+            return f"Node {node_id} is no JSON object."
+        if not isinstance(node.get("inputs", {}), dict):
+            return f"The 'inputs' of node {node_id} are no JSON object."
+        if not isinstance(node.get("class_type", ""), str):
+            return f"The 'class_type' of node {node_id} is no text."
+    return ""
+
+
 def record(workflow: dict[str, Any] | None, drawn: list[Populated]) -> None:
     """Put drawn texts into the workflow that is saved with pictures, in place.
 
@@ -73,20 +107,22 @@ def record(workflow: dict[str, Any] | None, drawn: list[Populated]) -> None:
 
 def workflow_nodes(workflow: dict[str, Any], path: list[str]) -> Iterator[dict[str, Any]]:
     """The node at the end of a path of ids through nested subgraphs."""
+    subgraphs = part(workflow, "definitions").get("subgraphs")
     graphs = {
-        graph.get("id"): graph
-        for graph in (workflow.get("definitions") or {}).get("subgraphs") or []
-        if isinstance(graph, dict)
+        graph["id"]: graph
+        for graph in (subgraphs if isinstance(subgraphs, list) else ())
+        if isinstance(graph, dict) and isinstance(graph.get("id"), str)
     }
     level: Any = workflow
-    for depth, part in enumerate(path):
-        nodes = level.get("nodes") or [] if isinstance(level, dict) else []
-        node = next((n for n in nodes if isinstance(n, dict) and str(n.get("id")) == part), None)
+    for depth, own in enumerate(path):
+        nodes = level.get("nodes") if isinstance(level, dict) else None
+        nodes = nodes if isinstance(nodes, list) else ()
+        node = next((n for n in nodes if isinstance(n, dict) and str(n.get("id")) == own), None)
         if node is None:
             return
         if depth == len(path) - 1:
             yield node
-        level = graphs.get(node.get("type"))
+        level = graphs.get(str(node.get("type")))
 
 
 def _set_text(node: dict[str, Any], text: str) -> None:

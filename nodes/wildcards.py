@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core.host import ComfyBackend, file_names, wildcard_library
+from ..core.host_prompts import wildcard_names
 from ..core.prompt_lists import labelled_prompts
 from ..core.prompts import FIXED, MODES, POPULATE
 from ..core.settings import MAX_SEED, Models
@@ -42,7 +43,7 @@ def lora_choices() -> list[str]:
 
 
 def wildcard_choices() -> list[str]:
-    return [ADD_WILDCARD, *(f"__{name}__" for name in wildcard_library().names())]
+    return [ADD_WILDCARD, *(f"__{name}__" for name in wildcard_names())]
 
 
 def populated(wildcard_text: str, populated_text: str, mode: str, seed: int) -> str:

@@ -1,11 +1,23 @@
-"""Loads the pack under a name of its own, as the host does, so that its relative imports work."""
+"""Loads the pack under a name of its own, as the host does, so that its relative imports work.
+
+Each test has a time limit. Only what needs a real server or editor, which answer late on a busy
+machine, is tried again where it fails.
+"""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
-import pytest
+# The tests' tensors are small: threads that share the work mostly wait for one another. It counts
+# for the servers that are started, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+TRIES = 3
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "detailers"
 
@@ -21,11 +33,16 @@ def load_pack() -> None:
 
 
 load_pack()
+pytest_plugins = [f"{PACK}.tests.limits"]
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Keep the tests of one ComfyUI together where several processes share the tests."""
+    again = config.pluginmanager.hasplugin("rerunfailures") and config.option.reruns is None
     for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if again and folder in ("host", "editor"):
+            item.add_marker(pytest.mark.flaky(reruns=TRIES - 1))
         params = item.callspec.params if hasattr(item, "callspec") else {}
         label = params.get("host", params.get("editor"))
         if label is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detailers.core.blend import Blending, multiband
+from detailers.core.blend import Blending, _coarse_bands, multiband
 from detailers.core.colour import from_oklab, to_oklab
 from detailers.core.geometry import Box, Size
 from detailers.core.image import paste
@@ -225,3 +225,49 @@ def test_detail_is_blended_over_the_narrow_band():
     result = multiband(image, checks, weight, 3)
     plain = torch.lerp(image, checks, weight[..., None])
     assert (result - plain).abs().max() < 0.02
+
+
+def rectangle(height, width, margin):
+    mask = torch.zeros(1, height, width)
+    mask[:, margin:-margin, margin:-margin] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("size", "margin", "reach", "expected"),
+    [
+        ((200, 240), 20, 2, [64, 128]),  # not 4, 8, 16 and 32 as well
+        ((200, 240), 20, 10, [40, 80]),
+        ((200, 240), 80, 2, [16, 32]),  # 40 pixels high: 64 has no room
+        ((60, 60), 20, 2, [8, 16]),
+        ((60, 60), 20, 8, [16]),
+        ((60, 60), 25, 8, []),
+    ],
+)
+def test_the_two_coarsest_bands_with_room_are_taken(size, margin, reach, expected):
+    weight = fade(rectangle(*size, margin), reach)
+    bands = _coarse_bands(weight, reach)
+    assert [wide for wide, _ in bands] == expected
+    for wide, own in bands:
+        inner = (2 * fade((weight >= 0.5).float(), wide) - 1).clamp(min=0)
+        assert torch.allclose(own, torch.minimum(inner / inner.amax(), weight), atol=1e-6)
+
+
+def test_what_is_finer_than_the_coarse_bands_keeps_to_the_narrow_one():
+    """Waves of 16 pixels: middle bands, of 8 and 16 pixels, would take them off at the edge."""
+    image = torch.full((1, 200, 240, 3), 0.5)
+    waves = image + 0.3 * torch.sin(torch.arange(240) * (2 * torch.pi / 16))[None, None, :, None]
+    weight = fade(rectangle(200, 240, 20), 2)
+    result = multiband(image, waves, weight, 2)
+    expected = torch.lerp(image, waves, weight[..., None])
+    assert (result - expected).abs().max() < 0.03
+
+
+def test_what_is_coarser_fades_in_from_the_edge():
+    image = torch.full((1, 200, 240, 3), 0.5)
+    result = multiband(image, image + 0.2, fade(rectangle(200, 240, 20), 2), 2) - image
+    row = result[0, 100, :, 0]
+    assert row[:18].abs().max() == 0
+    assert 0 < row[24] < 0.02
+    assert (row[20:120].diff() > -1e-6).all()
+    assert row[120] == pytest.approx(0.2, abs=1e-4)

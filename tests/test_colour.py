@@ -78,6 +78,22 @@ def test_less_than_half_of_the_ring_has_no_say():
     assert torch.allclose(change.target - change.centre, torch.tensor([-0.05, 0, 0]), atol=0.01)
 
 
+@pytest.mark.parametrize("colour", [(0.02, 0.02, 0.02), (1.0, 1.0, 1.0), (0.9, 0.1, 0.1)])
+@pytest.mark.parametrize("in_result", [True, False])
+def test_a_thing_that_one_picture_has_alone_leaves_shift_and_contrast_as_they_are(
+    colour, in_result
+):
+    original = picture()
+    pixels = shifted(original, 0.05, 0.01, -0.02)
+    before = ColourChange.between(pixels, original, ring())
+    changed = pixels if in_result else original
+    changed[:, 8:32, 4:8] = torch.tensor(colour)  # a strand of hair, a highlight, an ornament
+    change = ColourChange.between(pixels, original, ring())
+    shift = change.target - change.centre
+    assert torch.allclose(shift, torch.tensor([-0.05, -0.01, 0.02]), atol=2e-3)
+    assert torch.allclose(change.ratio, before.ratio, atol=0.02)
+
+
 def test_what_lies_outside_of_the_ring_has_no_say():
     image = picture()
     pixels = shifted(image, 0.05, 0, 0)

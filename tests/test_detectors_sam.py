@@ -237,7 +237,8 @@ def test_sam2_follows_boxes_like_transformers(second, image):
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     network, model = second
-    frames = torch.stack([image.roll(5 * index, dims=1) for index in range(4)])
+    count = sam_v2._REMEMBERED + 4  # more than a session keeps
+    frames = torch.stack([image.roll(5 * index, dims=1) for index in range(count)])
     boxes = [(30, 10, 100, 70), (5, 5, 40, 40)]
     session = Sam2VideoInferenceSession(
         torch.stack([sam_v2._pixels(frame, SIDE)[0] for frame in frames]), 80, 120,
@@ -254,7 +255,7 @@ def test_sam2_follows_boxes_like_transformers(second, image):
         })  # fmt: skip
     session.obj_with_new_inputs = [0, 1]
     with torch.no_grad():
-        expected = [network(session, frame_idx=index).pred_masks for index in range(4)]
+        expected = [network(session, frame_idx=index).pred_masks for index in range(count)]
     expected = [
         torch.nn.functional.interpolate(masks, (80, 120), mode="bilinear")[:, 0]
         for masks in expected
@@ -262,9 +263,30 @@ def test_sam2_follows_boxes_like_transformers(second, image):
     found = model.follow(frames, boxes, 0.25)
     for number, masks in enumerate(found):
         theirs = torch.stack([(frame[number] >= 0.25).float() for frame in expected])
-        assert masks.shape == (4, 80, 120)
+        assert masks.shape == (count, 80, 120)
         assert (masks - theirs).abs().mean() < 1e-3
         assert 0.01 < theirs.mean() < 0.99
+
+
+def test_a_session_keeps_no_more_than_later_frames_ask_for(second, image, monkeypatch):
+    sessions = []
+    make = sam_v2._session
+
+    def watched(*arguments):
+        sessions.append(make(*arguments))
+        return sessions[-1]
+
+    monkeypatch.setattr(sam_v2, "_session", watched)
+    count = sam_v2._REMEMBERED + 4
+    frames = torch.stack([image.roll(5 * index, dims=1) for index in range(count)])
+    second[1].follow(frames, [(30, 10, 100, 70), (5, 5, 40, 40)], 0.25)
+    (session,) = sessions
+    assert sorted(session.output_dict_per_obj) == [0, 1]
+    for outputs in session.output_dict_per_obj.values():
+        assert sorted(outputs["cond_frame_outputs"]) == [0]
+        assert sorted(outputs["non_cond_frame_outputs"]) == list(range(4, count))
+        for group in outputs.values():
+            assert not any("high_res_masks" in kept for kept in group.values())
 
 
 def test_following_nothing_needs_no_network(image):

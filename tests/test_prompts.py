@@ -1,7 +1,8 @@
 """Prompts whose wildcard texts are drawn before they are run."""
 
+import pytest
 from detailers.core.prompt_lists import join_texts, labelled_prompts, select_text
-from detailers.core.prompts import Populated, populate, record
+from detailers.core.prompts import Populated, client_of, fault_of, part, populate, record
 from detailers.wildcards.grammar import WildcardError
 
 
@@ -73,6 +74,64 @@ def test_record_finds_the_node_in_the_workflow_and_in_subgraphs():
 def test_record_takes_a_prompt_without_workflow():
     record(None, [Populated("7", "x")])
     record({}, [Populated("7", "x")])
+
+
+@pytest.mark.parametrize(
+    "workflow",
+    [
+        {"nodes": 5},
+        {"nodes": [5, {"id": "7", "widgets_values": 3}], "definitions": []},
+        {"nodes": [{"id": 7, "type": ["x"]}], "definitions": {"subgraphs": 5}},
+        {"nodes": [{"id": 7, "type": {}}], "definitions": {"subgraphs": [{"id": []}, None]}},
+        [],
+        "text",
+    ],
+)
+def test_record_leaves_a_strange_workflow_as_it_is(workflow):
+    before = repr(workflow)
+    record(workflow, [Populated("7", "x"), Populated("7:3", "y")])
+    assert repr(workflow) == before
+
+
+def test_populate_takes_inputs_that_are_none():
+    prompt = {"7": {"class_type": "ImpactWildcardEncode", "inputs": []}}
+    assert populate(prompt, expand) == []
+
+
+def test_a_part_is_an_object_or_empty():
+    content = {"a": {"b": {"c": 1}}, "d": []}
+    assert part(content, "a", "b") == {"c": 1}
+    assert part(content) is content
+    for names in (("a", "x"), ("d",), ("d", "b"), ("a", "b", "c"), ("x", "y")):
+        assert part(content, *names) == {}
+    assert part(None, "a") == part([1], "a") == {}
+
+
+def test_the_client_is_a_text_or_every_one():
+    assert client_of({"client_id": "me"}) == "me"
+    for request in ({}, {"client_id": []}, {"client_id": {}}, {"client_id": 5}, None, []):
+        assert client_of(request) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"),
+    [
+        ([], "The body is no JSON object."),
+        (None, "The body is no JSON object."),
+        ({"prompt": []}, "'prompt' is no JSON object."),
+        ({"prompt": None}, "'prompt' is no JSON object."),
+        ({"prompt": {}, "extra_data": [1]}, "'extra_data' is no JSON object."),
+        ({"prompt": {}, "client_id": ["x"]}, "'client_id' is no text."),
+        ({"prompt": {"4": None}}, "Node 4 is no JSON object."),
+        ({"prompt": {"4": {"inputs": None}}}, "The 'inputs' of node 4 are no JSON object."),
+        ({"prompt": {"4": {"class_type": []}}}, "The 'class_type' of node 4 is no text."),
+        ({}, ""),
+        ({"prompt": {}, "extra_data": {}, "client_id": "x"}, ""),
+        ({"prompt": {"4": {}, "5": {"class_type": "X", "inputs": {"a": ["4", 0]}}}}, ""),
+    ],
+)
+def test_requests_that_the_host_would_fail_over_are_told_from_others(request_, fault):
+    assert fault_of(request_) == fault
 
 
 def test_labelled_prompts_keep_order_tags_and_labels():

@@ -10,6 +10,7 @@ from detailers.core.control import ControlNet, control_segs
 from detailers.core.detail import detail_image, detail_segs
 from detailers.core.frames import detail_frames
 from detailers.core.geometry import Box, Size
+from detailers.core.mask import grow
 from detailers.core.settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from detailers.core.turn import Turn, around, leaning
 from detailers.core.upright import lean, turned
@@ -85,11 +86,27 @@ def test_a_pictures_own_resolution_does_not_matter():
     assert (one - other).abs().max() < 0.02
 
 
-def test_shrinking_averages_instead_of_skipping():
-    stripes = (torch.arange(80) % 2).float().expand(1, 60, 80)[..., None].expand(-1, -1, -1, 3)
-    turn = Turn(Size(80, 60), (40.0, 30.0), (60.0, 40.0), 0.0)
-    small = turn.upright(stripes.contiguous(), Size(15, 10))
+def stripes(height, width):
+    """[1,H,W,3], columns of 0 and 1 by turns: averaged they are 0.5 everywhere."""
+    return (torch.arange(width) % 2).float().expand(1, height, width)[..., None].repeat(1, 1, 1, 3)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4])
+@pytest.mark.parametrize("size", [(15, 10), (17, 10), (13, 9), (30, 21), (7, 5)])
+def test_shrinking_averages_instead_of_skipping(size, angle):
+    turn = Turn(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
+    small = turn.upright(stripes(60, 80), Size(*size))
     assert (small - 0.5).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4])
+@pytest.mark.parametrize("width", [240, 205, 187])
+def test_turning_back_averages_instead_of_skipping(width, angle):
+    turn = Turn(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
+    back = turn.back(stripes(160, width), torch.zeros(1, 60, 80, 3))
+    whole = grow(turn.inside(back).float(), -2)[0] > 0  # a pixel at the rim sees the last column
+    assert whole.sum() > 1500
+    assert (back[:, whole] - 0.5).abs().max() < 0.1
 
 
 def test_points_are_placed_in_the_rectangle():

@@ -27,5 +27,6 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestForeign": foreign.DetailersTestForeign,
     "DetailersTestForeignControl": foreign.DetailersTestForeignControl,
     "DetailersTestWhyAlone": foreign.DetailersTestWhyAlone,
+    "DetailersTestWrite": results.DetailersTestWrite,
     "DetailersTestBare": floor.DetailersTestBare,
 }

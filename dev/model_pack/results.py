@@ -113,13 +113,6 @@ def _seg_arrays(seg) -> dict[str, np.ndarray]:
 
 
 def _array(values) -> np.ndarray:
-    strides = values.stride() if isinstance(values, torch.Tensor) else np.asarray(values).strides
-    shared = [side for side, stride in zip(values.shape, strides, strict=True) if not stride]
-    if any(side > 1 for side in shared):
-        raise ValueError(
-            f"Values of the shape {tuple(values.shape)} lie in the same memory, so whoever writes "
-            "to one writes to others. What a node gives must have memory of its own."
-        )
     if isinstance(values, torch.Tensor):
         values = values.detach().float().cpu().numpy()
     return np.asarray(values, dtype=np.float32)
@@ -134,3 +127,18 @@ class DetailersTestSink(_TakesAnything):
 
     def run(self, value):
         return {"ui": {"text": [json.dumps(stats())]}}
+
+
+class DetailersTestWrite(_TakesAnything):
+    DESCRIPTION = "Writes to a tensor in place, as careless nodes do, and passes it on."
+    RETURN_TYPES = ("*",)
+    OUTPUT_TOOLTIPS = ("The same tensor; all of its values are 0.5.",)
+    OUTPUT_NODE = False
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*", {"tooltip": "A tensor."})}}
+
+    def run(self, value):
+        value += 0.0  # raises where several values lie in one place
+        return (value.fill_(0.5),)

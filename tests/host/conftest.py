@@ -14,9 +14,6 @@ from detailers.dev.server import ROOT, Server, configured_hosts, project_packs
 HERE = Path(__file__).parent
 HOSTS = configured_hosts()
 
-# The tests' tensors are small: threads that share the work mostly wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 
 def pytest_collection_modifyitems(items):
     for item in items:

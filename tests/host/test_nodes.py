@@ -47,6 +47,29 @@ def test_detailer(scene, results, kind):
     same(out["detailed"]["t0"], pasted(out["image"]["t0"], LEFT, RIGHT))
 
 
+def test_what_comes_of_a_grey_image_may_be_written_to(scene, results):
+    """And that changes nothing else: neither the image nor what others were given."""
+    grey = scene.image(96, 64, channels=1)
+    nothing = scene.segs(96, 64)
+    links = {
+        kind: scene.detail(kind, grey, nothing, scene.painter)[0]
+        for kind in ("DetailerForEach", "DetailerForEachPipe", "DetailerForEachPipeForAnimateDiff")
+    }
+    links["MaskDetailerPipe"] = scene.detail(
+        "MaskDetailerPipe", grey, scene.mask(96, 64), scene.painter
+    )[0]
+    links["pictures"] = scene.add("SEGSToImageList", segs=scene.two, fallback_image_opt=grey)[0]
+    links["pasted"] = scene.add(
+        "SEGSPaste", image=grey, segs=nothing, feather=3, alpha=255
+    )[0]  # fmt: skip
+    written = {name: scene.add("DetailersTestWrite", value=link)[0] for name, link in links.items()}
+    out = results(scene, **written)
+    for name in links:
+        same(out[name]["t0"], 0.5)
+    after = results(scene, grey=grey, kept=scene.image(96, 64, channels=1))
+    same(after["grey"]["t0"], after["kept"]["t0"])
+
+
 def test_the_pipe_detailer_gives_the_segments_with_their_crops(scene, results):
     detailed = scene.detail("DetailerForEachPipe", scene.picture, scene.two, scene.painter)
     vae = scene.add("FromBasicPipe", basic_pipe=detailed[2])[2]

@@ -2,7 +2,10 @@
 
 import json
 import os
+import time
 import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -120,6 +123,108 @@ def test_our_routes_take_no_huge_or_broken_bodies(server):
     for body in ([], "text", None, 5, {"1": None}, {"1": {"class_type": []}}, {"1": {"inputs": 3}}):
         assert server.post("/detailers/upgrade", body)["changed"] == []
     assert server.get("/system_stats")  # it still answers
+
+
+JSON = {"Content-Type": "application/json"}
+NO_JSON = [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"prompt": nul}']
+
+
+def status_of(server, path, body, headers=JSON):
+    """The status of an answer, and what it says."""
+    request = urllib.request.Request(server.url + path, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("path", ["/prompt", "/api/prompt", "/detailers/upgrade"])
+def test_what_is_no_json_is_refused(server, path):
+    for body in NO_JSON:
+        code, text = status_of(server, path, body)
+        assert (code, "The body is no JSON" in text) == (400, True), body
+    unknown = {"Content-Type": "application/json; charset=klingon"}
+    assert status_of(server, path, b"{}", unknown)[0] == 400
+
+
+def test_a_body_that_is_no_prompt_is_refused(server):
+    strange = [
+        [], None, 5, "x", {"prompt": []}, {"prompt": 5}, {"prompt": {"1": None}},
+        {"prompt": {"1": {"class_type": ["X"], "inputs": {}}}},
+        {"prompt": {"1": {"class_type": "X", "inputs": 7}}},
+        {"prompt": {}, "extra_data": 7}, {"prompt": {}, "client_id": ["x"]}, {},
+    ]  # fmt: skip
+    for body in strange:
+        code, text = status_of(server, "/prompt", json.dumps(body).encode())
+        assert code == 400, body
+        assert json.loads(text)["error"]["message"], body
+    assert server.get("/queue") == {"queue_running": [], "queue_pending": []}
+
+
+class Pipe:
+    """A wildcard file that whoever reads it waits for, until it is written."""
+
+    def __init__(self, server, name):
+        self.path = server.base / "models" / "wildcards" / name
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(self.path)
+
+    def write(self, content):
+        """Give the content to who reads, if anybody does."""
+        try:
+            pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return
+        os.write(pipe, content)
+        os.close(pipe)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize(
+    ("what", "name", "content"),
+    [
+        ("/prompt", "slowly.txt", b"red"),
+        ("/prompt", "slowly.yaml", b"slowly: [red]"),
+        ("/detailers/upgrade", "slowly.yaml", b"slowly: [red]"),
+        ("/object_info", "slowly.yaml", b"slowly: [red]"),
+    ],
+)
+def test_the_server_answers_others_while_a_wildcard_file_is_read(server, what, name, content):
+    graph = Graph()
+    texts = {"wildcard_text": "a __slowly__ dog", "populated_text": "", "mode": "populate"}
+    node = graph.add("ImpactWildcardProcessor", **texts, seed=3)
+    graph.add("DetailersTestSave", value=node[0], name="slowly")
+    old = Graph()  # its links may have been made in another order: the upgrade asks for types
+    source = old.add("FaceDetailer")
+    old.add("ImpactWildcardProcessor", wildcard_text=source[1])
+    requests = {
+        "/prompt": lambda: server.run(graph),
+        "/detailers/upgrade": lambda: server.post(what, old),
+        "/object_info": lambda: server.object_info("ImpactWildcardProcessor"),
+    }
+    pipe = Pipe(server, name)
+    with ThreadPoolExecutor() as pool:
+        request = pool.submit(requests[what])
+        try:
+            time.sleep(1)
+            assert not request.done()  # it waits for the file
+            while not request.done():
+                with urllib.request.urlopen(server.url + "/queue", timeout=20) as answer:
+                    assert answer.status == 200
+                pipe.write(content)
+                time.sleep(0.3)
+        finally:
+            while not request.done():
+                pipe.write(content)
+                time.sleep(0.01)
+            pipe.path.unlink()
+        result = request.result()
+    if what == "/prompt":
+        assert str(server.result("slowly")["s0"]) == '"a red dog"'
+    elif what == "/object_info":
+        choices = result["input"]["required"]["Select to add Wildcard"][0]
+        assert "__slowly__" in choices
 
 
 def test_broken_prompts_do_no_harm(server):

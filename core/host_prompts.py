@@ -1,0 +1,245 @@
+"""Prompts on their way into the host: brought to today's form, and their wildcard texts drawn.
+
+Both may wait for files: wildcard lists, and whatever a pack reads to say what its nodes take. The
+server's event loop, on which prompts arrive, must not. So a prompt is gone through in a thread
+before the host gets it; what was looked up there is remembered, and answers at once when the host
+asks for the prompt to be changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any
+
+import nodes as host_nodes
+
+from ..wildcards.grammar import WildcardError, expand
+from . import legacy
+from .host import at_startup, prompt_server, wildcard_library
+from .prompts import Populated, client_of, fault_of, part, populate, record
+
+log = logging.getLogger(__name__)
+
+# What reading a body raises: an unknown or a wrong encoding, no JSON, or too deep a one.
+NO_JSON = (LookupError, ValueError, RecursionError)
+_PROMPTS = ("/prompt", "/api/prompt")
+_NODE_LISTS = ("/object_info", "/api/object_info")
+
+# One thread: prompts come out of it in the order in which they arrived.
+_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailers-prompts")
+
+
+class LookUps:
+    """What is looked up to prepare a prompt; each thing once.
+
+    Once `complete`, nothing is looked up any more that might wait for files.
+    """
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._types: dict[tuple[str, str], str | None] = {}
+        self._texts: dict[tuple[str, int], str] = {}
+
+    def input_type(self, class_type: str, name: str) -> str | None:
+        """The link type of an input of a node; None if it is not known."""
+        key = (class_type, name)
+        if key not in self._types:
+            self._types[key] = None if self.complete else _input_type(class_type, name)
+        return self._types[key]
+
+    def text(self, text: str, seed: int) -> str:
+        """What is drawn for a text.
+
+        Raises:
+            WildcardError: it cannot be expanded, or has not been in time.
+        """
+        key = (text, seed)
+        if key not in self._texts:
+            if self.complete:
+                raise WildcardError("The text was not drawn before the prompt came to the host.")
+            self._texts[key] = expand(text, seed, wildcard_library())
+        return self._texts[key]
+
+
+_of_request: ContextVar[LookUps | None] = ContextVar("detailers_look_ups", default=None)
+
+
+def watch_prompts(ours: Mapping[str, type]) -> None:
+    """Look at every prompt as soon as it arrives.
+
+    What older versions made is brought to today's form, and the texts of wildcard nodes are drawn.
+    The editor hears of each text, so that it can show it. It may also ask for the first alone, at
+    /detailers/upgrade, for a prompt that is opened as a workflow.
+
+    Args:
+        ours: this pack's nodes by the id that they were registered under.
+    """
+    server = prompt_server()
+    if server is None:
+        return
+    legacy.read_table()  # now, rather than when the first prompt comes
+
+    def on_prompt(request: Any) -> Any:
+        drawn = prepare(part(request, "prompt"), ours, _of_request.get() or LookUps())
+        record(part(request, "extra_data", "extra_pnginfo", "workflow"), drawn)
+        for entry in drawn:
+            message = {"node_id": entry.node_id, "text": entry.text}
+            server.send_sync("detailers-populated", message, client_of(request))
+        return request
+
+    async def on_upgrade(request: Any) -> Any:
+        from aiohttp import web
+
+        def work(body: str) -> tuple[Any, list[str]]:
+            prompt = json.loads(body)
+            changed = _upgrade(prompt, ours, LookUps()) if isinstance(prompt, dict) else []
+            return prompt, changed
+
+        try:
+            prompt, changed = await in_thread(work, await request.text())
+        except NO_JSON as error:
+            return web.json_response({"error": f"The body is no JSON: {error}"}, status=400)
+        return web.json_response({"prompt": prompt, "changed": changed})
+
+    server.add_on_prompt_handler(on_prompt)
+    server.routes.post("/detailers/upgrade")(on_upgrade)
+    _prepare_in_advance(server, ours)
+    at_startup(server, lambda: _register_replacements(ours))
+
+
+def prepare(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps) -> list[Populated]:
+    """Bring a prompt to today's form and draw its texts, in place."""
+    _upgrade(prompt, ours, look_ups)
+    return populate(prompt, look_ups.text)
+
+
+async def in_thread(work: Any, *arguments: Any) -> Any:
+    """Do something that waits for files, without the server's other clients waiting for it."""
+    return await asyncio.get_running_loop().run_in_executor(_thread, work, *arguments)
+
+
+def _prepare_in_advance(server: Any, ours: Mapping[str, type]) -> None:
+    """Have each request that is about prompts or nodes look up beforehand what it will need."""
+    from aiohttp import web
+
+    @web.middleware
+    async def in_advance(request: Any, handler: Any) -> Any:
+        if request.method == "POST" and request.path in _PROMPTS:
+            try:
+                look_ups, fault = await in_thread(_looked_up, await request.text(), ours)
+            except NO_JSON as error:
+                fault = f"The body is no JSON: {error}"
+            if fault:
+                return web.json_response({"error": _error(fault), "node_errors": {}}, status=400)
+            token = _of_request.set(look_ups)
+            try:
+                return await handler(request)
+            finally:
+                _of_request.reset(token)
+        if request.path.startswith(_NODE_LISTS):
+            await in_thread(_remember_names)
+        return await handler(request)
+
+    try:
+        server.app.middlewares.append(in_advance)
+    except (AttributeError, RuntimeError) as error:  # the server runs already, or is another one
+        log.warning("prompts are prepared only once the server asks for it: %s", error)
+
+
+def _looked_up(body: str, ours: Mapping[str, type]) -> tuple[LookUps, str]:
+    """What the prompt in a request's body needs to know, and what is wrong with the body."""
+    look_ups, request = LookUps(), json.loads(body)
+    fault = fault_of(request)
+    if not fault:
+        try:
+            prepare(request.get("prompt") or {}, ours, look_ups)
+            _remember_names()
+        except Exception:  # whatever a strange prompt or a file gives, the host has the last word
+            log.exception("a prompt could not be prepared; its nodes do it when they run")
+    look_ups.complete = True
+    return look_ups, fault
+
+
+def _error(fault: str) -> dict[str, Any]:
+    """A fault in the form in which the host says what is wrong with a prompt."""
+    return {"type": "invalid_prompt", "message": fault, "details": fault, "extra_info": {}}
+
+
+# What nodes take -----------------------------------------------------------------------------
+
+_names: list[str] | None = None  # of the wildcard lists, as last read
+
+
+def wildcard_names() -> list[str]:
+    """Names of the wildcard lists, for widgets.
+
+    On the server's event loop they are those that were last read: before each request that asks
+    for nodes, and before each prompt.
+    """
+    return _remember_names() if _names is None or not _on_servers_loop() else _names
+
+
+def _remember_names() -> list[str]:
+    global _names
+    _names = wildcard_library().names()
+    return _names
+
+
+def _on_servers_loop() -> bool:
+    server = prompt_server()
+    try:
+        return server is not None and asyncio.get_running_loop() is server.loop
+    except RuntimeError:  # no loop runs in this thread
+        return False
+
+
+def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps) -> list[str]:
+    registered = host_nodes.NODE_CLASS_MAPPINGS
+    outputs = {
+        node_id: dict(
+            zip(getattr(node, "RETURN_NAMES", node.RETURN_TYPES), node.RETURN_TYPES, strict=True)
+        )
+        for node_id, node in ours.items()
+        if registered.get(node_id) is node
+    }
+    return legacy.upgrade(prompt, outputs, registered, look_ups.input_type)
+
+
+def _input_type(class_type: str, name: str) -> str | None:
+    try:
+        kind = _inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])[name]
+    except Exception:  # not registered, or whatever another pack's class raises
+        return None
+    return kind if isinstance(kind, str) else None
+
+
+def _inputs(node: type) -> dict[str, Any]:
+    """The link type, or list of choices, of every input of a node."""
+    groups = node.INPUT_TYPES()
+    return {
+        name: entry[0]
+        for group in ("required", "optional")
+        for name, entry in groups.get(group, {}).items()
+    }
+
+
+async def _register_replacements(ours: Mapping[str, type]) -> None:
+    """Tell the host which nodes took the place of those that are no more, if it wants to know."""
+    import comfy_api.latest as host_api
+
+    api = host_api.ComfyAPI()
+    if not hasattr(api, "node_replacement"):
+        return
+    registered = host_nodes.NODE_CLASS_MAPPINGS
+    inputs = {
+        node_id: list(_inputs(node))
+        for node_id, node in ours.items()
+        if registered.get(node_id) is node
+    }
+    for replacement in legacy.replacements(inputs):
+        await api.node_replacement.register(host_api.io.NodeReplace(**replacement))
