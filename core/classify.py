@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +10,10 @@ from typing import Protocol
 
 import torch
 
+from ..utils.notes import note
 from .pictures import segment_pictures
 from .segs import SEGS
 from .segs_filter import split
-
-log = logging.getLogger(__name__)
 
 # Names that stand for what classifiers call the same thing; letter case does not matter.
 GROUPS = {
@@ -96,9 +94,10 @@ def split_by_class(
     pictures = segment_pictures(segs, fallback)
     places = [i for i, picture in enumerate(pictures) if picture is not None]
     if len(places) < len(pictures):
-        log.warning(
-            "%d segments have no picture to classify: connect 'ref_image_opt'",
-            len(pictures) - len(places),
+        note(
+            "pictures",
+            f"{len(pictures) - len(places)} segments have no picture to classify. Connect "
+            "'ref_image_opt'.",
         )
     scores = classifier.classify([pictures[i][0] for i in places]) if places else []
     return split(segs, [i for i, of in zip(places, scores, strict=True) if condition.holds(of)])

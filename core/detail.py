@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from ..utils.arrays import to_numpy, to_tensor
+from ..utils.notes import note
 from .backend import Backend
 from .enhance import Crop, Enhanced, Run
 from .geometry import Box, Size
@@ -21,8 +21,6 @@ from .plan import Job, Place, Plan, Skipped, batches, of_one_size
 from .schedule import seed_for
 from .segs import SEG, SEGS, BatchImage, normalise, of_image, own_picture
 from .settings import Detail, Kept
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -382,7 +380,7 @@ def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
 
 
 def report_fault(job: Job, fault: str) -> None:
-    log.warning("segment %d keeps its original pixels: %s", job.position, fault)
+    note("fault", f"Segment {job.position} keeps its original pixels: {fault}")
 
 
 def _stacked(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:

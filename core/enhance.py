@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from ..utils.arrays import to_tensor
+from ..utils.notes import note
 from .backend import Backend, SamplerRun
 from .blend import Blending
 from .conditioning import Cut, cut_conditioning
@@ -237,8 +238,9 @@ class Run:
         precise = self.backend.in_float32(models.vae)
         if precise is None:
             return enhanced
-        log.warning(
-            "segment %d is made again with the VAE in float32: %s", crop.job.position, broken
+        note(
+            "fault",
+            f"Segment {crop.job.position} is made again with the VAE in float32: {broken}",
         )
         if usable(latent["samples"]):
             canvas = _Canvas.of(crop, self.backend.grid(models.model, precise))

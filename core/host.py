@@ -26,6 +26,7 @@ import nodes as host_nodes
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler
 
+from ..utils.notes import note
 from ..wildcards.grammar import Lora
 from ..wildcards.library import Library
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
@@ -125,13 +126,16 @@ class ComfyBackend(HostVae, HostRows):
     def _read_lora(self, name: str) -> dict | None:
         path = find_file("loras", name)
         if path is None:
-            log.warning("LoRA %r of a segment text is not among ComfyUI's LoRAs: left out", name)
+            note(
+                "lora",
+                f"The LoRA {name!r} of a text is not among ComfyUI's LoRAs, so it is left out.",
+            )
             return None
         if path not in self._loras:
             try:
                 self._loras[path] = comfy.utils.load_torch_file(path, safe_load=True)
             except Exception as error:  # whatever a broken file raises, the run goes on
-                log.warning("LoRA %r cannot be read and is left out: %s", name, error)
+                note("lora", f"The LoRA {name!r} cannot be read, so it is left out: {error}")
                 return None
         return self._loras[path]
 

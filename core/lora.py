@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 
-log = logging.getLogger(__name__)
+from ..utils.notes import note
 
 # Block order of the weight lists in use since sd-webui-lora-block-weight. The first number is for
 # the text encoder and whatever lies outside the blocks.
@@ -44,10 +43,10 @@ class BlockWeights:
             ]
             layout = _LAYOUTS[len(values)]
         except (ValueError, KeyError):
-            log.warning(
-                "LBW=%s is not a list of 12, 17, 20 or 26 numbers (with A and B, if given): "
-                "the LoRA is loaded with the same strength for all blocks",
-                text,
+            note(
+                "lora",
+                f"LBW={text} is not a list of 12, 17, 20 or 26 numbers (with A and B, if given), "
+                "so the LoRA is loaded with the same strength for all blocks.",
             )
             return None
         return cls(values[0], dict(zip(layout, values[1:], strict=True)))

@@ -5,7 +5,6 @@ Pure: nothing is sampled here and no tensor is read but the masks' extent.
 
 from __future__ import annotations
 
-import logging
 import math
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +16,11 @@ from operator import itemgetter
 import torch
 
 from ..utils.arrays import to_tensor
+from ..utils.notes import note
 from ..wildcards.deal import Segment, deal
 from .geometry import Box, Size, Sizing, Skip, working_size
 from .segs import SEG
 from .turn import Turn
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,9 @@ class Plan:
         return levels([job.region for job in self.jobs])
 
     def report(self) -> None:
-        """Log which segments are left out, and why."""
+        """Tell which segments are left out, and why."""
         for entry in self.skipped:
-            log.info("segment %d skipped: %s", entry.position, entry.reason)
+            note("skipped", f"segment {entry.position} skipped: {entry.reason}")
 
 
 def make_plan(

@@ -5,7 +5,6 @@ SEGS are `((height, width), [SEG, ...])`, with the size of the image that the re
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -17,11 +16,10 @@ import torch
 
 from ..utils.arrays import to_numpy, to_tensor
 from ..utils.check import check_finite, check_mask, check_segs
+from ..utils.notes import note
 from . import mask as masks
 from .geometry import Box, Size, crop_region
 from .image import resize
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -335,10 +333,11 @@ def _clean(seg: Any, name: str) -> SEG:
         if mask.min() < 0 or mask.max() > 1:
             mask = mask.clip(0, 1)
     if mask.shape[-2:] != (region.height, region.width):
-        log.warning(
-            "%s is resized to its region: it has %dx%d pixels, the region %dx%d",
-            name, mask.shape[-1], mask.shape[-2], *region.size,
-        )  # fmt: skip
+        note(
+            "mask",
+            f"{name} is resized to its region: it has {mask.shape[-1]}x{mask.shape[-2]} pixels, "
+            f"the region {region.width}x{region.height}.",
+        )
         mask = _resized_mask(mask, region.size)
     pixels = seg.cropped_image
     if pixels is not None and (pixels.ndim == 3 or str(pixels.dtype).endswith("uint8")):

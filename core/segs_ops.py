@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,8 +24,6 @@ from .segs import (
     normalise,
     of_image,
 )
-
-log = logging.getLogger(__name__)
 
 MERGED = "merged"  # label of a SEG that was several
 
@@ -103,7 +100,7 @@ def assign_labels(segs: SEGS, labels: str) -> SEGS:
     named = list(items)
     for places in by_batch_image(items):
         if len(names) != len(places):
-            log.warning("there are %d labels for %d segments", len(names), len(places))
+            note("labels", f"There are {len(names)} labels for {len(places)} segments.")
         for place, name in zip(places, names, strict=False):
             named[place] = edited(items[place], label=name)
     return header, named
@@ -182,7 +179,7 @@ def combine_with_masks(segs: SEGS, each: torch.Tensor, combine: Pixelwise) -> SE
     """
     header, items, each = _fitted(segs, each)
     if len(each) != len(items):
-        log.warning("there are %d masks for %d segments", len(each), len(items))
+        note("batch", f"There are {len(each)} masks for {len(items)} segments.")
     return header, [
         _combined(seg, mask[None], combine) for seg, mask in zip(items, each, strict=False)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -10,14 +9,13 @@ import numpy as np
 import torch
 
 from ..utils.arrays import to_tensor
+from ..utils.notes import note
 from .detectors.bridges import eyes_in
 from .geometry import Box, Size
 from .mask import union
 from .segs import SEG
 from .settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from .turn import Turn, around, leaning
-
-log = logging.getLogger(__name__)
 
 LEAST = math.radians(3)  # leaning less, a thing is upright
 LONG = 1.15  # a shape has a long axis if it is so many times as long as wide
@@ -102,7 +100,10 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
         if _holds(bbox, (right + left) / 2)
     ]
     if not faces:
-        log.info("no face landmarks in the box %s: its crop is not turned", bbox.as_tuple())
+        note(
+            "upright",
+            f"The crop of the box {bbox.as_tuple()} is not turned: no landmarks are in it.",
+        )
         return 0.0
     _, right, left = min(faces, key=lambda face: face[0])
     across, down = (left - right).tolist()

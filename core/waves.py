@@ -7,17 +7,15 @@ seed, text, hook calls and cycles, so what comes out is what each would get alon
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
+from ..utils.notes import note
 from .backend import Backend, OnStep, SamplerRun
 from .rows import joined, mergeable_groups
-
-log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -219,10 +217,11 @@ def _in_memory(
         # Only here is the error gone, which held on to the memory that ran out.
         at_once = (len(part) + 1) // 2
         room.keep_to(kind, at_once * values)
-        log.warning(
-            "out of memory: cannot %s %d crops at once; going on with %d",
-            kind.__name__.lower(), len(part), at_once,
-        )  # fmt: skip
+        note(
+            "memory",
+            f"Out of memory: cannot {kind.__name__.lower()} {len(part)} crops at once; going on "
+            f"with {at_once}.",
+        )
         backend.free_memory()
 
 

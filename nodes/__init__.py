@@ -5,6 +5,7 @@ Each module lists its nodes in `NODES`: id -> (class, display name).
 
 from __future__ import annotations
 
+from ..core.entry import open_to_host
 from . import (
     animatediff,
     bridge,
@@ -75,3 +76,6 @@ NODE_CLASSES = {
 DISPLAY_NAMES = {
     node_id: title for family in _FAMILIES for node_id, (_, title) in family.NODES.items()
 }
+
+for _node in NODE_CLASSES.values():
+    open_to_host(_node)

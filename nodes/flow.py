@@ -7,6 +7,7 @@ import logging
 from ..core.flow import ACTIVE, BYPASSED, MUTED, TARGETS, input_label, output_count
 from ..core.host_bridge import BLOCKED, tell_editor, wait
 from ..utils.check import check_image
+from ..utils.notes import note
 from .lists import Numbered
 from .widgets import described
 
@@ -326,7 +327,7 @@ class ImpactSetWidgetValue:
     def run(self, signal, node_id, widget_name, unique_id=None, **values):
         value = next((value for value in values.values() if value is not None), None)
         if value is None:
-            log.warning("node %s sets no value: none is connected", unique_id)
+            note("input", "No value is set, as none is connected.")
         else:
             place = {"sender": unique_id, "node": str(node_id)}
             tell_editor("widget", **place, widget=widget_name, value=value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -14,9 +13,8 @@ from ..core.mask_math import binary, difference, intersection, rectangle, total
 from ..core.prompts import workflow_nodes
 from ..core.segs import combined_mask, empty, from_mask, from_mask_frames, mask_list
 from ..utils.check import check_image, check_mask, check_segs
+from ..utils.notes import note
 from .widgets import inputs
-
-log = logging.getLogger(__name__)
 
 CATEGORY = "Detailers/Mask"
 
@@ -344,9 +342,10 @@ class MaskPainter:
         check_image(images, "images")
         mask = painted_mask(mask_image)
         if mask is None:
-            log.warning(
+            note(
+                "mask",
                 "MaskPainter gives an empty mask: there is no painted one. Paint in ComfyUI's mask "
-                "editor instead (menu of a Load Image node) and take that node's mask."
+                "editor instead (menu of a Load Image node) and take that node's mask.",
             )
             mask = torch.zeros(1, *images.shape[1:3])
         shown = save_previews(list(images.split(1)), "mask_painter")

@@ -495,7 +495,7 @@ def test_a_crop_that_is_not_finite_is_never_pasted(caplog):
     assert [seg.cropped_image is None for seg in result.segs[1]] == [False, True]
     assert len(result.refined) == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "segment 1 keeps its original pixels" in caplog.text
+    assert "Segment 1 keeps its original pixels" in caplog.text
 
 
 HALF = fake_models(FakeVAE(4, half=True))  # decodes to NaN, but not in float32
@@ -508,7 +508,7 @@ def test_a_vae_that_fails_is_tried_once_more_in_float32(caplog):
     assert torch.equal(result.image, expected.image)
     assert len(backend.runs) == 2  # sampled once for each segment
     assert len(backend.decoded) == 4
-    assert "segment 0 is made again with the VAE in float32" in caplog.text
+    assert "Segment 0 is made again with the VAE in float32" in caplog.text
 
 
 def test_where_the_latent_is_broken_too_the_whole_way_is_gone_again():
@@ -537,7 +537,7 @@ def test_nothing_but_black_is_left_out_unless_the_image_was_black(caplog):
     x1, y1, x2, y2 = RIGHT
     assert torch.equal(result.image[:, :, :30], image[:, :, :30])
     assert (result.image[:, y1:y2, x1:x2] == 0).all()
-    assert "segment 0 keeps its original pixels: the model gave nothing but black" in caplog.text
+    assert "Segment 0 keeps its original pixels: the model gave nothing but black" in caplog.text
     assert "segment 1" not in caplog.text
 
 

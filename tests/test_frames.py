@@ -277,7 +277,7 @@ def test_a_clip_with_one_bad_frame_is_not_pasted(caplog):
     assert torch.equal(result.image[:, keep], clip[:, keep])
     assert torch.allclose(result.image[:, ~keep], torch.tensor(0.75), atol=1e-5)
     assert [seg.cropped_image is None for seg in result.segs[1]] == [True, False]
-    assert "segment 0 keeps its original pixels" in caplog.text
+    assert "Segment 0 keeps its original pixels" in caplog.text
 
 
 # Progress, interrupts, memory

@@ -494,7 +494,7 @@ def test_what_stays_bad_is_not_pasted(value, caplog):
     result, _ = detailed(BLACK, draw)
     assert seeds == [5, 6]
     assert torch.equal(result.image, IMAGE)
-    assert "segment 0 keeps its original pixels" in caplog.text
+    assert "Segment 0 keeps its original pixels" in caplog.text
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan])

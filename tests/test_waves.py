@@ -372,8 +372,8 @@ def test_the_smaller_number_is_kept_through_the_run(caplog):
         _, backend = detailed([*FIVE, *UNDER], FakeBackend(grain, rows=2), cycle=2)
     assert rows(backend) == [2, 2, 1] * 4
     assert caplog.messages == [
-        "out of memory: cannot sample 5 crops at once; going on with 3",
-        "out of memory: cannot sample 3 crops at once; going on with 2",
+        "Out of memory: cannot sample 5 crops at once; going on with 3.",
+        "Out of memory: cannot sample 3 crops at once; going on with 2.",
     ]
 
 
@@ -420,7 +420,7 @@ def test_a_vae_that_runs_out_of_memory_gets_fewer(caplog):
     assert rows(backend) == [5, 5]
     assert [len(pixels) for pixels in backend.encoded] == [2, 2, 1] * 2
     assert [shape[0] for shape in backend.decoded] == [2, 2, 1] * 2
-    assert "out of memory: cannot decode 5 crops at once; going on with 3" in caplog.messages
+    assert "Out of memory: cannot decode 5 crops at once; going on with 3." in caplog.messages
     assert torch.allclose(result.image[:, :8], whole.image[:, :8], atol=1e-5)
 
 

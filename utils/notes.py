@@ -28,17 +28,21 @@ class Note:
     text: str
 
 
-_collected: ContextVar[list[Note] | None] = ContextVar("detailers_notes", default=None)
+# The notes of the present run, and the same as a set.
+_Collected = tuple[list[Note], set[Note]]
+_collected: ContextVar[_Collected | None] = ContextVar("detailers_notes", default=None)
 
 
 def note(kind: str, text: str) -> None:
     """Tell the user something that is no error; the same text is told once in a run of a node."""
     own = Note(kind, text)
-    notes = _collected.get()
-    if notes is not None:
-        if own in notes:
+    collected = _collected.get()
+    if collected is not None:
+        notes, known = collected
+        if own in known:
             return
         notes.append(own)
+        known.add(own)
     log.warning("%s", text)
 
 
@@ -46,7 +50,7 @@ def note(kind: str, text: str) -> None:
 def collected_notes() -> Iterator[list[Note]]:
     """The notes of what runs inside, in the order in which they come."""
     notes: list[Note] = []
-    token = _collected.set(notes)
+    token = _collected.set((notes, set()))
     try:
         yield notes
     finally:

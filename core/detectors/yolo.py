@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...utils.notes import note
 from ..geometry import Box, Size
 from .boxes import BoxDetector, Find
 from .network import Network
 from .weights import YoloFile
-
-log = logging.getLogger(__name__)
 
 # The package's own settings for finding, which shared workflows were made with.
 SAME = 0.7  # intersection over union from which two boxes are one thing
@@ -255,7 +253,7 @@ def suppress(found: Candidates, same: float = SAME, most: int = MOST) -> Candida
         overlap = common / (areas[best] + areas[left] - common).clamp_(min=1e-9)
         left = left[(overlap <= same) | (found.classes[left] != found.classes[best])]
     if len(left):
-        log.info("more than %d things found: the least sure ones are left out", most)
+        note("detector", f"More than {most} things are found; the least sure ones are left out.")
     return found[torch.tensor(kept, dtype=torch.long)]
 
 

@@ -112,4 +112,15 @@ def test_a_picture_that_is_not_finite_is_never_pasted(results, logged, node):
         np.testing.assert_array_equal(out["detailed"]["segs0_0_image"], kept)
     else:
         np.testing.assert_array_equal(out["detailed"]["t0"], out["image"]["t0"])
-    assert "segment 0 keeps its original pixels: the model gave values" in logged()
+    assert "Segment 0 keeps its original pixels: the model gave values" in logged()
+
+
+def test_what_a_run_has_to_tell_is_in_the_history(run):
+    settings = {"force_inpaint": False, "seed": 77}  # no node of an earlier run is the same
+    graph, _, node = graph_of("DetailerForEachPipe", *SEGMENTS, **settings)
+    graph.add("DetailersTestSave", value=node[0], name="told")
+    told = [{"kind": "skipped", "text": f"segment {i} skipped: {REASONS[i]}"} for i in REASONS]
+    assert run(graph).outputs[node.key]["detailers_notes"] == told
+    quiet, _, node = graph_of("DetailerForEachPipe", SEGMENTS[0], seed=78)
+    quiet.add("DetailersTestSave", value=node[0], name="quiet")
+    assert node.key not in run(quiet).outputs
