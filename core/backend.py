@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .planes import Cut
 from .settings import VAE_TILE, Conditioning, VaeTile
 from .text import TextBackend
 from .tiled import Tiles
@@ -112,6 +113,13 @@ class Backend(TextBackend, Protocol):
         mask: torch.Tensor,
     ) -> tuple[Conditioning, Conditioning | str, dict]:
         """Conditioning of an inpainting model on the masked pixels, and their latent."""
+
+    def cut_patches(self, model: Any, cut: Cut) -> Any:
+        """The model whose patches that hold a picture of the whole image show what the cut does;
+        the same object where there are none."""
+
+    def takes_references_of_one_size(self, model: Any) -> bool:
+        """Whether references have to be of the size of the latent that is sampled."""
 
     def differential_diffusion(self, model: Any) -> Any:
         """The model with a noise mask that fades, unless it has a mask function already."""

@@ -7,56 +7,51 @@ refer to the whole image and have to be cut to the region that is sampled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from .geometry import Box, Size
+from ..utils.notes import note
+from .geometry import Size
+from .held import cut_masks_of
+from .planes import CENTRED, Cut, cut_plane, power_of_two, sampled_plane
 from .settings import Conditioning
-from .turn import Turn
 
-# Pictures, latents or masks whose last two axes are the height and width of the whole image.
-_PLANES = ("concat_latent_image", "concat_mask", "concat_image", "noise_concat")
-# Lists of such, that hold for the whole image only if they have its proportions.
-_PLANE_LISTS = ("reference_latents", "vace_frames", "vace_mask")
-# What a segment's own text takes over from the conditioning that it replaces: all that is not text
-# and not tied to a part of the picture.
-_KEPT_WITH_NEW_TEXT = (
-    "control", "control_apply_to_uncond", "guidance", "reference_latents",
-    "reference_latents_method", "concat_latent_image", "concat_mask", "concat_image",
-    "noise_concat", "width", "height", "crop_w", "crop_h", "target_width", "target_height",
-    "aesthetic_score", "unclip_conditioning", "clip_vision_output", "frame_rate",
+# What shows the image in its own resolution, and which ComfyUI itself brings to the latent's size
+# by its middle; single ones, and lists of such.
+_PLANES = ("concat_latent_image", "concat_mask", "concat_image")
+_PLANE_LISTS = ("vace_frames", "vace_mask")
+# The same, but of a size that has to go with the latent's: by a power of two.
+_FITTED = (
+    "noise_concat", "time_dim_replace", "lq_latent", "condition", "pose_video_latent",
+    "control_video", "camera_conditions", "driving_mask_28ch",
 )  # fmt: skip
-_PROPORTION_TOLERANCE = 0.02
+_NUMBERED = ("driving_mask_28ch",)  # masks that tell things apart: no values between them
+# A text, and what a text encoder gives along with it.
+_TEXT = frozenset({
+    "pooled_output", "attention_mask", "attention_mask_img_shape", "attention_mask_mt5xl",
+    "conditioning_mt5xl", "conditioning_llama3", "conditioning_byt5small", "conditioning_lyrics",
+    "t5xxl_ids", "t5xxl_weights", "text_input_ids", "cross_attn_controlnet", "minimax_token_tags",
+    "unprocessed_ltxav_embeds", "clip_start_percent", "clip_end_percent",
+})  # fmt: skip
+# Where in the picture an entry holds, and how much it counts there among others.
+_PLACE = frozenset({
+    "area", "mask", "mask_strength", "strength", "set_area_to_bounds", "gligen", "default",
+})  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Cut:
-    """From the whole image to the canvas that is sampled.
-
-    `region` of an image of size `image` is enlarged to `working` and padded at the right and
-    bottom to `canvas`; a latent pixel covers `ratio` canvas pixels. With a `turn`, the leaning
-    rectangle in it is turned upright instead of enlarging all of the region.
-    """
-
-    image: Size
-    region: Box
-    working: Size
-    canvas: Size
-    ratio: int
-    turn: Turn | None = None
-
-    @property
-    def latent(self) -> Size:
-        return Size(self.canvas.width // self.ratio, self.canvas.height // self.ratio)
+# Whether a picture in a conditioning is one that `References` puts in once the crop is encoded.
+Shows = Callable[[torch.Tensor], bool]
 
 
 def cut_conditioning(
-    conditioning: Conditioning, cut: Cut, controls: dict[int, Any] | None = None
+    conditioning: Conditioning,
+    cut: Cut,
+    controls: dict[int, Any] | None = None,
+    shows: Shows | None = None,
 ) -> Conditioning:
     """Restrict every spatial entry to the region of the cut.
+
+    References to other pictures, and to the image itself, are left to `References`.
 
     An entry whose area or mask does not reach the region is left out. Where none reaches it,
     all hold for the whole region, so that something guides the sampler there.
@@ -65,11 +60,14 @@ def cut_conditioning(
         controls: the ControlNets that were cut so far, by identity of the original. Hand the same
             dict to positive and negative: the host runs both in one call only where they share
             the very same ControlNet object.
+        shows: tells which pictures are references to the image itself. None: there are none.
     """
     controls = {} if controls is None else controls
-    cropped = [
-        [embedding, _cut_options(options, cut, controls)] for embedding, options in conditioning
-    ]
+
+    def of_region(options: dict[str, Any]) -> dict[str, Any] | None:
+        return _cut_options(options, cut, controls, shows)
+
+    cropped = [[embedding, of_region(options)] for embedding, options in conditioning]
     reaching = [entry for entry in cropped if entry[1] is not None]
     if reaching or not conditioning:
         return reaching
@@ -77,11 +75,11 @@ def cut_conditioning(
         [embedding, {k: v for k, v in options.items() if k not in ("area", "mask")}]
         for embedding, options in conditioning
     ]
-    return [[embedding, _cut_options(options, cut, controls)] for embedding, options in everywhere]
+    return [[embedding, of_region(options)] for embedding, options in everywhere]
 
 
 def _cut_options(
-    options: dict[str, Any], cut: Cut, controls: dict[int, Any]
+    options: dict[str, Any], cut: Cut, controls: dict[int, Any], shows: Shows | None
 ) -> dict[str, Any] | None:
     """The options for the region, or None if their area or mask lies outside of it."""
     result = dict(options)
@@ -91,7 +89,7 @@ def _cut_options(
             return None
         result["area"] = area
     if options.get("mask") is not None:
-        mask = _cut_plane(options["mask"], cut)
+        mask = cut_plane(options["mask"], cut, cut.canvas)
         if not torch.count_nonzero(mask):
             return None
         result["mask"] = mask
@@ -102,54 +100,40 @@ def _cut_options(
         if id(control) not in controls:
             controls[id(control)] = _cut_control(control, cut)
         result["control"] = controls[id(control)]
+    shown = edited_picture(options) if shows is not None else None
     for key in _PLANES:
-        if isinstance(options.get(key), torch.Tensor):
-            result[key] = _cut_plane(options[key], cut)
+        plane = options.get(key)
+        if isinstance(plane, torch.Tensor) and not (plane is shown and shows(plane)):
+            result[key] = cut_plane(plane, cut, cut.latent, CENTRED)
     for key in _PLANE_LISTS:
         if isinstance(options.get(key), list | tuple):
-            result[key] = [
-                _cut_plane(plane, cut) if _covers_image(plane, cut.image) else plane
-                for plane in options[key]
-            ]
+            planes = options[key]
+            result[key] = [cut_plane(plane, cut, cut.latent, CENTRED) for plane in planes]
+    for key in _FITTED:
+        if isinstance(options.get(key), torch.Tensor):
+            result[key] = _fitted(options[key], cut, key in _NUMBERED)
+    if isinstance(options.get("minimax_keyframes"), list):
+        result["minimax_keyframes"] = [
+            {**frame, "latent": _fitted(frame["latent"], cut)} if "latent" in frame else frame
+            for frame in options["minimax_keyframes"]
+        ]
     return result
 
 
-def _cut_plane(plane: torch.Tensor, cut: Cut) -> torch.Tensor:
-    """Cut the last two axes, in the plane's own resolution: x by its width, y by its height."""
-    height, width = plane.shape[-2:]
-    box = cut.region.scaled(cut.image, Size(width, height)).clipped(Size(width, height))
-    part = plane[..., box.y1 : box.y2, box.x1 : box.x2]
-    if cut.turn is not None:
-        part = _upright_plane(part, cut)
-    right = round(part.shape[-1] * (cut.canvas.width / cut.working.width - 1))
-    bottom = round(part.shape[-2] * (cut.canvas.height / cut.working.height - 1))
-    if right == 0 and bottom == 0:
-        return part
-    flat = part.reshape(-1, 1, *part.shape[-2:])
-    flat = F.pad(flat, (0, right, 0, bottom), mode="replicate")
-    return flat.reshape(*part.shape[:-2], *flat.shape[-2:])
+def edited_picture(options: dict[str, Any]) -> torch.Tensor | None:
+    """The latent of a picture to be edited that a model sees beside its own latent, as those do
+    that take instructions. Beside a mask it is not that: parts of it may be blank."""
+    plane = options.get("concat_latent_image")
+    if isinstance(plane, torch.Tensor) and options.get("concat_mask") is None:
+        return plane
+    return None
 
 
-def _upright_plane(part: torch.Tensor, cut: Cut) -> torch.Tensor:
-    """What the leaning rectangle shows of a region's plane [...,h,w], about as fine as it is."""
-    height, width = part.shape[-2:]
-    frame = cut.turn.frame.size
-    size = Size(
-        max(1, round(width * frame.width / cut.region.width)),
-        max(1, round(height * frame.height / cut.region.height)),
-    )
-    flat = part.reshape(-1, height, width)[..., None]
-    upright = cut.turn.sampled(flat, size, "bilinear")[..., 0]
-    return upright.reshape(*part.shape[:-2], size.height, size.width)
-
-
-def _covers_image(plane: Any, image: Size) -> bool:
-    """Whether a picture has the image's proportions; others, such as a style reference, stay."""
-    if not isinstance(plane, torch.Tensor) or plane.ndim < 3:
-        return False
-    height, width = plane.shape[-2:]
-    off = abs(height - image.height * width / image.width)  # rows beyond the image's proportions
-    return off <= max(1, _PROPORTION_TOLERANCE * height)
+def _fitted(plane: torch.Tensor, cut: Cut, numbered: bool = False) -> torch.Tensor:
+    """A plane of the region whose size goes with the canvas's latent as it did with the image's."""
+    times = power_of_two(plane.shape[-1], cut.image.width / cut.ratio)
+    size = Size(*(max(1, round(side * times)) for side in cut.latent))
+    return sampled_plane(plane, cut, size, mode="nearest" if numbered else "bilinear")
 
 
 def _cut_area(area: tuple, cut: Cut) -> tuple | None:
@@ -238,32 +222,84 @@ def _cut_gligen_boxes(boxes: list[tuple], cut: Cut) -> list[tuple]:
 
 
 def _cut_control(control: Any, cut: Cut) -> Any:
-    """A copy of a ControlNet chain whose hints show the region only."""
-    hint = getattr(control, "cond_hint_original", None)
+    """A copy of a ControlNet chain that shows the region only, as far as it can be cut."""
     previous = getattr(control, "previous_controlnet", None)
-    if hint is None and previous is None:
+    new_previous = previous if previous is None else _cut_control(previous, cut)
+    changes = _cut_hints(control, cut)
+    if not changes and new_previous is previous:
+        return control
+    if not callable(getattr(control, "copy", None)):
+        note("control", f"{_name(control)} cannot be cut to a segment: it sees the whole picture.")
         return control
     copy = control.copy()
-    if hint is not None:
-        copy.cond_hint_original = _cut_plane(hint, cut)
-        copy.extra_concat_orig = [
-            _cut_plane(plane, cut) if _covers_image(plane, cut.image) else plane
-            for plane in getattr(control, "extra_concat_orig", None) or []
-        ]
+    for name, value in changes.items():
+        setattr(copy, name, value)
     if previous is not None:
-        copy.set_previous_controlnet(_cut_control(previous, cut))
+        copy.set_previous_controlnet(new_previous)
     return copy
 
 
-def replace_text(old: Conditioning, new: Conditioning) -> Conditioning:
-    """`new` in place of `old`, which passes on what is not text (guidance, control, references).
+def _cut_hints(control: Any, cut: Cut) -> dict[str, Any]:
+    """New values of a ControlNet's attributes that hold for a part of the picture."""
+    changes = {}
+    hint = getattr(control, "cond_hint_original", None)
+    mode = _sampling_mode(control)
+    if _is_plane(hint):
+        changes["cond_hint_original"] = cut_plane(hint, cut, cut.canvas, CENTRED, mode)
+    elif hint is not None:
+        note(
+            "control",
+            f"What {_name(control)} is shown is no picture that could be cut to a segment: it "
+            "sees all of it, whatever the segment.",
+        )
+    extra = getattr(control, "extra_concat_orig", None)
+    if extra and "cond_hint_original" in changes:
+        changes["extra_concat_orig"] = [
+            cut_plane(plane, cut, cut.canvas, CENTRED, mode) if _is_plane(plane) else plane
+            for plane in extra
+        ]
+    return changes | cut_masks_of(control, cut)
 
-    The pooled vector is always that of the new text: none is left over from the old one.
+
+def _is_plane(value: Any) -> bool:
+    """Whether it is a tensor with places in it."""
+    return isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[-2:].numel() > 1
+
+
+def _sampling_mode(control: Any) -> str:
+    """How the host itself resizes the hint of a ControlNet."""
+    method = str(getattr(control, "upscale_algorithm", "nearest-exact"))
+    return "nearest" if method.startswith("nearest") else "bilinear"
+
+
+def _name(control: Any) -> str:
+    return f"The ControlNet ({type(control).__name__})"
+
+
+def replace_text(old: Conditioning, new: Conditioning) -> Conditioning:
+    """`new` in place of `old`, which passes on all that is neither text nor tied to a place.
+
+    The pooled vector, masks of tokens and the like are those of the new text: none is left over.
+    Where the old conditioning holds for a part of the steps, the new one takes over each part once.
     """
     if not old:
         return new
-    kept = {key: old[0][1][key] for key in _KEPT_WITH_NEW_TEXT if key in old[0][1]}
-    return [[embedding, {**kept, **options}] for embedding, options in new]
+    return [[embedding, {**kept, **options}] for kept in _kept(old) for embedding, options in new]
+
+
+def _kept(old: Conditioning) -> list[dict[str, Any]]:
+    """Options of the old entries for a new text: those of the first entry, and of the first for
+    each other span of steps where that one does not hold for all of them."""
+    spans: dict[tuple, dict[str, Any]] = {}
+    for _, options in old:
+        span = (options.get("start_percent") or 0.0, options.get("end_percent", 1.0))
+        spans.setdefault(span, options)
+    first = next(iter(spans))
+    chosen = [spans[first]] if first[0] <= 0 and first[1] >= 1 else list(spans.values())
+    return [
+        {key: value for key, value in options.items() if key not in _TEXT | _PLACE}
+        for options in chosen
+    ]
 
 
 def concat_text(first: Conditioning, second: Conditioning) -> Conditioning:

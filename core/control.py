@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from ..utils.arrays import to_tensor
-from .conditioning import Cut
 from .geometry import Box, Size, crop_region
 from .image import crop, pad_edge, resize, to_rgb
+from .planes import Cut, shown_part
 from .segs import SEG, SEGS, BatchImage, edited, image_size
 from .settings import Conditioning
 
@@ -52,9 +52,13 @@ class WholePicture:
         self._fitted = self._image
 
     def cut(self, size: Size, region: Box) -> torch.Tensor:
-        """The part [N,h,w,3] that a region of an image of this size shows."""
+        """The part [N,h,w,3] that a region of an image of this size shows.
+
+        A picture of other proportions counts by its middle, as ComfyUI takes it for an image.
+        """
         if (self._fitted.shape[2], self._fitted.shape[1]) != tuple(size):
-            self._fitted = resize(self._image, size)
+            own = Size(self._image.shape[2], self._image.shape[1])
+            self._fitted = resize(crop(self._image, shown_part(own, size)), size)
         return crop(self._fitted, region.clipped(size))
 
 

@@ -54,7 +54,7 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
         that holds for every image once, with a crop of each. A segment that was left out because
         of its size keeps its place without a crop; others left out are gone.
     """
-    run = Run(detail, backend)
+    run = Run(detail, backend, image)
     size, count = _size(image), len(image)
     header, items = normalise(segs, size, "segs")
     own = positions_by_image(items, count)
@@ -93,7 +93,7 @@ def detail_versions(
         As `detail_each` for a batch [count*B,H,W,C] that holds version after version. They share
         the waves as the images of a batch do.
     """
-    run = Run(detail, backend)
+    run = Run(detail, backend, image)
     size = _size(image)
     items = [normalise(own, size, "segs")[1] for own in segs]
     plans = [
@@ -275,7 +275,7 @@ def detail_segs(
     rgb, _ = to_rgb(image)
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
-    run = Run(detail, backend)
+    run = Run(detail, backend, rgb)
     plan = run.plan(items, size, row=None)
     held = images_of(items, len(rgb))
     sources = {

@@ -18,13 +18,15 @@ from ..utils.arrays import to_tensor
 from ..utils.notes import note
 from .backend import Backend, SamplerRun
 from .blend import Blending
-from .conditioning import Cut, cut_conditioning
+from .conditioning import Shows, cut_conditioning
 from .control import SegmentControl
 from .geometry import NATIVE, Size, Sizing, padding
 from .hooks import Hook
 from .image import collapsed, is_black, pad_edge, resize, unpad, usable
 from .mask import feather, resize_mask
 from .plan import Job, Plan, make_plan
+from .planes import Cut
+from .references import References, Shown
 from .restore import restore_kept
 from .schedule import (
     Window,
@@ -104,12 +106,18 @@ class Enhanced:
 class Run:
     """One execution of a detailer node: what its segments share."""
 
-    def __init__(self, detail: Detail, backend: Backend) -> None:
+    def __init__(self, detail: Detail, backend: Backend, image: torch.Tensor | None = None) -> None:
+        """`image`: [B,H,W,C], the node's images or the frames of its clip, which references in the
+        conditioning may show."""
         self.detail = detail
         self.backend = backend
         self.hook = Hook(detail.hook)
         self.blending = Blending(detail.masking.feather, detail.pasting)
         self.texts = SegmentTexts(backend, detail.models)
+        self.references = References(
+            detail.references, image, detail.models.vae, backend, detail.tiling.encode
+        )
+        self.rows = 1 if image is None else len(image)
         self.room = Room()
         self._bar: Callable = lambda done, model, latent: None
         self._steps = 0  # that all jobs have gone
@@ -260,7 +268,8 @@ class Run:
         canvas = _Canvas.of(crop, backend.grid(models.model, models.vae))
         noise_mask = self._noise_mask(crop, canvas)
         ratio = backend.ratio(models.vae)
-        cut = Cut(crop.image, job.region, job.size, canvas.size, ratio, job.turn)
+        batch = (0, 1) if crop.video else (min(crop.row, self.rows - 1), self.rows)
+        cut = Cut(crop.image, job.region, job.size, canvas.size, ratio, job.turn, *batch)
         models = self._localised(models, cut)
         refiner = detail.refiner
         if refiner is not None:
@@ -268,6 +277,7 @@ class Run:
         models, latent, control_images = yield from self._encode(
             crop, canvas, models, noise_mask, cut
         )
+        models, refiner = yield from self._referring(crop, canvas, models, refiner, latent, cut)
         latent = hook.post_encode(latent)
         latent = yield from self._sample_cycles(models, refiner, latent, seed, steps)
         pixels = yield from self._decode(crop, canvas, models.vae, latent)
@@ -296,11 +306,40 @@ class Run:
         model, masking = models.model, self.detail.masking
         if masking.noise_mask and masking.noise_mask_feather > 0:
             model = self.backend.differential_diffusion(model)
+
+        def shows(picture: torch.Tensor) -> bool:
+            return self.references.shows(picture, cut)
+
         return models._replace(
-            model=model,
-            positive=_cut(models.positive, cut, controls),
-            negative=_cut(models.negative, cut, controls),
+            model=self.backend.cut_patches(model, cut),
+            positive=_cut(models.positive, cut, controls, shows),
+            negative=_cut(models.negative, cut, controls, shows),
         )
+
+    def _referring(
+        self, crop: Crop, canvas: _Canvas, models: Models, refiner: Refiner | None, latent: dict,
+        cut: Cut,
+    ) -> Road[tuple[Models, Refiner | None]]:  # fmt: skip
+        """The models, and the refiner's, with references that show what the crop shows."""
+        tiled = self.detail.tiling.encode
+
+        def placed(own: Models) -> Road[Models]:
+            shown = Shown(
+                cut,
+                latent["samples"],
+                lambda: canvas.pad(crop.at_working_size(slice(None))),
+                lambda pixels, video: Encode(models.vae, pixels, tiled, video),
+                self.backend.takes_references_of_one_size(own.model),
+            )
+            positive, negative = yield from self.references.placed(
+                (own.positive, own.negative), shown
+            )
+            return own._replace(positive=positive, negative=negative)
+
+        models = yield from placed(models)
+        if refiner is not None:
+            refiner = replace(refiner, models=(yield from placed(refiner.models)))
+        return models, refiner
 
     def _noise_mask(self, crop: Crop, canvas: _Canvas) -> torch.Tensor | None:
         masking = self.detail.masking
@@ -573,11 +612,11 @@ def _broken(pixels: torch.Tensor, crop: Crop) -> str:
 
 
 def _cut(
-    conditioning: Conditioning | str, cut: Cut, controls: dict[int, Any]
+    conditioning: Conditioning | str, cut: Cut, controls: dict[int, Any], shows: Shows
 ) -> Conditioning | str:
     if isinstance(conditioning, str):
         return conditioning
-    return cut_conditioning(conditioning, cut, controls)
+    return cut_conditioning(conditioning, cut, controls, shows)
 
 
 def _apply_control(

@@ -43,7 +43,7 @@ def detail_frames(
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
     items = as_clip(items, len(rgb))
-    run = Run(detail, backend)
+    run = Run(detail, backend, rgb)
     plan = run.plan(items, size)
     working = rgb.clone() if pasted and plan.jobs else rgb
     result = Detailed(frames, (header, []))

@@ -33,12 +33,14 @@ from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
 from .host_call import call_node
 from .host_parts import going_on, opening_with_the_whole
+from .host_patches import cut_patches
 from .host_rows import HostRows, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
-from .host_sizes import native_area
+from .host_sizes import native_area, takes_references_of_one_size
 from .host_tiled import guider_of
 from .host_vae import HostVae
 from .latent_file import to_bytes
 from .lora import BlockWeights
+from .planes import Cut
 from .random_state import seeded_globals
 from .schedule import (
     DISCARD_PENULTIMATE,
@@ -143,6 +145,12 @@ class ComfyBackend(HostVae, HostRows):
         return wildcard_library()
 
     # Sampling
+
+    def cut_patches(self, model: Any, cut: Cut) -> Any:
+        return cut_patches(model, cut)
+
+    def takes_references_of_one_size(self, model: Any) -> bool:
+        return takes_references_of_one_size(model)
 
     def differential_diffusion(self, model: Any) -> Any:
         if "denoise_mask_function" in model.model_options:

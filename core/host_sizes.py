@@ -33,3 +33,12 @@ def native_area(model: Any) -> int:
     width = network.model_config.unet_config.get("context_dim")
     velocity = network.model_type == comfy.model_base.ModelType.V_PREDICTION
     return _VELOCITY if width == 1024 and velocity else _NARROW.get(width, SQUARE)
+
+
+def takes_references_of_one_size(model: Any) -> bool:
+    """Whether a MODEL lays its references out as frames of the very latent that is sampled."""
+    network = model.model
+    scail = getattr(comfy.model_base, "WAN21_SCAIL", None)
+    if scail is not None and isinstance(network, scail):
+        return True
+    return getattr(getattr(network, "diffusion_model", None), "ref_conv", None) is not None

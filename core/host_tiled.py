@@ -11,8 +11,10 @@ import comfy.samplers
 import torch
 
 from .backend import Backend, OnStep, SamplerRun
-from .conditioning import Cut, cut_conditioning
+from .conditioning import cut_conditioning
 from .geometry import Box, Size
+from .planes import Cut
+from .references import LatentReferences, Shown
 from .settings import MAX_SEED, Conditioning
 from .tiled import Tile, Tiles, cut, stitched
 from .waves import Road, Room, Sample, walk
@@ -38,6 +40,10 @@ class TiledGuider(comfy.samplers.CFGGuider):
         self.ratio = int(run.model.get_model_object("latent_format").spacial_downscale_ratio)
         self.tile = tile_in_latent(run.tiles, self.ratio)
         self.generator = torch.Generator().manual_seed(run.seed & MAX_SEED)
+        # Only what is sampled from its picture to the end is there as a picture all the time.
+        whole = bool(run.noise.any()) and run.sigmas[-1] == 0
+        self.references = LatentReferences(run.latent if whole else None, backend)
+        self.patched: dict[Box, Any] = {}  # the model for each tile
 
     def inner_set_conds(self, conds: dict[str, Conditioning]) -> None:
         self.whole = conds
@@ -86,11 +92,15 @@ class _Denoiser:
 
     def _road(self, index: int, part: torch.Tensor) -> Road[torch.Tensor]:
         box = self.tiles[index].box
-        controls: dict[int, Any] = {}
+        cut = self._cut_to(box)
         guider = self.guider
+        sides = yield from self._sides(cut, box)
+        if box not in guider.patched:
+            guider.patched[box] = guider.backend.cut_patches(guider.run.model, cut)
         run = replace(
             guider.run,
-            **{name: self._cut(side, box, controls) for name, side in guider.whole.items()},
+            model=guider.patched[box],
+            **sides,
             latent=part,
             noise=self._part(guider.picture, box),
             noise_mask=None,
@@ -101,14 +111,30 @@ class _Denoiser:
         )
         return (yield Sample(run, lambda step, total, latent: None))
 
-    def _cut(self, side: Conditioning, box: Box, controls: dict[int, Any]) -> Conditioning:
+    def _cut_to(self, box: Box) -> Cut:
         guider = self.guider
         height, width = guider.picture.shape[-2:]
         whole = Size(width * guider.ratio, height * guider.ratio)
         region = box.scaled(Size(width, height), whole)
-        return cut_conditioning(
-            side, Cut(whole, region, region.size, region.size, guider.ratio), controls
+        return Cut(whole, region, region.size, region.size, guider.ratio)
+
+    def _sides(self, cut: Cut, box: Box) -> Road[dict[str, Conditioning]]:
+        """The conditionings of a tile, by name."""
+        guider = self.guider
+        controls: dict[int, Any] = {}
+        sides = [
+            cut_conditioning(
+                side, cut, controls, lambda picture: guider.references.shows(picture, cut)
+            )
+            for side in guider.whole.values()
+        ]
+        shown = Shown(
+            cut,
+            self._part(guider.run.latent, box),
+            same_size=guider.backend.takes_references_of_one_size(guider.run.model),
         )
+        placed = yield from guider.references.placed(sides, shown)
+        return dict(zip(guider.whole, placed, strict=True))
 
     @staticmethod
     def _part(tensor: torch.Tensor, box: Box) -> torch.Tensor:
@@ -130,10 +156,16 @@ class _Denoiser:
             guider.inner_model, x, raw, x.device, run.noise, mask, self.seed,
             latent_shapes=[x.shape],
         )  # fmt: skip
+        options = self.model_options
+        if run.model is not guider.run.model:  # alone in this call, as no other tile has that model
+            own = run.model.model_options["transformer_options"]
+            patches = {name: own[name] for name in ("patches", "patches_replace") if name in own}
+            transformer = {**options.get("transformer_options", {}), **patches}
+            options = {**options, "transformer_options": transformer}
         timestep = self.timestep if len(self.timestep) == len(x) else self.timestep[:1]
         return comfy.samplers.sampling_function(
             guider.inner_model, x, timestep.expand(len(x)), conds.get("negative"),
-            conds["positive"], guider.cfg, model_options=self.model_options, seed=self.seed,
+            conds["positive"], guider.cfg, model_options=options, seed=self.seed,
         )  # fmt: skip
 
 

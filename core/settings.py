@@ -87,6 +87,12 @@ class Upright:
     landmarks: Any = None  # FACE_LANDMARKS of the image or batch, with LANDMARKS
 
 
+# What becomes of references in the conditioning: those that show the image become the crop and
+# others stay, all stay, or all become the part of them that lies where the crop does.
+REFERENCES_AUTO, REFERENCES_WHOLE, REFERENCES_CROP = "auto", "whole", "crop"
+REFERENCE_CHOICES = (REFERENCES_AUTO, REFERENCES_WHOLE, REFERENCES_CROP)
+
+
 @dataclass(frozen=True)
 class CropOptions:
     """How crops are taken, beyond the node's own widgets."""
@@ -94,6 +100,7 @@ class CropOptions:
     policy: str = GUIDE_SIZE  # see Sizing
     area: int = 0
     upright: Upright = field(default_factory=Upright)
+    references: str = REFERENCES_AUTO
 
 
 @dataclass(frozen=True)
@@ -158,5 +165,6 @@ class Detail:
     text: str = ""  # segment text (wildcard language)
     hook: Any = None  # a DETAILER_HOOK
     retry: Retry = field(default_factory=Retry)
+    references: str = REFERENCES_AUTO  # one of REFERENCE_CHOICES
     batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one
     kept: Kept = field(default_factory=Kept)

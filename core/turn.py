@@ -48,12 +48,15 @@ class Turn:
     def sampled(self, values: torch.Tensor, size: Size, mode: str = "bicubic") -> torch.Tensor:
         """As `upright`, for any values and without care for what is missed between samples."""
         across, down = _centres(size, values)
-        u = (across[None, :] - 0.5) * self.size[0]
-        v = (down[:, None] - 0.5) * self.size[1]
-        cos, sin = math.cos(self.angle), math.sin(self.angle)
-        x = (self.centre[0] + u * cos - v * sin) / self.region.width
-        y = (self.centre[1] + u * sin + v * cos) / self.region.height
+        x, y = self.places(across[None, :], down[:, None])
+        x, y = x / self.region.width, y / self.region.height
         return _sampled(values, x, y, mode)
+
+    def places(self, across: torch.Tensor, down: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x and y in the crop of places that are shares of the rectangle's width and height."""
+        u, v = (across - 0.5) * self.size[0], (down - 0.5) * self.size[1]
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        return self.centre[0] + u * cos - v * sin, self.centre[1] + u * sin + v * cos
 
     def back(self, pixels: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
         """The crop with an upright picture turned back into it.

@@ -75,6 +75,7 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
         ),
         pasting=given(get("paste_options"), Pasting, "paste_options"),
         upright=cropping.upright,
+        references=cropping.references,
         tiling=Tiling(encode=get("tiled_encode", False), decode=get("tiled_decode", False)),
         refiner=None if refiner is None else Refiner(refiner, widgets["refiner_ratio"]),
         text=get("wildcard") or "",

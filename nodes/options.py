@@ -13,6 +13,8 @@ from ..core.settings import (
     LANDMARKS,
     MASK,
     OFF,
+    REFERENCE_CHOICES,
+    REFERENCES_AUTO,
     CropOptions,
     Pasting,
     Upright,
@@ -106,8 +108,8 @@ class DetailersPasteOptions:
 
 class DetailersCropOptions:
     DESCRIPTION = (
-        "At which size a detailer draws its crops, and whether tilted things are turned upright "
-        "first."
+        "At which size a detailer draws its crops, whether tilted things are turned upright first, "
+        "and what an edit model sees of its references."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("CROP_OPTIONS",)
@@ -147,13 +149,23 @@ class DetailersCropOptions:
             "optional": {
                 "face_landmarks": described(
                     "FACE_LANDMARKS", "From ComfyUI's Detect Face Landmarks (MediaPipe)."
-                )
+                ),
+                "references": described(
+                    list(REFERENCE_CHOICES),
+                    "What an edit model sees of the references in positive and negative. auto: one "
+                    "that shows this image becomes the crop, any other stays whole. whole: all "
+                    "stay whole. crop: each becomes the part that lies where the crop does.",
+                    default=REFERENCES_AUTO,
+                ),
             },
         }  # fmt: skip
 
-    def run(self, size_policy, native_size, upright, angle, face_landmarks=None):
+    def run(
+        self, size_policy, native_size, upright, angle, face_landmarks=None,
+        references=REFERENCES_AUTO,
+    ):  # fmt: skip
         turning = Upright(upright, angle, face_landmarks)
-        return (CropOptions(size_policy, native_size**2, turning),)
+        return (CropOptions(size_policy, native_size**2, turning, references),)
 
 
 NODES = {

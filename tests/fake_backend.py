@@ -212,6 +212,12 @@ class FakeBackend:
 
     # Sampling
 
+    def cut_patches(self, model, cut):
+        return model
+
+    def takes_references_of_one_size(self, model):
+        return False
+
     def differential_diffusion(self, model):
         return FakeModel(model.name, model.patch, model.loras, differential=True)
 
@@ -280,7 +286,9 @@ class FakeControl:
         self.previous_controlnet = previous
 
     def copy(self):
-        return FakeControl(self.cond_hint_original, self.extra_concat_orig)
+        own = FakeControl(self.cond_hint_original, self.extra_concat_orig)
+        own.__dict__ = {**self.__dict__, "previous_controlnet": None}
+        return own
 
     def set_previous_controlnet(self, previous):
         self.previous_controlnet = previous

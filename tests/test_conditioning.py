@@ -1,9 +1,11 @@
 """Spatial entries of a conditioning cut to a region, and texts put in."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from detailers.core.conditioning import (
-    Cut,
     concat_text,
     cut_conditioning,
     encode_chunks,
@@ -11,7 +13,9 @@ from detailers.core.conditioning import (
     with_values,
 )
 from detailers.core.geometry import Box, Size
+from detailers.core.planes import Cut
 from detailers.tests.fake_backend import FakeControl
+from detailers.utils.notes import collected_notes
 
 # 2:1 images everywhere, so that a ratio of the wrong axis shows.
 # A region of 96x80 that is enlarged twofold; a latent pixel is 4 pixels of the image.
@@ -55,9 +59,29 @@ def test_a_mask_of_the_images_size_is_cut_to_the_region():
 
 
 def test_a_mask_is_cut_in_its_own_resolution_x_by_width_and_y_by_height():
-    part = one(mask=plane(100, 50, 1))["mask"]  # an eighth of the width, half of the height
-    assert part.shape == (1, 40, 12)
-    assert corners(part) == (20012, 59023)
+    part = one(mask=plane(100, 100, 1))["mask"]  # a quarter of the width, half of the height
+    assert part.shape == (1, 40, 24)
+    assert corners(part) == (20025, 59048)
+
+
+def test_a_mask_whose_pixels_the_region_divides_is_sampled_where_the_canvas_is():
+    part = one(mask=plane(100, 50, 1))["mask"]  # x from 12.5 to 24.5, y from 20 to 60
+    assert part.shape == (1, 160, 192)
+    # a canvas pixel is a sixteenth of one of its own along x, a quarter along y
+    assert part[0, 2, 8].item() == pytest.approx(
+        1000 * (20 + 2.5 / 4 - 0.5) + 12.5 + 8.5 / 16 - 0.5
+    )
+    assert part[0, -3, -9].item() == pytest.approx(
+        1000 * (60 - 2.5 / 4 - 0.5) + 24.5 - 8.5 / 16 - 0.5
+    )
+
+
+def test_of_a_mask_for_each_image_the_rows_own_is_cut():
+    masks = torch.stack([plane(200, 400), plane(200, 400) + 0.5])
+    second = replace(CUT, row=1, rows=2)
+    assert one(second, mask=masks)["mask"].shape == (1, 80, 96)
+    assert corners(one(second, mask=masks)["mask"]) == (40100.5, 119195.5)
+    assert one(mask=masks)["mask"].shape == (2, 80, 96)  # of a clip: all frames
 
 
 def test_a_mask_is_padded_along_with_the_canvas():
@@ -83,31 +107,78 @@ def test_an_entry_whose_mask_does_not_reach_the_region_is_left_out():
     assert options["mask"].sum() == 96
 
 
-@pytest.mark.parametrize(
-    "key", ["concat_latent_image", "concat_mask", "concat_image", "noise_concat"]
-)
+@pytest.mark.parametrize("key", ["concat_latent_image", "concat_mask", "concat_image"])
 def test_planes_that_cover_the_image_are_cut(key):
-    part = one(**{key: plane(25, 50, 2, 4)})[key]  # an eighth
-    assert part.shape == (2, 4, 10, 12)
-    assert corners(part) == (5012, 14023)
+    part = one(**{key: plane(50, 100, 2, 4)})[key]  # a quarter
+    assert part.shape == (2, 4, 20, 24)
+    assert corners(part) == (10025, 29048)
+
+
+@pytest.mark.parametrize("key", ["vace_frames", "vace_mask"])
+def test_lists_of_planes_are_cut_by_their_middle(key):
+    whole, square = plane(50, 100, 1, 4), plane(100, 100, 1, 4)
+    first, second = one(**{key: [whole, square]})[key]
+    assert corners(first) == (10025, 29048)
+    assert corners(second) == (35025, 54048)  # 25 rows above are not shown
+
+
+def test_a_latent_whose_pixels_the_region_divides_is_sampled_where_the_canvas_is():
+    part = one(concat_latent_image=plane(25, 50, 1, 4))["concat_latent_image"]  # an eighth
+    assert part.shape == (1, 4, 20, 24)
+    # x from 12.5 to 24.5 and y from 5 to 15: half a pixel of it for each of the latent
+    assert part[0, 0, 1, 0].item() == pytest.approx(1000 * (5 + 0.75 - 0.5) + 12.5 + 0.25 - 0.5)
+    assert part[0, 0, -2, -1].item() == pytest.approx(1000 * (15 - 1.25) + 24.5 - 0.75)
 
 
 def test_a_video_latent_is_cut_in_every_frame():
-    part = one(concat_latent_image=plane(25, 50, 1, 4, 3))["concat_latent_image"]
-    assert part.shape == (1, 4, 3, 10, 12)
-    assert corners(part) == (5012, 14023)
-    padded = one(PADDED, concat_latent_image=plane(25, 50, 1, 4, 3))["concat_latent_image"]
-    assert padded.shape == (1, 4, 3, 16, 16)
+    part = one(concat_latent_image=plane(50, 100, 1, 4, 3))["concat_latent_image"]
+    assert part.shape == (1, 4, 3, 20, 24)
+    assert corners(part) == (10025, 29048)
+    padded = one(PADDED, concat_latent_image=plane(50, 100, 1, 4, 3))["concat_latent_image"]
+    assert padded.shape == (1, 4, 3, 32, 32)
+    sampled = one(PADDED, concat_latent_image=plane(25, 50, 1, 4, 3))["concat_latent_image"]
+    assert sampled.shape == (1, 4, 3, 32, 32)
+    assert (sampled[..., 24:] == sampled[..., 23:24]).all()
+    assert (sampled[..., 20:, :] == sampled[..., 19:20, :]).all()
 
 
-@pytest.mark.parametrize("key", ["reference_latents", "vace_frames", "vace_mask"])
-def test_references_are_cut_only_if_they_have_the_images_proportions(key):
-    same, square, slightly = plane(25, 50, 1, 4), plane(50, 50, 1, 4), plane(50, 101, 1, 4)
-    result = one(**{key: [same, square, slightly]})[key]
-    assert result[0].shape == (1, 4, 10, 12)
-    assert corners(result[0]) == (5012, 14023)
-    assert result[1] is square
-    assert result[2].shape == (1, 4, 20, 24)  # a pixel off, as VAEs round
+@pytest.mark.parametrize(
+    ("key", "times"),
+    [("noise_concat", 1), ("time_dim_replace", 1), ("lq_latent", 1), ("condition", 1),
+     ("control_video", 1), ("pose_video_latent", 0.5), ("driving_mask_28ch", 0.5),
+     ("camera_conditions", 8)],
+)  # fmt: skip
+def test_what_must_go_with_the_latents_size_does(key, times):
+    whole = plane(int(25 * times), int(50 * times), 1, 4, 3)
+    part = one(**{key: whole})[key]
+    assert part.shape == (1, 4, 3, int(20 * times), int(24 * times))
+    share = part[0, 0, 0, :, 1].diff().mean() / 1000  # of its own pixels for each new one
+    assert share.item() == pytest.approx(0.5, abs=0.07)
+
+
+def test_references_are_left_as_they_are():
+    pictures = [plane(50, 100, 1, 4), plane(50, 50, 1, 4)]
+    assert one(reference_latents=pictures)["reference_latents"] is pictures
+
+
+def test_keyframes_on_the_canvas_are_cut():
+    frames = [{"resolved_frame_index": 0, "latent": plane(25, 50, 1, 4, 1)}, {"audio": "kept"}]
+    first, second = one(minimax_keyframes=frames)["minimax_keyframes"]
+    assert (first["resolved_frame_index"], first["latent"].shape) == (0, (1, 4, 1, 20, 24))
+    assert second == {"audio": "kept"}
+
+
+def test_the_picture_to_be_edited_is_left_where_it_shows_the_image():
+    edited, other = plane(50, 100, 1, 4), plane(50, 100, 1, 4)
+    entries = [
+        [torch.ones(1), {"concat_latent_image": edited}],
+        [torch.ones(1), {"concat_latent_image": other}],
+        [torch.ones(1), {"concat_latent_image": edited, "concat_mask": plane(50, 100, 1, 1)}],
+    ]
+    results = cut_conditioning(entries, CUT, shows=lambda picture: picture is edited)
+    planes = [options["concat_latent_image"] for _, options in results]
+    assert planes[0] is edited
+    assert planes[1].shape == planes[2].shape == (1, 4, 20, 24)  # beside a mask parts are blank
 
 
 def test_the_originals_stay_as_they_were():
@@ -193,13 +264,13 @@ def test_where_no_entry_reaches_the_region_all_hold_for_it():
     away = torch.zeros(1, 200, 400)
     entries = [
         [torch.zeros(1), {"area": (5, 50, 0, 0), "strength": 0.5}],
-        [torch.ones(1), {"mask": away, "concat_mask": plane(25, 50, 1, 1)}],
+        [torch.ones(1), {"mask": away, "concat_mask": plane(50, 100, 1, 1)}],
     ]
     first, second = cut_conditioning(entries, CUT)
     assert (first[0].item(), first[1]) == (0, {"strength": 0.5})
     assert second[0].item() == 1
     assert "mask" not in second[1]
-    assert second[1]["concat_mask"].shape == (1, 1, 10, 12)
+    assert second[1]["concat_mask"].shape == (1, 1, 20, 24)
 
 
 # GLIGEN: boxes of (embedding, height, width, y, x) in latent pixels
@@ -223,14 +294,94 @@ def test_gligen_boxes_of_frames_are_moved_frame_by_frame():
 
 
 def test_a_controlnets_hint_is_cut_on_a_copy():
-    hint = plane(100, 400, 1, 3)  # the image's width, half of its height
-    control = FakeControl(hint, extra=[plane(200, 400, 1, 1), plane(64, 64, 1, 1)])
+    hint, none = plane(200, 400, 1, 3), torch.ones(1, 1, 1, 1)
+    control = FakeControl(hint, extra=[plane(200, 200, 1, 1), none])
     copy = one(control=control)["control"]
     assert copy is not control
-    assert copy.cond_hint_original.shape == (1, 3, 40, 96)
-    assert corners(copy.cond_hint_original) == (20100, 59195)
-    assert [part.shape[-2:] for part in copy.extra_concat_orig] == [(80, 96), (64, 64)]
+    assert corners(copy.cond_hint_original) == (40100, 119195)
+    assert corners(copy.extra_concat_orig[0]) == (70050, 109097)  # half as large, 50 rows above
+    assert copy.extra_concat_orig[1] is none
     assert control.cond_hint_original is hint
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (200, 600, (40200, 119295)),  # 100 columns to either side are not shown
+        (400, 400, (140100, 219195)),  # 100 rows above and below are not
+        (100, 400, (20150, 59197)),  # half as large: 100 columns to either side are not
+    ],
+)
+def test_a_hint_of_other_proportions_is_cut_from_its_middle(height, width, expected):
+    """As ComfyUI shows it to the ControlNet with the whole picture."""
+    copy = one(control=FakeControl(plane(height, width, 1, 3)))["control"]
+    assert corners(copy.cond_hint_original) == expected
+
+
+def test_a_hint_whose_pixels_the_region_divides_is_seen_as_the_whole_picture_sees_it():
+    hint = plane(50, 100, 1, 3)
+    cut = Cut(Size(400, 200), Box(101, 42, 197, 122), Size(192, 160), Size(192, 160), 8)
+    seen = one(cut, control=FakeControl(hint))["control"].cond_hint_original
+    # a canvas pixel is half a pixel of the image, and that a quarter of one of the hint
+    y, x = (np.arange(160) + 0.5) / 2 + 42, (np.arange(192) + 0.5) / 2 + 101
+    expected = np.floor(y / 4)[:, None] * 1000 + np.floor(x / 4)
+    assert np.array_equal(seen[0, 0].numpy(), expected)
+
+
+def test_of_a_hint_for_each_image_the_rows_own_is_cut():
+    hints = torch.cat([plane(200, 400, 1, 3), plane(200, 400, 1, 3) + 0.5])
+    copy = one(replace(CUT, row=1, rows=2), control=FakeControl(hints))["control"]
+    assert copy.cond_hint_original.shape[0] == 1
+    assert corners(copy.cond_hint_original) == (40100.5, 119195.5)
+
+
+class Wrapped:
+    """What other packs hand a ControlNet instead of a picture."""
+
+    condhint = torch.zeros(1, 4, 25, 50)
+
+
+def test_a_hint_that_is_no_picture_stays_and_is_told():
+    control = FakeControl(Wrapped())
+    with collected_notes() as notes:
+        assert one(control=control)["control"] is control
+    assert [note.kind for note in notes] == ["control"]
+    assert "FakeControl" in notes[0].text
+
+
+def test_masks_that_a_control_of_another_pack_holds_are_cut():
+    control = FakeControl(Wrapped())
+    control.mask_cond_hint_original = plane(200, 400, 1)
+    control.timestep_keyframes = Keyframes([Keyframe(plane(100, 200, 1)), Keyframe(None)])
+    control.attention_mask = torch.ones(1, 77, 77)
+    copy = one(control=control)["control"]
+    assert copy is not control
+    assert corners(copy.mask_cond_hint_original) == (40100, 119195)
+    assert corners(copy.timestep_keyframes.keyframes[0].mask_hint_orig) == (20050, 59097)
+    assert copy.timestep_keyframes.keyframes[1] is control.timestep_keyframes.keyframes[1]
+    assert copy.attention_mask is control.attention_mask
+    assert control.mask_cond_hint_original.shape == (1, 200, 400)
+    assert control.timestep_keyframes.keyframes[0].mask_hint_orig.shape == (1, 100, 200)
+
+
+class Keyframe:
+    def __init__(self, mask):
+        self.mask_hint_orig = mask
+
+
+class Keyframes:
+    def __init__(self, keyframes):
+        self.keyframes = keyframes
+
+
+def test_a_control_that_cannot_be_copied_stays_and_is_told():
+    class Bare:
+        cond_hint_original, previous_controlnet = plane(200, 400, 1, 3), None
+
+    control = Bare()
+    with collected_notes() as notes:
+        assert one(control=control)["control"] is control
+    assert "Bare" in notes[0].text
 
 
 def test_every_controlnet_of_a_chain_is_cut():
@@ -286,6 +437,29 @@ def test_a_new_text_takes_over_all_but_the_old_text_and_its_place():
     ((embedding, options),) = replace_text(old, [[tokens(5), {"height": 64}]])
     assert embedding.tolist() == tokens(5).tolist()
     assert options == {"control": control, "guidance": 3.5, "width": 512, "height": 64}
+
+
+def test_a_new_text_takes_over_whatever_it_does_not_know():
+    hooks, anything = object(), object()
+    kept = {"hooks": hooks, "of another pack": anything, "prompt_type": "negative",
+            "reference_latents": [plane(4, 4)], "frame_rate": 24}  # fmt: skip
+    text = {"pooled_output": tokens(9), "attention_mask": tokens(1), "t5xxl_ids": tokens(1),
+            "t5xxl_weights": tokens(1), "conditioning_llama3": tokens(1),
+            "clip_start_percent": 0.2, "cross_attn_controlnet": tokens(1)}  # fmt: skip
+    place = {"mask": plane(4, 4), "area": (1, 1, 0, 0), "strength": 0.5, "mask_strength": 0.5,
+             "set_area_to_bounds": True, "gligen": (), "default": True}  # fmt: skip
+    ((_, options),) = replace_text([[tokens(1), kept | text | place]], [[tokens(5), {}]])
+    assert options == kept
+
+
+def test_a_new_text_takes_over_every_span_of_steps():
+    first, later, once = {"hooks": 1, "end_percent": 0.5}, {"start_percent": 0.5}, {"hooks": 3}
+    again = {"hooks": 2, "end_percent": 0.5}
+    new = [[tokens(5), {}]]
+    spans = replace_text([[tokens(1), entry] for entry in (first, again, later)], new)
+    assert [options for _, options in spans] == [first, later]
+    assert [embedding.tolist() for embedding, _ in spans] == [tokens(5).tolist()] * 2
+    assert replace_text([[tokens(1), once], [tokens(1), first]], new)[0][1] == once
 
 
 def test_a_new_texts_pooled_vector_is_its_own():

@@ -62,7 +62,8 @@ def test_the_hint_is_the_control_image_cut_to_the_segment():
 def test_a_control_image_of_another_size_is_brought_to_the_images(channels):
     attached, picture = Attached(), noise_image(1, 15, 90, channels)
     run(control_segs(SEGS, NET, attached, picture))
-    fitted = resize(picture[..., :3], Size(60, 30))[:, 5:15, 10:30]
+    middle = picture[:, :, 30:60, :3]  # of the image's proportions
+    fitted = resize(middle, Size(60, 30))[:, 5:15, 10:30]
     expected = resize(fitted, Size(32, 16)).expand(-1, -1, -1, 3)
     assert torch.allclose(attached.hints[0], expected, atol=1e-6)
 

@@ -189,13 +189,13 @@ def test_areas_are_cut_for_the_padded_latent():
 
 
 def test_positive_and_negative_share_the_same_cut_controlnet():
-    control = FakeControl(noise_image(1, 3, 30).movedim(-1, 1))
+    control = FakeControl(noise_image(1, 15, 30).movedim(-1, 1))
     positive, negative = text_of("yes"), text_of("no")
     positive[0][1]["control"] = negative[0][1]["control"] = control
     _, backend = enhance(flat(), models=fake_models(positive=positive, negative=negative))
     (run,) = backend.runs
     assert run.positive[0][1]["control"] is run.negative[0][1]["control"]
-    assert run.positive[0][1]["control"].cond_hint_original.shape == (1, 3, 1, 10)
+    assert run.positive[0][1]["control"].cond_hint_original.shape == (1, 3, 5, 10)
     assert positive[0][1]["control"] is control
 
 

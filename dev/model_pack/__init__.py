@@ -5,11 +5,14 @@ posterior mean of a Gaussian prior; the prompt's colour words set the prior's me
 inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
 """
 
-from . import floor, foreign, hook, links, model, results, sources, vae
+from . import floor, foreign, held, hook, links, model, results, sources, vae
 
 NODE_CLASS_MAPPINGS = {
     "DetailersTestModel": model.DetailersTestModel,
     "DetailersTestControl": model.DetailersTestControl,
+    "DetailersTestModelPatch": held.DetailersTestModelPatch,
+    "DetailersTestAttentionMask": held.DetailersTestAttentionMask,
+    "DetailersTestMaskedControl": held.DetailersTestMaskedControl,
     "DetailersTestHalfVAE": vae.DetailersTestHalfVAE,
     "DetailersTestImage": sources.DetailersTestImage,
     "DetailersTestMask": sources.DetailersTestMask,

@@ -28,6 +28,7 @@ class Options:
     pooled_share: float
     oom_rows: int
     delay: float
+    reference_share: float
 
 
 class AnalyticModel(comfy.model_base.BaseModel):
@@ -53,6 +54,10 @@ class AnalyticModel(comfy.model_base.BaseModel):
         if kwargs.get("guidance") is not None:
             guidance = torch.tensor([float(kwargs["guidance"])])
             conds["guidance"] = comfy.conds.CONDRegular(guidance)
+        references = kwargs.get("reference_latents")
+        if references is not None and self.options.reference_share:
+            seen = [self.process_latent_in(reference) for reference in references]
+            conds["ref_latents"] = comfy.conds.CONDList(seen)
         return conds
 
     # The host's own version of this method looks the noise level up in a table of timesteps, which
@@ -67,6 +72,7 @@ class AnalyticModel(comfy.model_base.BaseModel):
         transformer_options=None,
         y=None,
         guidance=None,
+        ref_latents=(),
         **kwargs,
     ):
         count(model_calls=1, model_rows=x.shape[0])
@@ -86,9 +92,22 @@ class AnalyticModel(comfy.model_base.BaseModel):
         if c_concat is not None:  # outside the mask the picture is known
             mask, image = c_concat[:, :1].to(x), c_concat[:, 1:].to(x)
             mean = image + mask * (mean - image)
+        for reference in ref_latents:  # brought to the latent's size, as a picture is looked at
+            seen = torch.nn.functional.interpolate(reference.to(x), size=x.shape[2:], mode="area")
+            mean = torch.lerp(mean, seen, self.options.reference_share)
         for hint in (control or {}).get("output", []):
             mean = mean + hint.to(x)
+        mean = mean + _of_patches(x, transformer_options or {})
         return self.diffusion_model(x, sigma, signal, mean)
+
+
+def _of_patches(x, transformer_options):
+    """What patches of transformer blocks add to a latent [N,C,h,w] that is laid out as tokens."""
+    patches = transformer_options.get("patches", {}).get("double_block", [])
+    tokens = torch.zeros_like(x).flatten(2).movedim(1, 2).contiguous()
+    for patch in patches:
+        patch({"x": x, "img": tokens, "block_index": 0})
+    return tokens.movedim(2, 1).reshape(x.shape)
 
 
 def _model_config(family: Family) -> comfy.supported_models_base.BASE:
@@ -164,12 +183,22 @@ class DetailersTestModel:
                         "tooltip": "Seconds that each call of the model takes longer.",
                     },
                 ),
+                "reference_share": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Share of the picture that is taken from each reference latent.",
+                    },
+                ),
             },
         }
 
-    def run(self, family, prior_std, pooled_share=0.0, oom_rows=0, delay=0.0):
+    def run(self, family, prior_std, pooled_share=0.0, oom_rows=0, delay=0.0, reference_share=0.0):
         kind = FAMILIES[family]
-        options = Options(prior_std, pooled_share, oom_rows, delay)
+        options = Options(prior_std, pooled_share, oom_rows, delay, reference_share)
         offload_device = comfy.model_management.unet_offload_device()
         model = comfy.model_patcher.ModelPatcher(
             AnalyticModel(kind, options, offload_device),
@@ -200,16 +229,27 @@ class AnalyticControl(comfy.controlnet.ControlBase):
         if not start >= t[0] >= end:
             return previous
         height, width = x_noisy.shape[-2:]
-        hint = self.cond_hint_original.to(x_noisy)[:, :3] * 2 - 1
-        hint = torch.nn.functional.interpolate(hint, size=(height, width), mode="area")
+        ratio = self.family.ratio
+        hint = comfy.utils.common_upscale(  # as the host's own ControlNets bring theirs to size
+            self.hint[:, :3], width * ratio, height * ratio, "nearest-exact", "center"
+        ).to(x_noisy)
+        hint = torch.nn.functional.avg_pool2d(hint * 2 - 1, ratio)
         cells = self.family.latent_colour(hint.movedim(1, -1).reshape(-1, 3)) * self.family.gain
         cells = cells.view(len(hint), height, width, -1).movedim(-1, 1)
+        cells = self.weighed(cells)
         cells = comfy.utils.repeat_to_batch_size(cells, x_noisy.shape[0] // batched_number)
         cells = cells.repeat(batched_number, 1, 1, 1)
         return self.control_merge({"output": [cells]}, previous, x_noisy.dtype)
 
+    @property
+    def hint(self):
+        return self.cond_hint_original
+
+    def weighed(self, cells):
+        return cells
+
     def copy(self):
-        control = AnalyticControl(self.family)
+        control = type(self)(self.family)
         self.copy_to(control)
         return control
 

@@ -153,6 +153,15 @@ def test_each_image_and_each_frame_has_its_own_control_image(results):
     close(out["video"]["t0"][INSIDE], expected)
 
 
+def test_a_control_image_of_other_proportions_counts_by_its_middle(results):
+    scene = Scene()
+    control = scene.image(160, 64, seed=5)
+    segs = scene.controlled(scene.one, control_image=control)
+    out = results(scene, control=control, image=scene.detailed(segs)[0])
+    middle = out["control"]["t0"][:, :, 32:128]  # as large as the picture
+    close(out["image"]["t0"][INSIDE], 0.5 + 0.5 * (cells(middle[INSIDE]) - 0.5))
+
+
 def test_empty_segs_pass_through(results):
     scene = Scene()
     none = scene.segs(96, 64)

@@ -1,0 +1,298 @@
+"""References to pictures: which of them show the image, and what takes their place in a crop."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from detailers.core.conditioning import cut_conditioning
+from detailers.core.geometry import Box, Size
+from detailers.core.image import resize
+from detailers.core.planes import Cut
+from detailers.core.references import LatentReferences, References, Shown, filled, same_picture
+from detailers.core.waves import Encode
+from detailers.tests.fake_backend import FakeBackend, FakeVAE, noise_image
+
+VAE = FakeVAE()  # 4 pixels to a cell; it loses nothing
+CUT = Cut(Size(128, 64), Box(32, 16, 96, 48), Size(128, 64), Size(128, 64), 4)
+
+
+def picture(seed=0, height=64, width=128):
+    """Large and small things: what is alike in two of them is only how they are made."""
+    coarse = noise_image(1, height // 16, width // 16, seed=seed)
+    fine = noise_image(1, height, width, seed=seed + 100)
+    return (0.7 * resize(coarse, Size(width, height)) + 0.3 * fine).clamp(0, 1)
+
+
+def encoded(image, vae=VAE):
+    return FakeBackend().encode(vae, image, tiled=False, video=False)
+
+
+def references(image, choice="auto", backend=None):
+    return References(choice, image, VAE, backend or FakeBackend())
+
+
+def shows(image, reference, cut=CUT):
+    return references(image).shows(reference, cut)
+
+
+# What a reference shows
+
+
+def test_the_image_itself_is_known_and_another_of_its_proportions_is_not():
+    image = picture()
+    assert shows(image, encoded(image))
+    assert not shows(image, encoded(picture(1)))
+    assert not shows(image, encoded(image.flip(2)))
+    assert not shows(image, encoded(noise_image(1, 64, 128)))
+
+
+@pytest.mark.parametrize("size", [(64, 32), (96, 48), (192, 96), (96, 64)])
+def test_it_is_known_at_another_size(size):
+    image = picture()
+    assert shows(image, encoded(resize(image, Size(*size))))
+    assert not shows(image, encoded(resize(picture(1), Size(*size))))
+
+
+@pytest.mark.parametrize(("width", "height"), [(48, 64), (128, 40), (128, 60)])
+def test_it_is_known_where_its_middle_was_taken(width, height):
+    image = picture()
+    x, y = (128 - width) // 2, (64 - height) // 2
+    middle = image[:, y : y + height, x : x + width]
+    assert shows(image, encoded(middle))
+    assert shows(image, encoded(resize(middle, Size(2 * width, 2 * height))))
+
+
+def test_pixels_that_a_vae_cannot_take_do_not_matter():
+    image = picture(height=66, width=131)
+    assert shows(image, encoded(image[:, 1:65, 1:129]), replace(CUT, image=Size(131, 66)))
+
+
+def test_it_is_known_though_a_part_was_redrawn_or_it_was_made_darker():
+    image = picture()
+    redrawn = image.clone()
+    redrawn[:, 8:40, 40:90] = picture(1)[:, 8:40, 40:90]  # a fifth of it
+    assert shows(redrawn, encoded(image))
+    assert shows(image * 0.9 + 0.03, encoded(image))
+    assert shows((image + 0.01 * noise_image(1, 64, 128)).clamp(0, 1), encoded(image))
+
+
+def test_plain_pictures_are_the_same_only_in_the_same_colour():
+    grey, red = torch.full((1, 64, 128, 3), 0.5), torch.zeros(1, 64, 128, 3)
+    red[..., 0] = 0.9
+    assert shows(grey, encoded(grey))
+    assert shows(grey, encoded(grey[:, :32, :32]))
+    assert not shows(grey, encoded(red))
+    assert not shows(grey, encoded(picture()))
+    assert not shows(picture(), encoded(grey))
+
+
+def test_a_large_reference_is_first_compared_as_a_thumbnail():
+    image, backend = picture(height=512, width=1024), FakeBackend()
+    both = references(image, backend=backend)
+    cut = replace(CUT, image=Size(1024, 512))
+    assert not both.shows(encoded(picture(1, 512, 1024)), cut)
+    assert [tuple(pixels.shape[1:3]) for pixels in backend.encoded] == [(180, 364)]
+    assert both.shows(encoded(image), cut)
+    assert [tuple(pixels.shape[1:3]) for pixels in backend.encoded[1:]] == [(512, 1024)]
+
+
+def test_an_image_is_compared_with_a_reference_once():
+    image, backend = picture(), FakeBackend()
+    both, reference = references(image, backend=backend), encoded(image)
+    assert both.shows(reference, CUT)
+    assert both.shows(reference, replace(CUT, region=Box(0, 0, 8, 8)))
+    assert len(backend.encoded) == 1
+
+
+def test_each_image_of_a_batch_has_its_own_references():
+    images = torch.cat([picture(), picture(1)])
+    first, second = (replace(CUT, row=row, rows=2) for row in (0, 1))
+    both = references(images)
+    assert both.shows(encoded(images[:1]), first)
+    assert not both.shows(encoded(images[:1]), second)
+    assert both.shows(encoded(images), second)  # a reference for each image
+
+
+def test_latents_of_another_vae_show_nothing():
+    image = picture()
+    assert not shows(image, encoded(image, FakeVAE(8)))
+    assert not shows(image, torch.zeros(1, 48, 1, 1))
+    assert not references(None).shows(encoded(image), CUT)
+
+
+def test_latents_with_a_time_axis():
+    image = picture()
+    assert shows(image, encoded(image)[:, :, None])
+    assert not shows(image, encoded(picture(1))[:, :, None])
+
+
+def test_references_in_pixels():
+    image = picture()
+    assert shows(image, image)
+    assert shows(image, resize(image, Size(96, 48)))
+    assert not shows(image, picture(1))
+
+
+def test_all_stay_whole_where_that_is_asked_for():
+    image = picture()
+    assert not references(image, "whole").shows(encoded(image), CUT)
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_a_latent_of_the_whole_image_tells_as_well(scale):
+    image = picture()
+    tiles = LatentReferences(encoded(image), FakeBackend())
+    small = Size(int(128 * scale), int(64 * scale))
+    assert tiles.shows(encoded(resize(image, small)), CUT)
+    assert not tiles.shows(encoded(resize(picture(1), small)), CUT)
+    assert not tiles.shows(encoded(image, FakeVAE(8)), CUT)
+
+
+def test_pictures_that_only_share_their_layout_are_not_the_same():
+    """A ramp that all have in common, and stripes and grain of their own."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 128), indexing="ij")
+
+    def striped(phase):
+        grain = torch.randn(64, 128, generator=torch.Generator().manual_seed(phase))
+        plane = 0.6 * x + 0.2 + 0.1 * torch.sin(40 * (x + y / 2) + phase) + 0.05 * grain
+        return encoded(torch.stack([plane, 1 - plane, y], dim=-1)[None].clamp(0, 1))[0]
+
+    assert same_picture(striped(0), striped(0))
+    for phase in (1, 2, 6, 7, 44):
+        assert not same_picture(striped(0), striped(phase)), phase
+
+
+# In their places
+
+
+def placed(
+    entries, image, choice="auto", cut=CUT, latent=None, same_size=False, shows_edited=False
+):
+    """The options of the entries, and the pixels that were encoded on the way."""
+    own = references(image, choice)
+    if shows_edited:
+        entries = cut_conditioning(entries, cut, shows=lambda plane: own.shows(plane, cut))
+    latent = torch.full((1, 48, 16, 32), 0.5) if latent is None else latent
+    shown = Shown(
+        cut,
+        latent,
+        lambda: torch.full((1, 64, 128, 3), 0.25),
+        lambda pixels, video: Encode(VAE, pixels, False, video),
+        same_size,
+    )
+    road, asked, answer = own.placed((entries, "placeholder"), shown), [], None
+    while True:
+        try:
+            request = road.send(answer)
+        except StopIteration as end:
+            side, negative = end.value
+            assert negative == "placeholder"
+            return [options for _, options in side], asked
+        asked.append(request)
+        answer = encoded(request.pixels)
+
+
+def one(image, choice="auto", *, latent=None, cut=CUT, same_size=False, **options):
+    (result,), asked = placed([[None, options]], image, choice, cut, latent, same_size)
+    return result, asked
+
+
+def test_the_image_becomes_the_crop_and_another_stays_whole():
+    image, latent = picture(), torch.rand(1, 48, 16, 32)
+    own, other = encoded(image), encoded(picture(1))
+    options, asked = one(image, latent=latent, reference_latents=[other, own], guidance=3.5)
+    assert options["reference_latents"][0] is other
+    assert torch.equal(options["reference_latents"][1], latent)
+    assert options["guidance"] == 3.5
+    assert not asked
+
+
+def test_where_nothing_changes_the_list_is_the_same_one():
+    pictures = [encoded(picture(1))]
+    options, _ = one(picture(), reference_latents=pictures)
+    assert options["reference_latents"] is pictures
+
+
+@pytest.mark.parametrize("key", ["ref_latent", "concat_latent_image"])
+def test_single_pictures(key):
+    image, latent = picture(), torch.rand(1, 48, 16, 32)
+    entries = [[None, {key: encoded(image)}], [None, {key: encoded(picture(1))}]]
+    (own, other), _ = placed(entries, image, latent=latent, shows_edited=True)
+    assert torch.equal(own[key], latent)
+    assert not torch.equal(other[key], latent)
+
+
+def test_blocks_of_references():
+    image, latent = picture(), torch.rand(1, 48, 16, 32)
+    blocks = [{"latent": encoded(image), "kind": "image"}, {"audio_latent": 1}]
+    options, _ = one(image, latent=latent, minimax_refs=blocks)
+    assert torch.equal(options["minimax_refs"][0]["latent"], latent)
+    assert options["minimax_refs"][0]["kind"] == "image"
+    assert options["minimax_refs"][1] is blocks[1]
+
+
+def test_a_reference_keeps_its_axes():
+    image, latent = picture(), torch.rand(1, 48, 16, 32)
+    own = encoded(image)
+    options, _ = one(image, latent=latent, reference_latents=[own[:, :, None]])
+    assert torch.equal(options["reference_latents"][0], latent[:, :, None])
+    options, _ = one(image, latent=latent[:, :, None], reference_latents=[own])
+    assert torch.equal(options["reference_latents"][0], latent)
+
+
+def test_a_reference_to_a_clips_first_frame_becomes_the_crops():
+    image, clip = picture(), torch.rand(1, 48, 3, 16, 32)
+    own = encoded(image)[:, :, None]
+    options, _ = one(image, latent=clip, reference_latents=[own, own.expand(-1, -1, 2, -1, -1)])
+    assert torch.equal(options["reference_latents"][0], clip[:, :, :1])
+    assert torch.equal(options["reference_latents"][1], clip[:, :, :2])
+    frames = torch.rand(5, 48, 16, 32)  # of a VAE that knows no clips
+    options, _ = one(image, latent=frames, reference_latents=[encoded(image)])
+    assert torch.equal(options["reference_latents"][0], frames[:1])
+
+
+def test_pixels_become_the_crops_pixels():
+    options, _ = one(picture(), reference_latents=[picture(), picture(1)])
+    own, other = options["reference_latents"]
+    assert torch.equal(own, torch.full((1, 64, 128, 3), 0.25))
+    assert torch.equal(other, picture(1))
+
+
+def test_of_references_for_each_image_the_rows_own_counts():
+    images = torch.cat([picture(), picture(1)])
+    pictures = encoded(torch.cat([picture(2), picture(3)]))
+    cut = replace(CUT, row=1, rows=2)
+    options, _ = one(images, cut=cut, reference_latents=[pictures])
+    assert torch.equal(options["reference_latents"][0], pictures[1:])
+
+
+def test_another_picture_becomes_the_part_where_the_crop_lies_if_asked():
+    image, other = picture(), picture(1)
+    options, (request,) = one(image, "crop", reference_latents=[encoded(other)])
+    assert not request.video
+    assert request.pixels.shape == (1, 64, 128, 3)
+    # the crop is enlarged by 2: its pixels lie between those of the picture
+    small = resize(request.pixels, Size(64, 32))
+    assert (small - other[:, 16:48, 32:96]).abs().mean() < 0.03
+    assert torch.equal(options["reference_latents"][0], encoded(request.pixels))
+
+
+def test_the_middle_of_the_image_lies_where_it_was_taken_from():
+    """A square picture shows columns 32 to 96 of the image, which are the crop's."""
+    other = picture(1)[:, :, 32:96]
+    _, (request,) = one(picture(), "crop", reference_latents=[encoded(other)])
+    small = resize(request.pixels, Size(64, 32))
+    assert (small - other[:, 16:48]).abs().mean() < 0.03
+
+
+def test_whole_references_of_models_that_take_one_size_alone():
+    options, _ = one(picture(), same_size=True, reference_latents=[torch.rand(1, 48, 8, 8)])
+    assert options["reference_latents"][0].shape == (1, 48, 16, 32)
+    options, _ = one(picture(), time_dim_concat=torch.rand(1, 48, 2, 8, 8))
+    assert options["time_dim_concat"].shape == (1, 48, 2, 16, 32)
+
+
+def test_filled_takes_the_middle():
+    values = torch.arange(16.0).view(1, 1, 4, 4)
+    assert filled(values, Size(4, 2)).flatten().tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert filled(values, Size(4, 4)) is values
