@@ -21,6 +21,7 @@ from dev.server import Server
 
 from .cases import CASES, Case, graph
 from .imports import measure_import
+from .plan import measure_levels
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKS = {"comfyui-detailers": ROOT, "detailers-models": ROOT / "dev" / "model_pack"}
@@ -91,6 +92,8 @@ def main() -> int:
     cases = [c for c in CASES if not args.filter or any(word in c.name for word in args.filter)]
     if not args.filter or "import" in args.filter:
         print(measure_import(args.comfyui, args.python), flush=True)
+    if not args.filter or "levels" in args.filter:
+        print(measure_levels(), flush=True)
     print(f"| {' | '.join(HEAD)} |\n| --- |{' ---: |' * (len(HEAD) - 1)}")
     for case in cases:
         print(row(case, measure(case, args.comfyui, args.python, args.repeats)), flush=True)

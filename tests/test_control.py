@@ -53,7 +53,8 @@ def test_the_hint_is_the_control_image_cut_to_the_segment():
     result, backend = run(control_segs(SEGS, NET, attached, picture))
     (hint,) = attached.hints
     assert torch.equal(hint, resize(picture[:, 5:15, 10:30], Size(32, 16)))
-    assert [tuple(shown.shape) for shown in result.control_images] == [(1, 16, 32, 3)]
+    (shown,) = result.control_images
+    assert torch.equal(shown, hint)
     assert backend.runs[0].positive[-1] is NET
     assert torch.equal(result.image, run(SEGS)[0].image)  # this sampler heeds no conditioning
 
@@ -100,7 +101,9 @@ def test_a_preprocessor_sees_crop_and_mask():
     run(segs)
     assert seen == [((1, 16, 32, 3), (1, 10, 20))]
     crop = resize(IMAGE[:, 5:15, 10:30], Size(32, 16))
-    assert torch.allclose(attached.hints[0], 1 - crop[..., :1].expand_as(crop), atol=0.1)
+    made = 1 - resize(crop, Size(8, 4))[..., :1]  # grey, and of another size
+    expected = resize(made.expand(-1, -1, -1, 3), Size(32, 16))
+    assert torch.allclose(attached.hints[0], expected, atol=1e-6)
 
 
 def test_a_control_image_wins_over_a_preprocessor():
@@ -135,12 +138,13 @@ def test_each_frame_of_a_clip_has_its_control_image(count):
 
 
 def test_a_clip_that_is_lengthened_for_its_vae_has_as_many_hints():
-    attached = Attached()
-    segs = control_segs(SEGS, NET, attached, noise_image(3, 30, 60))
+    attached, pictures = Attached(), noise_image(3, 30, 60)
+    segs = control_segs(SEGS, NET, attached, pictures)
     models = fake_models(vae=FakeVAE(every=4))
     detail_frames(ramp_image(3, 30, 60), segs, make_detail(models), FakeBackend(), pasted=True)
-    assert len(attached.hints[0]) == 5
-    assert torch.equal(attached.hints[0][3], attached.hints[0][2])
+    (hint,) = attached.hints
+    expected = resize(pictures[[0, 1, 2, 2, 2], 5:15, 10:30], Size(32, 16))
+    assert torch.allclose(hint, expected, atol=1e-6)
 
 
 # Chains
@@ -165,7 +169,8 @@ def test_wrappers_of_other_packs_are_part_of_the_chain():
     segs = ((30, 60), [make_seg(REGION, control=SimpleNamespace(apply=apply))])
     result, backend = run(control_segs(segs, NET, Attached()))
     assert backend.runs[0].positive[-2:] == ["theirs", NET]
-    assert len(result.control_images) == 1
+    (shown,) = result.control_images
+    assert torch.equal(shown, resize(IMAGE[:, 5:15, 10:30], Size(32, 16)))
 
 
 def test_other_packs_detailers_may_use_ours():
@@ -198,8 +203,12 @@ def test_segs_of_another_class_are_taken():
         confidence, crop_region, bbox, label = 0.5, REGION, REGION, "x"
 
     attached = Attached()
-    result, _ = run(control_segs(((30, 60), [Other()]), NET, attached))
-    assert len(attached.hints) == len(result.refined) == 1
+    result, backend = run(control_segs(((30, 60), [Other()]), NET, attached))
+    (hint,) = attached.hints
+    assert torch.equal(hint, resize(IMAGE[:, 5:15, 10:30], Size(32, 16)))
+    assert [run.positive[-1] for run in backend.runs] == [NET]
+    (seg,) = result.segs[1]
+    assert (seg.crop_region, seg.bbox, seg.label, seg.confidence) == (REGION, REGION, "x", 0.5)
 
 
 def test_empty_segs_stay_empty():
@@ -232,14 +241,17 @@ def test_an_ip_adapter_sees_the_reference_around_the_segment():
 
 def test_ip_adapter_and_control_net_of_one_segment():
     attached = Attached()
-    segs, _ = adapted(control_segs(SEGS, NET, attached), noise_image(1, 30, 60), 1.0)
-    segs, _ = adapted(segs, noise_image(1, 30, 60, seed=1), 1.0)
+    references = [noise_image(1, 30, 60, seed=seed) for seed in (0, 1)]
+    segs = control_segs(SEGS, NET, attached)
+    for reference in references:
+        segs, _ = adapted(segs, reference, 1.0)
     result, backend = run(segs)
     assert backend.runs[0].model.name == "base+adapter+adapter"
     assert backend.runs[0].positive[-1] is NET
-    assert [tuple(image.shape) for image in result.control_images] == [
-        (1, 16, 32, 3), (1, 10, 20, 3), (1, 10, 20, 3),
-    ]  # fmt: skip
+    hint, *shown = result.control_images
+    assert torch.equal(hint, resize(IMAGE[:, 5:15, 10:30], Size(32, 16)))
+    for picture, reference in zip(shown, reversed(references), strict=True):  # the last comes first
+        assert torch.equal(picture, reference[:, 5:15, 10:30])
 
 
 def test_a_segment_outside_the_image_is_left_as_it_is():

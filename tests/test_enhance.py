@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from detailers.core import enhance as enhance_module
 from detailers.core.enhance import Crop, Run
 from detailers.core.geometry import Box, Size
+from detailers.core.image import resize
 from detailers.core.mask import feather
 from detailers.core.plan import Job
 from detailers.core.settings import Refiner
@@ -402,7 +404,9 @@ def test_the_frames_of_a_clip_are_one_latent_batch():
     result, backend = enhance(clip, (20, 12), video=True)
     (run,) = backend.runs
     assert run.latent.shape == (3, 48, 3, 5)
-    assert result.pixels.shape == clip.shape
+    enlarged = resize(clip, Size(20, 12))
+    assert torch.equal(run.latent, F.pixel_unshuffle(enlarged.movedim(-1, 1), 4))
+    assert torch.equal(result.pixels, resize(enlarged, Size(20, 10)))
 
 
 def test_a_clips_mask_goes_by_way_of_the_working_size():

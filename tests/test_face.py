@@ -60,8 +60,14 @@ def test_each_image_is_searched_and_detailed_by_itself():
         assert torch.equal(mask[row] == 0, keep)
     assert torch.equal(result.image[1], image[1])
     assert mask.shape == (3, 40, 60)
+    assert sorted(mask.unique().tolist()) == [0.0, 1.0]
     assert not mask[1].any()
-    assert [tuple(pixels.shape) for pixels in result.refined] == [(1, 16, 20, 3), (1, 24, 24, 3)]
+    for pixels, alpha, (height, width) in zip(
+        result.refined, result.refined_alpha, [(16, 20), (24, 24)], strict=True
+    ):
+        assert pixels.shape == (1, height, width, 3)
+        assert torch.allclose(pixels, torch.tensor(0.75), atol=1e-5)
+        assert torch.equal(alpha, torch.cat([pixels, torch.ones(1, height, width, 1)], dim=-1))
     assert [seg.crop_region for seg in result.segs[1]] == [FIRST, SECOND]
 
 
@@ -94,15 +100,16 @@ def test_a_detector_need_not_take_texts():
     class Bare:
         detect = BrightDetector.detect
 
-    result, _, _ = run(spots(FIRST), Bare())
-    assert len(result.refined) == 1
+    result, mask, _ = run(spots(FIRST), Bare())
+    assert torch.equal(mask[0] == 0, outside(mask[..., None], FIRST))
+    assert torch.allclose(result.image[:, mask[0] == 1], torch.tensor(0.75), atol=1e-5)
 
 
 def test_nothing_found_leaves_the_images_as_they_are():
     image = spots(None, None)
     result, mask, backend = run(image)
     assert result.image is image
-    assert mask.shape == (2, 40, 60)
+    assert torch.equal(mask, torch.zeros(2, 40, 60))
     assert result.refined == [] == backend.runs
 
 
@@ -141,7 +148,9 @@ def test_detail_each_gives_every_image_its_own_segments():
     singles = [detail_image(image[:1], own, make_detail(), FakeBackend(fill(0.75))) for own in segs]
     assert torch.equal(result.image, torch.cat([single.image for single in singles]))
     assert [seg.crop_region for seg in result.segs[1]] == [left, left, right]
-    assert all(seg.cropped_image.shape == (1, 10, 20, 3) for seg in result.segs[1])
+    for seg in result.segs[1]:
+        assert seg.cropped_image.shape == (1, 10, 20, 3)
+        np.testing.assert_allclose(seg.cropped_image, 0.75, atol=1e-5)
 
 
 def test_detail_each_with_the_same_segments_is_detail_image():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detailers.core import enhance as enhance_module
 from detailers.core.frames import clip_mask, detail_frames
+from detailers.core.schedule import start_noise
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeVAE,
@@ -198,7 +199,12 @@ def test_all_frames_of_a_segment_are_one_latent(models, shape):
     result, backend = run(flat(), models=models)
     assert [tuple(run.latent.shape) for run in backend.runs] == [shape, shape]
     assert [tuple(run.noise.shape) for run in backend.runs] == [shape, shape]
-    assert all(seg.cropped_image.shape == (3, 10, 20, 3) for seg in result.segs[1])
+    for own in backend.runs:
+        assert torch.equal(own.noise, start_noise(own.latent, 5))
+        assert torch.allclose(own.latent, torch.tensor(0.25), atol=1e-5)
+    for seg in result.segs[1]:
+        assert seg.cropped_image.shape == (3, 10, 20, 3)
+        assert np.allclose(seg.cropped_image, 0.75, atol=1e-5)
 
 
 def test_segs_of_another_size_are_scaled_x_by_width_and_y_by_height():

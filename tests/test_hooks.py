@@ -7,6 +7,7 @@ import torch
 from detailers.core.detail import detail_image, detail_segs
 from detailers.core.geometry import Box, Size
 from detailers.core.hooks import Hook
+from detailers.core.image import resize
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeModel,
@@ -194,8 +195,10 @@ def test_post_paste_may_change_the_image_in_place():
 def test_touch_scaled_size_replaces_the_working_size():
     hook = recorder(touch_scaled_size=lambda width, height: (24, 12))
     image, backend = detailed(hook, draw=lambda run: run.latent)
-    assert backend.encoded[0].shape == (1, 12, 24, 3)
-    assert image.shape == IMAGE.shape
+    crop = IMAGE[:, 5:15, 10:30]
+    seen = resize(crop, Size(24, 12))
+    assert torch.equal(backend.encoded[0], seen)
+    assert torch.equal(image[:, 5:15, 10:30], resize(seen, Size(20, 10)))
 
 
 def test_a_size_off_the_grid_is_padded():

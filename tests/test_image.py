@@ -146,7 +146,10 @@ def test_padding_repeats_the_border_and_comes_off_again():
 
 
 def test_padding_may_exceed_the_image():
-    assert pad_edge(picture(1, 1, 1, 3), (0, 7, 0, 7)).shape == (1, 8, 8, 3)
+    pixel = picture(1, 1, 1, 3)
+    assert torch.equal(pad_edge(pixel, (0, 7, 0, 7)), pixel.expand(1, 8, 8, 3))
+    image = torch.tensor([[1.0, 2.0]]).view(1, 1, 2, 1)
+    assert pad_edge(image, (3, 4, 2, 0))[0, ..., 0].tolist() == [[1] * 4 + [2] * 5] * 3
 
 
 # Paste

@@ -135,10 +135,33 @@ def test_resize_mask_is_linear_in_each_direction_by_itself():
     assert resize_mask(mask, Size(2, 1)) is mask
 
 
-def test_a_thin_line_does_not_vanish_where_the_mask_shrinks():
+def triangle(old, new):
+    """Weights [new,old] of a linear resize of an axis that averages where it shrinks."""
+    scale = old / new
+    centres = (np.arange(new)[:, None] + 0.5) * scale
+    weights = np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / max(scale, 1))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 64), (64, 5), (24, 19), (63, 30)])
+def test_a_mask_that_shrinks_is_averaged(size):
+    width, height = size
+    mask = noise(2, 64, 64)
+    expected = np.einsum(
+        "yh,bhw,xw->byx", triangle(64, height), mask.double().numpy(), triangle(64, width)
+    )
+    np.testing.assert_allclose(resize_mask(mask, Size(*size)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("column", range(8))
+def test_a_thin_line_keeps_its_weight_where_the_mask_shrinks(column):
     mask = torch.zeros(1, 64, 64)
-    mask[:, :, 4] = 1
-    assert resize_mask(mask, Size(8, 8)).amax() > 0.05
+    mask[:, :, 24 + column] = 1
+    small = resize_mask(mask, Size(8, 8))
+    assert small.sum().item() == pytest.approx(8 * 1 / 8, rel=0.02)  # 8 rows, an eighth of a cell
+    near = (24 + column + 0.5) / 8 - 0.5  # where it is, in cells
+    expected = [max(0.0, 1 - abs(cell - near)) / 8 for cell in range(8)]
+    assert small[0, 4].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_union_is_the_maximum():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.blend import Blending
+from detailers.core.mask import feather
 from detailers.core.pictures import control_pictures, paste_segs, segment_pictures
 from detailers.tests.fake_backend import make_seg, noise_image, outside, ramp_image
 
@@ -65,21 +66,24 @@ def test_a_region_outside_the_fallback_has_no_picture():
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_pictures_have_three_channels(channels):
-    seg = make_seg((0, 0, 4, 3), image=picture(0.5, 3, 4, channels=channels))
-    assert segment_pictures(((5, 9), [seg]))[0].shape == (1, 3, 4, 3)
+    own = noise_image(2, 3, 4, channels=channels)
+    (shown,) = segment_pictures(((5, 9), [make_seg((0, 0, 4, 3), image=own.numpy())]))
+    assert torch.equal(shown, own[..., :3].expand(-1, -1, -1, 3))
+    (part,) = segment_pictures(((3, 4), [make_seg((1, 0, 4, 2))]), own)
+    assert torch.equal(part, own[:, 0:2, 1:4, :3].expand(-1, -1, -1, 3))
 
 
 def test_a_picture_without_a_batch_axis_is_taken():
-    seg = make_seg((0, 0, 4, 3), image=picture(0.5, 3, 4)[0])
-    assert segment_pictures(((5, 9), [seg]))[0].shape == (1, 3, 4, 3)
+    own = ramp_image(1, 3, 4)
+    (shown,) = segment_pictures(((5, 9), [make_seg((0, 0, 4, 3), image=own[0].numpy())]))
+    assert torch.equal(shown, own)
 
 
 def test_the_mask_becomes_alpha_with_a_floor():
     seg = make_seg((0, 0, 4, 2), mask=half_mask(2, 4), image=picture(0.5, 2, 4, batch=2))
     (shown,) = segment_pictures(((5, 9), [seg]), min_alpha=0.25)
-    assert shown.shape == (2, 2, 4, 4)
-    assert shown[0, 0, :, 3].tolist() == [1, 1, 0.25, 0.25]
-    assert torch.equal(shown[0], shown[1])
+    assert shown[..., :3].unique().tolist() == [0.5]
+    assert shown[..., 3].tolist() == [[[1, 1, 0.25, 0.25]] * 2] * 2
 
 
 def test_a_clips_masks_go_frame_by_frame_if_there_is_one_for_each():
@@ -112,7 +116,10 @@ def test_pixels_outside_the_mask_stay_bit_identical():
     result = paste_segs(image, ((30, 60), [seg]), Blending(3))
     keep = outside(image, (10 + 13, 5 + 5, 10 + 27, 5 + 15))  # the mask and its feather of 3
     assert torch.equal(result[:, keep], image[:, keep])
-    assert not torch.equal(result[:, ~keep], image[:, ~keep])
+    soft = torch.zeros(30, 60)
+    soft[5:25, 10:50] = feather(torch.from_numpy(mask)[None], 3)[0]
+    assert torch.equal(soft == 0, keep)
+    assert torch.allclose(result, torch.lerp(image, torch.tensor(0.5), soft[..., None]), atol=1e-6)
 
 
 def test_the_given_image_is_not_changed():

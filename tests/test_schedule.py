@@ -155,7 +155,10 @@ def test_start_noise_is_the_hosts_own():
 def test_start_noise_is_float32_of_the_latents_shape_whatever_its_type(shape):
     noise = start_noise(torch.zeros(shape, dtype=torch.float16), 3)
     assert (noise.shape, noise.dtype) == (shape, torch.float32)
-    assert not torch.equal(noise, start_noise(torch.zeros(shape), 4))
+    for seed in (3, 4):
+        expected = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(start_noise(torch.zeros(shape), seed), expected)
+        assert torch.equal(noise, expected) == (seed == 3)
 
 
 def test_start_noise_leaves_the_global_random_state_alone():

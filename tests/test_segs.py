@@ -321,10 +321,10 @@ def test_regions_over_the_border_are_clipped_with_mask_and_picture():
 
 
 def test_a_picture_of_another_size_than_its_region_is_cut_in_proportion():
-    picture = np.zeros((1, 8, 18, 3), np.float32)
+    picture = np.arange(8 * 18, dtype=np.float32).reshape(1, 8, 18, 1) / 200
     segs = ((10, 20), [seg((-2, 8, 4, 12), image=picture)])
     _, (only,) = normalise(segs, Size(20, 10), "segs")
-    assert only.cropped_image.shape == (1, 4, 12, 3)
+    assert np.array_equal(only.cropped_image, picture[:, :4, 6:])
 
 
 def test_a_seg_outside_the_image_keeps_its_place_with_an_empty_region():

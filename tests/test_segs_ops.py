@@ -4,6 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 import torch
+from detailers.core.geometry import Box
 from detailers.core.mask import dilate, feather
 from detailers.core.segs import SEG
 from detailers.core.segs_ops import (
@@ -133,8 +134,9 @@ def test_segments_get_their_regions_of_an_image_as_pictures():
 def test_pictures_are_copies():
     image = ramp_image(1, 6, 9)
     _, (seg,) = set_pictures(((6, 9), [make_seg((0, 0, 9, 6))]), image, override=True)
+    before = image.numpy().copy()
     image.zero_()
-    assert seg.cropped_image.any()
+    assert np.array_equal(seg.cropped_image, before)
 
 
 def test_setting_pictures_brings_the_segments_to_the_images_size():
@@ -186,8 +188,13 @@ def test_masks_of_other_packs_may_be_tensors():
 
 def test_a_segment_outside_the_image_is_left_out_of_changes():
     segs = ((9, 9), [make_seg((20, 20, 24, 24))])
-    assert len(change_masks(segs, lambda mask: dilate(mask, 3))[1]) == 1
-    assert len(combine_with_mask(segs, torch.ones(1, 9, 9), both)[1]) == 1
+    for changed in (
+        change_masks(segs, lambda mask: dilate(mask, 3)),
+        combine_with_mask(segs, torch.ones(1, 9, 9), both),
+    ):
+        assert changed[0] == (9, 9)
+        (seg,) = changed[1]
+        assert (seg.label, seg.cropped_image, Box.of(seg.crop_region).empty) == ("A", None, True)
 
 
 def test_a_mask_limits_the_segments_masks():
@@ -204,7 +211,8 @@ def test_a_mask_limits_the_segments_masks():
 def test_a_mask_of_another_size_is_brought_to_the_segments():
     segs = ((8, 4), [make_seg((0, 0, 4, 8))])
     (seg,) = combine_with_mask(segs, block(16, 4, (0, 8, 4, 16)), both)[1]
-    assert (seg.cropped_mask > 0.5)[:, 0].tolist() == [False] * 4 + [True] * 4
+    column = [0, 0, 0, 1 / 8, 7 / 8, 1, 1, 1]  # resized linearly, with the averaging of half size
+    assert np.allclose(seg.cropped_mask, np.array(column)[:, None], atol=1e-6)
 
 
 def test_segments_that_say_no_size_take_the_masks():

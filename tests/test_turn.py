@@ -234,8 +234,11 @@ def test_the_model_sees_the_thing_upright():
 
 
 def test_what_is_not_changed_comes_back_almost_as_it_was():
-    image, result, _ = run([seg_of(oval(40))], identity)
-    assert (result.image - image).abs().max() < 0.02
+    image, result, backend = run([seg_of(oval(40))], identity)
+    assert len(backend.runs) == 1
+    inside = torch.from_numpy(oval(40)) > 0
+    assert 0 < (result.image - image)[:, inside].abs().max() < 0.02  # it did go the road
+    assert torch.equal(result.image[:, ~inside], image[:, ~inside])
 
 
 @pytest.mark.parametrize("restore", [False, True])
@@ -266,6 +269,10 @@ def test_the_segment_comes_back_with_its_crop():
     (seg,) = result.segs[1]
     region = Box.of(seg.crop_region)
     assert seg.cropped_image.shape == (1, region.height, region.width, 3)
+    inside = oval(40)[region.y1 : region.y2, region.x1 : region.x2] > 0
+    core = oval(40, radii=(10, 20))[region.y1 : region.y2, region.x1 : region.x2] > 0
+    np.testing.assert_allclose(seg.cropped_image[:, core], 0.9, atol=0.03)
+    assert inside.sum() > core.sum() > 500
 
 
 def test_without_pasting_and_for_clips():

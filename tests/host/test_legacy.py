@@ -91,8 +91,9 @@ def test_links_of_outputs_that_have_moved(scene, results, models):
         sam_mask_hint_use_negative="True", bbox_detector=detector,
     )  # fmt: skip
     out = results(scene, mask=scene.add("MaskToImage", mask=face[1])[0], image=face[0])
-    assert out["mask"]["t0"].shape == (1, 64, 96, 3)
-    assert out["image"]["t0"].shape == (1, 64, 96, 3)
+    assert out["mask"]["t0"].shape == out["image"]["t0"].shape == (1, 64, 96, 3)
+    assert set(np.unique(out["mask"]["t0"])) <= {0.0, 1.0}  # a mask, and not the pipe
+    assert len(np.unique(out["image"]["t0"])) > 1000
 
 
 # Detectors of MMDetection
