@@ -279,10 +279,11 @@ def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:
     Brownian noise spans the whole schedule, or a partial run would draw other noise than the tail
     of a full one.
     """
-    if run.sampler_name not in SAMPLERS:
+    known = comfy.samplers.KSampler.SAMPLERS  # as it is now: packs add to it, or replace it
+    if run.sampler_name not in known:
         raise ValueError(
             f"'sampler_name' is {run.sampler_name!r}, which this ComfyUI does not have. "
-            f"Choose one of: {', '.join(SAMPLERS)}."
+            f"Choose one of: {', '.join(known)}."
         )
     sampler = comfy.samplers.sampler_object(run.sampler_name)
     if run.seeds and sampler.inpaint_options.get("random"):

@@ -248,7 +248,7 @@ def run_workflow(server: Server, workflow: Workflow) -> Run:
     detailer = workflow.id(DETAILER)
     prompt["hook"] = {
         "class_type": "DetailersTestHook",
-        "inputs": {"changes": "{}", "omit": "[]", "name": ""},
+        "inputs": {"changes": "{}", "omit": "[]", "name": "", "shares_batches": True},
     }
     for name, value in {"segs": prompt[detailer]["inputs"]["segs"], "log": ["hook", 1]}.items():
         prompt[name] = {
@@ -265,7 +265,8 @@ def read_faces(server: Server) -> list[Face]:
     segs = server.result("segs")
     log = json.loads(str(server.result("log")["s0"]))
     sizes = [(width, height) for kind, *(width, height) in _entries(log, "touch_scaled_size")]
-    seeds = [call["seed"] for _, call in _entries(log, "pre_ksample")]
+    # Faces are sampled side by side, in any order; their seeds rise from one to the next.
+    seeds = sorted(call["seed"] for _, call in _entries(log, "pre_ksample"))
     return [
         Face(
             bbox=tuple(map(int, segs[f"segs0_{i}_bbox"])),

@@ -175,3 +175,29 @@ def test_samplers_of_other_packs_take_part():
         (True, 5, 3, 0, 1, True),
         (False, 5, 3, 1, 2, False),
     ]
+
+
+class Drawing(Foreign):
+    """Draws from torch's global generator."""
+
+    def sample_advanced(self, *given, **recovery):
+        self.calls.append(torch.rand(()).item())
+        return {"samples": given[3]["samples"]}
+
+
+def test_what_samplers_of_other_packs_draw_depends_on_the_seed_and_the_step():
+    def drawn(seed):
+        foreign = Drawing()
+        latent = fitted(foreign, LATENT, FakeBackend())
+        sample_regions(
+            Regional(foreign, [], Recovery()), latent, Window(3, 0, 3), seed,
+            region_noise(latent, seed), FakeBackend(paint),
+        )  # fmt: skip
+        return foreign.calls
+
+    state = torch.get_rng_state()
+    first = drawn(5)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(3)
+    assert drawn(5) == first
+    assert len({*first, *drawn(50)}) == 6

@@ -424,6 +424,25 @@ def test_a_vae_that_runs_out_of_memory_gets_fewer(caplog):
     assert torch.allclose(result.image[:, :8], whole.image[:, :8], atol=1e-5)
 
 
+class Forgetful(Room):
+    """Would have everything tried at once for ever."""
+
+    def keep_to(self, kind, values):
+        pass
+
+
+def test_less_is_tried_each_time_whatever_is_remembered():
+    vae = FakeVAE(4)
+
+    def road():
+        return (yield Encode(vae, torch.zeros(1, 4, 4, 3), False, False))
+
+    backend = SmallVAE()
+    assert len(walk([road() for _ in range(9)], backend, Forgetful())) == 9
+    assert [len(pixels) for pixels in backend.encoded] == [2, 2, 2, 2, 1]
+    assert backend.freed == 3  # nine, five and three at once
+
+
 def test_one_segment_that_does_not_fit_is_an_error():
     with pytest.raises(MemoryError):
         detailed(FIVE, FakeBackend(grain, rows=0))

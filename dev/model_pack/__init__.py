@@ -29,6 +29,8 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestSink": results.DetailersTestSink,
     "DetailersTestForeign": foreign.DetailersTestForeign,
     "DetailersTestForeignControl": foreign.DetailersTestForeignControl,
+    "DetailersTestRandomState": foreign.DetailersTestRandomState,
+    "DetailersTestRowsThatFit": foreign.DetailersTestRowsThatFit,
     "DetailersTestWhyAlone": foreign.DetailersTestWhyAlone,
     "DetailersTestWrite": results.DetailersTestWrite,
     "DetailersTestBare": floor.DetailersTestBare,

@@ -1,13 +1,20 @@
 """What other packs put into models, ControlNets and samplers, as far as it concerns batches."""
 
+import copy
+import hashlib
+import json
+import pickle
 import random
 import sys
+from collections import OrderedDict
 from types import MethodType
 
 import comfy.controlnet
+import comfy.hooks
 import comfy.patcher_extension
 import numpy as np
 import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from .counters import count
 
@@ -23,21 +30,19 @@ class Counter:
 
 
 class FirstBlockCache:
-    """A `model_function_wrapper` that gives its last result again while the input changes little.
+    """A `model_function_wrapper` that now and then gives its last result again.
 
-    How much that is it measures over the whole batch.
+    When it does so it decides by a mean over the whole batch.
     """
 
     def __init__(self):
-        self.input = self.result = None
+        self.result = None
 
     def __call__(self, apply_model, call):
         x = call["input"]
-        if self.input is not None and self.input.shape == x.shape:
-            change = (x - self.input).abs().mean() / self.input.abs().mean()
-            if change < 0.6:
-                return self.result
-        self.input, self.result = x, apply_model(x, call["timestep"], **call["c"])
+        fits = self.result is not None and self.result.shape == x.shape
+        if not (fits and x.mean() > 0):
+            self.result = apply_model(x, call["timestep"], **call["c"])
         return self.result
 
 
@@ -99,19 +104,47 @@ def _transformer_option(model):
     model.model_options["transformer_options"]["state"] = object()
 
 
+def _copied_network(model):
+    """A network of the model's own, so that the loaded one stays as it is."""
+    model.model = copy.copy(model.model)
+    network = copy.copy(model.model.diffusion_model)
+    model.model._modules = {**model.model._modules, "diffusion_model": network}
+    return network
+
+
 def _method(model):
-    network = model.model.diffusion_model
+    network = _copied_network(model)
     network.forward = MethodType(type(network).forward, network)
 
 
 def _hooked_part(model):
-    model.model.diffusion_model.register_forward_hook(lambda *call: None)
+    _copied_network(model)._forward_hooks = OrderedDict({0: lambda *call: None})
+
+
+def _network_class(model):
+    network = _copied_network(model)
+    network.__class__ = type("OtherNetwork", (type(network),), {})
+
+
+def _model_class(model):
+    _copied_network(model)
+    model.model.__class__ = type("OtherModel", (type(model.model),), {})
+
+
+def _patcher_class(model):
+    model.__class__ = type("OtherPatcher", (type(model),), {})
+
+
+def _injection(model):
+    nothing = comfy.patcher_extension.PatcherInjection(lambda patcher: None, lambda patcher: None)
+    model.set_injections("other", [nothing])
 
 
 _WRAPPERS = comfy.patcher_extension.WrappersMP
 _CALLBACKS = comfy.patcher_extension.CallbacksMP
 PATCHES = {
     "counted": lambda model: model.add_wrapper(_WRAPPERS.APPLY_MODEL, Counter()),
+    "compiled": lambda model: set_torch_compile_wrapper(model, backend="eager"),
     "first block cache": lambda model: model.set_model_unet_function_wrapper(FirstBlockCache()),
     "reference for each row": lambda model: model.set_model_attn2_patch(reference_for_each_row),
     "random attention": lambda model: model.set_model_attn1_output_patch(random_attention),
@@ -133,12 +166,17 @@ PATCHES = {
     "state": _transformer_option,
     "method": _method,
     "hooked part": _hooked_part,
-    "subclass": lambda model: None,
+    "injection": _injection,
+    "additional model": lambda model: model.set_additional_models("other", [model.clone()]),
+    "network class": _network_class,
+    "model class": _model_class,
+    "patcher class": _patcher_class,
 }
 
 
 class DetailersTestForeign:
     DESCRIPTION = "Patches a model as some pack would."
+    NOT_IDEMPOTENT = True  # a patch may keep a state, which nodes must not share
     CATEGORY = "detailers/test"
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "run"
@@ -154,9 +192,6 @@ class DetailersTestForeign:
 
     def run(self, model, patch):
         model = model.clone()
-        if patch == "subclass":
-            kind = type(model)
-            model.__class__ = type(f"Other{kind.__name__}", (kind,), {})
         PATCHES[patch](model)
         return (model,)
 
@@ -177,6 +212,41 @@ class DetailersTestForeignControl:
         return (control,)
 
 
+class DetailersTestRandomState:
+    DESCRIPTION = "Where the process's random generators are, as texts."
+    CATEGORY = "detailers/test"
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}, "optional": {"after": ("*", {"tooltip": "Computed before."})}}
+
+    @classmethod
+    def IS_CHANGED(cls, **inputs):
+        return float("nan")
+
+    def run(self, after=None):
+        states = [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()]
+        return (json.dumps([hashlib.sha256(pickle.dumps(state)).hexdigest() for state in states]),)
+
+
+def _host_module():
+    """The pack under test, in this server under whatever name."""
+    return next(
+        module
+        for name, module in sys.modules.items()
+        if name.endswith(".core.host") and hasattr(module, "ComfyBackend")
+    )
+
+
+HOOKS = {
+    "none": lambda: None,
+    "weights": comfy.hooks.WeightHook,
+    "options": lambda: comfy.hooks.TransformerOptionsHook(transformers_dict={}),
+}
+
+
 class DetailersTestWhyAlone:
     DESCRIPTION = "Why a run of the sampler would not share a batch; empty if it would."
     CATEGORY = "detailers/test"
@@ -191,17 +261,77 @@ class DetailersTestWhyAlone:
                 "positive": ("CONDITIONING", {"tooltip": "Of the run."}),
                 "latent": ("LATENT", {"tooltip": "Of the run."}),
                 "sampler_name": ("STRING", {"default": "euler", "tooltip": "Of the run."}),
+                "hook": (list(HOOKS), {"default": "none", "tooltip": "In the conditioning."}),
             }
         }
 
-    def run(self, model, positive, latent, sampler_name):
-        host = next(
-            module for name, module in sys.modules.items()
-            if name.endswith(".core.host") and hasattr(module, "ComfyBackend")
-        )  # fmt: skip
+    def run(self, model, positive, latent, sampler_name, hook):
+        host = _host_module()
+        hooks = HOOKS[hook]()
+        if hooks is not None:
+            group = comfy.hooks.HookGroup()
+            group.add(hooks)
+            positive = [[tokens, {**options, "hooks": group}] for tokens, options in positive]
         sigmas, samples = torch.tensor([1.0, 0.0]), latent["samples"]
         run = host.SamplerRun(
             model, positive, positive, 1.0, sampler_name, sigmas, sigmas, 0,
             torch.zeros_like(samples), samples,
         )  # fmt: skip
         return (host.ComfyBackend().why_alone(run) or "",)
+
+
+class Memory:
+    """What the pack asks a patcher and its network about memory."""
+
+    load_device = torch.device("cpu")
+
+    def __init__(self, free, dynamic, reference):
+        self.free, self.dynamic, self.reference, self.model = free, dynamic, reference, self
+
+    def get_free_memory(self, device):
+        return self.free
+
+    def is_dynamic(self):
+        return self.dynamic
+
+    def model_size(self):
+        return 60
+
+    def loaded_size(self):
+        return 0
+
+    def memory_required(self, input_shape, cond_shapes=None):
+        """A value for each cell of the latent, and of what is referred to."""
+        shapes = [input_shape, *(cond_shapes or {}).get("ref_latents", [])]
+        return sum(shape[0] * shape[-1] for shape in shapes)
+
+    def extra_conds_shapes(self, **options):
+        return {"ref_latents": [1, 16, 5]} if self.reference else {}
+
+
+class DetailersTestRowsThatFit:
+    DESCRIPTION = "How many of eight rows the pack says that memory holds."
+    CATEGORY = "detailers/test"
+    RETURN_TYPES = ("INT",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "free": ("INT", {"default": 0, "tooltip": "Free memory."}),
+                "cfg": ("FLOAT", {"default": 1.0, "tooltip": "Of the run."}),
+                "dynamic": ("BOOLEAN", {"tooltip": "Whether weights are paged out."}),
+                "reference": ("BOOLEAN", {"tooltip": "Whether the text has a reference."}),
+            }
+        }
+
+    def run(self, free, cfg, dynamic, reference):
+        host = _host_module()
+        sigmas, samples = torch.tensor([1.0, 0.0]), torch.zeros(1, 4, 1, 5)
+        text = [[torch.zeros(1, 2, 3), {}]]
+        run = host.SamplerRun(
+            Memory(free, dynamic, reference), text, text, cfg, "euler", sigmas, sigmas, 0,
+            samples, samples,
+        )  # fmt: skip
+        return (host.ComfyBackend().rows_that_fit(run, 8),)

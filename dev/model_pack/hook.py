@@ -32,19 +32,28 @@ class DetailersTestHook:
                     {"default": "[]", "tooltip": "JSON list of methods that the hook lacks."},
                 ),
                 "name": ("STRING", {"default": "", "tooltip": "Put before each entry of the log."}),
-            }
+            },
+            "optional": {
+                "shares_batches": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "On, segments may be sampled together, and calls for them mix.",
+                    },
+                ),
+            },
         }
 
     @classmethod
     def IS_CHANGED(cls, **inputs):
         return float("nan")  # a log for each run
 
-    def run(self, changes, omit, name):
+    def run(self, changes, omit, name, shares_batches=False):
         recorder = Recorder(json.loads(changes), name)
         methods = {method: getattr(recorder, method) for method in METHODS}
         for method in json.loads(omit):
             del methods[method]
-        return (SimpleNamespace(**methods), recorder.log)
+        return (SimpleNamespace(**methods, shares_batches=shares_batches), recorder.log)
 
 
 METHODS = (

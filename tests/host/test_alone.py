@@ -37,7 +37,13 @@ ALONE = {  # patches of other packs, and of the host that look at the whole batc
     "schedule": "part 'model_sampling' was replaced by a .*OtherSampling",
     "context": "options have 'context_handler'",
     "state": "transformer options have 'state'",
-    "subclass": "patcher is a .*OtherModelPatcher",
+    "method": "diffusion_model.forward of its network was replaced",
+    "hooked part": "diffusion_model.forward of its network was replaced or hooked",
+    "injection": "patcher has injections",
+    "additional model": "patcher has additional models",
+    "network class": "network is a .*OtherNetwork",
+    "model class": "model class .*OtherModel is not the host's own",
+    "patcher class": "patcher is a .*OtherPatcher",
 }
 
 
@@ -83,25 +89,92 @@ def test_what_is_not_known_runs_alone_and_the_reason_names_it(results):
     graph = Graph()
     model = miniature(graph)
     text, latent = graph.text(model, "red"), graph.empty_latent(64, 64)
-    why = {"positive": text, "latent": latent, "sampler_name": "euler"}
+    why = {"positive": text, "latent": latent, "sampler_name": "euler", "hook": "none"}
     links = {
         name: graph.add("DetailersTestWhyAlone", model=foreign(graph, model, name)[0], **why)[0]
-        for name in ["counted", *ALONE]
+        for name in ["counted", "compiled", *ALONE]
     }
     for name in ("euler", "dpm_adaptive", "res_2s"):
         links[name] = graph.add(
             "DetailersTestWhyAlone", model=model[0], **(why | {"sampler_name": name})
         )[0]
+    for hook in ("weights", "options"):
+        links[hook] = graph.add(
+            "DetailersTestWhyAlone", model=model[0], **(why | {"hook": hook})
+        )[0]  # fmt: skip
     tome = graph.add("TomePatchModel", model=model[0], ratio=0.5)[0]
     links["tome"] = graph.add("DetailersTestWhyAlone", model=tome, **why)[0]
     tile = graph.add("HyperTile", model=model[0], tile_size=32, swap_size=2, max_depth=0,
                      scale_depth=False)[0]  # fmt: skip
     links["hypertile"] = graph.add("DetailersTestWhyAlone", model=tile, **why)[0]
     out = {name: str(saved["s0"]).strip('"') for name, saved in results(graph, **links).items()}
-    assert out["counted"] == out["euler"] == ""
+    assert out["counted"] == out["compiled"] == out["euler"] == out["weights"] == ""
+    assert out["options"].startswith("its conditioning has a hook of the kind comfy.hooks.Trans")
     for name, reason in ALONE.items():
         assert re.search(reason, out[name]), (name, out[name])
     for name in ("dpm_adaptive", "res_2s"):
         assert out[name] == f"the sampler '{name}' is not known to treat rows one by one"
     assert re.search("patches: .*tomesd_m", out["tome"])
     assert re.search("patches: .*hypertile_in", out["hypertile"])
+
+
+STATEFUL = (
+    "first block cache", "reference for each row", "random attention", "other random attention",
+    "guidance", "outer wrapper",
+)  # fmt: skip
+
+
+def test_what_other_packs_put_into_a_model_changes_no_picture(results):
+    graph = Pairs()
+    model = miniature(graph)
+    image, segs = graph.image(*SIZE), graph.segs(*SIZE, *ROW)
+    graph.pair("none", image, segs, model, **SETTINGS)
+    for patch in STATEFUL:
+        for batch in (1, 0):  # each with a model, and so a state, of its own
+            detailed = graph.detail(
+                "DetailerForEach", image, segs, foreign(graph, model, patch),
+                detail_batch=batch, **SETTINGS | {"steps": 4},
+            )  # fmt: skip
+            graph.links[f"{patch}_{batch}"] = detailed[0]
+    out = graph.compare(results, atol=1e-5)
+    for patch in STATEFUL[:-1]:
+        assert np.abs(out[patch]["t0"] - out["none"]["t0"]).max() > 1e-3, patch
+
+
+def test_they_are_repeatable_and_leave_the_generators_as_they_were(results):
+    def detailed(seed):
+        graph = Graph()
+        model = foreign(graph, miniature(graph), "random attention")
+        model = foreign(graph, model, "other random attention")
+        image, segs = graph.image(*SIZE), graph.segs(*SIZE, *ROW)
+        picture = graph.detail("DetailerForEach", image, segs, model, **SETTINGS, seed=seed)[0]
+        state = graph.add("DetailersTestRandomState", after=picture)[0]
+        out = results(graph, picture=picture, state=state)  # all but the detailer is done once
+        return out["picture"]["t0"], str(out["state"]["s0"])
+
+    (first, state), (other, later), (again, last) = (detailed(seed) for seed in (3, 4, 3))
+    np.testing.assert_array_equal(again, first)
+    assert np.abs(other - first).max() > 1e-3
+    assert state == later == last
+
+
+def test_as_many_rows_as_the_hosts_own_estimates_allow(results):
+    """A row of the stand-in takes 5 for each side, and half as much again for safety."""
+    graph = Graph()
+    cases = {
+        "enough": (61, 1.0, True, False, 8),
+        "paged out": (60, 1.0, True, False, 7),  # eight take just as much as there is
+        "to be loaded": (60 + 16, 1.0, False, False, 2),
+        "nothing left": (60, 1.0, False, False, 1),
+        "with the negative": (60, 2.0, True, False, 3),
+        "with a reference": (60, 1.0, True, True, 3),
+        "with both": (60, 2.0, True, True, 1),
+    }
+    links = {
+        name: graph.add(
+            "DetailersTestRowsThatFit", free=free, cfg=cfg, dynamic=dynamic, reference=reference
+        )[0]
+        for name, (free, cfg, dynamic, reference, _) in cases.items()
+    }
+    out = {name: int(str(saved["s0"])) for name, saved in results(graph, **links).items()}
+    assert out == {name: rows for name, (*_, rows) in cases.items()}

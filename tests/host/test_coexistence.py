@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from detailers.dev.server import MODEL_PACK, ROOT, Server
-from detailers.tests.host.graphs import Graph
+from detailers.tests.host.graphs import SAMPLING, Graph
+from detailers.tests.host.test_waves import ROW, SIZE
 
 # Another pack that claims ids which are also ours.
 PACK = """
@@ -31,6 +33,50 @@ import nodes
 
 nodes.NODE_CLASS_MAPPINGS["{BREAKS}"].INPUT_TYPES = None
 """
+# Samplers as other packs add and replace them.
+SAMPLERS = """
+import functools
+
+import comfy.samplers
+import torch
+from comfy.k_diffusion import sampling
+
+
+def sample_other_noisy(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    '''Ancestral steps with noise from torch's global generator.'''
+    for now, then in zip(sigmas[:-1], sigmas[1:]):
+        denoised = model(x, now * x.new_ones(len(x)), **extra_args)
+        down = then * 0.6
+        x = denoised + (x - denoised) / now * down + torch.randn_like(x) * then * 0.8
+    return x
+
+
+def sample_res_other_momentum(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    '''Keeps a momentum for one picture.'''
+    momentum = torch.zeros(1, *x.shape[1:])
+    for now, then in zip(sigmas[:-1], sigmas[1:]):
+        denoised = model(x, now * x.new_ones(len(x)), **extra_args)
+        momentum.copy_(0.5 * momentum + (denoised - x) / denoised.norm())
+        x = denoised + (x - denoised) / now * then + momentum
+    return x
+
+
+HOSTS_OWN = sampling.sample_heun
+
+
+@functools.wraps(HOSTS_OWN)
+def sample_towards_the_mean(model, x, *args, **options):
+    x = HOSTS_OWN(model, x, *args, **options)
+    return torch.lerp(x, x.mean(0, keepdim=True), 0.5)
+
+
+for function in (sample_other_noisy, sample_res_other_momentum):
+    name = function.__name__.removeprefix("sample_")
+    setattr(sampling, function.__name__, function)
+    comfy.samplers.KSampler.SAMPLERS.append(name)
+sampling.sample_heun = sample_towards_the_mean
+"""
+OTHER_SAMPLERS = ("other_noisy", "res_other_momentum", "heun")
 EARLIER = ["EmptySegs", "MaskToSEGS"]
 LATER = ["SEGSPaste", "ToBasicPipe"]
 ODD_NAME = "my detailers-v1.0 (copy)"
@@ -49,6 +95,9 @@ def between(host, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packs")
     for name, ids in (("earlier", EARLIER), ("later", LATER)):
         pack = write_pack(folder / name / f"{name}-pack", ids)
+        if name == "earlier":
+            with (pack / "__init__.py").open("a") as file:
+                file.write(SAMPLERS)
     with (pack / "__init__.py").open("a") as file:
         file.write(BREAKING)
     # The host goes through its folders of packs in turn; a default one comes first.
@@ -135,6 +184,64 @@ def test_each_pack_does_its_own(between):
     assert between.result("ours")["segs0_0_crop"].tolist() == [8, 8, 40, 40]
     for name in ("earlier", "later"):
         assert between.result(name)["segs0_shape"].tolist() == [7, 7]
+
+
+def sampled(server, batch, seed):
+    """Three segments with every sampler of another pack, and euler; the generators afterwards."""
+    graph = Graph()
+    model, image = graph.model("flat8"), graph.image(*SIZE)
+    segs = graph.segs(*SIZE, *ROW)
+    settings = {"cfg": 2.0, "steps": 4, "denoise": 0.6, "detail_batch": batch, "seed": seed}
+    pictures = {
+        name: graph.detail(
+            "DetailerForEach", image, segs, model, sampler_name=name, **settings
+        )[0]
+        for name in (*OTHER_SAMPLERS, "euler")
+    }  # fmt: skip
+    for name, picture in pictures.items():
+        state = graph.add("DetailersTestRandomState", after=picture)[0]
+        graph.add("DetailersTestSave", value=picture, name=name)
+        graph.add("DetailersTestSave", value=state, name=f"state {name}")
+    done = server.run(graph)
+    assert done.ok, done.error
+    return {name: server.result(name)["t0"] for name in pictures}, {
+        str(server.result(f"state {name}")["s0"]) for name in pictures
+    }
+
+
+def test_samplers_of_other_packs_run_alone_and_are_repeatable(between):
+    (alone, _), (other, state), (together, later), (again, last) = (
+        sampled(between, batch, seed) for batch, seed in ((1, 3), (0, 4), (0, 3), (0, 4))
+    )
+    for name in OTHER_SAMPLERS:
+        np.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5, err_msg=name)
+        assert np.abs(other[name] - together[name]).max() > 0.01, name
+        np.testing.assert_array_equal(again[name], other[name], err_msg=name)
+    assert np.abs(together["heun"] - together["euler"]).max() > 1e-3
+    assert len(state | later | last) == 1  # the process's generators went on from where they were
+
+
+def test_what_one_ksampler_gives_with_another_packs_sampler(between):
+    graph = Graph()
+    model = graph.model("flat8")
+    latent = graph.encode(model, graph.image(64, 64))
+    pipe = graph.add("ToBasicPipe //Detailers", **graph.parts(model))[0]
+    for name in OTHER_SAMPLERS:
+        settings = SAMPLING | {"sampler_name": name, "seed": 11, "denoise": 0.8}
+        ours = graph.add(
+            "ImpactKSamplerBasicPipe", basic_pipe=pipe, latent_image=latent,
+            **settings,
+        )[1]  # fmt: skip
+        stock = graph.sample(model, latent, **settings)
+        for whose, link in (("ours", ours), ("stock", stock)):
+            graph.add("DetailersTestSave", value=link, name=f"{name} {whose}")
+    done = between.run(graph)
+    assert done.ok, done.error
+    for name in OTHER_SAMPLERS:
+        ours, stock = (
+            between.result(f"{name} {whose}")["latent0_samples"] for whose in ("ours", "stock")
+        )
+        np.testing.assert_allclose(ours, stock, rtol=0, atol=2e-5, err_msg=name)
 
 
 def test_beside_the_older_pack_all_shared_ids_are_left_to_it(beside_older):

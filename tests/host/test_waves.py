@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from detailers.tests.host.graphs import Graph, box
+from detailers.tests.host.graphs import SAMPLING, Graph, box
 
 SIZE = (224, 64)
 ROW = [box(x, 0, x + 64, 64, mask="e") for x in (0, 80, 160)]  # three that keep their size
@@ -345,8 +345,40 @@ def test_a_network_with_cross_attention(results, checkpoint):
         soft = {"sampler_name": name, "noise_mask_feather": 4, "wildcard": texts}
         graph.pair(name, image, segs, model, cfg=4.0, **soft, **settings)
     graph.pair("without cfg", image, segs, model, sampler_name="lcm", **settings)
+    for name, options in (
+        ("PerturbedAttentionGuidance", {"scale": 3.0}), ("TomePatchModel", {"ratio": 0.5}),
+    ):  # fmt: skip
+        patched = Patched(model, graph.add(name, model=model[0], **options))
+        graph.pair(name, image, segs, patched, cfg=1.0, **settings)
+    graph.pair("plain", image, segs, model, cfg=1.0, **settings)
     pictures = graph.compare(results, atol=2e-3)
     assert pictures["euler"]["t0"].std() > 0.02
+    for name in ("PerturbedAttentionGuidance", "TomePatchModel"):
+        assert np.abs(pictures[name]["t0"] - pictures["plain"]["t0"]).max() > 1e-3, name
+    np.testing.assert_allclose(  # it draws random numbers, and is never a row
+        pictures["TomePatchModel_1"]["t0"], pictures["TomePatchModel_0"]["t0"], rtol=0, atol=1e-4
+    )
+
+
+def test_token_merging_gives_what_the_hosts_ksampler_gives_and_gives_it_again(results, checkpoint):
+    def sampled(seed):
+        graph = Graph()
+        model = graph.add("CheckpointLoaderSimple", ckpt_name=checkpoint("sd15"))
+        merging = Patched(model, graph.add("TomePatchModel", model=model[0], ratio=0.5))
+        latent = graph.encode(model, graph.image(64, 64))
+        settings = SAMPLING | {"steps": 2, "denoise": 0.8, "seed": seed}
+        ours = graph.add(
+            "ImpactKSamplerBasicPipe", basic_pipe=graph.pipe(merging), latent_image=latent,
+            **settings,
+        )  # fmt: skip
+        stock = graph.sample(merging, latent, **settings)
+        out = results(graph, ours=ours[1], stock=stock)
+        return [out[name]["latent0_samples"] for name in ("ours", "stock")]
+
+    first, stock = sampled(3)
+    np.testing.assert_array_equal(first, stock)
+    assert np.abs(sampled(4)[0] - first).max() > 1e-3
+    np.testing.assert_array_equal(sampled(3)[0], first)
 
 
 def test_a_network_whose_texts_and_pictures_share_one_attention(results, checkpoint):
@@ -376,9 +408,16 @@ def test_one_control_net_with_a_hint_for_each_segment(results, checkpoint):
     graph.pair("of segments", image, guided, model, **settings)
     whole = {"positive": whole[0], "negative": whole[1]}
     graph.pair("of the image", image, plain, model, **whole, **settings)
+    choosing = graph.add("DetailersTestForeignControl", control_net=net)[0]
+    chosen = graph.add(
+        "ImpactControlNetApplyAdvancedSEGS", segs=plain, control_image=hint,
+        **options | {"control_net": choosing},
+    )[0]  # fmt: skip
+    graph.pair("of another pack", image, chosen, model, **settings)
     graph.links["without"] = graph.detail("DetailerForEach", image, plain, model, **settings)[0]
     out = graph.compare(results, atol=2e-3)
-    assert np.abs(out["of segments"]["t0"] - out["without"]["t0"]).max() > 0.02
+    for name in ("of segments", "of another pack"):
+        assert np.abs(out[name]["t0"] - out["without"]["t0"]).max() > 0.02, name
 
 
 def test_control_nets_that_cannot_be_rows_run_alone(results):
