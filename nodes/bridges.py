@@ -15,13 +15,13 @@ from ..core.detectors.bridges import (
 from ..core.host import MAX_RESOLUTION
 from ..core.segs import filter_by_labels
 from ..utils.check import check_image, check_segs
-from .widgets import inputs
+from .widgets import grown, inputs
 
 CATEGORY = "Detailers/Bridge"
 
 _DILATION = {
     "default": 0, "min": -512, "max": 512, "step": 1,
-    "tooltip": "Grow the masks by this many pixels; below 0 shrinks them.",
+    "tooltip": grown("the masks"),
 }  # fmt: skip
 
 

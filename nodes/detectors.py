@@ -14,7 +14,7 @@ from ..core.image_batch import in_each_image
 from ..core.segs import filter_by_labels
 from ..utils.check import check_image, check_mask, check_segs
 from .pipes import read_detailer_pipe
-from .widgets import inputs
+from .widgets import grown, inputs
 
 CATEGORY = "Detailers/Detector"
 
@@ -27,8 +27,8 @@ _BBOX_DETECTOR = ("BBOX_DETECTOR", {"tooltip": "What looks for the things."})
 _EACH_IMAGE = {"image": "The image to look in, or a batch of images that are each looked at."}
 
 
-def _dilation(default: int, reach: int, what: str = "Grow the masks") -> tuple:
-    tooltip = f"{what} by this many pixels; below 0 shrinks them."
+def _dilation(default: int, reach: int, what: str = "the masks") -> tuple:
+    tooltip = grown(what)
     return (
         "INT",
         {"default": default, "min": -reach, "max": reach, "step": 1, "tooltip": tooltip},
@@ -145,10 +145,10 @@ def _simple_inputs(reach: int) -> dict:
     }  # fmt: skip
     return {
         "bbox_threshold": ("FLOAT", _THRESHOLD),
-        "bbox_dilation": _dilation(0, reach, "Grow the masks of what is found"),
+        "bbox_dilation": _dilation(0, reach, "the masks of what is found"),
         **inputs("crop_factor", "drop_size"),
         "sub_threshold": ("FLOAT", threshold),
-        "sub_dilation": _dilation(0, reach, f"Grow the masks of {sub}"),
+        "sub_dilation": _dilation(0, reach, f"the masks of {sub}"),
         "sub_bbox_expansion": ("INT", expansion),
         "sam_mask_hint_threshold": ("FLOAT", hint),
     }
@@ -192,7 +192,7 @@ class ImpactSimpleDetectorSEGS:
                 **_simple_inputs(512),
             },
             "optional": {
-                "post_dilation": _dilation(0, 512, "At the end, grow the masks"),
+                "post_dilation": _dilation(0, 512, "the finished masks"),
                 "sam_model_opt": _SAM_OPT,
                 "segm_detector_opt": _SEGM_OPT,
             },
@@ -227,7 +227,7 @@ class ImpactSimpleDetectorSEGSPipe:
                 **inputs("image", **_EACH_IMAGE),
                 **_simple_inputs(512),
             },
-            "optional": {"post_dilation": _dilation(0, 512, "At the end, grow the masks")},
+            "optional": {"post_dilation": _dilation(0, 512, "the finished masks")},
         }
 
     def run(self, detailer_pipe, image, **settings):

@@ -10,7 +10,7 @@ from ..core.settings import Kept
 from ..utils.check import check_image
 from .detailer import CATEGORY, image_list, make_detail, optional_refiner
 from .pipes import DetailerPipe, pipe_models, read_detailer_pipe
-from .widgets import inputs
+from .widgets import grown, inputs
 
 _DETECTION = {
     "bbox_threshold": (
@@ -24,7 +24,7 @@ _DETECTION = {
         "INT",
         {
             "default": 10, "min": -512, "max": 512, "step": 1,
-            "tooltip": "Grow the masks of what is found by this many pixels; below 0 shrinks them.",
+            "tooltip": grown("the masks of what is found"),
         },
     ),
     "bbox_crop_factor": (
@@ -43,7 +43,7 @@ _DETECTION = {
         "INT",
         {
             "default": 0, "min": -512, "max": 512, "step": 1,
-            "tooltip": "Grow SAM's mask by this many pixels; below 0 shrinks it.",
+            "tooltip": grown("SAM's masks"),
         },
     ),
     "sam_threshold": (

@@ -27,7 +27,7 @@ from ..core.segs_ops import (
 from ..utils.arrays import to_tensor
 from ..utils.check import check_image, check_mask, check_segs
 from .segs import CATEGORY, given_segs
-from .widgets import inputs
+from .widgets import grown, inputs
 
 ELEMENTS = CATEGORY + "/Element"
 _SEG_ELT = ("SEG_ELT", {"tooltip": "One segment, from Decompose (SEGS)."})
@@ -35,7 +35,7 @@ _DILATION = (
     "INT",
     {
         "default": 10, "min": -512, "max": 512, "step": 1,
-        "tooltip": "Grow the mask by a window this many pixels wide; below 0 shrinks it.",
+        "tooltip": grown("the masks"),
     },
 )  # fmt: skip
 

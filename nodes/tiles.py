@@ -6,7 +6,7 @@ from ..core.geometry import Size
 from ..core.tiles import IRREGULAR_MODES, TileLayout, covered, tile_batch
 from ..utils.check import check_image
 from .segs import CATEGORY, given_segs
-from .widgets import inputs
+from .widgets import grown, inputs
 
 
 class ImpactMakeTileSEGS:
@@ -32,7 +32,7 @@ class ImpactMakeTileSEGS:
         }  # fmt: skip
         dilation = {
             "default": 20, "min": -255, "max": 255, "step": 1,
-            "tooltip": "Grows the masks of both kinds of filter segments; below 0 shrinks them.",
+            "tooltip": grown("the masks of both kinds of filter segments"),
         }  # fmt: skip
         irregularity = {
             "default": 0, "min": 0, "max": 1.0, "step": 0.01,

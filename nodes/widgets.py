@@ -16,6 +16,13 @@ Input = tuple[Any, dict[str, Any]]
 
 _ON_OFF = {"label_on": "enabled", "label_off": "disabled"}
 
+
+
+def grown(what: str) -> str:
+    """The tooltip of a dilation: a window of so many pixels reaches half as far to each side."""
+    return f"Grow {what} by half this many pixels on each side; below 0 shrinks them."
+
+
 _INPUTS: dict[str, Input] = {
     "image": ("IMAGE", {"tooltip": "The image, or a batch of images that each get detailed."}),
     "image_frames": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
