@@ -450,11 +450,40 @@ def filter_by_labels(segs: SEGS, labels: str) -> SEGS:
     Args:
         segs: SEGS.
         labels: names separated by commas or line breaks; "all" or nothing keeps everything, and
-            "eyes", "eyebrows" and "pupils" stand for left and right.
+            "eyes", "eyebrows" and "pupils" stand for left and right. A name that no segment has
+            stands for those that differ only in upper and lower case.
     """
-    names = {name.strip() for name in re.split(r"[,\n]", labels)} - {""}
+    names = {*listed_labels(labels)} - {""}
     if not names or "all" in names:
         return segs
-    wanted = names.union(*(LABEL_GROUPS.get(name, ()) for name in names))
     shape, items = segs
-    return shape, [seg for seg in items if seg.label in wanted]
+    present = {str(seg.label) for seg in items}
+    wanted: set[str] = set()
+    for name in sorted(names):
+        wanted |= _labels_meant(name, present)
+    return shape, [seg for seg in items if str(seg.label) in wanted]
+
+
+def listed_labels(text: str) -> list[str]:
+    """Labels as people list them: with commas or line breaks between them."""
+    text = text.strip()
+    return [label.strip() for label in re.split(r",[ \t]*\n\s*|\n\s*|,", text)] if text else []
+
+
+def _labels_meant(name: str, present: set[str]) -> set[str]:
+    """The labels that a name stands for: its group, its own or, without such, alike but for case.
+
+    Args:
+        present: the labels of the segments. A name that fits none of them is told.
+    """
+    meant = {name, *LABEL_GROUPS.get(name, ())} & present
+    if meant or not present:
+        return meant
+    alike = {label for label in present if label.casefold() == name.casefold()}
+    shown = ", ".join(f"'{label:.60}'" for label in sorted(alike or present)[:20])
+    if alike:
+        note("labels", f"No segment has the label '{name:.60}'; {shown} is taken for it.")
+    else:
+        more = f" and {len(present) - 20} more" if len(present) > 20 else ""
+        note("labels", f"No segment has the label '{name:.60}'. There are: {shown}{more}.")
+    return alike

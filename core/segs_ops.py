@@ -21,6 +21,7 @@ from .segs import (
     confidence,
     edited,
     image_size,
+    listed_labels,
     normalise,
     of_image,
 )
@@ -93,9 +94,9 @@ def assign_labels(segs: SEGS, labels: str) -> SEGS:
     """The SEGs with new labels, in order; those of each image of a batch from the first label on.
 
     Args:
-        labels: separated by commas; SEGs for which there is none keep theirs.
+        labels: separated by commas or line breaks; SEGs for which there is none keep theirs.
     """
-    names = [name.strip() for name in labels.split(",")]
+    names = listed_labels(labels)
     header, items = segs
     named = list(items)
     for places in by_batch_image(items):
@@ -264,12 +265,23 @@ def edit_seg(
 
     Args:
         image: its picture [B,h,w,C].
-        mask: its mask [1,h,w], or [F,h,w] for a clip.
+        mask: its mask [1,h,w], or [F,h,w] for a clip. Of a mask that is larger than the crop region
+            and reaches as far as it does, the region's part is taken: it is one of the whole image.
         fields: other fields by name; None keeps what is there.
     """
     changed = {name: value for name, value in fields.items() if value is not None}
     if image is not None:
         changed["cropped_image"] = to_numpy(image.clone())
     if mask is not None:
-        changed["cropped_mask"] = _compact(mask.clone())
+        region = Box.of(changed.get("crop_region", seg.crop_region))
+        changed["cropped_mask"] = _compact(_part_for(region, mask).clone())
     return edited(seg, **changed)
+
+
+def _part_for(region: Box, mask: torch.Tensor) -> torch.Tensor:
+    """A region's part of a mask [B,H,W] of the whole image; any other mask as it is."""
+    height, width = mask.shape[1:]
+    inside = region.x1 >= 0 and region.y1 >= 0 and region.x2 <= width and region.y2 <= height
+    if not inside or (width, height) == (region.width, region.height):
+        return mask
+    return mask[:, region.y1 : region.y2, region.x1 : region.x2]

@@ -104,8 +104,8 @@ class ImpactSEGSLabelAssign(_Edited):
     def INPUT_TYPES(cls):
         labels = {
             "multiline": True, "placeholder": "left, middle, right",
-            "tooltip": "Labels in the order of the segments, separated by commas. Segments for "
-            "which there is none keep theirs.",
+            "tooltip": "Labels in the order of the segments, separated by commas or line breaks. "
+            "Segments for which there is none keep theirs.",
         }  # fmt: skip
         return {"required": {**inputs("segs"), "labels": ("STRING", labels)}}
 
@@ -351,7 +351,7 @@ class ImpactEdit_SEG_ELT(_EditedElement):
             "optional": {
                 "cropped_image_opt": ("IMAGE", {"tooltip": "Its picture."}),
                 "cropped_mask_opt": (
-                    "MASK", {"tooltip": "Its mask, as large as the crop region."},
+                    "MASK", {"tooltip": "Its mask, as large as the crop region or the image."},
                 ),
                 "crop_region_opt": (
                     "SEG_ELT_crop_region", {"tooltip": "Where it is cropped and pasted."},

@@ -17,7 +17,6 @@ Input = tuple[Any, dict[str, Any]]
 _ON_OFF = {"label_on": "enabled", "label_off": "disabled"}
 
 
-
 def grown(what: str) -> str:
     """The tooltip of a dilation: a window of so many pixels reaches half as far to each side."""
     return f"Grow {what} by half this many pixels on each side; below 0 shrinks them."

@@ -19,6 +19,7 @@ from detailers.core.segs import (
     normalise,
     scale_to,
 )
+from detailers.utils.notes import collected_notes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -442,3 +443,19 @@ def test_labels_choose_segs(labels, kept):
     shape, items = filter_by_labels(segs, labels)
     assert shape == (5, 7)
     assert [s.label for s in items] == kept
+
+
+def test_labels_that_fit_nothing_exactly_ignore_case_and_are_told():
+    names = ("Face", "face", "HAND")
+    segs = ((5, 7), [seg((0, 0, 1, 1), label=name) for name in names])
+    with collected_notes() as notes:
+        _, items = filter_by_labels(segs, "Face, hand, nose")
+    assert [s.label for s in items] == ["Face", "HAND"]
+    assert [note.text for note in notes] == [
+        "No segment has the label 'hand'; 'HAND' is taken for it.",
+        "No segment has the label 'nose'. There are: 'Face', 'HAND', 'face'.",
+    ]
+    with collected_notes() as notes:
+        assert filter_by_labels(((5, 7), []), "face")[1] == []
+        filter_by_labels(segs, "all, nose")
+    assert notes == []

@@ -107,6 +107,9 @@ def test_labels_go_to_the_segments_in_order():
     segs = ((9, 9), [make_seg((0, 0, 2, 2), label=label) for label in "abc"])
     assert [seg.label for seg in assign_labels(segs, " x ,\n犬")[1]] == ["x", "犬", "c"]
     assert [seg.label for seg in assign_labels(segs, "1,2,3,4")[1]] == ["1", "2", "3"]
+    assert [seg.label for seg in assign_labels(segs, "1\n2,\n\n 3 \n")[1]] == ["1", "2", "3"]
+    assert [seg.label for seg in assign_labels(segs, "1,,3")[1]] == ["1", "", "3"]
+    assert [seg.label for seg in assign_labels(segs, " \n")[1]] == ["a", "b", "c"]
     assert assign_labels(EMPTY, "a") == EMPTY
     assert [seg.label for seg in segs[1]] == ["a", "b", "c"]
 
@@ -324,6 +327,18 @@ def test_what_is_given_replaces_the_rest_stays():
     assert (changed.label, changed.confidence, changed.bbox) == ("new", 1.0, (1, 1, 2, 2))
     assert changed.control_net_wrapper == "net"
     assert edit_seg(seg, mask=torch.zeros(3, 4, 4)).cropped_mask.shape == (3, 4, 4)
+
+
+def test_of_a_mask_of_the_whole_image_a_segment_takes_its_part():
+    seg = make_seg((2, 1, 6, 4))
+    whole = torch.arange(80.0).reshape(1, 8, 10) / 80
+    assert np.array_equal(edit_seg(seg, mask=whole).cropped_mask, whole[0, 1:4, 2:6])
+    moved = edit_seg(seg, mask=whole, crop_region=(0, 0, 3, 2))
+    assert np.array_equal(moved.cropped_mask, whole[0, :2, :3])
+    clip = edit_seg(seg, mask=whole.expand(5, 8, 10))
+    assert clip.cropped_mask.shape == (5, 3, 4)
+    small = torch.ones(1, 2, 2)  # of no image that the region lies in
+    assert edit_seg(seg, mask=small).cropped_mask.shape == (2, 2)
 
 
 def test_what_is_given_to_a_segment_is_copied():
