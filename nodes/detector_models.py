@@ -106,8 +106,8 @@ class CLIPSegDetectorProvider:
         }  # fmt: skip
         dilation = {
             "min": 0, "max": 10, "step": 1, "default": 4,
-            "tooltip": "Grow what is found by half this many pixels of the 352 on each side. It counts "
-            "instead of the detector node's dilation.",
+            "tooltip": "Grow what is found by half this many pixels of the 352 on each side. It "
+            "counts instead of the detector node's dilation.",
         }  # fmt: skip
         download = {
             "default": False,
