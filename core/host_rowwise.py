@@ -12,6 +12,7 @@ from __future__ import annotations
 _ADDS_UP = "the host adds up the attention masks of all rows to one number of tokens"
 _NO_PICTURES = "it is no model of pictures"
 _STREAMS = "its latents are a list of streams"
+_ONE_MASK = "the host has room for one attention mask, not for one of each row"
 _CLIP = "it takes the rows of a batch for the frames of a clip"
 
 # Classes of comfy.model_base, each by itself: a subclass needs a line of its own. With each: the
@@ -37,27 +38,44 @@ MODELS: dict[str, dict[str, str]] = {
     "Flux2": {},
     "Chroma": {},
     "ChromaRadiance": {},
-    "Lumina2": {"attention_mask": _ADDS_UP},
-    "ZImagePixelSpace": {"attention_mask": _ADDS_UP},
+    "Lumina2": {},
+    "ZImagePixelSpace": {},
     "HiDream": {},
+    "PixelDiTT2I": {},
+    "HiDreamO1": {},
+    "MageFlow": {},
+    "JoyImage": {},
+    "Ideogram4": {},
+    "Krea2": {},
+    "Lens": {},
+    "ErnieImage": {},
     "QwenImage": {},
-    "HunyuanImage21": {},
-    "HunyuanImage21Refiner": {},
+    "HunyuanImage21": {"attention_mask": _ONE_MASK},
+    "HunyuanImage21Refiner": {"attention_mask": _ONE_MASK},
     "CosmosPredict2": {},
     "CosmosVideo": {},
     "Anima": {},
     "Kandinsky5": {},
     "Kandinsky5Image": {},
     "LTXV": {},
-    "HunyuanVideo": {},
-    "HunyuanVideoI2V": {},
-    "HunyuanVideoSkyreelsI2V": {},
-    "HunyuanVideo15": {},
-    "HunyuanVideo15_SR_Distilled": {},
+    "HunyuanVideo": {"attention_mask": _ONE_MASK},
+    "HunyuanVideoI2V": {"attention_mask": _ONE_MASK},
+    "HunyuanVideoSkyreelsI2V": {"attention_mask": _ONE_MASK},
+    "HunyuanVideo15": {"attention_mask": _ONE_MASK},
+    "HunyuanVideo15_SR_Distilled": {"attention_mask": _ONE_MASK},
     "WAN21": {},
     "WAN22": {},
     "WAN21_Vace": {},
     "WAN21_Camera": {},
+    "WAN21_HuMo": {},
+    "WAN22_Animate": {},
+    "WAN22_S2V": {},
+    "WAN21_FlowRVS": {},
+    "WAN21_SCAIL": {},
+    "WAN21_SCAIL2": {},
+    "WAN22_WanDancer": {},
+    "WAN21_CausalAR": {},
+    "CogVideoX": {},
 }
 
 # Classes of comfy.model_base that always run alone, and why.
@@ -68,7 +86,8 @@ MODELS_ALONE: dict[str, str] = {
     "Omnigen2": _ADDS_UP,
     "Boogu": _ADDS_UP,
     "GenmoMochi": _ADDS_UP,
-    "WAN21_CausalAR": "it keeps what it computed for earlier frames",
+    "PiD": "it decodes a latent that belongs to the whole picture",
+    "SeedVR2": "it packs the pictures of a batch into one sequence",
     "LTXAV": _STREAMS,
     "MiniMaxH3": _STREAMS,
     "TripoSplat": _STREAMS,
@@ -113,7 +132,8 @@ FUNCTIONS: dict[str, frozenset[str]] = {
 # Entries of a conditioning that hold one row for each picture and are stacked.
 STACKED = frozenset({
     "pooled_output", "attention_mask", "concat_latent_image", "concat_mask", "concat_image",
-    "conditioning_llama3", "conditioning_byt5small",
+    "conditioning_llama3", "conditioning_byt5small", "conditioning_mt5xl",
+    "attention_mask_mt5xl", "stable_cascade_prior", "text_input_ids",
 })  # fmt: skip
 
 # Entries that hold for all rows, and so have to be equal.
