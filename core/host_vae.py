@@ -37,6 +37,7 @@ class HostVae:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._precise: dict[int, tuple[Any, Any]] = {}
         self._held: dict[tuple[int, str], tuple[Any, int]] = {}
 
