@@ -91,7 +91,7 @@ def images_of(items: Sequence[SEG], count: int) -> list[list[int]]:
         held.append(list(range(count)))
         if place is None:
             unknown += count > 1 and not _has_each(seg, count)
-        elif place.index is not None:
+        elif place.count != count and (place.index is not None or _has_each(seg, place.count)):
             foreign.add(place.count)
     if unknown:
         note(
@@ -244,17 +244,23 @@ def as_clip(items: Sequence[SEG], frames: int) -> list[SEG]:
 
 def _touching(items: Sequence[SEG]) -> list[list[SEG]]:
     """SEGS of one label together whose boxes touch, directly or through others."""
-    groups: list[list[SEG]] = []
+    groups: list[tuple[Box, list[SEG]]] = []  # around all boxes of a group, and its members
     for seg in items:
-        box = _wider(Box.of(seg.bbox))
-        near = [
-            group for group in groups
-            if group[0].label == seg.label
-            and any(box.intersects(Box.of(other.bbox)) for other in group)
-        ]  # fmt: skip
-        groups = [group for group in groups if all(group is not other for other in near)]
-        groups.append([*(other for group in near for other in group), seg])
-    return groups
+        around, members = Box.of(seg.bbox), [seg]
+        reach = _wider(around)
+        apart_from: list[tuple[Box, list[SEG]]] = []
+        for box, others in groups:
+            touches = (
+                others[0].label == seg.label
+                and reach.intersects(box)
+                and any(reach.intersects(Box.of(other.bbox)) for other in reversed(others))
+            )
+            if touches:
+                around, members = around.union(box), [*others, *members]
+            else:
+                apart_from.append((box, others))
+        groups = [*apart_from, (around, members)]
+    return [members for _, members in groups]
 
 
 def _wider(box: Box) -> Box:

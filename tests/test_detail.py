@@ -10,7 +10,7 @@ import torch
 from detailers.core.detail import detail_image, detail_segs
 from detailers.core.geometry import NATIVE, Size
 from detailers.core.image import resize
-from detailers.core.segs import SEG
+from detailers.core.segs import SEG, BatchImage, of_image
 from detailers.core.settings import NO_CROPS, Kept
 from detailers.tests.fake_backend import (
     FakeBackend,
@@ -28,6 +28,7 @@ from detailers.tests.fake_backend import (
     outside,
     ramp_image,
 )
+from detailers.utils.notes import collected_notes
 
 PAINT = fill(0.75)
 LEFT, RIGHT = (4, 5, 24, 15), (34, 5, 54, 15)  # two regions of 20x10 in an image of 60x30
@@ -265,6 +266,74 @@ def test_equal_texts_are_encoded_once_for_all_segments_and_images():
     assert [text for _, text in backend.texts] == ["red"]
     assert backend.loras == [("ink",)]
     assert {r.model.loras for r in backend.runs} == {("ink",)}
+
+
+def in_batch(index, count, region, **fields):
+    return of_image(make_seg(region)._replace(**fields), BatchImage(index, count))
+
+
+def test_images_of_a_batch_have_segments_of_their_own_as_they_would_alone():
+    image = noise_image(3, 30, 60)
+    down = (14, 15, 34, 25)
+    own = [  # not image by image, as after putting two SEGS together
+        in_batch(2, 3, LEFT, label="a"),
+        in_batch(0, 3, RIGHT, label="b"),
+        in_batch(2, 3, down, label="c"),
+        in_batch(0, 3, LEFT, label="d"),
+    ]
+    every = make_seg((44, 18, 58, 28), label="e")
+    options = {"feather": 2, "seed": 7, "text": "red [SEP] green [SEP:R] blue", "draw": grain}
+    with collected_notes() as notes:
+        together, backend = run(image, ((30, 60), [*own, every]), **options)
+    assert [note.kind for note in notes] == ["batch"]
+    alone = [
+        run(row, ((30, 60), [seg for seg in [*own, every]
+                             if seg.batch_image is None or seg.batch_image.index == index]),
+            **options)
+        for index, row in enumerate(image.split(1))
+    ]  # fmt: skip
+    assert torch.equal(together.image, torch.cat([result.image for result, _ in alone]))
+    assert sorted(backend.seeds) == sorted(seed for _, single in alone for seed in single.seeds)
+    for index, regions in enumerate(((RIGHT, LEFT), (), (LEFT, down))):
+        keep = outside(image, *(grown(region, 2) for region in (*regions, every.bbox)))
+        assert torch.equal(together.image[index, keep], image[index, keep])
+        changed = (together.image[index] != image[index]).any(dim=-1)
+        assert all(changed[y1:y2, x1:x2].all() for x1, y1, x2, y2 in regions)
+    found = {seg.label: seg for seg in together.segs[1]}
+    assert [seg.label for seg in together.segs[1]] == ["b", "d", "e", "a", "c"]
+    assert found["a"].batch_image == found["c"].batch_image == BatchImage(2, 3)
+    assert found["e"].batch_image == BatchImage(None, 3)
+    assert found["e"].cropped_image.shape == (3, 10, 14, 3)
+    assert found["a"].cropped_image.shape == (1, 10, 20, 3)
+    assert np.array_equal(found["b"].cropped_image, alone[0][0].segs[1][0].cropped_image)
+
+
+def grown(region, by):
+    x1, y1, x2, y2 = region
+    return max(x1 - by, 0), max(y1 - by, 0), x2 + by, y2 + by
+
+
+def test_masks_for_each_image_go_image_by_image():
+    image = noise_image(3, 30, 60)
+    masks = np.stack(
+        [dot_mask(10, 20, box) for box in ((0, 0, 5, 10), (0, 0, 0, 0), (9, 0, 20, 10))]
+    )
+    with collected_notes() as notes:
+        result, _ = run(image, ((30, 60), [make_seg(LEFT, mask=masks)]))
+    assert notes == []
+    changed = (result.image != image).any(dim=-1)
+    assert changed[0, 5:15, 4:9].all()
+    assert changed[2, 5:15, 13:24].all()
+    assert int(changed.sum()) == 50 + 110
+    first, second = result.segs[1]  # the second image has nothing to show
+    assert (first.batch_image, second.batch_image) == (BatchImage(0, 3), BatchImage(2, 3))
+    still = np.stack([masks[0], masks[2], masks[2]])
+    (only,) = run(image, ((30, 60), [make_seg(LEFT, mask=still)]))[0].segs[1]
+    assert only.batch_image == BatchImage(None, 3)
+    assert np.array_equal(only.cropped_mask, still)
+    with collected_notes() as notes:
+        run(image[:2], ((30, 60), [make_seg(LEFT, mask=masks)]))
+    assert any("masks for 3 frames" in note.text for note in notes)
 
 
 def test_a_batch_equals_its_singles():
@@ -663,6 +732,19 @@ def test_pasting_takes_the_crop_from_the_image_whatever_the_segment_brings():
 def test_kept_segments_do_not_see_each_other():
     _, backend = run_segs(flat(), OVERLAPPING)
     assert all(torch.allclose(pixels, torch.tensor(0.25)) for pixels in backend.encoded)
+
+
+def test_a_segment_is_kept_from_the_image_that_it_belongs_to():
+    image = torch.cat([flat(value) for value in (0.125, 0.25, 0.5)])
+    items = [in_batch(2, 3, LEFT), in_batch(0, 3, RIGHT)]
+    result, backend = run_segs(image, ((30, 60), items), draw=brighten(0.25), batch_size=2)
+    assert len(backend.seeds) == 4
+    assert [seg.batch_image for seg in result.segs[1]] == [BatchImage(2, 3), BatchImage(0, 3)] * 2
+    for seg, value in zip(result.segs[1], (0.75, 0.375, 0.75, 0.375), strict=True):
+        assert seg.cropped_image.shape == (1, 10, 20, 3)
+        assert np.allclose(seg.cropped_image, value, atol=1e-4)
+    (every,) = run_segs(image, ((30, 60), [make_seg(LEFT)]))[0].segs[1]
+    assert every.batch_image == BatchImage(None, 3)
 
 
 def test_a_batch_of_images_gives_a_picture_each_with_the_same_seed():
