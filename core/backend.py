@@ -14,6 +14,7 @@ import torch
 
 from .planes import Cut
 from .settings import VAE_TILE, Conditioning, VaeTile
+from .streams import Latent
 from .text import TextBackend
 from .tiled import Tiles
 
@@ -25,6 +26,15 @@ ROWS, SAME = "rows", "same"
 
 # (step just done, steps in all, denoised latent so far or None where there is none to show)
 OnStep = Callable[[int, int, torch.Tensor | None], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run samples, for the errors that tell."""
+
+    name: str = "the latent"
+    source: str = "latent_image"  # the input that the latent comes from
+    model: str = "the model"
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class SamplerRun:
     whole: torch.Tensor | None = None  # levels of the whole run, for masks that open as they fall
     number: int = 0  # tells the parts apart, for the noise that samplers draw on the way
     batch_index: tuple[int, ...] | None = None  # which rows of a larger batch the latent's are
+    subject: Subject = Subject()
 
 
 class Backend(TextBackend, Protocol):
@@ -126,6 +137,9 @@ class Backend(TextBackend, Protocol):
 
     def fitted_latent(self, model: Any, latent: dict) -> torch.Tensor:
         """The samples of a LATENT as the model wants them: an empty one fits any model."""
+
+    def completed(self, model: Any, samples: Latent) -> Latent:
+        """The samples with the streams, empty ones, that the model cannot do without."""
 
     def sigmas(
         self, model: Any, sampler_name: str, scheduler: str, steps: int, func: Callable | None

@@ -15,6 +15,7 @@ import torch
 
 from .geometry import Size
 from .mask import resize_mask
+from .streams import picture
 
 RESTORE = ("never", "always", "if_same_size")
 _FOLDERS = ("input", "output", "temp")
@@ -63,7 +64,7 @@ def fingerprint(pixels: torch.Tensor) -> str:
             differ between runs on some devices.
     """
     digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
-    for row in pixels:
+    for row in picture(pixels):
         levels = (row.detach().float() * 255).round().clamp(-32768, 32767)
         digest.update(levels.to("cpu", torch.int16).contiguous().numpy())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from ..utils.arrays import to_tensor
 from ..utils.notes import note
-from .backend import Backend, SamplerRun
+from .backend import Backend, SamplerRun, Subject
 from .blend import Blending
 from .conditioning import Shows, cut_conditioning
 from .control import SegmentControl
@@ -38,6 +38,7 @@ from .schedule import (
 )
 from .segs import SEG
 from .settings import Conditioning, Detail, Models, Refiner, Sampling
+from .streams import is_nested, mask_for_streams, picture, with_picture
 from .text import SegmentTexts
 from .upright import turned
 from .waves import Decode, Encode, Road, Room, Sample, walk
@@ -250,7 +251,7 @@ class Run:
             "fault",
             f"Segment {crop.job.position} is made again with the VAE in float32: {broken}",
         )
-        if usable(latent["samples"]):
+        if usable(picture(latent["samples"])):
             canvas = _Canvas.of(crop, self.backend.grid(models.model, precise))
             pixels = yield from self._decode(crop, canvas, precise, latent)
             enhanced = replace(enhanced, pixels=pixels)
@@ -268,6 +269,9 @@ class Run:
         canvas = _Canvas.of(crop, backend.grid(models.model, models.vae))
         noise_mask = self._noise_mask(crop, canvas)
         ratio = backend.ratio(models.vae)
+        subject = Subject(
+            f"segment {job.position} at {canvas.size.width} x {canvas.size.height} pixels", "vae"
+        )
         batch = (0, 1) if crop.video else (min(crop.row, self.rows - 1), self.rows)
         cut = Cut(crop.image, job.region, job.size, canvas.size, ratio, job.turn, *batch)
         models = self._localised(models, cut)
@@ -278,10 +282,18 @@ class Run:
             crop, canvas, models, noise_mask, cut
         )
         models, refiner = yield from self._referring(crop, canvas, models, refiner, latent, cut)
-        latent = hook.post_encode(latent)
-        latent = yield from self._sample_cycles(models, refiner, latent, seed, steps)
+        latent = self._completed(models, hook.post_encode(latent))
+        latent = yield from self._sample_cycles(models, refiner, latent, seed, steps, subject)
         pixels = yield from self._decode(crop, canvas, models.vae, latent)
         return Enhanced(pixels, control_images), latent
+
+    def _completed(self, models: Models, latent: dict) -> dict:
+        """The latent with empty streams of what the model samples along with a picture, if any."""
+        samples = self.backend.completed(models.model, latent["samples"])
+        if not is_nested(samples):
+            return latent
+        mask = mask_for_streams(latent.get("noise_mask"), samples, others=1.0)
+        return {**latent, "samples": samples} | ({} if mask is None else {"noise_mask": mask})
 
     def _restored(self, crop: Crop, pixels: torch.Tensor) -> torch.Tensor:
         """The result without what the VAE did to kept pixels, if that is asked for; in place."""
@@ -403,8 +415,9 @@ class Run:
         return models, latent, control_images
 
     def _sample_cycles(
-        self, models: Models, refiner: Refiner | None, latent: dict, seed: int, steps_done: _Steps
-    ) -> Road[dict]:
+        self, models: Models, refiner: Refiner | None, latent: dict, seed: int,
+        steps_done: _Steps, subject: Subject,
+    ) -> Road[dict]:  # fmt: skip
         hook, sampling = self.hook, self.detail.sampling
         for index in range(sampling.cycle):
             hook.set_steps(index, sampling.cycle)
@@ -431,6 +444,7 @@ class Run:
                 refiner,
                 self,
                 steps_done.within(index * sampling.steps, sampling.steps, steps),
+                subject,
             )
             samples = yield from run.sample(touched)
             latent = {**touched, "samples": samples}
@@ -440,7 +454,7 @@ class Run:
         """Pixels of the crop's own size; as many rows as the crop has."""
         tiled = self.detail.tiling.decode
         latent = self.hook.pre_decode(latent)
-        samples = latent["samples"]
+        samples = picture(latent["samples"])
         rows = len(crop.pixels)
         whole = self.hook.has("post_decode") or samples.ndim > 4 or len(samples) != rows
         out = torch.empty_like(crop.pixels)
@@ -490,17 +504,19 @@ class _Pass:
     """One pass of the sampler, or of the base model's sampler and the refiner's."""
 
     def __init__(
-        self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: _Span
-    ) -> None:
+        self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: _Span,
+        subject: Subject,
+    ) -> None:  # fmt: skip
         self.models, self.sampling, self.refiner = models, sampling, refiner
-        self.run, self.span = run, span
+        self.run, self.span, self.subject = run, span, subject
 
     def sample(self, latent: dict) -> Road[torch.Tensor]:
         sampling, samples = self.sampling, latent["samples"]
         window = denoise_window(sampling.steps, sampling.denoise)
         if window.steps < 1:
             return samples
-        noise = self.run.hook.custom_noise(sampling.seed, start_noise(samples, sampling.seed))
+        noise = start_noise(samples, sampling.seed)
+        noise = with_picture(noise, self.run.hook.custom_noise(sampling.seed, picture(noise)))
         left = None
         for models, part in self._parts(window):
             request = self._request(models, window, part, latent, left)
@@ -514,6 +530,11 @@ class _Pass:
             return [(self.models, window)]
         first, last = split_for_refiner(window, self.refiner.ratio)
         return [(self.models, first), (self.refiner.models, last)]
+
+    def _subject(self, models: Models) -> Subject:
+        if self.refiner is None or models is not self.refiner.models:
+            return self.subject
+        return replace(self.subject, model="the refiner's model")
 
     def _request(
         self, models: Models, window: Window, part: Window, latent: dict, left: torch.Tensor | None
@@ -547,6 +568,7 @@ class _Pass:
             start=left,
             whole=None if part == window else window_sigmas(schedule, window),
             number=0 if left is None else part.start - window.start,
+            subject=self._subject(models),
         )
 
 

@@ -21,6 +21,7 @@ from .mask import feather, for_latent, resize_mask, union
 from .schedule import mix_noise, seed_for, start_noise
 from .segs import SEGS, filter_by_labels
 from .segs_filter import split_by_order, split_by_range
+from .streams import each, picture, with_picture
 
 # Combining ---------------------------------------------------------------------------------
 
@@ -168,12 +169,12 @@ class NoiseInjectionHook(CycleHook):
         place = self.strength.place(self.cycle)
         if place is None:
             return latent
-        samples = latent["samples"]
+        samples = picture(latent["samples"])
         noise = start_noise(samples, seed_for(self.seed, 2 * place), self.device).to(samples)
         noise = noise * self.strength.at(self.cycle, self.cycles)
         if latent.get("noise_mask") is not None:
             noise = noise * for_latent(latent["noise_mask"], samples)
-        return {**latent, "samples": samples + noise}
+        return {**latent, "samples": with_picture(latent["samples"], samples + noise)}
 
 
 class UnsamplerHook(CycleHook):
@@ -198,9 +199,10 @@ class UnsamplerHook(CycleHook):
             return latent
         samples = self.unsample(latent, int(self.end_at_step.at(self.cycle, self.cycles)))
         if self.normalise:
-            samples = samples - samples.mean()
-            deviation = samples.std()
-            samples = samples / deviation if deviation > 0 else samples
+            values = picture(samples) - picture(samples).mean()
+            deviation = values.std()
+            values = values / deviation if deviation > 0 else values
+            samples = with_picture(samples, values)
         return {**latent, "samples": samples}
 
 
@@ -253,11 +255,11 @@ class FixedSizeHook(DetailerHook):
         return tuple(self.size)
 
     def post_encode(self, latent: dict) -> dict:
-        return {**latent, "samples": torch.cat([latent["samples"]] * 2)}
+        return {**latent, "samples": each(lambda rows: torch.cat([rows] * 2), latent["samples"])}
 
     def pre_decode(self, latent: dict) -> dict:
-        samples = latent["samples"]
-        return {**latent, "samples": samples[: len(samples) // 2]}
+        half = len(picture(latent["samples"])) // 2
+        return {**latent, "samples": each(lambda rows: rows[:half], latent["samples"])}
 
 
 def reshaped(region: Box, bbox: Box, image: Size, proportions: Size) -> Box:
@@ -405,12 +407,12 @@ def inpaint(pixels: torch.Tensor, mask: torch.Tensor, reach: float = 3.0) -> tor
     import cv2
 
     result = to_numpy(pixels).copy()
-    for picture, hole in zip(result, mask.cpu().numpy(), strict=True):
+    for row, hole in zip(result, mask.cpu().numpy(), strict=True):
         if not hole.any() or hole.all():
             continue
         hole = hole.astype("uint8")
-        for channel in range(picture.shape[-1]):  # OpenCV fills floats one channel at a time
-            plane = picture[..., channel] * _INPAINT_SCALE
+        for channel in range(row.shape[-1]):  # OpenCV fills floats one channel at a time
+            plane = row[..., channel] * _INPAINT_SCALE
             filled = cv2.inpaint(plane, hole, reach, cv2.INPAINT_TELEA)
-            picture[..., channel] = (filled / _INPAINT_SCALE).clip(0, 1)
+            row[..., channel] = (filled / _INPAINT_SCALE).clip(0, 1)
     return torch.where(mask[..., None], torch.from_numpy(result).to(pixels), pixels)

@@ -32,7 +32,8 @@ from ..wildcards.library import Library
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
 from .host_call import call_node
-from .host_parts import going_on, opening_with_the_whole
+from .host_fit import check_fit, completed, telling
+from .host_parts import going_on, opening_with_the_whole, packed, picture_in
 from .host_patches import cut_patches
 from .host_rows import HostRows, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
 from .host_sizes import native_area, takes_references_of_one_size
@@ -52,6 +53,7 @@ from .schedule import (
     unknown_scheduler,
 )
 from .settings import NEGATIVE_PLACEHOLDER, Conditioning
+from .streams import Latent, mask_for_streams, picture, with_kept_streams
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +161,13 @@ class ComfyBackend(HostVae, HostRows):
             self._softened[id(model)] = model, call_node("DifferentialDiffusion", model=model)[0]
         return self._softened[id(model)][1]
 
-    def fitted_latent(self, model: Any, latent: dict) -> torch.Tensor:
+    def fitted_latent(self, model: Any, latent: dict) -> Latent:
         of_empty = {name: latent[name] for name in OF_EMPTY_LATENTS if name in latent}
-        return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **of_empty)
+        samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], **of_empty)
+        return completed(model, samples)
+
+    def completed(self, model: Any, samples: Latent) -> Latent:
+        return completed(model, samples)
 
     def sigmas(
         self, model: Any, sampler_name: str, scheduler: str, steps: int, func: Callable | None
@@ -181,6 +187,8 @@ class ComfyBackend(HostVae, HostRows):
 
     def _sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
         latent = comfy.sample.fix_empty_latent_channels(run.model, run.latent)
+        check_fit(run, latent)
+        mask = mask_for_streams(run.noise_mask, latent)
         noise = run.noise if run.noise.ndim == latent.ndim else run.noise.unsqueeze(2)
         guider = guider_of(run, self)
         if run.negative == NEGATIVE_PLACEHOLDER:
@@ -194,12 +202,17 @@ class ComfyBackend(HostVae, HostRows):
             sampler, noise = going_on(run, sampler, latent, noise)
         if run.whole is not None:
             opening_with_the_whole(guider, run.whole)
-        samples = guider.sample(
-            noise, latent, sampler, run.sigmas,
-            denoise_mask=run.noise_mask,
-            callback=lambda step, denoised, x, total: on_step(step, total, denoised),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=run.seed,
-        )  # fmt: skip
+        with telling(run, latent, self.is_out_of_memory):
+            samples = guider.sample(
+                noise, latent, sampler, run.sigmas,
+                denoise_mask=mask,
+                callback=lambda step, denoised, x, total: on_step(
+                    step, total, picture_in(denoised, latent)
+                ),
+                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=run.seed,
+            )  # fmt: skip
+        if run.sigmas[-1] == 0:
+            samples = with_kept_streams(samples, latent, mask)
         return samples.to(comfy.model_management.intermediate_device())
 
     # The person at the screen
@@ -233,7 +246,7 @@ def _preview(
     previewer = previewers[key][1]
     if previewer is None:
         return None
-    return previewer.decode_latent_to_preview_image("JPEG", latent.to(device))
+    return previewer.decode_latent_to_preview_image("JPEG", picture(latent).to(device))
 
 
 def _sigmas(sampling: Any, sampler_name: str, scheduler: str, steps: int) -> torch.Tensor:
@@ -293,7 +306,7 @@ def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:
     brownian = is_brownian(run.sampler_name)
     if not run.seeds and not brownian and not run.number:
         return sampler
-    x = torch.zeros_like(latent, device=run.model.load_device, dtype=torch.float32)
+    x = torch.zeros_like(packed(latent), device=run.model.load_device, dtype=torch.float32)
     if brownian:
         positive = run.schedule[run.schedule > 0]
         noise = BrownianTreeNoiseSampler(

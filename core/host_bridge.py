@@ -16,6 +16,7 @@ import comfy.utils
 import folder_paths
 import latent_preview
 import torch
+from comfy.nested_tensor import NestedTensor
 from comfy_execution.graph import ExecutionBlocker
 
 from . import flow
@@ -43,6 +44,7 @@ from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_late
 from .lists import with_channels
 from .mask import resize_mask
 from .prompts import client_of, part, plain_id
+from .streams import Latent, picture
 
 log = logging.getLogger(__name__)
 
@@ -168,11 +170,11 @@ def receive_image(value: str, data: str) -> tuple[torch.Tensor, torch.Tensor, li
     return image, mask, [file_entry(value)]
 
 
-def receive_latent(value: str) -> dict[str, torch.Tensor]:
+def receive_latent(value: str) -> dict[str, Latent]:
     path = file_at(value)
     if path is None:
         raise ValueError(missing_file("latent", value))
-    return read_latent(path)
+    return read_latent(path, NestedTensor)
 
 
 def send_latent(
@@ -217,7 +219,7 @@ def decoded(latent: dict[str, Any], method: str, vae: Any) -> torch.Tensor:
     Returns:
         [B,H,W,3], 0..1.
     """
-    samples = latent["samples"]
+    samples = picture(latent["samples"])
     if vae is not None:
         return ComfyBackend().decode(vae, samples, tiled=False)[..., :3].clamp(0, 1)
     name = _TINY.get(method) or _FORMATS[method.removeprefix("Latent2RGB-")]
@@ -233,11 +235,11 @@ def decoded(latent: dict[str, Any], method: str, vae: Any) -> torch.Tensor:
     if tiny is not None:
         device = comfy.model_management.get_torch_device()
         row = (values[:, :, 0] if values.ndim == 5 else values).to(device)
-        picture = tiny.to(device).decode(row).movedim(1, -1) / 2 + 0.5
-        return picture.to(samples.device)
-    picture = _rgb(form, values)
+        shown = tiny.to(device).decode(row).movedim(1, -1) / 2 + 0.5
+        return shown.to(samples.device)
+    shown = _rgb(form, values)
     ratio = int(getattr(form, "spacial_downscale_ratio", 8))
-    return picture.repeat_interleave(ratio, 1).repeat_interleave(ratio, 2)
+    return shown.repeat_interleave(ratio, 1).repeat_interleave(ratio, 2)
 
 
 def _rgb(form: Any, values: torch.Tensor) -> torch.Tensor:
@@ -290,19 +292,20 @@ def bridge(
         The entries to show, and the mask [1,H,W]; all 0 where there is none.
     """
     size = Size(shown.shape[2], shown.shape[1])
-    picture = Picture(fingerprint(identity), size)
-    kept = keep_mask(_paintings, node_id, picture, _read_painting(image), restore)
+    seen = Picture(fingerprint(identity), size)
+    kept = keep_mask(_paintings, node_id, seen, _read_painting(image), restore)
     rgb = with_channels(shown, 3)[..., :3]
     rest = save_previews(rgb[1:].split(1), _PREVIEWS) if len(rgb) > 1 else []
     if kept is not None and kept.is_own:
         return [file_entry(image), *rest], kept.mask.to(shown)
     if kept is not None:
         entry = _keep_painting(rgb[:1], kept.mask)
-        _paintings.painted(file_value(entry), picture.fingerprint)
+        _paintings.painted(file_value(entry), seen.fingerprint)
         _put_image(node_id, image, file_value(entry))
         return [entry, *rest], kept.mask.to(shown)
     _put_image(node_id, image, "")
     first, mask = rgb[:1], shown.new_zeros(1, size.height, size.width)
+    own_mask = None if own_mask is None else picture(own_mask)
     if own_mask is not None and own_mask.any():
         first_mask = own_mask.reshape(-1, *own_mask.shape[-2:])[:1]
         mask = resize_mask(first_mask.to(shown), size)

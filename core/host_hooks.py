@@ -19,6 +19,7 @@ from .geometry import Size
 from .host import ComfyBackend, call_node
 from .image import resize
 from .settings import Conditioning
+from .streams import without_noise
 
 PREVIEW_SIDE = 2048  # pixels; what is shown in a node is no larger
 # A level of no noise at all has no place in a model's schedule.
@@ -62,7 +63,7 @@ def unsample(how: Unsampling, latent: dict, end_at_step: int) -> torch.Tensor:
     run = max(1, how.steps - min(end_at_step, how.steps - 1))
     sigmas = rising[: run + 1]
     samples = latent["samples"]
-    noise = torch.zeros(samples.shape, dtype=torch.float32)
+    noise = without_noise(samples)
     return backend.sample(
         SamplerRun(
             how.model, how.positive, how.negative, how.cfg, how.sampler_name, sigmas, rising, 0,

@@ -16,6 +16,7 @@ import torch
 
 from .backend import SamplerRun
 from .schedule import seed_for
+from .streams import is_nested, picture, streams
 
 _MASK_FUNCTION = "denoise_mask_function"
 
@@ -44,12 +45,12 @@ def going_on(
     """
     base = run.model.model
     level = run.sigmas[:1]
-    nothing = torch.zeros_like(_packed(noise))
-    state = _noised(base, level, nothing, _packed(run.start), always=True)
+    nothing = torch.zeros_like(packed(noise))
+    state = _noised(base, level, nothing, packed(run.start), always=True)
     if isinstance(sampler, comfy.samplers.KSAMPLER):
         return _beginning_with(sampler, state, run.number), noise
     # A sampler of another kind adds the noise itself: give it what leads to the same state.
-    kept = _noised(base, level, nothing, _packed(latent))
+    kept = _noised(base, level, nothing, packed(latent))
     unit = _noised(base, level, torch.ones_like(nothing), nothing)
     return sampler, _like(noise, (state - kept) / unit)
 
@@ -64,19 +65,27 @@ def _noised(
     return base.model_sampling.noise_scaling(level.to(noise), noise, latent)
 
 
-def _packed(latent: Any) -> torch.Tensor:
+def packed(latent: Any) -> torch.Tensor:
     """The streams of a latent as the host's samplers see them: one after the other."""
-    if not getattr(latent, "is_nested", False):
+    if not is_nested(latent):
         return latent
     return comfy.utils.pack_latents(latent.unbind())[0]
 
 
-def _like(latent: Any, packed: torch.Tensor) -> Any:
-    """What `_packed` gave, as the streams of this latent."""
-    if not getattr(latent, "is_nested", False):
-        return packed
-    shapes = [stream.shape for stream in latent.unbind()]
-    return type(latent)(comfy.utils.unpack_latents(packed, shapes))
+def _like(latent: Any, values: torch.Tensor) -> Any:
+    """What `packed` gave, as the streams of this latent."""
+    return type(latent)(_unpacked(values, latent)) if is_nested(latent) else values
+
+
+def picture_in(values: Any, latent: Any) -> torch.Tensor:
+    """The picture's stream of what the host tells on the way: of all streams, or packed as one."""
+    if is_nested(values) or not is_nested(latent):
+        return picture(values)
+    return _unpacked(values, latent)[0]
+
+
+def _unpacked(values: torch.Tensor, latent: Any) -> list[torch.Tensor]:
+    return comfy.utils.unpack_latents(values, [stream.shape for stream in streams(latent)])
 
 
 def _beginning_with(sampler: Any, state: torch.Tensor, number: int) -> Any:

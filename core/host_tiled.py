@@ -10,18 +10,27 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 
+from ..utils.notes import note
 from .backend import Backend, OnStep, SamplerRun
 from .conditioning import cut_conditioning
 from .geometry import Box, Size
 from .planes import Cut
 from .references import LatentReferences, Shown
 from .settings import MAX_SEED, Conditioning
+from .streams import is_nested
 from .tiled import Tile, Tiles, cut, stitched
 from .waves import Road, Room, Sample, walk
 
 
 def guider_of(run: SamplerRun, backend: Backend) -> comfy.samplers.CFGGuider:
     """The host's guider, or one that has the model see one tile at a time."""
+    if run.tiles is not None and is_nested(run.latent):
+        note(
+            "tiles",
+            "A latent of several streams, such as video with sound, is sampled as a whole and not "
+            "in tiles: its other streams belong to all of the picture.",
+        )
+        return comfy.samplers.CFGGuider(run.model)
     if run.tiles is None or run.latent.ndim < 4:
         return comfy.samplers.CFGGuider(run.model)
     return TiledGuider(run, backend)

@@ -103,6 +103,12 @@ class HostVae:
         tiled: bool,
         tile: VaeTile = VAE_TILE,
     ) -> torch.Tensor:
+        if latent.ndim == 5 and latent.shape[2] > 1 and getattr(vae, "latent_dim", 3) == 2:
+            raise ValueError(
+                f"'vae' is one for pictures, but the latent is a clip of {latent.shape[2]} steps "
+                f"({list(latent.shape)}), of which it would decode the first alone. Connect the "
+                "VAE of the video model that made it."
+            )
         if tiled:
             pixels = call_node(
                 "VAEDecodeTiled", samples={"samples": latent}, vae=vae, tile_size=tile.side,

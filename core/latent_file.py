@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from .streams import Latent, streams
 
 SUFFIXES = (".latent", ".latent.png")
 _MEMBER = "latent"
@@ -35,9 +38,9 @@ def write_latent_picture(
     import safetensors.torch
     from PIL import Image, PngImagePlugin
 
-    tensors = {"latent_tensor": latent["samples"], _VERSION: torch.tensor([])}
+    tensors = {**_named("latent_tensor", latent["samples"]), _VERSION: torch.tensor([])}
     if latent.get("noise_mask") is not None:
-        tensors["noise_mask"] = latent["noise_mask"]
+        tensors |= _named("noise_mask", latent["noise_mask"])
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -55,8 +58,27 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
     return image[0].mul(255).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
 
 
-def read_latent(path: Path) -> dict[str, torch.Tensor]:
+def _named(name: str, latent: Latent) -> dict[str, torch.Tensor]:
+    """The streams of a latent under names: NAME for the picture's, NAME.1 and so on for others."""
+    first, *others = streams(latent)
+    return {name: first} | {f"{name}.{i}": stream for i, stream in enumerate(others, 1)}
+
+
+def _streams_of(name: str, tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """The streams that `_named` wrote; none where there is nothing of that name."""
+    found: list[torch.Tensor] = []
+    while (key := f"{name}.{len(found)}" if found else name) in tensors:
+        found.append(tensors[key])
+    return found
+
+
+def read_latent(
+    path: Path, joined: Callable[[list[torch.Tensor]], Latent] = list
+) -> dict[str, Latent]:
     """The LATENT of a file with one of the `SUFFIXES`.
+
+    Args:
+        joined: makes one of the streams of a latent that has several.
 
     Raises:
         ValueError: there is no latent in it.
@@ -66,7 +88,8 @@ def read_latent(path: Path) -> dict[str, torch.Tensor]:
     try:
         data = _unpacked(path) if path.name.endswith(".png") else path.read_bytes()
         tensors = safetensors.torch.load(data)
-        samples = tensors["latent_tensor"].float()
+        samples = [tensors["latent_tensor"].float()]
+        samples += [stream.float() for stream in _streams_of("latent_tensor", tensors)[1:]]
     except (
         OSError,
         KeyError,
@@ -79,11 +102,9 @@ def read_latent(path: Path) -> dict[str, torch.Tensor]:
             "that LatentSender or SaveLatent has written."
         ) from error
     if _VERSION not in tensors:
-        samples = samples / _EARLY_SCALE
-    latent = {"samples": samples}
-    if "noise_mask" in tensors:
-        latent["noise_mask"] = tensors["noise_mask"]
-    return latent
+        samples = [stream / _EARLY_SCALE for stream in samples]
+    latent = {"samples": samples, "noise_mask": _streams_of("noise_mask", tensors)}
+    return {name: own[0] if len(own) == 1 else joined(own) for name, own in latent.items() if own}
 
 
 def _unpacked(path: Path) -> bytes:

@@ -11,6 +11,7 @@ import torch
 from ..utils.check import check_shape
 from .geometry import Box, Size
 from .separable import Block, along_height, along_width, blocks
+from .streams import picture
 
 SIGMA = 10.0  # pixels, ComfyUI-Impact-Pack's value: pasted edges look as shared workflows expect
 SIGMAS_OF_REACH = 2.5  # a fade ends where its gaussian has fallen to 4 % of its peak
@@ -147,13 +148,21 @@ def resize_mask(mask: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """A noise mask [N,H,W] in the resolution of a latent [N,C,h,w] or [N,C,T,h,w], with an axis
-    for its channels; of a latent with time the mask's rows are spread over it."""
-    mask = mask.to(latent)
+    """A noise mask in the resolution of a latent [N,C,h,w] or [N,C,T,h,w], with an axis for its
+    channels; of a latent with time the rows of a mask without are spread over it.
+
+    Args:
+        mask: [N,H,W], or with the latent's axes, as the host's video nodes make it; where there are
+            several streams, the picture's counts.
+    """
+    latent = picture(latent)
+    mask = picture(mask).to(latent)
     if latent.ndim == 5:
-        flat, size, mode = mask[None, None], latent.shape[2:], "trilinear"
+        flat = mask[:, :1] if mask.ndim == 5 else mask.reshape(1, 1, -1, *mask.shape[-2:])
+        size, mode = latent.shape[2:], "trilinear"
     else:
-        flat, size, mode = mask[:, None], latent.shape[-2:], "bilinear"
+        flat = mask[:, :1] if mask.ndim == 4 else mask[:, None]
+        size, mode = latent.shape[-2:], "bilinear"
     return torch.nn.functional.interpolate(flat, size=size, mode=mode)
 
 

@@ -18,6 +18,7 @@ from .random_state import seeded_globals
 from .samplers import AdvancedKSampler, Recovery
 from .sampling import Part, with_samples
 from .schedule import Window, mix_noise, seed_for, start_noise
+from .streams import mask_for_streams, picture, with_picture
 from .waves import Road, walk
 
 # Seeds that are added to one another stay below this: ComfyUI-Impact-Pack's figure, so that shared
@@ -68,10 +69,11 @@ class RegionalPrompt:
         """The latent's noise with that of the variation seed mixed in, inside the mask."""
         if self.variation_strength <= 0:
             return noise
-        other = start_noise(noise, self.variation_seed).to(noise)
-        mixed = mix_noise(noise, other, self.variation_strength, self.variation_method)
-        inside = for_latent(self.mask[None], noise) >= 0.5
-        return torch.where(inside, mixed, noise)
+        own = picture(noise)
+        other = start_noise(own, self.variation_seed).to(own)
+        mixed = mix_noise(own, other, self.variation_strength, self.variation_method)
+        inside = for_latent(self.mask[None], own) >= 0.5
+        return with_picture(noise, torch.where(inside, mixed, own))
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,11 @@ def _side_by_side(regional: Regional, latent: dict, part: Part, backend: Backend
     samplers = [regional.base, *(region.sampler for region in regional.regions)]
     roads = [_road(sampler, latent, part, regional.recovery, backend) for sampler in samplers]
     base, *others = walk(roads, backend)
-    samples = base["samples"]
+    samples = picture(base["samples"])
     for region, result in zip(regional.regions, others, strict=True):
-        samples = torch.lerp(samples, result["samples"].to(samples), region.weight.to(samples))
-    return with_samples(latent, samples)
+        own = picture(result["samples"]).to(samples)
+        samples = torch.lerp(samples, own, region.weight.to(samples))
+    return with_samples(latent, with_picture(base["samples"], samples))
 
 
 def _in_turn(regional: Regional, latent: dict, part: Part, backend: Backend) -> dict:
@@ -162,12 +165,15 @@ def _in_turn(regional: Regional, latent: dict, part: Part, backend: Backend) -> 
     turns += [(region.sampler, region.weight) for region in regional.regions]
     for sampler, weight in turns:
         if weight.any():
-            before, masked = latent, {**latent, "noise_mask": _flat(weight)}
+            others = 1.0 if sampler is regional.base else 0.0  # whose the other streams are
+            mask = mask_for_streams(_flat(weight), latent["samples"], others)
+            before, masked = latent, {**latent, "noise_mask": mask}
             (latent,) = walk([_road(sampler, masked, part, regional.recovery, backend)], backend)
             if part.noise is None:  # exactly as before outside, whatever the sampler
-                kept = before["samples"]
-                samples = torch.where(weight.to(kept) > 0, latent["samples"].to(kept), kept)
-                latent = with_samples(latent, samples)
+                kept = picture(before["samples"])
+                own = picture(latent["samples"]).to(kept)
+                samples = torch.where(weight.to(kept) > 0, own, kept)
+                latent = with_samples(latent, with_picture(latent["samples"], samples))
             latent, part = _without_mask(latent), replace(part, noise=None)
     return latent
 

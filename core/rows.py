@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from .backend import ROWS, SAME, Backend, SamplerRun
 from .mask import for_latent
 from .settings import Conditioning
+from .streams import is_nested
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def _key(run: SamplerRun, backend: Backend) -> Hashable:
     Raises:
         _Alone: the run cannot be a row of any batch.
     """
+    if is_nested(run.latent):
+        raise _Alone("its latent has several streams")
     if len(run.latent) != 1:
         raise _Alone(f"its latent has {len(run.latent)} rows already")
     reason = backend.why_alone(run)
@@ -186,6 +189,7 @@ def joined(runs: Sequence[SamplerRun], backend: Backend) -> SamplerRun:
         noise_mask=masks,
         start=None if first.start is None else torch.cat([run.start for run in runs]),
         seeds=tuple(run.seed for run in runs),
+        subject=replace(first.subject, name=", ".join(run.subject.name for run in runs)),
     )
 
 

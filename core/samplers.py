@@ -15,6 +15,7 @@ from .backend import Backend
 from .sampling import Part, Recipe, make_run, noise_for, sample_latent, with_samples
 from .schedule import Window
 from .settings import Conditioning, Sampling
+from .streams import mask_for_streams
 from .waves import Road, Sample, walk
 
 # Samplers that single steps leave with too little of the noise that they take from their own past.
@@ -143,11 +144,12 @@ def _is_on(value: bool | str) -> bool:
 def sample_in_mask(latent: dict, base: Any, inner: Any, mask: torch.Tensor) -> dict:
     """Sample what a mask leaves out with one KSAMPLER, and then what it covers with another.
 
-    Both work where the mask is neither 0 nor 1.
+    Both work where the mask is neither 0 nor 1. Streams besides the picture are the first one's.
 
     Args:
         mask: [B,H,W] 0..1.
     """
-    latent = base.sample({**latent, "noise_mask": (mask != 1).float()})
+    outside = mask_for_streams((mask != 1).float(), latent["samples"], others=1.0)
+    latent = base.sample({**latent, "noise_mask": outside})
     latent = inner.sample({**latent, "noise_mask": mask})
     return {key: value for key, value in latent.items() if key != "noise_mask"}

@@ -19,6 +19,7 @@ from .schedule import (
     window_sigmas,
 )
 from .settings import Conditioning, Sampling
+from .streams import without_noise
 from .tiled import Tiles
 
 
@@ -65,7 +66,7 @@ def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> Samp
     rows = latent.get("batch_index")
     noise = part.noise
     if noise is None:
-        noise = torch.zeros(samples.shape, dtype=torch.float32)
+        noise = without_noise(samples)
     # On the way, too, every part draws noise of its own; Brownian noise goes on by itself.
     number = 0 if is_brownian(recipe.sampler_name) else part.number
     return SamplerRun(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .settings import MAX_SEED
+from .streams import Latent, each
 
 # Samplers whose noise is Brownian over a range of sigmas.
 _BROWNIAN = re.compile(r"dpmpp_(2m_|3m_)?sde(_heun)?(_gpu)?")
@@ -118,12 +119,12 @@ def seed_for(seed: int, offset: int) -> int:
 
 
 def start_noise(
-    latent: torch.Tensor,
+    latent: Latent,
     seed: int,
     device: torch.device | str = "cpu",
     rows: Sequence[int] | None = None,
-) -> torch.Tensor:
-    """Normal noise of the latent's shape, float32 on the CPU.
+) -> Latent:
+    """Normal noise of the latent's shape, float32 on the CPU; streams follow one another.
 
     The same numbers as the host's own noise for that seed and shape, without touching the
     global random state.
@@ -137,10 +138,13 @@ def start_noise(
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float32, device=device).cpu()
 
-    if rows is None:
-        return draw(*latent.shape)
-    drawn = [draw(1, *latent.shape[1:]) for _ in range(max(rows) + 1)]
-    return torch.cat([drawn[row] for row in rows])
+    def noise(stream: torch.Tensor) -> torch.Tensor:
+        if rows is None:
+            return draw(*stream.shape)
+        drawn = [draw(1, *stream.shape[1:]) for _ in range(max(rows) + 1)]
+        return torch.cat([drawn[row] for row in rows])
+
+    return each(noise, latent)
 
 
 def mix_noise(

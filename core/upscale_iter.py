@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..utils.notes import note
 from .backend import Backend
 from .control import AttachControlNet, ControlNet
 from .geometry import Size, padding
@@ -20,6 +21,7 @@ from .mask import for_latent
 from .samplers import KSampler, sample_in_mask
 from .sampling import with_samples
 from .settings import VaeTile
+from .streams import is_nested, picture, with_picture
 
 SCALE_METHODS = ("nearest-exact", "bilinear", "lanczos", "area")
 STEP_MODES = ("simple", "geometric")
@@ -85,7 +87,8 @@ class Scaling:
     model: Callable[[torch.Tensor], torch.Tensor] | None = None  # enlarges pixels beforehand
 
     def decode(self, latent: dict, backend: Backend) -> torch.Tensor:
-        return backend.decode(self.vae, latent["samples"], tiled=self.tiled, tile=self.tile)
+        samples = picture(latent["samples"])
+        return backend.decode(self.vae, samples, tiled=self.tiled, tile=self.tile)
 
     def encode(self, pixels: torch.Tensor, video: bool, backend: Backend) -> dict:
         samples = backend.encode(self.vae, pixels, tiled=self.tiled, video=video, tile=self.tile)
@@ -104,13 +107,13 @@ class Scaling:
 
 def is_clip(latent: dict) -> bool:
     """Whether a LATENT holds frames of a video."""
-    samples = latent["samples"]
+    samples = picture(latent["samples"])
     return samples.ndim == 5 and samples.shape[2] > 1
 
 
 def size_in_pixels(latent: dict, vae: Any, backend: Backend) -> Size:
     ratio = backend.ratio(vae)
-    height, width = latent["samples"].shape[-2:]
+    height, width = picture(latent["samples"]).shape[-2:]
     return Size(width * ratio, height * ratio)
 
 
@@ -122,7 +125,7 @@ def enlarged(
     hook: Hook | None = None,
     show: Callable[[torch.Tensor], None] | None = None,
 ) -> tuple[dict, torch.Tensor]:
-    """A LATENT brought to another size.
+    """A LATENT brought to another size; streams besides the picture stay as they are.
 
     Args:
         size: width and height in pixels, of which as many are taken as are whole latent pixels.
@@ -140,6 +143,7 @@ def enlarged(
     pixels = scaling.enlarge(pixels, target)
     changed = hook.post_upscale(pixels, torch.ones(1, *pixels.shape[1:3]))
     result = scaling.encode(changed, is_clip(latent), backend)
+    result["samples"] = with_picture(latent["samples"], result["samples"])
     return hook.post_encode(result), pixels
 
 
@@ -365,7 +369,13 @@ def upscale_pixels(
 
 
 def reencoded(latent: dict, source: Scaling, target: Scaling, backend: Backend) -> dict:
-    """A LATENT of one VAE as that of another."""
+    """The picture of a LATENT of one VAE as a LATENT of another."""
+    if is_nested(latent["samples"]):
+        note(
+            "streams",
+            "Only the picture's stream of the latent goes on to the other VAE: its sound, or "
+            "whatever the others hold, is left out.",
+        )
     pixels = source.decode(latent, backend)
     ratio = backend.ratio(target.vae)
     pixels = pad_edge(pixels, padding(Size(pixels.shape[2], pixels.shape[1]), ratio))

@@ -16,6 +16,7 @@ import torch
 from ..utils.notes import note
 from .backend import Backend, OnStep, SamplerRun
 from .rows import joined, mergeable_groups
+from .streams import picture
 
 Result = TypeVar("Result")
 
@@ -175,7 +176,7 @@ def _serve_samples(requests: Sequence[Sample], backend: Backend, room: Room) -> 
         return backend.sample(joined([request.run for request in group], backend), on_step)
 
     for positions in mergeable_groups([request.run for request in requests], backend):
-        values = requests[positions[0]].run.latent.numel()
+        values = picture(requests[positions[0]].run.latent).numel()
         for part, result in _in_memory(positions, requests, work, values, backend, room):
             if len(part) == 1:
                 yield part[0], result

@@ -20,6 +20,7 @@ from ..core.host_bridge import (
     tell_editor,
 )
 from ..core.logic import TYPES, read_as, type_name
+from ..core.streams import with_mask
 from ..utils.check import check_image
 from .widgets import described
 
@@ -127,7 +128,7 @@ class PreviewBridgeLatent:
             latent.get("noise_mask"),
         )  # fmt: skip
         is_empty = not mask.any()
-        result = (latent if is_empty else {**latent, "noise_mask": mask}, mask)
+        result = (latent if is_empty else with_mask(latent, mask), mask)
         return {
             "ui": {"images": shown},
             "result": (BLOCKED, BLOCKED) if block and is_empty else result,

@@ -224,6 +224,9 @@ class FakeBackend:
     def fitted_latent(self, model, latent):
         return latent["samples"]
 
+    def completed(self, model, samples):
+        return samples
+
     def sigmas(self, model, sampler_name, scheduler, steps, func):
         """`steps`, `steps` - 1, ... 0: a sigma is the number of steps to go."""
         self.schedules.append((model.name, sampler_name, scheduler, steps))

@@ -28,6 +28,7 @@ class Family:
             the model's unit, so a larger gain leaves more of the picture at the same sigma.
         smooth: the prior knows that neighbouring pixels are alike; otherwise each is independent.
         flow: samples as a rectified flow (shift 3); otherwise with SD 1.5's noise schedule.
+        sound: channels of a second stream that is sampled along with the picture's; 0 has none.
         inpaint: an inpaint model, which is shown the mask and the latent to be completed.
     """
 
@@ -39,6 +40,7 @@ class Family:
     gain: float = 1.0
     smooth: bool = False
     flow: bool = False
+    sound: int = 0
     inpaint: bool = False
 
     @property
@@ -89,6 +91,7 @@ FAMILIES = {
     "image16": Family(ratio=16, flow=True),
     "image1": Family(ratio=1),
     "video8": Family(ratio=8, frames=4, flow=True),
+    "sound8": Family(ratio=8, frames=4, flow=True, sound=2),
     "video17": Family(ratio=8, frames=4, chunk=17, flow=True),
 }
 

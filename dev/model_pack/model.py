@@ -19,6 +19,8 @@ from .prior import Prior
 from .text import build_clip, prompt_colour
 from .vae import AnalyticVAE
 
+SOUND = 0.5
+
 
 @dataclass(frozen=True)
 class Options:
@@ -58,6 +60,8 @@ class AnalyticModel(comfy.model_base.BaseModel):
         if references is not None and self.options.reference_share:
             seen = [self.process_latent_in(reference) for reference in references]
             conds["ref_latents"] = comfy.conds.CONDList(seen)
+        if self.family.sound:
+            conds["latent_shapes"] = comfy.conds.CONDConstant(kwargs.get("latent_shapes"))
         return conds
 
     # The host's own version of this method looks the noise level up in a table of timesteps, which
@@ -73,8 +77,11 @@ class AnalyticModel(comfy.model_base.BaseModel):
         y=None,
         guidance=None,
         ref_latents=(),
+        latent_shapes=None,
         **kwargs,
     ):
+        if latent_shapes is not None and len(latent_shapes) > 1:
+            return self._apply_to_streams(x, t, latent_shapes, c_crossattn, transformer_options)
         count(model_calls=1, model_rows=x.shape[0])
         if 0 < self.options.oom_rows < x.shape[0]:
             raise comfy.model_management.OOM_EXCEPTION(
@@ -99,6 +106,18 @@ class AnalyticModel(comfy.model_base.BaseModel):
             mean = mean + hint.to(x)
         mean = mean + _of_patches(x, transformer_options or {})
         return self.diffusion_model(x, sigma, signal, mean)
+
+    def _apply_to_streams(self, x, t, latent_shapes, c_crossattn, transformer_options):
+        """The picture as without sound; sounds are expected to be SOUND, one for each channel."""
+        picture, sound = comfy.utils.unpack_latents(x, latent_shapes)
+        picture = self._apply_model(
+            picture, t, c_crossattn=c_crossattn, transformer_options=transformer_options
+        )
+        level = t.view(-1, *[1] * (sound.ndim - 1)).to(sound)
+        variance = self.options.prior_std**2
+        share = (1 - level) * variance / ((1 - level) ** 2 * variance + level**2)
+        sound = SOUND + share * (sound - (1 - level) * SOUND)
+        return comfy.utils.pack_latents([picture, sound])[0]
 
 
 def _of_patches(x, transformer_options):

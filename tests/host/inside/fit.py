@@ -1,0 +1,154 @@
+"""Models, VAEs and latents that do not fit one another say so, and say where."""
+
+import re
+from types import SimpleNamespace
+
+import comfy.latent_formats
+import comfy.model_management
+import torch
+from detailers.core import host_fit, sampling
+from detailers.core.detail import detail_image
+from detailers.core.geometry import Sizing
+from detailers.core.host import ComfyBackend
+from detailers.core.segs import SEG
+from detailers.core.settings import Detail, Masking, Models, Refiner, Sampling
+from detailers.dev.model_pack.model import DetailersTestModel
+
+FLAT, CLIP, FLAT_VAE = DetailersTestModel().run("flat8", 0.6)
+LARGE, _, LARGE_VAE = DetailersTestModel().run("image16", 0.6)
+RED, NOTHING = (CLIP.encode_from_tokens_scheduled(CLIP.tokenize(text)) for text in ("red", ""))
+
+
+def told(work, kind):
+    try:
+        work()
+    except kind as error:
+        assert type(error) is kind, type(error)
+        return str(error)
+    raise AssertionError("nothing was raised")
+
+
+def detail(model, vae, refiner=None, boxes=((8, 8, 40, 40),)):
+    image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(32, 32).numpy()
+    segs = (64, 96), [SEG(None, mask, 1.0, box, box, "A", None) for box in boxes]
+    settings = Detail(
+        Models(model, CLIP, vae, RED, NOTHING),
+        Sizing(guide_size=64, max_size=128, force_inpaint=True),
+        Sampling(5, 4, 1.0, "euler", "simple", 0.5),
+        Masking(feather=0),
+        refiner=refiner,
+    )
+    with torch.inference_mode():
+        return detail_image(image, segs, settings, ComfyBackend())
+
+
+def check_a_vae_of_another_model_is_told():
+    text = told(lambda: detail(FLAT, LARGE_VAE), ValueError)
+    for part in ("Segment 0 at 64 x 64 pixels", "'vae'", "768 channels", "4 channels",
+                 "[1, 768, 4, 4]", "the model"):  # fmt: skip
+        assert part in text, (part, text)
+
+
+def check_a_refiner_of_another_model_is_told():
+    refiner = Refiner(Models(LARGE, CLIP, LARGE_VAE, RED, NOTHING), 0.5)
+    text = told(lambda: detail(FLAT, FLAT_VAE, refiner), ValueError)
+    assert "the refiner's model takes latents of 768 channels" in text, text
+    assert "Segment 0" in text, text
+
+
+def check_a_latent_of_another_model_is_told_by_the_samplers():
+    settings = Sampling(5, 4, 1.0, "euler", "simple", 0.5)
+    recipe = sampling.Recipe(FLAT, RED, NOTHING, 1.0, "euler", "simple")
+    latent = {"samples": torch.ones(1, 768, 4, 4)}
+    text = told(
+        lambda: sampling.sample_latent(recipe, settings, latent, ComfyBackend()), ValueError
+    )
+    assert "'latent_image' has 768 channels" in text, text
+    empty = {"samples": torch.zeros(1, 16, 4, 4)}  # fits any model
+    done = sampling.sample_latent(recipe, settings, empty, ComfyBackend())
+    assert done["samples"].shape == (1, 4, 4, 4)
+
+
+def patched():
+    """A model that adds a latent of the whole picture, 8x12 cells, to what it sees."""
+    model = FLAT.clone()
+    whole = torch.zeros(1, 4, 9, 12)
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: apply(args["input"] + whole, args["timestep"], **args["c"])
+    )
+    return model
+
+
+def check_a_patch_for_the_whole_picture_is_told():
+    text = told(lambda: detail(patched(), FLAT_VAE), RuntimeError)
+    for part in ("Segment 0 at 64 x 64 pixels", "[1, 4, 8, 8]", "'vae'", "a patch of the model",
+                 "The size of tensor a"):  # fmt: skip
+        assert part in text, (part, text)
+
+
+def check_each_segment_of_a_batch_is_named():
+    boxes = ((0, 0, 32, 32), (40, 0, 72, 32))
+
+    class Broken(ComfyBackend):
+        def why_alone(self, run):
+            return None
+
+    model = patched()
+    image = torch.rand(1, 64, 96, 3)
+    mask = torch.ones(32, 32).numpy()
+    segs = (64, 96), [SEG(None, mask, 1.0, box, box, "A", None) for box in boxes]
+    settings = Detail(
+        Models(model, CLIP, FLAT_VAE, RED, NOTHING),
+        Sizing(guide_size=64, max_size=128, force_inpaint=True),
+        Sampling(5, 4, 1.0, "euler", "simple", 0.5),
+    )
+    with torch.inference_mode():
+        text = told(lambda: detail_image(image, segs, settings, Broken()), RuntimeError)
+    assert re.search(r"[Ss]egment 0 .*segment 1 ", text), text
+
+
+def check_a_clip_is_no_picture():
+    backend = ComfyBackend()
+    text = told(
+        lambda: backend.decode(FLAT_VAE, torch.zeros(1, 4, 3, 4, 4), tiled=False), ValueError
+    )
+    assert "'vae'" in text and "3 steps" in text, text
+    still = backend.decode(FLAT_VAE, torch.zeros(1, 4, 1, 4, 4), tiled=False)
+    assert still.shape == (1, 32, 32, 3)
+
+
+def check_want_of_memory_stays_what_it_is():
+    def out_of_memory(apply, args):
+        raise comfy.model_management.OOM_EXCEPTION("no memory")
+
+    model = FLAT.clone()
+    model.set_model_unet_function_wrapper(out_of_memory)
+    try:
+        detail(model, FLAT_VAE)
+    except comfy.model_management.OOM_EXCEPTION as error:
+        assert "Segment" not in str(error)
+        return
+    raise AssertionError("nothing was raised")
+
+
+def check_formats_that_pack_their_channels_are_not_judged():
+    formats = comfy.latent_formats
+    assert host_fit._channels(formats.SD15()) == 4
+    assert host_fit._channels(formats.Flux()) == 16
+    assert host_fit._channels(formats.Wan21()) == 16
+    if hasattr(formats, "HunyuanImage21Refiner"):
+        assert host_fit._channels(formats.HunyuanImage21Refiner()) is None
+    assert host_fit._channels(formats.LatentFormat()) is None  # it does not tell
+    assert host_fit._channels(SimpleNamespace()) is None
+
+    class OfAnotherPack(formats.LatentFormat):
+        scale_factor = 2.0
+
+    assert host_fit._channels(OfAnotherPack()) is None
+    every = [
+        kind for kind in vars(formats).values()
+        if isinstance(kind, type) and issubclass(kind, formats.LatentFormat)
+    ]  # fmt: skip
+    known = [host_fit._channels(kind()) for kind in every]
+    assert sum(count is not None for count in known) > 10
