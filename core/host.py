@@ -98,7 +98,7 @@ class ComfyBackend(HostVae, HostRows):
         positive, conditioned, latent = call_node(
             "InpaintModelConditioning", positive=positive,
             negative=negative if has_negative else [], pixels=pixels,
-            vae=self.encoding_by_rows(vae), mask=mask, noise_mask=True,
+            vae=self.encoding_by_rows(vae, video=True), mask=mask, noise_mask=True,
         )  # fmt: skip
         return positive, conditioned if has_negative else negative, latent
 

@@ -113,6 +113,8 @@ class HostRows:
             ]
         joined = first.copy()
         joined.cond_hint_original = torch.cat(hints)
+        if getattr(joined, "vae", None) is not None:
+            joined.vae = self.encoding_by_rows(joined.vae, video=False)
         if first.previous_controlnet is not None:
             previous = [control.previous_controlnet for control in controls]
             joined.set_previous_controlnet(self.join_controls(previous, latent))

@@ -87,10 +87,6 @@ class HostVae:
                 overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
             )[0]  # fmt: skip
             return latent["samples"]
-        return self._encode_rows(vae, pixels)
-
-    def _encode_rows(self, vae: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """Latents of pixels, whose rows are one clip where the VAE has a time axis."""
         if self.is_video_vae(vae):
             return vae.encode(pixels)
         return self._by_rows("encode", vae, pixels, lambda own, rows: own.encode(rows))
@@ -118,10 +114,14 @@ class HostVae:
             pixels = self._by_rows("decode", vae, latent, lambda own, rows: own.decode(rows))
         return pixels.reshape(-1, *pixels.shape[-3:])  # frames of a clip are rows
 
-    def encoding_by_rows(self, vae: Any) -> Any:
-        """The VAE for a node of the host that encodes several pictures in one call."""
+    def encoding_by_rows(self, vae: Any, *, video: bool) -> Any:
+        """The VAE for a part of the host that encodes several pictures in one call.
+
+        Args:
+            video: they are frames of one clip, if the VAE has a time axis.
+        """
         careful = copy.copy(vae)
-        careful.encode = lambda pixels: self._encode_rows(vae, pixels)
+        careful.encode = lambda pixels: self.encode(vae, pixels, tiled=False, video=video)
         return careful
 
     # Memory

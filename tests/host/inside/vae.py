@@ -119,6 +119,27 @@ def check_an_inpaint_model_encodes_no_batch_in_tiles():
     torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
 
 
+def check_hints_of_several_controls_are_encoded_as_pictures():
+    class Control:
+        compression_ratio, upscale_algorithm, previous_controlnet = 8, "nearest", None
+
+        def __init__(self, hint, vae):
+            self.cond_hint_original, self.vae = hint, vae
+
+        def copy(self):
+            return Control(self.cond_hint_original, self.vae)
+
+    hints = pictures(3, 64).movedim(-1, 1)
+    for family, latent in (("flat8", (3, 4, 8, 8)), ("video8", (3, 768, 1, 8, 8))):
+        vae = AnalyticVAE(FAMILIES[family])
+        controls = [Control(hint, vae) for hint in hints.split(1)]
+        joined = ComfyBackend().join_controls(controls, torch.zeros(1, 4, 8, 8))
+        encoded = joined.vae.encode(joined.cond_hint_original.movedim(1, -1))
+        assert encoded.shape == latent, encoded.shape
+        alone = [vae.encode(hint.movedim(1, -1)) for hint in hints.split(1)]
+        torch.testing.assert_close(encoded, torch.cat(alone), atol=1e-5, rtol=0)
+
+
 def check_rows_of_a_vae_that_takes_them_for_a_clip_stay_together():
     from comfy.ldm.modules.temporal_ae import VideoDecoder
 
