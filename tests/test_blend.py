@@ -1,5 +1,6 @@
 """Fitting results into the image: the weight, multiband blending, and what stays untouched."""
 
+import numpy as np
 import pytest
 import torch
 from detailers.core.blend import Blending, _coarse_bands, multiband
@@ -165,6 +166,14 @@ def test_a_mask_that_runs_into_the_border_fades_inside_the_crop():
     assert (steps > 0).all() and steps.max() < 0.15
 
 
+def test_the_fade_towards_the_border_is_smooth_at_both_ends():
+    weight = Blending(4, Pasting(fade_inside=True)).weight(torch.ones(1, 64, 80), BOX, IMAGE)[0]
+    share = np.arange(9) / 8  # twice the feather
+    expected = share**2 * (3 - 2 * share)
+    np.testing.assert_allclose(weight[32, :9], expected, atol=1e-6)
+    np.testing.assert_allclose(weight[-9:, 40].flip(0), expected, atol=1e-6)
+
+
 def test_where_the_image_ends_nothing_has_to_fade():
     image = Size(80, 90)
     box = Box(0, 0, 80, 64)  # only its lower border lies inside
@@ -261,6 +270,16 @@ def test_what_is_finer_than_the_coarse_bands_keeps_to_the_narrow_one():
     result = multiband(image, waves, weight, 2)
     expected = torch.lerp(image, waves, weight[..., None])
     assert (result - expected).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("strength", [0.004, 0.3, 0.6])
+def test_a_faint_mask_takes_no_more_of_the_result_than_it_says(strength):
+    image = torch.full((1, 200, 240, 3), 0.5)
+    pixels, weight = image + 0.2, strength * rectangle(200, 240, 20)
+    result = image.clone()
+    assert Blending(2, Pasting(MULTIBAND)).paste(result, pixels, weight, Box(0, 0, 240, 200))
+    assert result[0, 100, 120].tolist() == pytest.approx([0.5 + 0.2 * strength] * 3, abs=1e-5)
+    assert (result - image).max() <= 0.2 * strength + 1e-5
 
 
 def test_what_is_coarser_fades_in_from_the_edge():

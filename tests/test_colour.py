@@ -137,6 +137,15 @@ def test_a_tiny_ring_says_nothing():
     assert ColourChange.between(picture(), picture(1), mask & False) is None
 
 
+def test_cells_that_the_ring_covers_by_less_than_half_say_nothing():
+    lines = torch.zeros(1, 40, 56, dtype=torch.bool)
+    lines[:, ::4] = True
+    assert ColourChange.between(shifted(picture(), 0.03, 0, 0), picture(), lines) is None
+    lines[:, 1::4] = True
+    change = ColourChange.between(shifted(picture(), 0.03, 0, 0), picture(), lines)
+    assert (change.target - change.centre)[0].item() == pytest.approx(-0.03, abs=1e-3)
+
+
 def test_several_changes_become_their_mean():
     one = ColourChange.between(shifted(picture(), 0.02, 0, 0), picture(), ring())
     other = ColourChange.between(shifted(picture(), 0.04, 0, 0), picture(), ring())

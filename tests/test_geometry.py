@@ -123,6 +123,11 @@ def test_crop_regions_of_shared_workflows(bbox, factor, region):
     assert crop_region(bbox, Size(256, 168), factor) == region
 
 
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0])
+def test_a_region_is_never_smaller_than_its_box(factor):
+    assert crop_region(Box(10, 20, 40, 31), Size(100, 50), factor) == Box(10, 20, 40, 31)
+
+
 def test_region_is_shifted_rather_than_shrunk():
     assert crop_region(Box(0, 0, 10, 20), Size(100, 50), 2.0) == Box(0, 0, 20, 40)
     assert crop_region(Box(90, 30, 100, 50), Size(100, 50), 2.0) == Box(80, 10, 100, 50)
@@ -202,6 +207,14 @@ def test_max_size_holds_with_force_inpaint_too():
     assert working_size(Box(0, 0, 900, 1), Box(0, 0, 4000, 1), Sizing(0, True, 768, True)) == Size(
         768, 1
     )
+
+
+def test_a_crop_that_has_its_size_already_is_not_enlarged():
+    bbox, crop = Box(5, 5, 15, 15), Box(0, 0, 64, 100)
+    skipped = working_size(bbox, crop, Sizing(64, guide_size_for_bbox=False))
+    assert "would not be enlarged: scale 1.000" in skipped.reason
+    assert working_size(bbox, crop, Sizing(65, guide_size_for_bbox=False)) == Size(65, 101)
+    assert working_size(bbox, crop, Sizing(64, False, force_inpaint=True)) == Size(64, 100)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from detailers.core.mask import (
     dilate,
     feather,
     fill_contour,
+    for_latent,
     resize_mask,
     solid,
     union,
@@ -162,6 +163,17 @@ def test_a_thin_line_keeps_its_weight_where_the_mask_shrinks(column):
     near = (24 + column + 0.5) / 8 - 0.5  # where it is, in cells
     expected = [max(0.0, 1 - abs(cell - near)) / 8 for cell in range(8)]
     assert small[0, 4].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_noise_mask_is_brought_to_the_latent_linearly():
+    mask = torch.tensor([[[0.0, 1.0, 1.0, 0.0]] * 4, [[1.0, 0.0, 0.0, 0.0]] * 4])
+    found = for_latent(mask, torch.zeros(2, 4, 2, 2))
+    assert found.shape == (2, 1, 2, 2)
+    assert found[0, 0].tolist() == [[0.5, 0.5]] * 2
+    assert found[1, 0].tolist() == [[0.5, 0.0]] * 2
+    clip = for_latent(mask, torch.zeros(1, 4, 4, 2, 2))  # two frames over four of the latent
+    assert clip.shape == (1, 1, 4, 2, 2)
+    assert clip[0, 0, :, 0, 1].tolist() == pytest.approx([0.5, 0.375, 0.125, 0.0])
 
 
 def test_union_is_the_maximum():

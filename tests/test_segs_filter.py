@@ -207,6 +207,9 @@ def test_the_threshold_itself_is_the_same_thing():
     assert same(suppress_overlaps(segs, 0.5), first)
     assert same(suppress_overlaps(segs, 0.51), first, second)
     assert same(suppress_overlaps(segs, 0.0), first)
+    apart = ((50, 50), [first, sized(4, 4, x=30, confidence=0.8)])  # they share nothing
+    assert same(suppress_overlaps(apart, 0.0), first)
+    assert same(suppress_overlaps(apart, 0.01), *apart[1])
 
 
 def test_a_suppressed_segment_suppresses_no_other():
