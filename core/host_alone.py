@@ -26,6 +26,7 @@ from .host_rowwise import CONTROLS, FUNCTIONS, MODELS, MODELS_ALONE, SAMPLERS
 
 _HOST = Path(comfy.samplers.__file__).resolve().parent.parent
 _FOLDERS = ("comfy", "comfy_extras", "comfy_api")  # of the host, that hold its own code
+_TORCH = str(Path(torch.__file__).parent)
 _NO_GRAD = torch.no_grad()(lambda: None).__code__  # of torch's decorator, around any function
 
 # What every run goes through; packs replace some of these for all models.
@@ -215,7 +216,8 @@ def replaced_method(network: torch.nn.Module) -> str:
     """The first method of a network or of its parts that was replaced or hooked; "" for none."""
     for path, part in network.named_modules():
         kind = type(part)
-        if part._forward_hooks or part._forward_pre_hooks:
+        hooked = part._forward_hooks or part._forward_pre_hooks
+        if hooked or (host_class(kind) and not _is_theirs(kind.forward)):
             return f"{path}.forward".lstrip(".")
         for name in vars(part):
             if callable(getattr(kind, name, None)):
@@ -233,6 +235,14 @@ def _code(function: Any) -> CodeType | None:
     while getattr(function, "__code__", None) is _NO_GRAD:
         function = function.__wrapped__
     return getattr(function, "__code__", None)
+
+
+def _is_theirs(method: Any) -> bool:
+    """Whether a method is the host's or torch's."""
+    code = _code(method)
+    if code is None:
+        return False
+    return bool(_relative(code.co_filename)) or code.co_filename.startswith(_TORCH)
 
 
 @lru_cache(maxsize=1024)

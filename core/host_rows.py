@@ -30,6 +30,7 @@ class HostRows:
     """The part of the ComfyUI backend that `core/rows.py` asks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._replaced: dict[int, tuple[Any, str]] = {}
 
     def why_alone(self, run: SamplerRun) -> str | None:
@@ -182,7 +183,8 @@ def _memory_required(run: SamplerRun, rows: int) -> float:
     """What the host says that so many rows like this run take, with and without the text."""
     network = run.model.model
     sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
-    if math.isclose(run.cfg, 1.0):
+    both = run.model.model_options.get("disable_cfg1_optimization", False)
+    if math.isclose(run.cfg, 1.0) and not both:
         del sides[1:]
     shape = [rows * max(1, len(sides)), *run.latent.shape[1:]]
     if "cond_shapes" not in inspect.signature(network.memory_required).parameters:

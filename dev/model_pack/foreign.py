@@ -126,6 +126,14 @@ def _network_class(model):
     network.__class__ = type("OtherNetwork", (type(network),), {})
 
 
+def _class_method(model):
+    """As where a pack replaces a method of the host's class."""
+    network = _copied_network(model)
+    kind = type(network)
+    same = {"__module__": kind.__module__, "forward": lambda self, *args: None}
+    network.__class__ = type(kind.__name__, (kind,), same)
+
+
 def _model_class(model):
     _copied_network(model)
     model.model.__class__ = type("OtherModel", (type(model.model),), {})
@@ -169,6 +177,7 @@ PATCHES = {
     "injection": _injection,
     "additional model": lambda model: model.set_additional_models("other", [model.clone()]),
     "network class": _network_class,
+    "class method": _class_method,
     "model class": _model_class,
     "patcher class": _patcher_class,
 }
@@ -287,6 +296,7 @@ class Memory:
 
     def __init__(self, free, dynamic, reference):
         self.free, self.dynamic, self.reference, self.model = free, dynamic, reference, self
+        self.model_options = {}
 
     def get_free_memory(self, device):
         return self.free

@@ -38,6 +38,7 @@ ALONE = {  # patches of other packs, and of the host that look at the whole batc
     "context": "options have 'context_handler'",
     "state": "transformer options have 'state'",
     "method": "diffusion_model.forward of its network was replaced",
+    "class method": "diffusion_model.forward of its network was replaced",
     "hooked part": "diffusion_model.forward of its network was replaced or hooked",
     "injection": "patcher has injections",
     "additional model": "patcher has additional models",
