@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .graphs import Graph
+from .graphs import Graph, box
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,25 @@ def test_a_schedule_is_between_its_ends_and_flat_ones_are_the_hosts_own(results,
     np.testing.assert_allclose(pixels["late"], pixels["full"], atol=1e-4)
     np.testing.assert_allclose(pixels["early"], pixels["plain"], atol=1e-4)
     assert out["curve"]["t0"].shape == (1, 256, 512, 3)
+
+
+@pytest.mark.parametrize("text", ["red", "[CONCAT] red"])
+def test_a_segments_own_text_keeps_the_lora_of_the_positive(results, lora, text):
+    graph = Graph()
+    model = graph.model("flat8", prior_std=0.0)
+    hooks = graph.add("CreateHookLora", lora_name=lora, strength_model=1.0, strength_clip=0.0)[0]
+    hooked = graph.add(
+        "ConditioningSetProperties", cond_NEW=graph.text(model, "red"), strength=1.0,
+        set_cond_area="default", hooks=hooks,
+    )[0]  # fmt: skip
+    image, segs = graph.plain(96, 80, 0x808080), graph.segs(96, 80, box(16, 8, 80, 72))
+
+    def detailed(positive, wildcard=""):
+        return graph.detail(
+            "DetailerForEach", image, segs, model, positive, wildcard=wildcard, steps=2
+        )[0]
+
+    out = results(graph, plain=detailed("red"), hooked=detailed(hooked), own=detailed(hooked, text))
+    pixels = {name: value["t0"] for name, value in out.items()}
+    np.testing.assert_allclose(pixels["own"], pixels["hooked"], atol=1e-5)
+    assert np.abs(pixels["hooked"] - pixels["plain"]).max() > 0.1  # the LoRA shows
