@@ -102,7 +102,7 @@ def _seg_arrays(seg) -> dict[str, np.ndarray]:
         "bbox": np.array(seg.bbox),
         "mask": _array(seg.cropped_mask),
         "label": np.array(str(seg.label)),
-        "confidence": np.array(float(seg.confidence)),
+        "confidence": np.asarray(seg.confidence, dtype=float).max(),
     }
     image = getattr(seg, "batch_image", None)
     if image is not None:

@@ -129,7 +129,8 @@ class DetailersTestSegs:
                         "tooltip": 'JSON list of {"bbox": [x1, y1, x2, y2], "crop": [...], "label":'
                         ' text, "confidence": number, "mask": "e", "r", "full", "empty" or'
                         ' "pixel", "frames": [the mask\'s value in each], "tensor": true for a'
-                        " tensor as mask}; all but bbox may be left out.",
+                        ' tensor as mask, "bytes": true for a picture of bytes}; all but bbox may'
+                        " be left out. A confidence that is a list becomes an array or tensor.",
                     },
                 ),
             },
@@ -150,15 +151,26 @@ def _seg(entry: dict, image: torch.Tensor | None) -> SEG:
         mask = np.stack([mask * value for value in entry["frames"]])
     if entry.get("tensor"):
         mask = torch.from_numpy(mask)
-    x1, y1, x2, y2 = crop
     return SEG(
-        cropped_image=None if image is None else image[:, y1:y2, x1:x2].numpy(),
+        cropped_image=None if image is None else _crop_image(image, crop, entry.get("bytes")),
         cropped_mask=mask,
-        confidence=entry.get("confidence", 1.0),
+        confidence=_confidence(entry.get("confidence", 1.0), entry.get("tensor")),
         crop_region=crop,
         bbox=bbox,
         label=entry.get("label", "A"),
     )
+
+
+def _crop_image(image: torch.Tensor, crop, in_bytes: bool | None) -> np.ndarray:
+    x1, y1, x2, y2 = crop
+    pixels = image[:, y1:y2, x1:x2].numpy()
+    return (pixels * 255).round().astype(np.uint8) if in_bytes else pixels
+
+
+def _confidence(value, as_tensor: bool | None):
+    if not isinstance(value, list):
+        return value
+    return torch.tensor(value) if as_tensor else np.array(value)
 
 
 def _crop_mask(bbox, crop, kind: str) -> np.ndarray:

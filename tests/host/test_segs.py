@@ -338,3 +338,92 @@ def test_an_upscale_model_enlarges_the_image_first(graph, results, brightening):
     expected[..., :3] = (expected[..., :3] + 0.1).clip(0, 1)
     expected[:, 8:40, 8:40, :3] = RED
     same(out["upscaled"]["t0"], expected, atol=1e-4)
+
+
+def test_confidences_of_other_packs_may_be_arrays_or_tensors(graph, results):
+    model = graph.model("flat8", prior_std=0.0)
+    image = graph.image(96, 64)
+    mask = graph.mask(96, 64, [0, 0, 90, 64, "r"])
+    links = {}
+    for kind, odd in {"plain": {}, "array": {}, "tensor": {"tensor": True}}.items():
+        entries = [
+            entry | odd | ({} if kind == "plain" else {"confidence": [entry["confidence"]]})
+            for entry in (A, B, C)
+        ]
+        segs = graph.segs(96, 64, *entries)
+
+        def one(node, output=0, **inputs):
+            return graph.add(node, **inputs)[output]
+
+        parts = graph.add("ImpactDecomposeSEGS", segs=segs)
+        element = graph.add("ImpactFrom_SEG_ELT", seg_elt=parts[1])
+        edited = one("ImpactEdit_SEG_ELT", seg_elt=parts[1], label_opt=graph.value("e"))
+        made = {
+            "ordered": one(
+                "ImpactSEGSOrderedFilter",
+                segs=segs, target="confidence", order=True, take_start=0, take_count=2,
+            ),
+            "hundredth": one(
+                "ImpactSEGSRangeFilter",
+                segs=segs, target="confidence(0-100)", mode=True, min_value=40, max_value=60,
+            ),
+            "alone": one("ImpactSEGSNMSFilter", segs=segs, iou_threshold=0.5),
+            "merged": one("ImpactSEGSMerge", segs=segs),
+            "joined": one("ImpactSEGSConcat", segs1=segs, segs2=graph.segs(48, 32, *entries)),
+            "grown": one("ImpactDilateMaskInSEGS", segs=segs, dilation=3),
+            "limited": one("ImpactSegsAndMask", segs=segs, mask=mask),
+            "rest": one("SubtractMaskForEach", base_segs=segs, mask_segs=graph.segs(96, 64, B)),
+            "named": one("ImpactSEGSLabelAssign", segs=segs, labels="x"),
+            "together": one("ImpactAssembleSEGS", seg_header=parts[0], seg_elt=edited),
+            "sure": element[6],
+            "boxes": one("DetailersSEGSToBoundingBox", segs=segs, box=True),
+            "pictured": one("SetDefaultImageForSEGS", segs=segs, image=image, override=True),
+            "pictures": one("SEGSToImageList", segs=segs, fallback_image_opt=image),
+            "pasted": one("SEGSPaste", image=image, segs=segs, feather=0, alpha=255,
+                          ref_image_opt=graph.plain(96, 64, 0)),
+            "covered": one("SegsToCombinedMask", segs=segs),
+            "detailed": graph.detail("DetailerForEachPipe", image, segs, model)[1],
+            "kept": graph.detail("SEGSDetailer", image, segs, model)[0],
+        }  # fmt: skip
+        links |= {f"{kind}_{name}": link for name, link in made.items()}
+    out = results(graph, **links)
+    assert labels(out["plain_ordered"]) == "bc"[:1] + "a"
+    assert labels(out["plain_hundredth"]) == "a"
+    assert out["plain_merged"]["segs0_0_confidence"] == 0.25
+    assert [float(value(out["plain_sure"], place)) for place in range(3)] == [0.5, 0.75, 0.25]
+    for name in made:
+        for kind in ("array", "tensor"):
+            found, plain = out[f"{kind}_{name}"], out[f"plain_{name}"]
+            assert set(found) == set(plain)
+            for key in set(plain) - {"stats"}:
+                told = f"{kind} {name} {key}"
+                np.testing.assert_array_equal(found[key], plain[key], err_msg=told)
+
+
+def test_pictures_of_other_packs_may_be_bytes(graph, results):
+    image = graph.image(96, 64)
+    model = graph.model("flat8", prior_std=0.5)
+
+    def made(segs):
+        shown = graph.add("SEGSPreview", segs=segs, alpha_mode=False, min_alpha=0.2)
+        pasted = graph.add(
+            "SEGSPaste", image=graph.plain(96, 64, 0), segs=segs, feather=0, alpha=255
+        )  # fmt: skip
+        element = graph.add(
+            "ImpactFrom_SEG_ELT", seg_elt=graph.add("ImpactDecomposeSEGS", segs=segs)[1]
+        )  # fmt: skip
+        kept = graph.detail("SEGSDetailer", image, segs, model, denoise=0.3)
+        return {
+            "listed": graph.add("SEGSToImageList", segs=segs)[0], "shown": shown[0],
+            "pasted": pasted[0], "picture": element[1], "kept": kept[0],
+        }  # fmt: skip
+
+    floats = made(graph.segs(96, 64, A, image=image))
+    in_bytes = made(graph.segs(96, 64, A | {"bytes": True}, image=image))
+    out = results(
+        graph, **floats, **{f"bytes_{name}": link for name, link in in_bytes.items()}
+    )  # fmt: skip
+    for name in floats:
+        for key in set(out[name]) - {"stats", "segs0_0_label"}:
+            same(out[f"bytes_{name}"][key], out[name][key], atol=0.6 / 255)
+    assert out["listed"]["t0"].max() > 0.5
