@@ -42,7 +42,7 @@ MODELS: dict[str, dict[str, str]] = {
     "ZImagePixelSpace": {},
     "HiDream": {},
     "PixelDiTT2I": {},
-    "HiDreamO1": {},
+    "HiDreamO1": {"reference_latents": "the host takes the first row's for all"},
     "MageFlow": {},
     "JoyImage": {},
     "Ideogram4": {},
@@ -129,11 +129,12 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "comfy_api/torch_helpers/torch_compile.py": frozenset({"apply_torch_compile_wrapper"}),
 }
 
-# Entries of a conditioning that hold one row for each picture and are stacked.
+# Entries of a conditioning that hold one row for each picture, as a tensor or as a list of tensors,
+# and are stacked.
 STACKED = frozenset({
     "pooled_output", "attention_mask", "concat_latent_image", "concat_mask", "concat_image",
     "conditioning_llama3", "conditioning_byt5small", "conditioning_mt5xl",
-    "attention_mask_mt5xl", "stable_cascade_prior", "text_input_ids",
+    "attention_mask_mt5xl", "stable_cascade_prior", "text_input_ids", "reference_latents",
 })  # fmt: skip
 
 # Entries that hold for all rows, and so have to be equal.

@@ -125,9 +125,15 @@ def _described(name: str, options: dict[str, Any], backend: Backend) -> Hashable
     kind = backend.entry_kind(name)
     if value is None or kind == SAME:
         return _plain(value)
-    if kind == ROWS and isinstance(value, torch.Tensor) and value.shape[:1] == (1,):
-        return _kind(value)
+    if kind == ROWS and isinstance(value, torch.Tensor | list) and _is_row(value):
+        return tuple(map(_kind, value)) if isinstance(value, list) else _kind(value)
     raise _Alone(f"its conditioning has {name!r}, which cannot be a row")
+
+
+def _is_row(value: torch.Tensor | list) -> bool:
+    """Whether a tensor, or each of several, is of one row."""
+    tensors = value if isinstance(value, list) else [value]
+    return all(isinstance(one, torch.Tensor) and one.shape[:1] == (1,) for one in tensors)
 
 
 def _plain(value: Any) -> Hashable:
@@ -223,8 +229,15 @@ def _joined_entry(
                 controls[key] = backend.join_controls(values, latent)
             options[name] = controls[key]
         elif backend.entry_kind(name) == ROWS and value is not None:
-            options[name] = torch.cat(values)
+            options[name] = _rows(values)
     return [torch.cat(embeddings), options]
+
+
+def _rows(values: Sequence[torch.Tensor | list]) -> torch.Tensor | list:
+    """One tensor, or list of tensors, whose rows are these."""
+    if isinstance(values[0], list):
+        return [torch.cat(column) for column in zip(*values, strict=True)]
+    return torch.cat(list(values))
 
 
 def _resized(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

@@ -103,7 +103,8 @@ def masked(run: SamplerRun, new: torch.Tensor) -> torch.Tensor:
 
 # How entries of a conditioning go into a batch.
 ENTRIES = {
-    "pooled_output": ROWS, "attention_mask": ROWS, "concat_latent_image": ROWS, "guidance": SAME,
+    "pooled_output": ROWS, "attention_mask": ROWS, "concat_latent_image": ROWS,
+    "reference_latents": ROWS, "guidance": SAME,
     "strength": SAME, "area": SAME, "mask_strength": SAME, "set_area_to_bounds": SAME,
     "start_percent": SAME, "end_percent": SAME, "hooks": SAME, "text": SAME,
 }  # fmt: skip

@@ -125,7 +125,13 @@ OPTIONS = [
      {"mask": torch.ones(1, 8, 9), "set_area_to_bounds": True}, False),
     ({"concat_latent_image": torch.zeros(1, 2, 4, 6)},
      {"concat_latent_image": torch.ones(1, 2, 4, 6)}, True),
-    ({"reference_latents": [torch.zeros(1)]}, {"reference_latents": [torch.zeros(1)]}, False),
+    ({"reference_latents": [torch.zeros(1, 2), torch.zeros(1, 3)]},
+     {"reference_latents": [torch.ones(1, 2), torch.ones(1, 3)]}, True),
+    ({"reference_latents": [torch.zeros(1, 2), torch.zeros(1, 3)]},
+     {"reference_latents": [torch.ones(1, 2)]}, False),
+    ({"reference_latents": [torch.zeros(1, 2)]}, {"reference_latents": [torch.ones(1, 3)]}, False),
+    ({"reference_latents": [torch.zeros(2, 2)]}, {"reference_latents": [torch.ones(2, 2)]}, False),
+    ({"reference_latents": [object()]}, {"reference_latents": [object()]}, False),
 ]  # fmt: skip
 
 
@@ -253,6 +259,17 @@ def test_entries_stay_in_order_and_their_options_become_rows():
     assert first[1]["pooled_output"][:, 0].tolist() == [1, 3]
     assert first[1]["guidance"] == 2.5
     assert (second[0][:, 0, 0].tolist(), second[1]) == ([11, 13], {"strength": 0.5})
+
+
+def test_lists_of_an_entry_become_rows_place_by_place():
+    def two(value):
+        return text(reference_latents=[torch.full((1, 2), value), torch.full((1, 3), -value)])
+
+    one = joined([run(two(1.0)), run(two(4.0))], Backend()).positive[0][1]["reference_latents"]
+    assert [reference.tolist() for reference in one] == [
+        [[1, 1], [4, 4]],
+        [[-1, -1, -1], [-4, -4, -4]],
+    ]
 
 
 def test_noise_masks_of_any_size_are_rows_in_the_latents_size():

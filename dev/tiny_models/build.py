@@ -163,6 +163,8 @@ def conditioning(tiny: Tiny, text: int, tokens: int, padding: int = 0) -> list:
     for name in ("t5xxl_ids", "t5xxl_weights"):
         if name in options:
             options[name] = options[name][0]  # the host gives them without a batch
+    if tiny.references:
+        options["reference_latents"] = [filled("", shape) for shape in tiny.references]
     if tiny.mask:
         options["attention_mask"] = filled("attention_mask", (tokens,))
     embedding = torch.randn((1, tokens, tiny.width), generator=generator)

@@ -7,7 +7,7 @@ as a checkpoint of that family would. What is not built is in `NOT_BUILT` with t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -27,6 +27,7 @@ class Tiny:
         options: shapes of what a conditioning holds besides the text's tokens, filled with random
             numbers; -1 stands for the number of tokens.
         constants: other options of a conditioning.
+        references: shapes of the reference latents, which each text has of its own.
         mask: the text encoder gives an attention mask.
         empty: the host can only sample it from an empty latent.
         ways: names of the ways it is sampled; others the host itself does not manage.
@@ -41,6 +42,7 @@ class Tiny:
     latent: Shape = (16, 8, 6)
     options: Mapping[str, Shape] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
+    references: tuple[Shape, ...] = ()
     mask: bool = False
     empty: bool = False
     ways: tuple[str, ...] = ("plain", "masked")
@@ -748,6 +750,30 @@ TINY: dict[str, Tiny] = {
         {**_COGVIDEO, "in_channels": 48}, **_VIDEO, options={"concat_latent_image": (32, 2, 8, 6)}
     ),
 }
+
+# Of edit models, with pictures to go by, each text its own; of other sizes than the latent where
+# the model takes that.
+_PICTURES = ((16, 4, 6), (16, 8, 2))
+_CLIPS = ((16, 1, 4, 6), (16, 1, 8, 2))
+_PACKED = ((128, 2, 3), (128, 4, 1))
+_ONE_CLIP = ((16, 1, 8, 6),)
+for _name, _shapes in {
+    "Flux": _PICTURES, "LongCatImage": _PICTURES, "Flux2": _PACKED, "ZImage": _PICTURES,
+    "Omnigen2": _PICTURES, "QwenImage": _CLIPS, "MageFlow": _PACKED, "Krea2": _CLIPS,
+    "JoyImage": _ONE_CLIP, "WAN22_S2V": _ONE_CLIP, "WAN21_HuMo": _ONE_CLIP,
+    "WAN21_SCAIL": _ONE_CLIP, "WAN21_SCAIL2": _ONE_CLIP,
+}.items():  # fmt: skip
+    TINY[f"{_name} with references"] = replace(TINY[_name], references=_shapes)
+TINY["QwenImage with references at time zero"] = replace(
+    TINY["QwenImage with references"],
+    constants={"reference_latents_method": "index_timestep_zero"},
+)
+TINY["HiDreamO1 with references"] = replace(
+    TINY["HiDreamO1"], references=((64, 64, 3),), ways=("plain",)
+)
+TINY["WAN21_T2V with references"] = replace(
+    TINY["WAN21_T2V"], unet={**_WAN, "in_dim_ref_conv": 16}, references=_ONE_CLIP
+)
 
 # Classes that differ from another in the number of blocks alone, and are that one when small.
 ALIKE: dict[str, str] = {
