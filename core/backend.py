@@ -6,6 +6,7 @@ cluster.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,6 +39,22 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """What a part of the latent is denoised with, laid over what lies below.
+
+    What the model makes of a latent is put together before the sampler sees it, so that one sampler
+    run makes all of the picture.
+    """
+
+    model: Any
+    positive: Conditioning
+    negative: Conditioning | str
+    cfg: float
+    weight: torch.Tensor  # [1,1,(T),h,w] 0..1, the latent's resolution; 0 leaves what lies below
+    begins: float = math.inf  # the noise level from which on it takes part
+
+
+@dataclass(frozen=True)
 class SamplerRun:
     """One call of a sampler.
 
@@ -62,9 +79,10 @@ class SamplerRun:
     # Of a run that is done in parts:
     start: torch.Tensor | None = None  # what the part before left, with its noise, to go on from
     whole: torch.Tensor | None = None  # levels of the whole run, for masks that open as they fall
-    number: int = 0  # tells the parts apart, for the noise that samplers draw on the way
+    number: int = 0  # steps before this part: noise that samplers have drawn on the way
     batch_index: tuple[int, ...] | None = None  # which rows of a larger batch the latent's are
     subject: Subject = Subject()
+    layers: tuple[Layer, ...] = ()  # later ones on top
 
 
 class Backend(TextBackend, Protocol):
@@ -147,6 +165,9 @@ class Backend(TextBackend, Protocol):
         """The schedule of a full run: [steps+1], falling, on the CPU."""
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor: ...
+
+    def share_a_latent(self, models: Sequence[Any]) -> bool:
+        """Whether a noisy latent of one of the models means the same to all of them."""
 
     def why_alone(self, run: SamplerRun) -> str | None:
         """Why a run must not share a batch with others; None for one that may.

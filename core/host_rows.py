@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import comfy.model_management
+import comfy.model_sampling
 import comfy.samplers
 import comfy.utils
 import torch
@@ -49,6 +50,15 @@ class HostRows:
         if name in STACKED:
             return ROWS
         return SAME if name in EQUAL else None
+
+    def share_a_latent(self, models: Sequence[Any]) -> bool:
+        kinds = set()
+        for model in models:
+            form = model.get_model_object("latent_format")
+            flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
+            scale = getattr(form, "scale_factor", 1.0)
+            kinds.add((type(form), str(scale), form.latent_channels, flow))
+        return len(kinds) == 1
 
     def repeats_texts(self, model: Any) -> bool:
         """Whether repeating a text's tokens changes nothing: so it is in a UNet's cross-attention,

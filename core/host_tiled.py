@@ -14,6 +14,7 @@ from ..utils.notes import note
 from .backend import Backend, OnStep, SamplerRun
 from .conditioning import cut_conditioning
 from .geometry import Box, Size
+from .host_layers import LayeredGuider
 from .planes import Cut
 from .references import LatentReferences, Shown
 from .settings import MAX_SEED, Conditioning
@@ -23,7 +24,9 @@ from .waves import Road, Room, Sample, walk
 
 
 def guider_of(run: SamplerRun, backend: Backend) -> comfy.samplers.CFGGuider:
-    """The host's guider, or one that has the model see one tile at a time."""
+    """The host's guider, one with layers, or one that has the model see one tile at a time."""
+    if run.layers:
+        return LayeredGuider(run, backend)
     if run.tiles is not None and is_nested(run.latent):
         note(
             "tiles",

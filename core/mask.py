@@ -174,6 +174,23 @@ def union(masks: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
     return masks.amax(dim=0, keepdim=True)
 
 
+def shares_of(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """How much is seen of what lies below all layers, and of each layer; they add up to 1.
+
+    Args:
+        weights: 0..1 of each layer, of one shape; later ones lie on top.
+
+    Returns:
+        One more than there are weights; of none a single 1.
+    """
+    shares: list[torch.Tensor] = []
+    seen = torch.ones(())
+    for weight in reversed(weights):
+        shares.append(weight * seen)
+        seen = (1 - weight) * seen
+    return [seen, *reversed(shares)]
+
+
 def bbox(mask: torch.Tensor) -> Box | None:
     """The smallest box around all that is not 0 in a mask [H,W]; None where there is nothing."""
     check_shape(mask, "HW", "mask")

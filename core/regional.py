@@ -1,7 +1,9 @@
 """Sampling several regions of one latent, each with a sampler and a prompt of its own.
 
-At every step of the schedule the base sampler and the regions' work from the same latent, as rows
-of one batch where their settings allow it, and their results are put together by the masks.
+Where all have the same sampler and schedule, one run of it makes the whole picture: at every step
+what the models make of the latent is put together by the masks. So the sampler's memory of earlier
+steps and the noise that it draws are those of any run. Otherwise each step of each sampler is a run
+of its own, and the latents are put together.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from typing import Any
 
 import torch
 
-from .backend import Backend
-from .mask import dilate, for_latent, union
+from .backend import Backend, Layer, SamplerRun
+from .mask import dilate, for_latent, shares_of, union
 from .random_state import seeded_globals
 from .samplers import AdvancedKSampler, Recovery
-from .sampling import Part, with_samples
+from .sampling import Part, make_run, with_samples
 from .schedule import Window, mix_noise, seed_for, start_noise
-from .streams import mask_for_streams, picture, with_picture
+from .streams import is_nested, picture, with_picture
 from .waves import Road, walk
 
 # Seeds that are added to one another stay below this: ComfyUI-Impact-Pack's figure, so that shared
@@ -113,37 +115,89 @@ def _flat(mask: torch.Tensor) -> torch.Tensor:
 def sample_regions(
     regional: Regional,
     latent: dict,
-    window: Window,
-    seed: int,
-    noise: torch.Tensor | None,
+    part: Part,
     backend: Backend,
-    *,
-    leftover: bool = False,
+    base_steps: int = 0,
 ) -> dict:
-    """Sample a part of a schedule step by step.
+    """Sample a part of a schedule by regions.
 
     Args:
         latent: as `fitted` gives it.
-        noise: added to the latent before the first step; None adds none.
-        leftover: leave the noise in that steps after the window would remove.
+        base_steps: how many steps the base does alone first.
     """
+    run = _one_run(regional, latent, part, base_steps, backend)
+    if run is None:
+        return _step_by_step(regional, latent, part, base_steps, backend)
+    bar = backend.progress(len(run.sigmas) - 1)
+    samples = backend.sample(run, lambda step, _, denoised: bar(step + 1, run.model, denoised))
+    return with_samples(latent, samples)
+
+
+def _one_run(
+    regional: Regional, latent: dict, part: Part, base_steps: int, backend: Backend
+) -> SamplerRun | None:
+    """The base's run with the regions as layers; None where they cannot be of one run."""
+    samplers = [regional.base, *(region.sampler for region in regional.regions)]
+    if not all(isinstance(sampler, AdvancedKSampler) for sampler in samplers):
+        return None
+    if regional.regions and (not regional.together or is_nested(latent["samples"])):
+        return None
+    base, *others = (make_run(own.recipe, latent, part, backend) for own in samplers)
+    if base is None or not all(_alike(base, other) for other in others):
+        return None
+    if not backend.share_a_latent([base.model, *(other.model for other in others)]):
+        return None
+    begins = float(base.sigmas[min(base_steps, len(base.sigmas) - 1)])
+    return replace(
+        base,
+        layers=tuple(
+            Layer(run.model, run.positive, run.negative, run.cfg, region.weight, begins)
+            for region, run in zip(regional.regions, others, strict=True)
+        ),
+    )
+
+
+def _alike(run: SamplerRun, other: SamplerRun | None) -> bool:
+    return (
+        other is not None
+        and (run.sampler_name, run.sampler) == (other.sampler_name, other.sampler)
+        and torch.equal(run.sigmas, other.sigmas)
+        and torch.equal(run.schedule, other.schedule)
+    )
+
+
+def _step_by_step(
+    regional: Regional, latent: dict, part: Part, base_steps: int, backend: Backend
+) -> dict:
+    """Each step of each sampler by itself."""
+    window, noise = part.window, part.noise
+    alone = min(base_steps, window.steps)
     bar = backend.progress(max(1, window.steps))
-    for number in range(window.steps):
+    if alone > 0:
+        first = replace(
+            part,
+            window=Window(window.total, window.start, window.start + alone),
+            leftover=part.leftover or alone < window.steps,
+        )
+        (latent,) = walk([_road(regional.base, latent, first, regional.recovery, backend)], backend)
+        noise = None
+        bar(alone, None, None)
+    for number in range(alone, window.steps):
         backend.check_interrupt()
         first = window.start + number
-        is_last = number == window.steps - 1
-        part = Part(
-            Window(window.total, first, first + 1), seed, noise if number == 0 else None,
-            leftover or not is_last, first,
-        )  # fmt: skip
-        step = _side_by_side if regional.together or not regional.regions else _in_turn
-        latent = step(regional, latent, part, backend)
+        step = replace(
+            part,
+            window=Window(window.total, first, first + 1),
+            noise=noise,
+            leftover=part.leftover or number < window.steps - 1,
+            number=part.number + number,
+        )
+        # Without its noise a latent cannot be told from one that has gone a step on.
+        in_turn = not regional.together and noise is None
+        latent = (_in_turn if in_turn else _side_by_side)(regional, latent, step, backend)
+        noise = None
         bar(number + 1, None, None)
     return latent
-
-
-def _without_mask(latent: dict) -> dict:
-    return {key: value for key, value in latent.items() if key != "noise_mask"}
 
 
 def _side_by_side(regional: Regional, latent: dict, part: Part, backend: Backend) -> dict:
@@ -158,23 +212,20 @@ def _side_by_side(regional: Regional, latent: dict, part: Part, backend: Backend
 
 
 def _in_turn(regional: Regional, latent: dict, part: Part, backend: Backend) -> dict:
-    covered = torch.zeros(())
-    for region in regional.regions:
-        covered = torch.maximum(covered.to(region.weight), region.weight)
-    turns = [(regional.base, (covered < 1).float())]
-    turns += [(region.sampler, region.weight) for region in regional.regions]
-    for sampler, weight in turns:
-        if weight.any():
-            others = 1.0 if sampler is regional.base else 0.0  # whose the other streams are
-            mask = mask_for_streams(_flat(weight), latent["samples"], others)
-            before, masked = latent, {**latent, "noise_mask": mask}
-            (latent,) = walk([_road(sampler, masked, part, regional.recovery, backend)], backend)
-            if part.noise is None:  # exactly as before outside, whatever the sampler
-                kept = picture(before["samples"])
-                own = picture(latent["samples"]).to(kept)
-                samples = torch.where(weight.to(kept) > 0, own, kept)
-                latent = with_samples(latent, with_picture(latent["samples"], samples))
-            latent, part = _without_mask(latent), replace(part, noise=None)
+    """One after another, each from what was done before; every place goes on by one step."""
+    samplers = [regional.base, *(region.sampler for region in regional.regions)]
+    shares = shares_of([region.weight for region in regional.regions])
+    for sampler, share in zip(samplers, shares, strict=True):
+        before = latent["samples"]
+        streams_too = sampler is regional.base and is_nested(before)  # the base's are the others
+        if not (share.any() or streams_too):
+            continue
+        (result,) = walk([_road(sampler, latent, part, regional.recovery, backend)], backend)
+        own = picture(before)
+        own = torch.lerp(own, picture(result["samples"]).to(own), share.to(own))
+        latent = with_samples(
+            latent, with_picture(result["samples"] if streams_too else before, own)
+        )
     return latent
 
 
@@ -237,17 +288,17 @@ def sample_base_then_regions(
         prompts: the REGIONAL_PROMPTS, for the variation of the noise.
         latent: as `fitted` gives it.
     """
-    base_end = min(window.start + base_steps, window.end)
     noise = region_noise(latent, seeds.first, prompts)
+    if seeds.goes_on:
+        part = Part(window, seeds.first, noise)
+        return sample_regions(regional, latent, part, backend, base_steps)
+    base_end = min(window.start + base_steps, window.end)
     if base_end > window.start:
-        part = Part(Window(window.total, window.start, base_end), seeds.first, noise, seeds.goes_on)
-        road = _road(regional.base, latent, part, Recovery("DISABLE"), backend)
-        (latent,) = walk([road], backend)
-        noise = None
-    if not seeds.goes_on:
-        noise = region_noise(latent, seeds.later, prompts)
-    rest = Window(window.total, base_end, window.end)
-    return sample_regions(regional, latent, rest, seeds.later, noise, backend)
+        part = Part(Window(window.total, window.start, base_end), seeds.first, noise)
+        latent = sample_regions(replace(regional, regions=()), latent, part, backend)
+    noise = region_noise(latent, seeds.later, prompts)
+    part = Part(Window(window.total, base_end, window.end), seeds.later, noise)
+    return sample_regions(regional, latent, part, backend)
 
 
 def region_noise(latent: dict, seed: int, prompts: Sequence[Any] = ()) -> torch.Tensor:
@@ -268,19 +319,22 @@ def sample_two(
     seed: int,
     overlap: int,
     backend: Backend,
+    *,
+    together: bool = True,
 ) -> dict:
     """Sample what a mask leaves out with one KSAMPLER_ADVANCED, what it covers with another.
 
     Args:
         mask: [B,H,W] 0..1; it is made hard in the latent's resolution.
         overlap: by how many latent pixels the window is wide that the mask grows by.
+        together: as of `Regional`.
     """
     latent = fitted(base, latent, backend)
     samples = latent["samples"]
     weight = for_latent(mask, samples).round()
     weight = dilate(_flat(weight), overlap).view_as(weight)
-    regional = Regional(base, [Region(inner, weight)], Recovery())
-    return sample_regions(regional, latent, window, seed, region_noise(latent, seed), backend)
+    regional = Regional(base, [Region(inner, weight)], Recovery(), together)
+    return sample_regions(regional, latent, Part(window, seed, region_noise(latent, seed)), backend)
 
 
 def fitted(base: Any, latent: dict, backend: Backend) -> dict:
@@ -288,4 +342,4 @@ def fitted(base: Any, latent: dict, backend: Backend) -> dict:
     the place of."""
     if isinstance(base, AdvancedKSampler):
         latent = with_samples(latent, backend.fitted_latent(base.recipe.model, latent))
-    return _without_mask(latent)
+    return {key: value for key, value in latent.items() if key != "noise_mask"}

@@ -59,6 +59,8 @@ def _key(run: SamplerRun, backend: Backend) -> Hashable:
     """
     if is_nested(run.latent):
         raise _Alone("its latent has several streams")
+    if run.layers:
+        raise _Alone("it has layers")
     if len(run.latent) != 1:
         raise _Alone(f"its latent has {len(run.latent)} rows already")
     reason = backend.why_alone(run)

@@ -11,19 +11,23 @@ from typing import Any
 
 import torch
 
+from ..utils.notes import note
 from .backend import Backend
+from .mask import for_latent
 from .sampling import Part, Recipe, make_run, noise_for, sample_latent, with_samples
 from .schedule import Window
 from .settings import Conditioning, Sampling
-from .streams import mask_for_streams
+from .streams import mask_for_streams, picture, with_picture
 from .waves import Road, Sample, walk
 
-# Samplers that single steps leave with too little of the noise that they take from their own past.
-_RECOVERED = frozenset({
-    "uni_pc", "uni_pc_bh2", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu",
-    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu",
+# Samplers that do nothing where each step is a run of its own; another one may take such steps.
+_NOTHING_ALONE = frozenset({"uni_pc", "uni_pc_bh2"})
+_STAND_IN = "dpmpp_2m"
+# Samplers whose single steps add up to another picture, as they guide by the step before.
+_OTHER_ALONE = frozenset({
+    "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp", "res_multistep_ancestral_cfg_pp",
+    "gradient_estimation_cfg_pp",
 })  # fmt: skip
-_RECOVERED_FAST = frozenset({"uni_pc", "uni_pc_bh2", "dpmpp_sde", "dpmpp_sde_gpu"})
 RECOVERY_MODES = ("DISABLE", "ratio additional", "ratio between")
 RECOVERY_SAMPLERS = (
     "AUTO", "euler", "heun", "heunpp2", "dpm_2", "dpm_fast", "dpmpp_2m", "ddpm",
@@ -52,27 +56,42 @@ class KSampler:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What is done about samplers that single steps take some of their noise from.
+    """What is done about samplers that cannot take single steps.
 
-    A second sampler runs the same step at `ratio` of its noise levels: in addition to the first
-    ("ratio additional"), or with the first at the rest of them ("ratio between").
+    A second sampler takes such steps in their place. Samplers of other packs are told all of it:
+    theirs may lose noise in single steps, which the second sampler then makes up for at `ratio` of
+    the noise levels.
     """
 
-    mode: str = "ratio additional"
-    sampler: str = "AUTO"
+    mode: str = "ratio additional"  # one of RECOVERY_MODES
+    sampler: str = "AUTO"  # one of RECOVERY_SAMPLERS
     ratio: float = 1.0  # 0..1
 
-    def factors(self, sampler_name: str) -> tuple[float, float]:
-        """By what the noise levels of the first sampler and of the second are multiplied."""
-        if self.mode == "DISABLE" or sampler_name not in _RECOVERED:
-            return 1.0, 0.0
-        return (1.0 - self.ratio if self.mode == "ratio between" else 1.0), self.ratio
+    def for_steps(self, sampler_name: str, steps: int) -> str:
+        """The sampler that takes so many steps of a schedule in one go.
 
-    def second(self, sampler_name: str) -> str:
-        """The second sampler's name."""
-        if self.sampler != "AUTO":
-            return self.sampler
-        return "dpm_fast" if sampler_name in _RECOVERED_FAST else "dpmpp_2m"
+        Raises:
+            ValueError: the sampler cannot, and the mode allows no other.
+        """
+        replaced = sampler_name in _NOTHING_ALONE
+        if steps != 1 or not (replaced or sampler_name in _OTHER_ALONE):
+            return sampler_name
+        if self.mode == "DISABLE" or not replaced:
+            names = ", ".join(sorted(_NOTHING_ALONE | _OTHER_ALONE))
+            remedy = "set 'additional_mode' so that another sampler takes such steps, "
+            raise ValueError(
+                f"'sampler_name' is {sampler_name!r}, which cannot take steps one by one. Regions "
+                "take them so where their samplers differ or they go one after another. Give the "
+                "base and all regions the same sampler and schedule and enable 'restore_latent', "
+                f"{remedy if replaced else ''}or choose a sampler that is none of: {names}."
+            )
+        other = _STAND_IN if self.sampler == "AUTO" else self.sampler
+        note(
+            "sampler",
+            f"{sampler_name} cannot take steps one by one, so {other} takes them. Regions with one "
+            "and the same sampler and schedule are sampled in one run and need no other.",
+        )
+        return other
 
 
 class AdvancedKSampler:
@@ -121,35 +140,55 @@ class AdvancedKSampler:
 
     def road(self, latent: dict, part: Part, recovery: Recovery, backend: Backend) -> Road[dict]:
         """The way of a latent through a part of the schedule; see `core/waves.py`."""
-        name = self.recipe.sampler_name
-        first, second = recovery.factors(name)
-        result = with_samples(latent, backend.fitted_latent(self.recipe.model, latent))
-        for factor, sampler_name in ((first, name), (second, recovery.second(name))):
-            recipe = replace(
-                self.recipe,
-                sampler_name=sampler_name,
-                sigma_factor=self.recipe.sigma_factor * factor,
-            )
-            run = make_run(recipe, result, part, backend) if factor > 0 else None
-            if run is not None:
-                samples = yield Sample(run, lambda step, total, denoised: None)
-                result = with_samples(result, samples)
-        return result
+        recipe = self.recipe
+        if recipe.sampler is None:
+            name = recovery.for_steps(recipe.sampler_name, part.window.steps)
+            recipe = replace(recipe, sampler_name=name)
+        result = with_samples(latent, backend.fitted_latent(recipe.model, latent))
+        run = make_run(recipe, result, part, backend)
+        if run is None:
+            return result
+        samples = yield Sample(run, lambda step, total, denoised: None)
+        return with_samples(result, samples)
 
 
 def _is_on(value: bool | str) -> bool:
     return value not in (False, "disable")
 
 
-def sample_in_mask(latent: dict, base: Any, inner: Any, mask: torch.Tensor) -> dict:
+def sample_in_mask(
+    latent: dict, base: Any, inner: Any, mask: torch.Tensor, *, apart: bool = False
+) -> dict:
     """Sample what a mask leaves out with one KSAMPLER, and then what it covers with another.
 
     Both work where the mask is neither 0 nor 1. Streams besides the picture are the first one's.
 
     Args:
         mask: [B,H,W] 0..1.
+        apart: both begin with the latent as it is here, and the mask mixes their results; else the
+            second one goes on from what the first one gives.
     """
+    if apart:
+        return _mixed(latent, base, inner, mask)
     outside = mask_for_streams((mask != 1).float(), latent["samples"], others=1.0)
     latent = base.sample({**latent, "noise_mask": outside})
-    latent = inner.sample({**latent, "noise_mask": mask})
+    result = inner.sample({**latent, "noise_mask": mask})
+    below, own = picture(latent["samples"]), picture(result["samples"])
+    # Exactly as before outside of the mask: not every sampler ends without noise there.
+    own = torch.where(for_latent(mask, own) == 0, below.to(own), own)
+    return _without_mask({**result, "samples": with_picture(result["samples"], own)})
+
+
+def _mixed(latent: dict, base: Any, inner: Any, mask: torch.Tensor) -> dict:
+    share = for_latent(mask, picture(latent["samples"])).clamp(0, 1)
+    flat = share.reshape(-1, *share.shape[-2:])
+    outside = mask_for_streams((flat != 1).float(), latent["samples"], others=1.0)
+    below = base.sample({**latent, "noise_mask": outside})
+    result = inner.sample({**latent, "noise_mask": (flat != 0).float()})
+    own = picture(below["samples"])
+    own = torch.lerp(own, picture(result["samples"]).to(own), share.to(own))
+    return _without_mask({**below, "samples": with_picture(below["samples"], own)})
+
+
+def _without_mask(latent: dict) -> dict:
     return {key: value for key, value in latent.items() if key != "noise_mask"}

@@ -13,7 +13,6 @@ from .hooks import Hook
 from .schedule import (
     Window,
     denoise_window,
-    is_brownian,
     seed_for,
     start_noise,
     window_sigmas,
@@ -47,7 +46,7 @@ class Part:
     seed: int
     noise: torch.Tensor | None = None  # added to the latent beforehand; None adds none
     leftover: bool = False  # leave the noise in that further steps would remove
-    number: int = 0  # tells parts of one seed apart, for the noise that samplers draw on the way
+    number: int = 0  # steps of the same seed before this part, whose noise samplers have drawn
 
 
 def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> SamplerRun | None:
@@ -67,8 +66,8 @@ def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> Samp
     noise = part.noise
     if noise is None:
         noise = without_noise(samples)
-    # On the way, too, every part draws noise of its own; Brownian noise goes on by itself.
-    number = 0 if is_brownian(recipe.sampler_name) else part.number
+    # On the way, too, every part draws noise of its own. By name samplers know how to go on.
+    seed = part.seed if recipe.sampler is None else seed_for(part.seed, part.number)
     return SamplerRun(
         model=recipe.model,
         positive=recipe.positive,
@@ -77,13 +76,14 @@ def make_run(recipe: Recipe, latent: dict, part: Part, backend: Backend) -> Samp
         sampler_name=recipe.sampler_name,
         sigmas=sigmas,
         schedule=schedule,
-        seed=seed_for(part.seed, number),
+        seed=seed,
         noise=noise,
         latent=samples,
         noise_mask=latent.get("noise_mask"),
         sampler=recipe.sampler,
         tiles=recipe.tiles,
         batch_index=None if rows is None else tuple(map(int, rows)),
+        number=part.number,
     )
 
 

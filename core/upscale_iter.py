@@ -266,6 +266,7 @@ class MaskUpscaler(Upscaler):
         schedule: str = "none",
         full: Any = None,
         pk_hooks: tuple[Any, Any, Any] = (None, None, None),
+        apart: bool = False,
     ) -> None:
         """
         Args:
@@ -275,10 +276,12 @@ class MaskUpscaler(Upscaler):
             schedule: one of FULL_SCHEDULES: in which iterations the whole latent is sampled,
                 with the base and then with `full` or, without that, the base again.
             pk_hooks: PK_HOOKs of the base, the inner and the full sampler.
+            apart: as of `sample_in_mask`.
         """
         super().__init__(*common)
         self.base, self.inner, self.mask = base, inner, mask
         self.schedule, self.full, self.pk_hooks = schedule, full, pk_hooks
+        self.apart = apart
 
     @property
     def hooks(self) -> list[Hook]:
@@ -295,6 +298,7 @@ class MaskUpscaler(Upscaler):
             _Hooked(self.base, base_hook),
             _Hooked(self.inner, inner_hook),
             mask.reshape(-1, *mask.shape[-2:]),
+            apart=self.apart,
         )
 
 

@@ -6,10 +6,12 @@ from ..core import regional
 from ..core.host import ComfyBackend
 from ..core.regional import Regional, Seeds
 from ..core.samplers import RECOVERY_MODES, RECOVERY_SAMPLERS, Recovery
+from ..core.sampling import Part
 from ..core.schedule import Window, denoise_window
 from ..utils.check import check_latent, check_mask
 from .conditioning import numbered
 from .samplers import (
+    ENABLED,
     SAMPLED_LATENT,
     add_noise_input,
     denoise_input,
@@ -17,11 +19,11 @@ from .samplers import (
     leftover_input,
     sampler_input,
     step_inputs,
+    together_input,
 )
 from .widgets import inputs
 
 CATEGORY = "Detailers/Regional"
-_ENABLED = {"label_on": "enabled", "label_off": "disabled"}
 _PROMPTS = "Regions and what they are sampled with."
 
 
@@ -139,12 +141,12 @@ class RegionalSamplerAdvanced(RegionalSampler):
     def INPUT_TYPES(cls):
         return {
             "required": {
-                **add_noise_input(_ENABLED),
+                **add_noise_input(ENABLED),
                 "noise_seed": inputs("seed", seed="Seed of the noise.")["seed"],
                 **inputs("steps"),
                 **step_inputs(),
                 **_overlap(),
-                **leftover_input(_ENABLED),
+                **leftover_input(ENABLED),
                 **latent_input("latent_image"),
                 **_samplers(),
                 **_recovery(),
@@ -161,13 +163,11 @@ class RegionalSamplerAdvanced(RegionalSampler):
         how, latent = _regional(latent_image, regional_prompts, backend, **widgets)
         if add_noise:
             noise = regional.region_noise(latent, noise_seed, regional_prompts)
-        window = Window(steps, start_at_step, min(end_at_step, steps))
-        return (
-            regional.sample_regions(
-                how, latent, window, noise_seed, noise, backend,
-                leftover=return_with_leftover_noise,
-            ),
+        part = Part(
+            Window(steps, start_at_step, min(end_at_step, steps)), noise_seed, noise,
+            return_with_leftover_noise, number=0 if add_noise else start_at_step,
         )  # fmt: skip
+        return (regional.sample_regions(how, latent, part, backend),)
 
 
 def _samplers() -> dict[str, tuple]:
@@ -183,24 +183,21 @@ def _overlap() -> dict[str, tuple]:
         "default": 10, "min": 0, "max": 10000,
         "tooltip": "How far regions reach beyond their masks, in pixels of the mask.",
     }  # fmt: skip
-    together = {
-        "default": True, **_ENABLED,
-        "tooltip": "Enabled: at each step all regions are sampled from the same latent, in one "
-        "batch where they can be. Disabled: one after another, each seeing what was done before.",
-    }  # fmt: skip
-    return {"overlap_factor": ("INT", overlap), "restore_latent": ("BOOLEAN", together)}
+    return {"overlap_factor": ("INT", overlap), **together_input()}
 
 
 def _recovery() -> dict[str, tuple]:
     mode = {
         "default": "ratio between",
-        "tooltip": "For uni_pc and the sde samplers, which lose noise where steps are taken one by "
-        "one: a second sampler runs at a ratio of the noise, in addition or in part instead.",
+        "tooltip": "Only where regions are not sampled in one run: whether another sampler takes "
+        "the steps of uni_pc, which cannot take them one by one. DISABLE makes that an error. "
+        "Samplers of other packs get all three settings.",
     }
-    sampler = {"tooltip": "The second sampler; AUTO chooses one that goes with the first."}
+    sampler = {"tooltip": "The sampler that takes such steps; AUTO takes dpmpp_2m."}
     ratio = {
         "default": 0.3, "min": 0.0, "max": 1.0, "step": 0.01,
-        "tooltip": "The part of the noise that the second sampler runs at.",
+        "tooltip": "For samplers of other packs: the part of the noise that their second sampler "
+        "runs at.",
     }  # fmt: skip
     return {
         "additional_mode": (list(RECOVERY_MODES), mode),

@@ -21,6 +21,7 @@ FULL_DENOISE = {
     "tooltip": "How much is sampled anew: little keeps the latent, 1 starts from noise.",
 }  # fmt: skip
 _SEED = {"seed": "Seed of the noise."}
+ENABLED = {"label_on": "enabled", "label_off": "disabled"}
 _ON_OFF = {"label_on": "enable", "label_off": "disable"}
 SAMPLED_LATENT = "The sampled latent."
 SAMPLER_OBJECT = "The sampler with all its settings."
@@ -272,13 +273,17 @@ class TwoSamplersForMask:
                 **latent_input("latent_image"),
                 **two_samplers("KSAMPLER"),
                 **inputs("mask", mask="White is what mask_sampler samples."),
-            }
+            },
+            "optional": apart_input(),
         }
 
-    def run(self, latent_image, base_sampler, mask_sampler, mask):
+    def run(self, latent_image, base_sampler, mask_sampler, mask, restore_latent=False):
         check_latent(latent_image, "latent_image")
         mask = check_mask(mask, "mask")
-        return (sample_in_mask(latent_image, base_sampler, mask_sampler, mask),)
+        latent = sample_in_mask(
+            latent_image, base_sampler, mask_sampler, mask, apart=restore_latent
+        )  # fmt: skip
+        return (latent,)
 
 
 class TwoAdvancedSamplersForMask(TwoSamplersForMask):
@@ -301,17 +306,20 @@ class TwoAdvancedSamplersForMask(TwoSamplersForMask):
                 **two_samplers("KSAMPLER_ADVANCED"),
                 **inputs("mask", mask="White is what mask_sampler samples."),
                 "overlap_factor": ("INT", overlap),
-            }
+            },
+            "optional": together_input(),
         }
 
     def run(
-        self, seed, steps, denoise, samples, base_sampler, mask_sampler, mask, overlap_factor
+        self, seed, steps, denoise, samples, base_sampler, mask_sampler, mask, overlap_factor,
+        restore_latent=True,
     ):  # fmt: skip
         check_latent(samples, "samples")
         return (
             sample_two(
                 base_sampler, mask_sampler, check_mask(mask, "mask"), samples,
                 denoise_window(steps, denoise), seed, overlap_factor, ComfyBackend(),
+                together=restore_latent,
             ),
         )  # fmt: skip
 
@@ -321,6 +329,25 @@ def two_samplers(kind: str) -> dict[str, tuple]:
         **sampler_input("base_sampler", kind, "Samples what the mask leaves out."),
         **sampler_input("mask_sampler", kind, "Samples what the mask covers."),
     }
+
+
+def together_input() -> dict[str, tuple]:
+    options = {
+        "default": True, **ENABLED,
+        "tooltip": "Enabled: at each step all regions are sampled from the same latent, in one run "
+        "where base and regions have the same sampler and schedule. Disabled: one after another, "
+        "each seeing what was done before.",
+    }  # fmt: skip
+    return {"restore_latent": ("BOOLEAN", options)}
+
+
+def apart_input() -> dict[str, tuple]:
+    options = {
+        "default": False, **ENABLED,
+        "tooltip": "Enabled: both samplers begin with the latent as it comes in, and the mask "
+        "mixes what they give. Disabled: the second goes on from what the first one gives.",
+    }  # fmt: skip
+    return {"restore_latent": ("BOOLEAN", options)}
 
 
 NODES = {

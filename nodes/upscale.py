@@ -27,7 +27,14 @@ from ..core.upscale_iter import (
 )
 from ..utils.check import check_image, check_latent, check_mask
 from .pipes import pipe_models
-from .samplers import denoise_input, latent_input, sampler_input, sampler_object, tile_inputs
+from .samplers import (
+    apart_input,
+    denoise_input,
+    latent_input,
+    sampler_input,
+    sampler_object,
+    tile_inputs,
+)
 from .upscale_segs import model_upscaler
 from .widgets import inputs
 
@@ -347,6 +354,7 @@ def _two_samplers_optional() -> dict[str, tuple]:
         "pk_hook_base_opt": hook("base_sampler, and of enlarging"),
         "pk_hook_mask_opt": hook("mask_sampler"),
         "pk_hook_full_opt": hook("full_sampler_opt"),
+        **apart_input(),
     }
 
 
@@ -391,6 +399,7 @@ def _mask_upscaler(vae: Any, use_tiled_vae: bool, tile_size: int, **widgets: Any
         _scaling(vae, use_tiled_vae, VaeTile(tile_size), **widgets), ComfyBackend, _show,
         schedule=widgets["full_sample_schedule"], full=widgets.get("full_sampler_opt"),
         pk_hooks=tuple(widgets.get(f"pk_hook_{name}_opt") for name in ("base", "mask", "full")),
+        apart=widgets.get("restore_latent", False),
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class FakeModel:
     patch: int = 1  # latent pixels
     loras: tuple[str, ...] = ()
     differential: bool = False
+    space: str = ""  # which models' noisy latents are of one kind
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,9 @@ class FakeBackend:
             return func(model, sampler_name, steps)
         return torch.arange(steps, -1, -1.0)
 
+    def share_a_latent(self, models):
+        return len({getattr(model, "space", "") for model in models}) == 1
+
     def why_alone(self, run):
         return "it looks at the whole batch" if run.sampler_name == "whole batch" else None
 
@@ -266,7 +270,14 @@ class FakeBackend:
                 raise Interrupted
             self._steps += 1
             on_step(step, steps, run.latent)
-        return self.draw(run)
+        result = self.draw(replace(run, layers=()))
+        for layer in run.layers:
+            own = replace(
+                run, model=layer.model, positive=layer.positive, negative=layer.negative,
+                cfg=layer.cfg, layers=(),
+            )  # fmt: skip
+            result = torch.lerp(result, self.draw(own), layer.weight.to(result))
+        return result
 
     # The person at the screen
 

@@ -15,8 +15,9 @@ from detailers.core.regional import (
     sample_two,
 )
 from detailers.core.samplers import AdvancedKSampler, Recovery
+from detailers.core.sampling import Part
 from detailers.core.schedule import Window, start_noise
-from detailers.tests.fake_backend import FakeBackend, FakeModel, masked, text_of
+from detailers.tests.fake_backend import FakeBackend, FakeModel, text_of
 from detailers.tests.test_sampling import recipe
 
 LATENT = {"samples": torch.zeros(1, 2, 6, 8)}
@@ -24,22 +25,23 @@ COLOURS = {"base": 1.0, "left": 2.0, "top": 3.0}
 
 
 def paint(run):
-    """Each row gets the number of its prompt, where the noise mask lets it."""
-    if len(run.latent) == 1:
-        return masked(run, torch.full_like(run.latent, COLOURS[run.positive[0][1]["text"]]))
+    """Each row gets the number of its prompt."""
     rows = run.positive[0][0][:, 0, 0].view(-1, 1, 1, 1)
     return rows.expand_as(run.latent).clone()
 
 
-def sampler(name):
+def sampler(name, sampler_name="euler", model=None, **more):
     """A sampler whose prompt is its number, and which shares calls with others."""
     backend = FakeBackend(paint)
     positive = text_of(name)
     positive[0][0] = positive[0][0] * COLOURS[name]
     how = recipe()
     return AdvancedKSampler(
-        type(how)(FakeModel(), positive, how.negative, 2.0, "euler", "normal"), lambda: backend
-    )
+        type(how)(
+            model or FakeModel(), positive, how.negative, 2.0, sampler_name, "normal", **more
+        ),
+        lambda: backend,
+    )  # fmt: skip
 
 
 def half(columns):
@@ -62,11 +64,11 @@ def prompts():
     return [RegionalPrompt(half(4), sampler("left")), RegionalPrompt(top(2), sampler("top"))]
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_later_regions_lie_on_earlier_ones_and_on_the_base(prompts, together):
+@pytest.mark.parametrize(("together", "base"), [(True, "euler"), (True, "heun"), (False, "euler")])
+def test_later_regions_lie_on_earlier_ones_and_on_the_base(prompts, together, base):
     regions = regions_of(prompts, LATENT["samples"], 0)
-    regional = Regional(sampler("base"), regions, Recovery(), together=together)
-    result = sample_regions(regional, LATENT, Window(4, 1, 4), 5, None, FakeBackend(paint))
+    regional = Regional(sampler("base", base), regions, Recovery(), together=together)
+    result = sample_regions(regional, LATENT, Part(Window(4, 1, 4), 5), FakeBackend(paint))
     expected = torch.ones(6, 8)
     expected[:, :4] = 2
     expected[:2] = 3
@@ -74,20 +76,65 @@ def test_later_regions_lie_on_earlier_ones_and_on_the_base(prompts, together):
     assert "noise_mask" not in result
 
 
-def test_every_step_takes_one_interruptible_turn(prompts):
+def test_one_run_makes_regions_of_one_sampler_and_schedule(prompts):
     backend = FakeBackend(paint)
     regions = regions_of(prompts, LATENT["samples"], 0)
-    regional = Regional(sampler("base"), regions, Recovery())
-    sample_regions(regional, LATENT, Window(4, 1, 4), 5, None, backend, leftover=True)
-    assert backend.checks == 3
+    part = Part(Window(4, 1, 4), 5, number=1, leftover=True)
+    sample_regions(Regional(sampler("base"), regions, Recovery()), LATENT, part, backend, 2)
+    (run,) = backend.runs
+    assert (run.sigmas.tolist(), run.seed, run.number) == ([3, 2, 1, 0], 5, 1)
+    assert [layer.positive[0][1]["text"] for layer in run.layers] == ["left", "top"]
+    assert [layer.begins for layer in run.layers] == [1, 1]  # after two steps of the base alone
+    assert torch.equal(run.layers[1].weight, top(2)[None])
     assert backend.bars[0].done == [1, 2, 3]
-    assert [run.sigmas.tolist() for run in backend.runs[::3]] == [[3, 2], [2, 1], [1, 0]]
+
+
+OTHERS = [
+    {"sampler_name": "heun"},
+    {"sampler": object()},
+    {"sigma_factor": 0.5},
+    {"scheduler_func": lambda model, name, steps: torch.linspace(9, 0, steps + 1)},
+    {"model": FakeModel(space="flow")},
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_every_step_of_samplers_that_differ_is_one_interruptible_turn(prompts, other):
+    backend = FakeBackend(paint)
+    regions = regions_of(prompts, LATENT["samples"], 0)
+    regional = Regional(sampler("base", **other), regions, Recovery())
+    part = Part(Window(4, 1, 4), 5, torch.ones(1, 2, 6, 8))
+    result = sample_regions(regional, LATENT, part, backend, 1)
+    assert result["samples"][0, 0, :, 0].tolist() == [3, 3, 2, 2, 2, 2]
+    assert backend.checks == 2
+    assert backend.bars[0].done == [1, 2, 3]
+    runs = [run for run in backend.runs if run.positive[0][1]["text"] == "top"] or backend.runs[1:]
+    assert [run.sigmas.tolist() for run in runs[:2]] == [[2, 1], [1, 0]]
+    assert [run.number for run in runs[:2]] == [1, 2]
+    assert backend.runs[0].noise.any() and not any(run.noise.any() for run in backend.runs[1:])
+
+
+def test_in_turn_every_place_goes_on_by_one_step(prompts):
+    """The region on top is not also sampled as the base and as the region below."""
+    seen = []
+
+    def count(run):
+        seen.append(run.latent[0, 0].clone())
+        return run.latent + 1
+
+    backend = FakeBackend(count)
+    regions = regions_of(prompts, LATENT["samples"], 0)
+    regional = Regional(sampler("base"), regions, Recovery(), together=False)
+    result = sample_regions(regional, LATENT, Part(Window(4, 2, 4), 5), backend)
+    assert torch.equal(result["samples"], torch.full((1, 2, 6, 8), 2.0))
+    assert seen[1].tolist() == ((1 - torch.maximum(half(4), top(2)))[0]).tolist()
+    assert all(run.noise_mask is None for run in backend.runs)
 
 
 def test_no_regions_leave_all_to_the_base():
     for together in (True, False):
         regional = Regional(sampler("base"), [], Recovery(), together=together)
-        result = sample_regions(regional, LATENT, Window(2, 0, 2), 5, None, FakeBackend(paint))
+        result = sample_regions(regional, LATENT, Part(Window(2, 0, 2), 5), FakeBackend(paint))
         assert result["samples"].unique().tolist() == [1.0]
 
 
@@ -136,11 +183,12 @@ def test_the_base_goes_first_and_its_noise_goes_on_or_is_drawn_anew(prompts):
         sample_base_then_regions(regional, prompts, LATENT, Window(4, 0, 4), seeds, 2, backend)
         return backend.runs
 
-    first, *rest = runs(Seeds(5))
-    assert first.sigmas.tolist() == [4, 3, 2]
-    assert first.noise.any() and not any(run.noise.any() for run in rest)
-    first, second, *rest = runs(Seeds(5, 9, "fixed"))
-    assert first.sigmas.tolist() == [4, 3, 0]
+    (run,) = runs(Seeds(5))
+    assert run.sigmas.tolist() == [4, 3, 2, 1, 0]
+    assert [layer.begins for layer in run.layers] == [2, 2]
+    first, second = runs(Seeds(5, 9, "fixed"))
+    assert (first.sigmas.tolist(), first.layers) == ([4, 3, 0], ())
+    assert (second.sigmas.tolist(), second.seed, len(second.layers)) == ([2, 1, 0], 9, 2)
     assert torch.equal(second.noise, start_noise(LATENT["samples"], 9))
 
 
@@ -150,6 +198,12 @@ def test_two_samplers_at_every_step():
         Window(2, 0, 2), 5, 3, FakeBackend(paint),
     )  # fmt: skip
     assert result["samples"][0, 0, 0].tolist() == [2, 2, 2, 2, 2, 1, 1, 1]
+    backend = FakeBackend(paint)
+    sample_two(
+        sampler("base"), sampler("left"), half(4), LATENT, Window(2, 0, 2), 5, 3, backend,
+        together=False,
+    )  # fmt: skip
+    assert [run.layers for run in backend.runs] == [()] * 4
 
 
 class Foreign:
@@ -169,7 +223,8 @@ def test_samplers_of_other_packs_take_part():
     latent = fitted(foreign, {**LATENT, "noise_mask": top(1)}, FakeBackend())
     assert "noise_mask" not in latent
     noise = region_noise(latent, 5)
-    result = sample_regions(regional, latent, Window(3, 0, 2), 5, noise, FakeBackend(paint))
+    part = Part(Window(3, 0, 2), 5, noise)
+    result = sample_regions(regional, latent, part, FakeBackend(paint))
     assert result["samples"][0, 0, 0].tolist() == [2] * 4 + [14] * 4
     assert [(call[0], *call[1:3], *call[4:]) for call in foreign.calls] == [
         (True, 5, 3, 0, 1, True),
@@ -189,10 +244,8 @@ def test_what_samplers_of_other_packs_draw_depends_on_the_seed_and_the_step():
     def drawn(seed):
         foreign = Drawing()
         latent = fitted(foreign, LATENT, FakeBackend())
-        sample_regions(
-            Regional(foreign, [], Recovery()), latent, Window(3, 0, 3), seed,
-            region_noise(latent, seed), FakeBackend(paint),
-        )  # fmt: skip
+        part = Part(Window(3, 0, 3), seed, region_noise(latent, seed))
+        sample_regions(Regional(foreign, [], Recovery()), latent, part, FakeBackend(paint))
         return foreign.calls
 
     state = torch.get_rng_state()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detailers.core.samplers import AdvancedKSampler, KSampler, Recovery, sample_in_mask
+from detailers.core.samplers import AdvancedKSampler, KSampler, sample_in_mask
 from detailers.core.sampling import Part, Recipe, make_run, sample_latent, sample_part
 from detailers.core.schedule import Window, mix_noise, start_noise
 from detailers.core.settings import Sampling
@@ -35,10 +35,12 @@ def test_a_part_is_cut_out_of_the_schedule():
     assert make_run(recipe(sigma_factor=0.0), LATENT, Part(Window(6, 0, 6), 5), backend) is None
 
 
-@pytest.mark.parametrize(("name", "seed"), [("euler_ancestral", 8), ("dpmpp_2m_sde", 5)])
-def test_parts_draw_noise_of_their_own_unless_it_is_one_path(name, seed):
+def test_parts_draw_noise_of_their_own():
+    """By name samplers know how to go on; of an object only the seed can be changed."""
     part = Part(Window(6, 3, 4), 5, number=3)
-    assert make_run(recipe(sampler_name=name), LATENT, part, FakeBackend()).seed == seed
+    run = make_run(recipe(sampler_name="euler_ancestral"), LATENT, part, FakeBackend())
+    assert (run.seed, run.number) == (5, 3)
+    assert make_run(recipe(sampler=object()), LATENT, part, FakeBackend()).seed == 8
 
 
 def test_a_latent_is_sampled_with_its_seeds_noise_and_a_bar():
@@ -115,27 +117,39 @@ def test_other_packs_may_call_it_as_they_always_did():
 
 
 @pytest.mark.parametrize(
-    ("mode", "runs"),
+    ("name", "steps", "chosen", "runs"),
     [
-        ("DISABLE", [("uni_pc", [4, 3])]),
-        ("ratio additional", [("uni_pc", [4, 3]), ("dpm_fast", [1, 0.75])]),
-        ("ratio between", [("uni_pc", [3, 2.25]), ("dpm_fast", [1, 0.75])]),
+        ("uni_pc", 1, "AUTO", ("dpmpp_2m", [4, 3])),
+        ("uni_pc_bh2", 1, "heun", ("heun", [4, 3])),
+        ("uni_pc", 2, "AUTO", ("uni_pc", [4, 3, 2])),
+        ("dpmpp_2m_sde", 1, "AUTO", ("dpmpp_2m_sde", [4, 3])),
+        ("dpmpp_2m_cfg_pp", 2, "AUTO", ("dpmpp_2m_cfg_pp", [4, 3, 2])),
     ],
 )
-def test_a_second_sampler_makes_up_for_lost_noise(mode, runs):
-    sampler, backend = advanced(sampler_name="uni_pc")
+@pytest.mark.parametrize("mode", ["ratio additional", "ratio between"])
+def test_another_sampler_takes_single_steps_that_one_cannot_take(name, steps, chosen, runs, mode):
+    """No noise is lost in single steps, so none is given back."""
+    sampler, backend = advanced(sampler_name=name)
     sampler.sample_advanced(
-        True, 7, 4, LATENT, 0, 1, True, recovery_mode=mode, recovery_sigma_ratio=0.25
-    )
-    assert [(run.sampler_name, run.sigmas.tolist()) for run in backend.runs] == runs
+        True, 7, 4, LATENT, 0, steps, True, recovery_mode=mode, recovery_sampler=chosen,
+        recovery_sigma_ratio=0.25,
+    )  # fmt: skip
+    assert [(run.sampler_name, run.sigmas.tolist()) for run in backend.runs] == [runs]
 
 
-def test_which_samplers_need_a_second_one():
-    recovery = Recovery("ratio between", ratio=0.25)
-    assert recovery.factors("euler") == (1.0, 0.0)
-    assert recovery.factors("dpmpp_2m_sde") == (0.75, 0.25)
-    assert recovery.second("dpmpp_2m_sde") == "dpmpp_2m"
-    assert Recovery(sampler="heun").second("uni_pc") == "heun"
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("uni_pc", "DISABLE"),
+        ("dpmpp_2m_cfg_pp", "DISABLE"),
+        ("res_multistep_cfg_pp", "ratio between"),
+    ],
+)
+def test_samplers_that_cannot_take_single_steps_are_named(name, mode):
+    sampler, backend = advanced(sampler_name=name)
+    with pytest.raises(ValueError, match=f"'{name}'.*uni_pc_bh2"):
+        sampler.sample_advanced(True, 7, 4, LATENT, 0, 1, True, recovery_mode=mode)
+    assert not backend.runs
 
 
 def test_two_samplers_share_a_latent_by_a_mask():
@@ -148,3 +162,17 @@ def test_two_samplers_share_a_latent_by_a_mask():
     result = sample_in_mask(LATENT, base, inner, mask)
     assert result["samples"][0, 0, :, 0].tolist() == [4, 4, 3, 2, 2, 2]
     assert "noise_mask" not in result
+
+
+def test_two_samplers_may_both_begin_with_the_latent_as_it_was():
+    mask = torch.zeros(1, 6, 5)
+    mask[:, :2], mask[:, 2] = 1, 0.5
+    base, inner = (
+        KSampler(recipe(), sampling(), lambda value=value: FakeBackend(brighten(value)))
+        for value in (2.0, 4.0)
+    )
+    apart = sample_in_mask(LATENT, base, inner, mask, apart=True)
+    assert apart["samples"][0, 0, :, 0].tolist() == [4, 4, 3, 2, 2, 2]
+    after = sample_in_mask(LATENT, base, inner, mask)
+    assert after["samples"][0, 0, :, 0].tolist() == [4, 4, 4, 2, 2, 2]
+    assert "noise_mask" not in apart

@@ -143,7 +143,7 @@ def test_parts_of_the_schedule_follow_one_another(results):
     close(out["outside"]["latent0_samples"], latent, atol=1e-5)
 
 
-SAMPLERS = ("dpmpp_2m_sde", "dpmpp_sde", "euler_ancestral", "dpmpp_2m")
+STEPPED = ("dpmpp_2m_sde", "dpmpp_sde", "euler_ancestral", "dpmpp_2m")
 MODES = ("DISABLE", "ratio additional", "ratio between")
 
 
@@ -156,10 +156,10 @@ def test_any_sampler_brings_every_region_its_colour(results, together):
             scene.painter,
             scene.sampler(sampler_name=name, restore_latent=together, additional_mode=mode),
         )
-        for name in SAMPLERS
+        for name in STEPPED
         for i, mode in enumerate(MODES)
     }
-    if together:  # single steps are not uni_pc's own: it needs a second sampler
+    if together:
         links["uni_pc"] = scene.decode(scene.painter, scene.sampler(sampler_name="uni_pc"))
     out = results(scene, **links)
     for name in links:
@@ -167,3 +167,96 @@ def test_any_sampler_brings_every_region_its_colour(results, together):
         close(picture[:, :, :24], PIXELS["green"], atol=0.02)
         close(picture[:, :, 40:56], PIXELS["blue"], atol=0.02)
         close(picture[:, :, 72:], PIXELS["red"], atol=0.02)
+
+
+# Against one KSampler
+
+SAMPLERS = (
+    "euler", "dpm_2", "dpmpp_2m", "uni_pc", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde",
+    "euler_ancestral", "lcm", "seeds_2", "res_multistep_ancestral_cfg_pp",
+)  # fmt: skip
+ALONE = tuple(name for name in SAMPLERS if "cfg_pp" not in name)
+SAME = {"cfg": 2.0, "scheduler": "simple"}
+
+
+def with_one_prompt(family, name, node="RegionalSampler", base=None, **changed):
+    """Latents of a scene whose regions all have the base's prompt, and of the KSampler for it."""
+    scene = Scene(family, prior_std=0.1)
+    inner = scene.advanced("red", "blue", sampler_name=name, **SAME)
+    outer = scene.advanced("red", "blue", sampler_name=base or name, **SAME)
+    mask = scene.mask(96, 64, [0, 0, 48, 64, "r"])
+    shared = {"samples": scene.latent, "base_sampler": outer, "steps": 6, "seed": 5}
+    if node == "RegionalSampler":
+        top = scene.mask(96, 64, [24, 0, 64, 32, "r"])
+        prompts = [
+            scene.add("RegionalPrompt", mask=part, advanced_sampler=inner)[0]
+            for part in (mask, top)
+        ]  # fmt: skip
+        regions = scene.add(
+            "CombineRegionalPrompts", regional_prompts1=prompts[0], regional_prompts2=prompts[1]
+        )[0]
+        inputs = PLAIN | {"base_only_steps": 2, "regional_prompts": regions} | shared | changed
+    else:
+        own = {"mask": mask, "mask_sampler": inner, "denoise": 1.0, "overlap_factor": 0}
+        inputs = own | shared | changed
+    stock = scene.sample(
+        scene.painter, scene.latent, "red", "blue", sampler_name=name, steps=6, **SAME
+    )
+    return scene, {"ours": scene.add(node, **inputs)[0], "stock": stock}
+
+
+@pytest.mark.parametrize("node", ["RegionalSampler", "TwoAdvancedSamplersForMask"])
+@pytest.mark.parametrize("family", ["flat8", "image16"])
+def test_with_one_prompt_everywhere_it_is_one_ksampler(results, node, family):
+    for name in SAMPLERS:
+        scene, links = with_one_prompt(family, name, node)
+        out = results(scene, **links)
+        ours, stock = (out[kind]["latent0_samples"] for kind in ("ours", "stock"))
+        np.testing.assert_allclose(ours, stock, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("way", ["in turn", "another base"])
+@pytest.mark.parametrize("family", ["flat8", "image16"])
+def test_steps_that_are_runs_of_their_own_keep_the_spread(results, way, family):
+    changed = {"restore_latent": False} if way == "in turn" else {"base": "heun"}
+    for name in ALONE:
+        scene, links = with_one_prompt(family, name, base_only_steps=0, **changed)
+        out = results(scene, **links)
+        ours, stock = (out[kind]["latent0_samples"] for kind in ("ours", "stock"))
+        edge = 48 * ours.shape[-1] // 96
+        ours, stock = ours[..., :edge], stock[..., :edge]
+        assert ours.std() == pytest.approx(stock.std(), rel=0.05), name
+        assert ours.mean() == pytest.approx(stock.mean(), abs=0.05 * float(stock.std())), name
+
+
+def test_samplers_that_cannot_take_single_steps_are_named(server):
+    scene, links = with_one_prompt("flat8", "dpmpp_2m_cfg_pp", restore_latent=False)
+    scene.add("DetailersTestSave", value=links["ours"], name="ours")
+    done = server.run(scene)
+    assert "'sampler_name' is 'dpmpp_2m_cfg_pp'" in done.error.message
+    assert "restore_latent" in done.error.message
+
+
+def test_models_of_their_own_make_the_regions_of_one_run(results):
+    """A prior of its own tells the models apart; each region has the spread of its model."""
+    scene = Scene("image1", prior_std=0.1)
+    wide = scene.model("image1", prior_std=0.6)
+    other = scene.add(
+        "KSamplerAdvancedProvider", basic_pipe=scene.pipe(wide, "green", ""), cfg=1.0,
+        sampler_name="dpmpp_2m", scheduler="karras", sigma_factor=1.0,
+    )[0]  # fmt: skip
+    both = scene.add(
+        "TwoAdvancedSamplersForMask", seed=5, steps=6, denoise=1.0, samples=scene.latent,
+        base_sampler=scene.advanced("red", sampler_name="dpmpp_2m"), mask_sampler=other,
+        mask=scene.mask(96, 64, [0, 0, 48, 64, "r"]), overlap_factor=0,
+    )[0]  # fmt: skip
+    changed = {"sampler_name": "dpmpp_2m", "steps": 6}
+    out = results(
+        scene,
+        both=both,
+        red=scene.sample(scene.painter, scene.latent, "red", **changed),
+        green=scene.sample(wide, scene.latent, "green", **changed),
+    )
+    both, red, green = (out[name]["latent0_samples"] for name in ("both", "red", "green"))
+    close(both[..., :48], green[..., :48], atol=2e-4)
+    close(both[..., 48:], red[..., 48:], atol=2e-4)
