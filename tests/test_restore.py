@@ -62,6 +62,17 @@ def test_where_nothing_was_kept_nothing_is_told(noise_mask):
     assert restore_kept(pixels, image, noise_mask, cell=4) is pixels
 
 
+def test_a_little_that_was_kept_tells_the_shift():
+    """4 columns of 80 stay known once the reach of the decoder is taken off: 5 %."""
+    kept = torch.ones(1, 64, 80)
+    kept[..., :12] = 0
+    image = torch.full((1, 64, 80, 3), 0.4)
+    drawn = image + 0.2 * kept[..., None]
+    result = restore_kept(drawn + 0.05, image, kept, cell=2)
+    assert torch.allclose(result[:, :, 20:], drawn[:, :, 20:], atol=1e-3)
+    assert torch.equal(result[:, :, :4], image[:, :, :4])
+
+
 def test_each_frame_has_its_own_mask():
     image = torch.full((2, 64, 80, 3), 0.4)
     masks = torch.cat([mask(), torch.zeros(1, 64, 80)])
