@@ -34,7 +34,7 @@ class Subject:
     """What a run samples, for the errors that tell."""
 
     name: str = "the latent"
-    source: str = "latent_image"  # the input that the latent comes from
+    source: str = "the LATENT input"  # what the latent comes from
     model: str = "the model"
 
 

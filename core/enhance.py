@@ -270,7 +270,7 @@ class Run:
         noise_mask = self._noise_mask(crop, canvas)
         ratio = backend.ratio(models.vae)
         subject = Subject(
-            f"segment {job.position} at {canvas.size.width} x {canvas.size.height} pixels", "vae"
+            f"segment {job.position} at {canvas.size.width} x {canvas.size.height} pixels", "'vae'"
         )
         batch = (0, 1) if crop.video else (min(crop.row, self.rows - 1), self.rows)
         cut = Cut(crop.image, job.region, job.size, canvas.size, ratio, job.turn, *batch)

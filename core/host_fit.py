@@ -55,7 +55,7 @@ def check_fit(run: SamplerRun, latent: Latent) -> None:
         return
     subject = run.subject
     raise ValueError(
-        f"{_capital(subject.name)}: the latent from '{subject.source}' has {found.shape[1]} "
+        f"{_capital(subject.name)}: the latent from {subject.source} has {found.shape[1]} "
         f"channels ({list(found.shape)}), but {subject.model} takes latents of {wanted} channels "
         f"({type(run.model.model).__name__}, {type(form).__name__}). Connect the model and the "
         f"VAE that belong together."
@@ -105,7 +105,7 @@ def _told(run: SamplerRun, latent: Latent, error: BaseException) -> str:
     channels = "" if wanted is None else f", which takes latents of {wanted} channels"
     return (
         f"{_capital(subject.name)} cannot be sampled: {type(error).__name__}: {error}\n"
-        f"The latent has the shape {shapes} and comes from '{subject.source}'; it goes to "
+        f"The latent has the shape {shapes} and comes from {subject.source}; it goes to "
         f"{subject.model} ({type(run.model.model).__name__}{channels}). If these belong together, "
         f"look for a patch of the model, or an entry of 'positive' or 'negative', that holds "
         "values for the latent of another picture size, such as one made for the whole picture, "

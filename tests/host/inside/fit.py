@@ -64,7 +64,7 @@ def check_a_latent_of_another_model_is_told_by_the_samplers():
     text = told(
         lambda: sampling.sample_latent(recipe, settings, latent, ComfyBackend()), ValueError
     )
-    assert "'latent_image' has 768 channels" in text, text
+    assert "the LATENT input has 768 channels" in text, text
     empty = {"samples": torch.zeros(1, 16, 4, 4)}  # fits any model
     done = sampling.sample_latent(recipe, settings, empty, ComfyBackend())
     assert done["samples"].shape == (1, 4, 4, 4)
