@@ -50,8 +50,12 @@ class HostVae:
         return getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False)
 
     def mixes_rows(self, vae: Any) -> bool:
-        """So it is where a decoder takes a batch for a clip; of VAEs of other packs who knows."""
-        if not isinstance(vae, comfy.sd.VAE):
+        """So it is where a decoder takes a batch for a clip; who knows where the way there or back
+        is another pack's."""
+        known, own = comfy.sd.VAE, type(vae)
+        if not isinstance(vae, known):
+            return True
+        if own.encode is not known.encode or own.decode is not known.decode:
             return True
         return isinstance(getattr(vae.first_stage_model, "decoder", None), VideoDecoder)
 

@@ -146,6 +146,12 @@ def check_rows_of_a_vae_that_takes_them_for_a_clip_stay_together():
     vae, backend = overseeing_vae(99), ComfyBackend()
     assert not backend.mixes_rows(vae)
     assert backend.mixes_rows(object())  # of another pack
+
+    class Own(AnalyticVAE):
+        def decode(self, samples_in, vae_options=None):
+            return super().decode(samples_in)
+
+    assert backend.mixes_rows(Own(FAMILIES["flat8"]))
     vae.first_stage_model.decoder = VideoDecoder.__new__(VideoDecoder)
     assert backend.mixes_rows(vae)
 
