@@ -208,7 +208,12 @@ def _untiled(vae: Any) -> Any:
 
 
 def _rows_by_estimate(kind: str, vae: Any, rows: torch.Tensor) -> int:
-    """How many of these rows fit by the estimate that the host itself goes by."""
+    """How many of these rows fit by the estimate that the host itself goes by.
+
+    A VAE of another pack that has none is given all of them.
+    """
+    if not (hasattr(vae, f"memory_used_{kind}") and hasattr(vae, "patcher")):
+        return len(rows)
     if kind == "decode":
         need = vae.memory_used_decode(rows[:1].shape, vae.vae_dtype)
     else:
