@@ -1,0 +1,39 @@
+"""What the server gives the editor of the nodes' words in each language."""
+
+import pytest
+from detailers.dev import locales
+
+COMPLETE = ("en",)
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.object_info()
+
+
+@pytest.mark.parametrize("language", COMPLETE)
+def test_a_language_is_complete_and_up_to_date(info, language):
+    found = locales.faults(info, language)
+    assert not found, "renew it with `python -m dev.locales`:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("language", COMPLETE)
+def test_the_server_gives_every_word(server, info, language):
+    given = server.get("/i18n")[language]["nodeDefs"]
+    wanted = locales.node_defs(info, language)
+    assert given.items() >= wanted.items()
+    for slot in locales.all_slots(info):
+        kind = "outputs" if slot.is_output else "inputs"
+        assert given[slot.node_id][kind][slot.key]["name"], slot
+
+
+def test_labels_are_words_for_people(info):
+    """No underscores, a capital at the start, and none twice on the same side of a node."""
+    english = locales.English.read()
+    for node_id, node in locales.pack_nodes(info).items():
+        slots = locales.slots_of(node_id, node)
+        for slot in slots:
+            label = english.label(slot)
+            assert "_" not in label and label[0].isupper(), (slot.full_name, label)
+        labels = [(slot.is_output, english.label(slot)) for slot in slots]
+        assert len(labels) == len(set(labels)), node_id

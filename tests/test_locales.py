@@ -1,0 +1,163 @@
+"""dev/locales.py on hand-made answers to /object_info, and what the tables of today hold."""
+
+import json
+
+import pytest
+from detailers.dev import locales
+
+SEED = ["INT", {"default": 0, "tooltip": "Decides the noise."}]
+NODES = {
+    "Paste": {
+        "python_module": "custom_nodes.comfyui-detailers",
+        "display_name": "Paste it",
+        "description": "Pastes {all|some} of it.",
+        "input_order": {"required": ["image", "seed"], "optional": ["mask.of"]},
+        "input": {
+            "required": {"image": ["IMAGE", {"tooltip": "The image."}], "seed": SEED},
+            "optional": {"mask.of": ["MASK", {"tooltip": "Draws __colour__ or {a|b}."}]},
+        },
+        "output_name": ["image", "MASK"],
+        "output_tooltips": ["The image.", "The mask."],
+    },
+    "Stock": {"python_module": "nodes"},
+}
+ENGLISH = {
+    "labels": {
+        "image": "Image",
+        "Paste.image": "Image to paste on",
+        "seed": "Seed",
+        "control_after_generate": "Control after generate",
+        "mask.of": "Mask",
+    },
+    "outputs": {"image": "Image", "MASK": "Mask"},
+}
+CHINESE = {
+    "labels": {
+        "Image to paste on": "底图",
+        "Seed": "种子",
+        "Control after generate": "生成后控制",
+        "Mask": "遮罩",
+        "Image": "图像",
+    },
+    "texts": {
+        "Paste it": "粘贴",
+        "Pastes {all|some} of it.": "粘贴{all|some}。",
+        "The image.": "图像。",
+        "Decides the noise.": "决定噪声。",
+        "Draws __colour__ or {a|b}.": "抽取 __colour__ 或 {a|b}。",
+        "The mask.": "遮罩。",
+    },
+}
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Tables in a folder; call it with changed ones."""
+
+    def save(english=ENGLISH, chinese=CHINESE):
+        for language, table in (("en", english), ("zh", chinese)):
+            (tmp_path / f"{language}.json").write_text(json.dumps(table), encoding="utf-8")
+        return tmp_path
+
+    return save
+
+
+def test_english_has_labels_alone(tables):
+    assert locales.node_defs(NODES, "en", tables()) == {
+        "Paste": {
+            "inputs": {
+                "image": {"name": "Image to paste on"},
+                "seed": {"name": "Seed"},
+                "control_after_generate": {"name": "Control after generate"},
+                "mask_of": {"name": "Mask"},
+            },
+            "outputs": {"0": {"name": "Image"}, "1": {"name": "Mask"}},
+        }
+    }
+
+
+def test_a_translation_has_everything(tables):
+    """Names are messages, in which signs are quoted; tooltips are shown as they are."""
+    assert locales.node_defs(NODES, "zh", tables()) == {
+        "Paste": {
+            "display_name": "粘贴",
+            "description": "粘贴{'{'}all{'|'}some{'}'}。",
+            "inputs": {
+                "image": {"name": "底图", "tooltip": "图像。"},
+                "seed": {"name": "种子", "tooltip": "决定噪声。"},
+                "control_after_generate": {"name": "生成后控制"},
+                "mask_of": {"name": "遮罩", "tooltip": "抽取 __colour__ 或 {a|b}。"},
+            },
+            "outputs": {
+                "0": {"name": "图像", "tooltip": "图像。"},
+                "1": {"name": "遮罩", "tooltip": "遮罩。"},
+            },
+        }
+    }
+
+
+def test_a_translation_of_one_node_s_input_goes_first(tables):
+    labels = {**CHINESE["labels"], "Paste.seed": "噪声种子"}
+    defs = locales.node_defs(NODES, "zh", tables(chinese={**CHINESE, "labels": labels}))
+    assert defs["Paste"]["inputs"]["seed"]["name"] == "噪声种子"
+
+
+def test_what_is_missing_is_listed_and_left_out(tables):
+    begun = {"labels": {"Seed": "种子"}, "texts": {"The image.": "图像。"}}
+    folder = tables(chinese=begun)
+    assert locales.missing(NODES, "zh", folder) == {
+        "labels": ["Image to paste on", "Control after generate", "Mask", "Image"],
+        "texts": [
+            "Paste it",
+            "Pastes {all|some} of it.",
+            "Decides the noise.",
+            "Draws __colour__ or {a|b}.",
+            "The mask.",
+        ],
+    }
+    assert locales.node_defs(NODES, "zh", folder) == {
+        "Paste": {
+            "inputs": {"image": {"tooltip": "图像。"}, "seed": {"name": "种子"}},
+            "outputs": {"0": {"tooltip": "图像。"}},
+        }
+    }
+
+
+def test_an_input_without_a_label_is_told(tables):
+    labels = {"Paste.image": "Image", "seed": "Seed", "control_after_generate": "Control"}
+    with pytest.raises(KeyError, match=r"no label for Paste\.mask\.of"):
+        locales.node_defs(NODES, "en", tables({**ENGLISH, "labels": labels}))
+
+
+def test_written_files_have_no_faults(tables, tmp_path):
+    folder = tables()
+    locales.write(NODES, ["en", "zh"], folder, tmp_path / "locales")
+    for language in ("en", "zh"):
+        assert locales.faults(NODES, language, folder, tmp_path / "locales") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "entries", "fault"),
+    [
+        ("labels", {"Sead": "种子"}, "labels: there is no 'Sead' any more"),
+        ("texts", {"The": "图"}, "texts: there is no 'The' any more"),
+        ("texts", {"The mask.": ""}, "texts: 'The mask.' has no translation"),
+        (
+            "texts",
+            {"Draws __colour__ or {a|b}.": "抽取 __颜色__。"},
+            "the translation of 'Draws __colour__ or {a|b}.' lacks __colour__, {a|b}",
+        ),
+    ],
+)
+def test_faults_of_a_translation_are_told(tables, tmp_path, kind, entries, fault):
+    folder = tables(chinese={**CHINESE, kind: {**CHINESE[kind], **entries}})
+    locales.write(NODES, ["zh"], folder, tmp_path / "locales")
+    assert locales.faults(NODES, "zh", folder, tmp_path / "locales") == [f"zh: {fault}"]
+
+
+def test_labels_of_nothing_and_files_of_yesterday_are_told(tables, tmp_path):
+    folder = tables({**ENGLISH, "outputs": {**ENGLISH["outputs"], "LATENT": "Latent"}})
+    assert locales.faults(NODES, "en", folder, tmp_path / "locales") == [
+        "en: outputs: nothing has the name 'LATENT'",
+        "en: nodeDefs.json is out of date",
+    ]
