@@ -7,8 +7,9 @@
     python run.py bench [options]      speed and memory against the least possible work
     python run.py bench quality        picture quality against a known truth
 
-The first call fetches two versions of ComfyUI and builds a Python environment for them in a cache
-folder; later calls reuse it. `--comfyui DIR --python PY` takes a ComfyUI of yours instead.
+The first call fetches two versions of ComfyUI and a newer editor, and builds a Python environment
+for them in a cache folder; later calls reuse it. `--comfyui DIR --python PY` takes a ComfyUI of
+yours instead.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import tarfile
 import tempfile
 import time
 import venv
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -52,6 +54,20 @@ RELEASES = {
         "0.16.3", "1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"
     ),
 }
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """A release of ComfyUI's editor, as the package comfyui-frontend-package."""
+
+    version: str
+    sha256: str  # of its wheel
+
+
+# The newest one that the package index has; the releases above bring one of their own each.
+NEWEST_FRONTEND = Frontend(
+    "1.58.1", "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9"
+)
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 TOOLS = [
     "opencv-python-headless>=4.8",
@@ -206,6 +222,36 @@ def unpack_tree(archive: Path, sha256: str, folder: Path) -> None:
         raise Problem(f"{archive.name} holds no ComfyUI.")
 
 
+def fetch_frontend(frontend: Frontend, python: Path, folder: Path) -> None:
+    """Download an editor with an environment's pip and unpack its pages into `folder`."""
+    say(f"fetching ComfyUI's editor {frontend.version} (about 30 MB)")
+    with tempfile.TemporaryDirectory() as temp:
+        requirement = Path(temp, "requirement.txt")
+        requirement.write_text(
+            f"comfyui-frontend-package=={frontend.version} --hash=sha256:{frontend.sha256}\n"
+        )
+        only = ["--no-deps", "--only-binary", ":all:"]
+        pip(python, "download", *only, "--dest", temp, "--requirement", str(requirement))
+        (wheel,) = Path(temp).glob("*.whl")
+        unpack_frontend(wheel, folder)
+
+
+def unpack_frontend(wheel: Path, folder: Path) -> None:
+    """Unpack what a browser loads from a wheel of the editor into `folder`."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            parts = PurePosixPath(name).parts
+            if parts[:2] != ("comfyui_frontend_package", "static") or name.endswith(("/", ".map")):
+                continue
+            target = folder.joinpath(*parts[2:]).resolve()
+            if folder.resolve() not in target.parents:
+                raise Problem(f"{wheel.name} holds {name!r}, which leaves its folder.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(name))
+    if not (folder / "index.html").is_file():
+        raise Problem(f"{wheel.name} holds no editor.")
+
+
 # Python environments
 
 
@@ -315,6 +361,20 @@ def fetched_hosts(cache: Path, labels: list[str]) -> dict[str, dict[str, str]]:
         label: {"tree": str(trees[label]), "python": str(interpreter(environments[label]))}
         for label in labels
     }
+
+
+def add_newest_editor(cache: Path, hosts: dict[str, dict[str, str]]) -> None:
+    """Have the newest editor in the cache, and name its folder with the host that it is for."""
+    if "main" not in hosts:
+        return
+    frontend, python = cache / "frontend-newest", Path(hosts["main"]["python"])
+    with locked(cache / "lock"):
+        ensure(
+            frontend,
+            vars(NEWEST_FRONTEND),
+            lambda folder: fetch_frontend(NEWEST_FRONTEND, python, folder),
+        )
+    hosts["main"]["newest_frontend"] = str(frontend)
 
 
 def given_hosts(options: argparse.Namespace) -> dict[str, dict[str, str]]:
@@ -439,6 +499,8 @@ def main(arguments: list[str]) -> int:
     hosts = given_hosts(options) if options.comfyui else fetched_hosts(cache, options.hosts)
     python = next(iter(hosts.values()))["python"]
     if options.command == "test":
+        if not options.comfyui:
+            add_newest_editor(cache, hosts)
         return test(python, hosts, rest)
     place = ["--comfyui", hosts["main"]["tree"], "--python", python]
     if options.command == "serve":

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .prompts import workflow_nodes
+from .prompts import SUBGRAPH_OUTPUT, graph_at, links_of, workflow_nodes
 
 ACTIVE, MUTED, BYPASSED = 0, 2, 4  # modes of a node, as the editor counts them
+MODES = {"Mute": MUTED, "Bypass": BYPASSED}  # what a control bridge calls them
 
 SWITCHES = frozenset({"ImpactSwitch", "LatentSwitch", "SEGSSwitch"})
 REMOTES = frozenset({"ImpactRemoteInt", "ImpactRemoteBoolean"})
@@ -21,8 +22,6 @@ TARGETS = "targets"  # the input of a control bridge that tells where its output
 Prompt = dict[str, Any]
 Kind = Callable[[Any], str]  # of a node of a prompt: its plain id where it is ours, else ""
 IsRequired = Callable[[str, str], bool]  # (class_type, input) -> whether it must be there
-
-_SUBGRAPH_OUTPUT = -20  # the node number that stands for a subgraph's outputs inside it
 
 
 # Before the run ---------------------------------------------------------------------------
@@ -112,10 +111,17 @@ def _cut(prompt: Prompt, node_id: str, name: str, is_required: IsRequired) -> No
 
 def consumers(prompt: Prompt, node_id: str) -> Iterator[tuple[str, str, int]]:
     """(node, input, output slot) of every link from a node."""
+    for other, name, value in _links(prompt):
+        if value[0] == node_id:
+            yield other, name, value[1]
+
+
+def _links(prompt: Prompt) -> Iterator[tuple[str, str, list]]:
+    """(node, input, [source, its output]) of every link."""
     for other, node in prompt.items():
         for name, value in (node.get("inputs") or {}).items() if isinstance(node, dict) else ():
-            if is_link(value) and value[0] == node_id:
-                yield other, name, value[1]
+            if is_link(value):
+                yield other, name, value
 
 
 def output_count(prompt: Any, node_id: str) -> int:
@@ -137,6 +143,107 @@ def is_link(value: Any) -> bool:
         and isinstance(value[0], str)
         and isinstance(value[1], int)
     )
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The inputs of a kind of node, {name: type} in order, and the types of its outputs.
+
+    A choice has the type "COMBO", whatever its entries.
+    """
+
+    inputs: dict[str, str]
+    outputs: tuple[str, ...]
+
+
+SlotsOf = Callable[[str], "Slots | None"]  # of a class_type; None where it is not known
+
+
+def set_modes(
+    prompt: Prompt, modes: dict[str, int], slots_of: SlotsOf, is_required: IsRequired
+) -> None:
+    """Mute and bypass nodes of a prompt as the editor does before it makes one, in place.
+
+    Muted nodes are taken out, and with them what cannot do without. What followed a bypassed node
+    gets what came in at an input of it of the same type.
+
+    Args:
+        modes: by node; those of others are `ACTIVE`.
+    """
+    bypassed = {id for id, mode in modes.items() if mode == BYPASSED and id in prompt}
+    gone = bypassed | {id for id, mode in modes.items() if mode == MUTED and id in prompt}
+    sources: dict[tuple[str, str], list | None] = {}
+    for node_id, name, value in list(_links(prompt)):
+        if node_id not in gone and value[0] in gone:
+            slots = slots_of(prompt[node_id].get("class_type"))
+            kind = slots.inputs.get(name, "*") if slots else "*"
+            source = _around(prompt, value, kind, bypassed, slots_of)
+            is_there = source is not None and source[0] not in gone
+            sources[node_id, name] = source if is_there else None
+    for node_id in gone:
+        del prompt[node_id]
+    for (node_id, name), source in sources.items():
+        if source is None:
+            _cut(prompt, node_id, name, is_required)
+        elif node_id in prompt:
+            prompt[node_id]["inputs"][name] = source
+
+
+def _around(
+    prompt: Prompt, link: list, kind: str, bypassed: set[str], slots_of: SlotsOf
+) -> list | None:
+    """The link that takes the place of one from a bypassed node; None if there is none."""
+    seen = set()
+    while link[0] in bypassed:
+        slots = slots_of(prompt[link[0]].get("class_type"))
+        if slots is None or tuple(link) in seen:
+            return None
+        seen.add(tuple(link))
+        link = (prompt[link[0]].get("inputs") or {}).get(_way_through(slots, link[1], kind))
+        if not is_link(link):
+            return None
+    return link
+
+
+def _way_through(slots: Slots, output: int, kind: str) -> str | None:
+    """The input of a bypassed node that stands in for an output of it."""
+    names, types = list(slots.inputs), list(slots.inputs.values())
+    if kind == "*":
+        return names[output] if output < len(names) else next(iter(names), None)
+    given = slots.outputs[output] if output < len(slots.outputs) else "*"
+
+    def fits(other: str) -> bool:
+        return _overlap(other, given) and _overlap(other, kind)
+
+    if output < len(names) and fits(types[output]):
+        return names[output]
+    if kind in types:
+        return names[types.index(kind)]
+    return next((name for name, other in zip(names, types, strict=True) if fits(other)), None)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two types, each perhaps several with commas between, have one in common."""
+    ones, others = set(one.lower().split(",")), set(other.lower().split(","))
+    return bool(ones & others) or "*" in ones | others
+
+
+def obey_bridges(prompt: Prompt, kind: Kind, slots_of: SlotsOf, is_required: IsRequired) -> None:
+    """Do on a prompt what control bridges have the editor do, where there is none, in place.
+
+    That is possible where `mode` is no link. Each bridge is told which nodes now are as it says.
+    """
+    for node_id, node in list(prompt.items()):
+        if kind(node) != "ImpactControlBridge" or node_id not in prompt:
+            continue
+        inputs = node["inputs"]
+        inputs[TARGETS] = {}
+        wanted = MODES.get(inputs.get("behavior"))
+        if wanted is None or is_link(inputs.get("mode")) or inputs.get("mode"):
+            continue
+        found = {other for other, _, slot in consumers(prompt, node_id) if slot == 0}
+        inputs[TARGETS] = dict.fromkeys(sorted(found), wanted)
+        set_modes(prompt, inputs[TARGETS], slots_of, is_required)
 
 
 def tell_targets(prompt: Prompt, workflow: Any, kind: Kind) -> None:
@@ -166,9 +273,10 @@ def targets(workflow: dict[str, Any], node_id: str, output: int = 0) -> dict[str
             continue
         seen.add((source, slot))
         *level, number = source.split(":")
-        graph = _graph_at(workflow, level)
-        for target, target_slot in _links_from(graph, number, slot):
-            if target == str(_SUBGRAPH_OUTPUT):
+        for _, origin, origin_slot, target, target_slot in links_of(graph_at(workflow, level)):
+            if (origin, origin_slot) != (number, slot):
+                continue
+            if target == SUBGRAPH_OUTPUT:
                 waiting.append((":".join(level), target_slot))
                 continue
             path = ":".join([*level, target])
@@ -178,31 +286,6 @@ def targets(workflow: dict[str, Any], node_id: str, output: int = 0) -> dict[str
                 else:
                     found[path] = node.get("mode", ACTIVE)
     return found
-
-
-def _graph_at(workflow: dict[str, Any], level: list[str]) -> dict[str, Any]:
-    """The inside of the subgraph node at a path of ids; the workflow itself for an empty one."""
-    if not level:
-        return workflow
-    subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
-    for node in workflow_nodes(workflow, level):
-        for graph in subgraphs:
-            if isinstance(graph, dict) and graph.get("id") == node.get("type"):
-                return graph
-    return {}
-
-
-def _links_from(graph: dict[str, Any], number: str, slot: int) -> Iterator[tuple[str, int]]:
-    for link in graph.get("links") or []:
-        if isinstance(link, dict):
-            keys = ("origin_id", "origin_slot", "target_id", "target_slot")
-            origin, origin_slot, target, target_slot = (link.get(key) for key in keys)
-        elif isinstance(link, list) and len(link) >= 5:
-            _, origin, origin_slot, target, target_slot = link[:5]
-        else:
-            continue
-        if (str(origin), origin_slot) == (number, slot):
-            yield str(target), target_slot
 
 
 def input_label(workflow: Any, node_id: str, name: str) -> str:

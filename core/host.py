@@ -59,8 +59,21 @@ log = logging.getLogger(__name__)
 
 PACK_ROOT = Path(__file__).resolve().parent.parent
 MAX_RESOLUTION: int = host_nodes.MAX_RESOLUTION
-SAMPLERS: list[str] = comfy.samplers.KSampler.SAMPLERS
-SCHEDULERS: list[str] = comfy.samplers.KSampler.SCHEDULERS
+
+
+def samplers() -> list[str]:
+    """The samplers that the host has by now: packs add theirs, or put lists of their own in."""
+    return _listed("SAMPLERS", "SAMPLER_NAMES")
+
+
+def schedulers() -> list[str]:
+    """The host's schedulers, likewise."""
+    return _listed("SCHEDULERS", "SCHEDULER_NAMES")
+
+
+def _listed(of_node: str, of_module: str) -> list[str]:
+    of_samplers = getattr(comfy.samplers.KSampler, of_node)
+    return list(dict.fromkeys([*of_samplers, *getattr(comfy.samplers, of_module, ())]))
 
 
 # Models ------------------------------------------------------------------------------------
@@ -255,10 +268,10 @@ def _sigmas(sampling: Any, sampler_name: str, scheduler: str, steps: int) -> tor
     extra = EXTRA_SCHEDULERS.get(scheduler)
     if extra is not None:
         sigmas = _node_sigmas(scheduler, extra, steps)
-    elif scheduler in SCHEDULERS:
+    elif scheduler in schedulers():
         sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
     else:
-        raise unknown_scheduler(scheduler, SCHEDULERS)
+        raise unknown_scheduler(scheduler, schedulers())
     return torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas
 
 
@@ -292,11 +305,10 @@ def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:
     Brownian noise spans the whole schedule, or a partial run would draw other noise than the tail
     of a full one.
     """
-    known = comfy.samplers.KSampler.SAMPLERS  # as it is now: packs add to it, or replace it
-    if run.sampler_name not in known:
+    if run.sampler_name not in samplers():
         raise ValueError(
             f"'sampler_name' is {run.sampler_name!r}, which this ComfyUI does not have. "
-            f"Choose one of: {', '.join(known)}."
+            f"Choose one of: {', '.join(samplers())}."
         )
     sampler = comfy.samplers.sampler_object(run.sampler_name)
     if run.seeds and sampler.inpaint_options.get("random"):

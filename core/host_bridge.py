@@ -18,6 +18,8 @@ import latent_preview
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_execution.graph import ExecutionBlocker
+from comfy_execution.utils import get_executing_context
+from comfy_execution.validation import validate_node_input
 
 from . import flow
 from .bridge import (
@@ -40,10 +42,12 @@ from .host import (
     registered_nodes,
     save_previews,
 )
+from .host_prompts import in_thread
 from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_latent_picture
 from .lists import with_channels
 from .mask import resize_mask
-from .prompts import client_of, part, plain_id
+from .numbered import expect_numbered
+from .prompts import Origin, origin_of, part, plain_id, workflow_id, workflow_of
 from .streams import Latent, picture
 
 log = logging.getLogger(__name__)
@@ -54,17 +58,46 @@ BLOCKED = ExecutionBlocker(None)  # as an output: what follows does not run, and
 # Messages to the editor -----------------------------------------------------------------------
 
 
-def tell_editor(event: str, **data: Any) -> None:
-    """Send a message to the editor that queued the running prompt."""
+def tell_editor(event: str, **data: Any) -> bool:
+    """Send a message to the editor that queued the running prompt.
+
+    It carries the numbers of the run and of the workflow, so that the editor acts on that one.
+
+    Returns:
+        Whether there is an editor to hear it.
+    """
     server = prompt_server()
-    if server is None or server.client_id is None:
+    origin = None if server is None else _running(server)
+    if origin is None or origin.client_id is None:
         log.info("no editor has queued this prompt, so nobody hears of %s", event)
-        return
-    server.send_sync(f"detailers-{event}", data, server.client_id)
+        return False
+    server.send_sync(f"detailers-{event}", {**origin.identity, **data}, origin.client_id)
+    return True
+
+
+def _running(server: Any) -> Origin | None:
+    """Where the prompt of the running node comes from; None where nothing runs."""
+    context = get_executing_context()
+    prompt_id = context.prompt_id if context else getattr(server, "last_prompt_id", None)
+    for _, running_id, _, extra_data, *_ in list(server.prompt_queue.currently_running.values()):
+        if running_id == prompt_id:
+            number = workflow_id(workflow_of(extra_data))
+            return Origin(running_id, number, extra_data.get("client_id") or None)
+    return None
+
+
+def tell_client(origin: Origin, event: str, **data: Any) -> None:
+    """Send a message to the editor that has queued a prompt; to nobody else."""
+    server = prompt_server()
+    if server is not None and origin.client_id is not None:
+        server.send_sync(f"detailers-{event}", {**origin.identity, **data}, origin.client_id)
 
 
 def watch_flow(ours: Mapping[str, type]) -> None:
     """Decide on every prompt as it arrives what can be decided before the run.
+
+    The editor may also ask at /detailers/modes for a prompt with nodes muted and bypassed, for a
+    workflow that it does not show.
 
     Args:
         ours: this pack's nodes by the id that they were registered under.
@@ -82,18 +115,53 @@ def watch_flow(ours: Mapping[str, type]) -> None:
 
     def on_prompt(request: dict[str, Any]) -> dict[str, Any]:
         prompt = part(request, "prompt")
-        done, failed = flow.set_remotely(prompt, kind)
-        for line in failed:
-            log.warning("%s", line)
-        client = client_of(request)
-        for change in done if client else ():
-            message = {"node": change.node_id, "widget": change.widget, "value": change.value}
-            server.send_sync("detailers-widget", message, client)
-        flow.choose_on_prompt(prompt, kind, _is_required)
-        flow.tell_targets(prompt, part(request, "extra_data", "extra_pnginfo", "workflow"), kind)
+        _prepare(prompt, origin_of(request), workflow_of(request.get("extra_data")), kind)
         return request
 
+    async def on_modes(request: Any) -> Any:
+        from aiohttp import web
+
+        def work(body: str) -> dict[str, Any]:
+            content = json.loads(body)
+            flow.set_modes(content["prompt"], content["modes"], _slots_of, _is_required)
+            return content["prompt"]
+
+        return web.json_response({"prompt": await in_thread(work, await request.text())})
+
     server.add_on_prompt_handler(on_prompt)
+    server.routes.post("/detailers/modes")(on_modes)
+
+
+def _prepare(
+    prompt: dict[str, Any], origin: Origin, workflow: dict[str, Any] | None, kind: flow.Kind
+) -> None:
+    done, failed = flow.set_remotely(prompt, kind)
+    for line in failed:
+        log.warning("%s", line)
+    for change in done:
+        tell_client(origin, "widget", node=change.node_id, widget=change.widget, value=change.value)
+    flow.choose_on_prompt(prompt, kind, _is_required)
+    expect_numbered(name for node in prompt.values() if kind(node) for name in node["inputs"])
+    if origin.is_editor:
+        flow.tell_targets(prompt, workflow, kind)
+    else:
+        flow.obey_bridges(prompt, kind, _slots_of, _is_required)
+
+
+def _slots_of(class_type: Any) -> flow.Slots | None:
+    """The inputs and outputs of a node of any pack."""
+    try:
+        node = registered_nodes()[0][class_type]
+        groups = node.INPUT_TYPES()
+        inputs = {
+            name: entry[0] if isinstance(entry[0], str) else "COMBO"
+            for group in ("required", "optional")
+            for name, entry in groups.get(group, {}).items()
+        }
+        outputs = [kind if isinstance(kind, str) else "COMBO" for kind in node.RETURN_TYPES]
+    except Exception:  # not registered, or whatever another pack's class raises
+        return None
+    return flow.Slots(inputs, tuple(outputs))
 
 
 def _is_required(class_type: str, name: str) -> bool:
@@ -101,6 +169,22 @@ def _is_required(class_type: str, name: str) -> bool:
         return name in registered_nodes()[0][class_type].INPUT_TYPES().get("required", {})
     except Exception:  # not registered, or whatever another pack's class raises
         return False
+
+
+def wrong_link(node: type, links: Mapping[str, str]) -> str | None:
+    """What to say of a link of a type that an input does not take; None where all are right.
+
+    The host leaves this to nodes that ask it for the types.
+
+    Args:
+        links: the type that comes in, by input.
+    """
+    groups = node.INPUT_TYPES()
+    for group in ("required", "optional"):
+        for name, (kind, *_) in groups.get(group, {}).items():
+            if name in links and not validate_node_input(links[name], kind):
+                return f"'{name}' takes {kind}, but {links[name]} is connected."
+    return None
 
 
 def wait(seconds: float) -> None:

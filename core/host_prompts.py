@@ -18,10 +18,19 @@ from typing import Any
 
 import nodes as host_nodes
 
-from ..wildcards.grammar import WildcardError, expand
+from ..wildcards.grammar import WildcardError, expand, strip_comments
 from . import legacy
 from .host import at_startup, prompt_server, wildcard_library
-from .prompts import Populated, client_of, fault_of, part, populate, record
+from .prompts import (
+    Populated,
+    fault_of,
+    origin_of,
+    part,
+    populate,
+    record,
+    restore_seeds,
+    settle_seeds,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +74,13 @@ class LookUps:
             self._texts[key] = expand(text, seed, wildcard_library())
         return self._texts[key]
 
+    def has_nothing_to_draw(self, text: str) -> bool:
+        """Whether a text is the same for every seed."""
+        try:
+            return self.text(text, 0) == strip_comments(text)
+        except WildcardError:  # the node says so when it runs
+            return False
+
 
 _of_request: ContextVar[LookUps | None] = ContextVar("detailers_look_ups", default=None)
 
@@ -87,9 +103,10 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
     def on_prompt(request: Any) -> Any:
         drawn = prepare(part(request, "prompt"), ours, _of_request.get() or LookUps())
         record(part(request, "extra_data", "extra_pnginfo", "workflow"), drawn)
-        for entry in drawn:
-            message = {"node_id": entry.node_id, "text": entry.text}
-            server.send_sync("detailers-populated", message, client_of(request))
+        origin = origin_of(request)
+        for entry in drawn if origin.client_id else ():
+            message = {**origin.identity, "node": entry.node_id, "text": entry.text}
+            server.send_sync("detailers-populated", message, origin.client_id)
         return request
 
     async def on_upgrade(request: Any) -> Any:
@@ -98,6 +115,8 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
         def work(body: str) -> tuple[Any, list[str]]:
             prompt = json.loads(body)
             changed = _upgrade(prompt, ours, LookUps()) if isinstance(prompt, dict) else []
+            if isinstance(prompt, dict):
+                restore_seeds(prompt)
             return prompt, changed
 
         try:
@@ -115,7 +134,9 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
 def prepare(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps) -> list[Populated]:
     """Bring a prompt to today's form and draw its texts, in place."""
     _upgrade(prompt, ours, look_ups)
-    return populate(prompt, look_ups.text)
+    drawn = populate(prompt, look_ups.text)
+    settle_seeds(prompt, look_ups.has_nothing_to_draw)
+    return drawn
 
 
 async def in_thread(work: Any, *arguments: Any) -> Any:

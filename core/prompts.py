@@ -6,6 +6,7 @@ the picture, whoever sent the prompt.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,55 @@ from ..wildcards.grammar import WildcardError
 WILDCARD_NODES = frozenset({"ImpactWildcardProcessor", "ImpactWildcardEncode"})
 POPULATE, FIXED, REPRODUCE = "populate", "fixed", "reproduce"
 MODES = (POPULATE, FIXED, REPRODUCE)
+
+# Numbers of nodes that stand for a subgraph's inputs and outputs inside it.
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
+
+
+_KEPT_SEED = "detailers_seed"  # in a node's `_meta`: the seed that was taken out of its inputs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a prompt comes from.
+
+    Attributes:
+        prompt_id: the host's number of the run.
+        workflow_id: the number that the editor gives a workflow; None for prompts without one.
+        client_id: of the websocket that hears of the run; None where nobody does.
+    """
+
+    prompt_id: str
+    workflow_id: str | None
+    client_id: str | None
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What every message to the editor carries, so that it finds the right workflow."""
+        return {"prompt_id": self.prompt_id, "workflow_id": self.workflow_id}
+
+    @property
+    def is_editor(self) -> bool:
+        """Whether an editor has sent the prompt: it sends the workflow along, and listens."""
+        return self.workflow_id is not None and self.client_id is not None
+
+
+def origin_of(request: dict[str, Any]) -> Origin:
+    """Where a request to queue a prompt comes from. One without a number gets it here, in place."""
+    if request.get("prompt_id") is None:
+        request["prompt_id"] = str(uuid.uuid4())
+    workflow = workflow_of(request.get("extra_data"))
+    return Origin(str(request["prompt_id"]), workflow_id(workflow), client_of(request) or None)
+
+
+def workflow_of(extra_data: Any) -> dict[str, Any] | None:
+    """The editor's workflow among what is sent along with a prompt."""
+    return part(extra_data, "extra_pnginfo", "workflow") or None
+
+
+def workflow_id(workflow: dict[str, Any] | None) -> str | None:
+    """A workflow's number; "" for one of an editor that numbers none, None without a workflow."""
+    return None if workflow is None else str(workflow.get("id") or "")
 
 
 @dataclass(frozen=True)
@@ -53,6 +103,44 @@ def populate(prompt: dict[str, Any], expand: Callable[[str, int], str]) -> list[
         inputs["mode"] = REPRODUCE
         drawn.append(Populated(node_id, inputs["populated_text"]))
     return drawn
+
+
+def settle_seeds(prompt: dict[str, Any], is_settled: Callable[[str], bool]) -> None:
+    """Take seeds that have no effect out of the wildcard nodes of a prompt, in place.
+
+    The host runs a node again, and all that follows it, as soon as one of its inputs is another
+    one. Where the text to use is fixed and has nothing to draw, the seed is 0 for the host, and
+    stays in the node's `_meta` for who opens the prompt (see `restore_seeds`).
+
+    Args:
+        prompt: as `populate` leaves it.
+        is_settled: whether a text has nothing to draw.
+    """
+    for node in _wildcard_nodes(prompt):
+        inputs = node["inputs"]
+        text, seed = inputs.get("populated_text"), inputs.get("seed")
+        is_fixed = inputs.get("mode") in (FIXED, REPRODUCE)
+        if is_fixed and seed not in (0, None) and isinstance(text, str) and is_settled(text):
+            inputs["seed"] = 0
+            node["_meta"] = {**(node.get("_meta") or {}), _KEPT_SEED: seed}
+
+
+def restore_seeds(prompt: dict[str, Any]) -> list[str]:
+    """Put back what `settle_seeds` took out, in place; the ids of the nodes that were changed."""
+    changed = []
+    for node_id, node in prompt.items():
+        meta = node.get("_meta") if isinstance(node, dict) else None
+        if isinstance(meta, dict) and isinstance(node.get("inputs"), dict) and _KEPT_SEED in meta:
+            node["inputs"]["seed"] = meta.pop(_KEPT_SEED)
+            changed.append(node_id)
+    return changed
+
+
+def _wildcard_nodes(prompt: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for node in prompt.values():
+        is_one = isinstance(node, dict) and plain_id(node.get("class_type")) in WILDCARD_NODES
+        if is_one and isinstance(node.get("inputs"), dict):
+            yield node
 
 
 def plain_id(class_type: Any) -> str:
@@ -101,8 +189,11 @@ def record(workflow: dict[str, Any] | None, drawn: list[Populated]) -> None:
     if not isinstance(workflow, dict):
         return
     for populated in drawn:
-        for node in workflow_nodes(workflow, populated.node_id.split(":")):
-            _set_text(node, populated.text)
+        path = populated.node_id.split(":")
+        for place, (name, value) in enumerate(
+            {"populated_text": populated.text, "mode": REPRODUCE}.items(), start=1
+        ):  # both nodes have wildcard_text, populated_text and mode as their first widgets
+            set_value(workflow, path, name, place, value)
 
 
 def workflow_nodes(workflow: dict[str, Any], path: list[str]) -> Iterator[dict[str, Any]]:
@@ -125,10 +216,106 @@ def workflow_nodes(workflow: dict[str, Any], path: list[str]) -> Iterator[dict[s
         level = graphs.get(str(node.get("type")))
 
 
-def _set_text(node: dict[str, Any], text: str) -> None:
-    """Both nodes have wildcard_text, populated_text and mode as their first widgets."""
-    values = node.get("widgets_values")
-    if isinstance(values, list) and len(values) >= 3:
-        values[1], values[2] = text, REPRODUCE
+def set_value(workflow: dict[str, Any], path: list[str], name: str, place: int, value: Any) -> None:
+    """Give a widget of a saved workflow a value where it counts, in place.
+
+    A widget that a subgraph node shows has its value there, however deep it lies; older editors
+    read it from the node inside, so that gets it too.
+
+    Args:
+        path: leads to the node, through subgraph nodes.
+        name, place: of the widget, and where its value is among the node's.
+    """
+    for node in workflow_nodes(workflow, path):
+        _put(node, name, place, value)
+        _set_outside(workflow, path, _input_named(node, name), value)
+
+
+def _set_outside(
+    workflow: dict[str, Any], path: list[str], slot: dict[str, Any] | None, value: Any
+) -> None:
+    """Set the value of the subgraph node's widget that an input inside is linked to, if it is."""
+    if slot is None or slot.get("link") is None or len(path) < 2:
+        return
+    level = path[:-1]
+    inside = graph_at(workflow, level)
+    number = next(
+        (origin_slot for link, origin, origin_slot, *_ in links_of(inside)
+         if link == slot["link"] and origin == SUBGRAPH_INPUT),
+        None,
+    )  # fmt: skip
+    shown = _objects(inside.get("inputs"))
+    if not isinstance(number, int) or not 0 <= number < len(shown):
+        return
+    name = shown[number].get("name")
+    for holder in workflow_nodes(workflow, level):
+        outer = next((s for s in _objects(holder.get("inputs")) if s.get("name") == name), None)
+        if outer is not None and outer.get("link") is not None:
+            _set_outside(workflow, level, outer, value)
+        else:
+            place = sum(_shows_widget(inside, other) for other in range(number))
+            _put(holder, name, place, value)
+
+
+def _shows_widget(graph: dict[str, Any], number: int) -> bool:
+    """Whether an input of a subgraph is that of a widget inside."""
+    targets = {
+        (target, target_slot)
+        for _, origin, origin_slot, target, target_slot in links_of(graph)
+        if origin == SUBGRAPH_INPUT and origin_slot == number
+    }
+    return any(
+        slot.get("widget")
+        for node in _objects(graph.get("nodes"))
+        for place, slot in enumerate(_objects(node.get("inputs")))
+        if (str(node.get("id")), place) in targets
+    )
+
+
+def _input_named(node: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The input of a node that a widget of it has."""
+    for slot in _objects(node.get("inputs")):
+        if part(slot, "widget").get("name") == name:
+            return slot
+    return None
+
+
+def _put(node: dict[str, Any], name: str, place: int, value: Any) -> None:
+    values, named = node.get("widgets_values"), node.get("widgets_values_named")
+    if isinstance(values, list) and place < len(values):
+        values[place] = value
     elif isinstance(values, dict):
-        values.update(populated_text=text, mode=REPRODUCE)
+        values[name] = value
+    if isinstance(named, dict) and name in named:
+        named[name] = value
+
+
+def graph_at(workflow: dict[str, Any], level: list[str]) -> dict[str, Any]:
+    """The inside of the subgraph node at a path of ids; the workflow itself for an empty one."""
+    if not level:
+        return workflow
+    for node in workflow_nodes(workflow, level):
+        for graph in _objects(part(workflow, "definitions").get("subgraphs")):
+            if graph.get("id") == node.get("type"):
+                return graph
+    return {}
+
+
+def links_of(graph: dict[str, Any]) -> Iterator[tuple[Any, str, Any, str, Any]]:
+    """(number, source, its output, target, its input) of every link of a graph or subgraph."""
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+    links = graph.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict):
+            number, origin, origin_slot, target, target_slot = (link.get(key) for key in keys)
+        elif isinstance(link, list) and len(link) >= 5:
+            number, origin, origin_slot, target, target_slot = link[:5]
+        else:
+            continue
+        yield number, str(origin), origin_slot, str(target), target_slot
+
+
+def _objects(content: Any) -> list[dict[str, Any]]:
+    """The objects of a list of JSON content; what else is there makes an empty one."""
+    entries = content if isinstance(content, list) else ()
+    return [entry if isinstance(entry, dict) else {} for entry in entries]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 
+from .choices import open_choices
+
 log = logging.getLogger(__name__)
 
 OWN_PREFIX = "Detailers"  # ids that no other pack uses
@@ -83,6 +85,8 @@ def register(
     after_all_packs: Callable[[Callable[[], None]], None],
 ) -> tuple[dict[str, type], dict[str, str]]:
     """The host's two mappings for the nodes, and a look at them again once all packs are loaded."""
+    for node in nodes.values():
+        open_choices(node)
     ids = choose_ids(nodes, registered, peer)
     classes = {ids[node_id]: node for node_id, node in nodes.items()}
     titles = {

@@ -12,6 +12,7 @@ download is not used.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import urllib.parse
 from dataclasses import dataclass
@@ -62,9 +63,15 @@ LOAD = """async (workflow) => {
 
 STATE = """() => {
     const plain = (value) => value === undefined ? null : JSON.parse(JSON.stringify(value));
+    const linkInto = LiteGraph.LGraphNode.prototype.getInputLink;  // not that of subgraph nodes
     const nodes = [];
     const visit = (graph, prefix) => {
-        const link = (id) => graph.getLink ? graph.getLink(id) : graph.links[id];
+        const targets = new Map();
+        const links = graph.links?.values ? [...graph.links.values()] : Object.values(graph.links);
+        for (const {origin_id, origin_slot, target_id, target_slot} of links) {
+            const output = `${origin_id} ${origin_slot}`;
+            targets.set(output, [...targets.get(output) ?? [], [prefix + target_id, target_slot]]);
+        }
         for (const node of graph.nodes ?? graph._nodes) {
             const id = prefix + node.id;
             nodes.push({
@@ -74,15 +81,14 @@ STATE = """() => {
                 known: !!node.subgraph || node.type in window.LiteGraph.registered_node_types,
                 widgets: Object.fromEntries(
                     (node.widgets ?? []).map((widget) => [widget.name, plain(widget.value)])),
-                inputs: (node.inputs ?? []).map((input) => {
-                    const source = input.link == null ? null : link(input.link);
+                inputs: (node.inputs ?? []).map((input, slot) => {
+                    const source = linkInto.call(node, slot);
                     return {name: input.name, type: String(input.type),
                         source: source && [prefix + source.origin_id, source.origin_slot]};
                 }),
-                outputs: (node.outputs ?? []).map((output) => ({
+                outputs: (node.outputs ?? []).map((output, slot) => ({
                     name: output.name, type: String(output.type),
-                    targets: (output.links ?? []).map(link).filter(Boolean)
-                        .map((target) => [prefix + target.target_id, target.target_slot]),
+                    targets: targets.get(`${node.id} ${slot}`) ?? [],
                 })),
             });
             if (node.subgraph) visit(node.subgraph, id + ":");
@@ -152,7 +158,7 @@ class Editor:
         self,
         server: Server,
         size: tuple[int, int] = (1600, 1000),
-        timeout: float = 120,
+        timeout: float = float(os.environ.get("DETAILERS_EDITOR_TIMEOUT", 120)),
         browser: Any = None,
     ):
         self.server = server

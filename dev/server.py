@@ -534,18 +534,23 @@ def has_accelerator(python: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Host:
-    """A ComfyUI that the tests run on."""
+    """A ComfyUI that the tests run on.
+
+    Attributes:
+        newest_frontend: folder of a newer editor than its own, to be tested too.
+    """
 
     label: str
     tree: Path
     python: Path
+    newest_frontend: Path | None = None
 
 
 def configured_hosts() -> dict[str, Host]:
     """The hosts that `run.py test` names in DETAILERS_HOSTS, by label; {} without it."""
     hosts = json.loads(os.environ.get("DETAILERS_HOSTS", "{}"))
     return {
-        label: Host(label, Path(host["tree"]), Path(host["python"]))
+        label: Host(label, **{name: Path(path) for name, path in host.items()})
         for label, host in hosts.items()
     }
 

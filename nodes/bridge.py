@@ -195,7 +195,9 @@ class ImageReceiver:
         return image_data if save_to_workflow and is_data else ""
 
     @classmethod
-    def VALIDATE_INPUTS(cls, image, save_to_workflow, image_data):
+    def VALIDATE_INPUTS(cls, image=None, save_to_workflow=False, image_data=""):
+        if image is None:  # comes over a link, and is looked for when the node runs
+            return True
         is_there = cls.kept(save_to_workflow, image_data) or file_at(image) is not None
         return True if is_there else missing_file("image", image)
 
@@ -262,8 +264,9 @@ class LatentReceiver:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, latent):
-        return True if file_at(latent) is not None else missing_file("latent", latent)
+    def VALIDATE_INPUTS(cls, latent=None):
+        is_there = latent is None or file_at(latent) is not None  # None comes over a link
+        return True if is_there else missing_file("latent", latent)
 
     @classmethod
     def IS_CHANGED(cls, latent="", **_inputs):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ..core.choices import Choices, LiveType
 from ..core.conditioning import concat_text
-from ..core.host import SCHEDULERS, call_node
+from ..core.host import call_node, schedulers
 from ..core.prompt_lists import join_texts, select_text
 from ..core.schedule import EXTRA_SCHEDULERS
 from ..core.settings import NEGATIVE_PLACEHOLDER
+from .widgets import Numbered
 
 CATEGORY = "Detailers/Conditioning"
 
@@ -31,7 +33,10 @@ class ImpactCombineConditionings:
     @classmethod
     def INPUT_TYPES(cls):
         first = {"tooltip": "The first; connecting it brings up the next."}
-        return {"required": {"conditioning1": ("CONDITIONING", first)}}
+        return {
+            "required": {"conditioning1": ("CONDITIONING", first)},
+            "optional": Numbered("conditioning", "CONDITIONING", "A further one."),
+        }
 
     def run(self, **conditionings):
         return ([entry for part in numbered(conditionings, "conditioning") for entry in part],)
@@ -90,18 +95,18 @@ class ImpactSchedulerAdapter:
         "replaces it by one that only the detailers have."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ([*SCHEDULERS, *EXTRA_SCHEDULERS],)
+    RETURN_TYPES = LiveType(lambda: (Choices([*schedulers(), *EXTRA_SCHEDULERS]),))
     RETURN_NAMES = ("scheduler",)
     OUTPUT_TOOLTIPS = ("Connect it to a detailer's 'scheduler'.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        plain = {"defaultInput": True, "tooltip": "A scheduler of ComfyUI's own list."}
+        plain = {"tooltip": "A scheduler of ComfyUI's own list."}
         extra = {"tooltip": "Anything but None wins over 'scheduler'."}
         return {
             "required": {
-                "scheduler": (SCHEDULERS, plain),
+                "scheduler": (schedulers(), plain),
                 "extra_scheduler": (["None", *EXTRA_SCHEDULERS], extra),
             }
         }

@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from ..core.flow import ACTIVE, BYPASSED, MUTED, TARGETS, input_label, output_count
-from ..core.host_bridge import BLOCKED, tell_editor, wait
+from ..core.flow import ACTIVE, MODES, MUTED, TARGETS, input_label, output_count
+from ..core.host_bridge import BLOCKED, tell_editor, wait, wrong_link
 from ..utils.check import check_image
 from ..utils.notes import note
-from .lists import Numbered
-from .widgets import described
+from .widgets import Numbered, described
 
 log = logging.getLogger(__name__)
 
 CATEGORY = "Detailers/Flow"
 MAX_ID = 2**64 - 1
+MAX_CHOICE = 999999
 _PASSED_ON = "The signal that came in."
+_ONLY_STOPPED = (
+    "'behavior' is {behavior}, but what follows could only be stopped: it was not known before the "
+    "run. Without the editor 'mode' must be no link for that, and in the editor the output must "
+    "lead somewhere."
+)
 _ON_PROMPT = {
     "default": False, "label_on": "select_on_prompt", "label_off": "select_on_execution",
     "forceInput": False,
 }  # fmt: skip
 
 
-def _select(last: int = 999999) -> tuple[str, dict]:
+def _not_connected(select: int, name: str) -> str:
+    return (
+        f"'select' is {select}, but '{name}' is not connected. Connect it, or select another one."
+    )
+
+
+def _check_select(
+    select: int | None, last: int, name_of: Callable[[int], str], links: dict, values: dict
+) -> bool | str:
+    """Whether the chosen input is there, for the host; else what to say.
+
+    Args:
+        select: None where it comes over a link, and is known when the node runs.
+        name_of: the input of a number.
+        links, values: the inputs that are linked, and those that are not.
+    """
+    if select is None:
+        return True
+    if not 1 <= select <= last:
+        return f"'select' is {select}; it counts from 1 to {last}."
+    name = name_of(select)
+    is_there = name in links or values.get(name) is not None
+    return is_there or _not_connected(select, name)
+
+
+def _select(last: int = MAX_CHOICE) -> tuple[str, dict]:
     span = {"default": 1, "min": 1, "max": last, "step": 1}
     return described("INT", "Which one; the first is 1.", **span)
 
@@ -72,16 +103,19 @@ class ImpactSwitch:
             "hidden": {"unique_id": "UNIQUE_ID", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types, select=None, **given):
+        return _check_select(
+            select, MAX_CHOICE, lambda number: f"input{number}", input_types, given
+        )
+
     def check_lazy_status(self, select, **values):
         return [f"input{select}"] if f"input{select}" in values else []
 
     def run(self, select, sel_mode, unique_id=None, extra_pnginfo=None, **values):
         name = f"input{select}"
         if name not in values:
-            log.warning(
-                "switch %s: 'select' is %d, but %s is not connected", unique_id, select, name
-            )
-            return None, "", select
+            raise ValueError(_not_connected(select, name))
         label = input_label((extra_pnginfo or {}).get("workflow"), str(unique_id), name)
         return values[name], label, select
 
@@ -110,16 +144,18 @@ class ImageMaskSwitch:
     def names(number: int) -> tuple[str, str]:
         return "images1" if number == 1 else f"images{number}_opt", f"mask{number}_opt"
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types, select=None, **given):
+        wrong = wrong_link(cls, input_types)
+        return wrong or _check_select(select, 4, lambda n: cls.names(n)[0], input_types, given)
+
     def check_lazy_status(self, select, **values):
         return [name for name in self.names(select) if name in values]
 
     def run(self, select, **values):
         images, mask = (values.get(name) for name in self.names(select))
         if images is None:
-            raise ValueError(
-                f"'select' is {select}, but '{self.names(select)[0]}' is not connected. Connect "
-                "it, or select another one."
-            )
+            raise ValueError(_not_connected(select, self.names(select)[0]))
         check_image(images, self.names(select)[0])
         return images, mask
 
@@ -161,7 +197,8 @@ class ImpactInversedSwitch:
 class ImpactControlBridge:
     DESCRIPTION = (
         "Passes a value on, or stops, mutes or bypasses the nodes that it leads to. To mute or "
-        "bypass, it sets them so in the editor, which then runs the graph again."
+        "bypass, it sets them so in the editor, which then goes on with the same run. Without an "
+        "editor that is done before the run, if 'mode' is no link; else they are stopped."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
@@ -186,8 +223,10 @@ class ImpactControlBridge:
     def run(self, value, mode, behavior, targets=None):
         targets = targets or {}
         if behavior == "Stop" or (not targets and not mode):
+            if behavior != "Stop":
+                note("control_bridge", _ONLY_STOPPED.format(behavior=behavior))
             return (value if mode else BLOCKED,)
-        wanted = ACTIVE if mode else {"Mute": MUTED, "Bypass": BYPASSED}[behavior]
+        wanted = ACTIVE if mode else MODES[behavior]
         changed = [node for node, now in targets.items() if now != wanted]
         if changed:
             tell_editor("mode", nodes=changed, mode=wanted, queue=True)

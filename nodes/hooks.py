@@ -19,7 +19,7 @@ from ..core.hook_kinds import (
     ordered_filter_hook,
     range_filter_hook,
 )
-from ..core.host import SCHEDULERS
+from ..core.host import schedulers
 from ..core.host_hooks import Unsampling, compute_device, lama_remover, show_in_node, unsample
 from ..core.segs_filter import MEASURES
 from .segs_filter import ImpactSEGSLabelFilter
@@ -124,7 +124,7 @@ class UnsamplerDetailerHookProvider(_Provider):
                 "end_end_at_step": ("INT", {**step, **last}),
                 "cfg": shared["cfg"],
                 "sampler_name": shared["sampler_name"],
-                "scheduler": (SCHEDULERS, shared["scheduler"][1]),
+                "scheduler": (schedulers(), shared["scheduler"][1]),
                 "normalize": (["disable", "enable"], normalise),
                 "positive": shared["positive"],
                 "negative": shared["negative"],

@@ -22,7 +22,7 @@ class MMDetDetectorProvider(UltralyticsDetectorProvider):
         return {"required": {"model_name": (yolo_names(), {"tooltip": tooltip})}}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model_name):
+    def VALIDATE_INPUTS(cls, model_name=None):
         return True  # files of MMDetection are in no list
 
     def run(self, model_name):

@@ -9,39 +9,13 @@ import torch
 from ..core.lists import image_batch, mask_batch
 from ..utils.check import check_image, check_mask
 from .conditioning import numbered
+from .widgets import Numbered
 
 CATEGORY = "Detailers/List"
 _IMAGE_LIST = "The images, one after another."
 _IMAGE_BATCH = "All images in one batch."
 _MASK_LIST = "The masks, one after another."
 _MASK_BATCH = "All masks in one batch."
-
-
-class Numbered(dict):
-    """Optional inputs of a node that takes any number of them: stem1, stem2, ...
-
-    The editor adds a socket when the last one is connected. The host asks for the type of an
-    input by its name, so every such name is answered here though only the first is listed.
-    """
-
-    def __init__(
-        self, stem: str, kind: str, tooltip: str, listed: int = 0, **options: bool
-    ) -> None:
-        self.stem = stem
-        self.input = (kind, {"tooltip": tooltip, **options})
-        super().__init__({f"{stem}{number + 1}": self.input for number in range(listed)})
-
-    def __contains__(self, name: object) -> bool:
-        return (
-            isinstance(name, str)
-            and name.startswith(self.stem)
-            and name[len(self.stem) :].isdecimal()
-        )
-
-    def __getitem__(self, name: str) -> tuple[str, dict]:
-        if name not in self:
-            raise KeyError(name)
-        return self.input
 
 
 def checked_images(images: list[Any], name: str) -> list[torch.Tensor]:

@@ -21,7 +21,7 @@ from .samplers import (
     step_inputs,
     together_input,
 )
-from .widgets import inputs
+from .widgets import Numbered, inputs
 
 CATEGORY = "Detailers/Regional"
 _PROMPTS = "Regions and what they are sampled with."
@@ -75,7 +75,10 @@ class CombineRegionalPrompts:
     @classmethod
     def INPUT_TYPES(cls):
         first = {"tooltip": "The first; connecting it brings up the next."}
-        return {"required": {"regional_prompts1": ("REGIONAL_PROMPTS", first)}}
+        return {
+            "required": {"regional_prompts1": ("REGIONAL_PROMPTS", first)},
+            "optional": Numbered("regional_prompts", "REGIONAL_PROMPTS", "Further regions."),
+        }
 
     def run(self, **prompts):
         return ([prompt for part in numbered(prompts, "regional_prompts") for prompt in part],)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.host import MAX_RESOLUTION, SCHEDULERS, ComfyBackend
+from ..core.host import MAX_RESOLUTION, ComfyBackend, schedulers
 from ..core.regional import sample_two
 from ..core.samplers import AdvancedKSampler, KSampler, sample_in_mask
 from ..core.sampling import Part, Recipe, noise_for, sample_latent, sample_part
@@ -192,7 +192,7 @@ class TiledKSamplerProvider(KSamplerProvider):
         return {
             "required": {
                 **inputs("seed", "steps", "cfg", "sampler_name", **_SEED),
-                "scheduler": (SCHEDULERS, inputs("scheduler")["scheduler"][1]),
+                "scheduler": (schedulers(), inputs("scheduler")["scheduler"][1]),
                 **denoise_input(),
                 **tile_inputs(),
                 **inputs("basic_pipe"),

@@ -27,7 +27,7 @@ from ..core.segs_ops import (
 from ..utils.arrays import to_tensor
 from ..utils.check import check_image, check_mask, check_segs
 from .segs import CATEGORY, given_segs
-from .widgets import grown, inputs
+from .widgets import Numbered, grown, inputs
 
 ELEMENTS = CATEGORY + "/Element"
 _SEG_ELT = ("SEG_ELT", {"tooltip": "One segment, from Decompose (SEGS)."})
@@ -59,7 +59,10 @@ class ImpactSEGSConcat(_Edited):
     @classmethod
     def INPUT_TYPES(cls):
         first = {"tooltip": "The first segments; further inputs are named segs2, segs3, …"}
-        return {"required": {"segs1": ("SEGS", first)}}
+        return {
+            "required": {"segs1": ("SEGS", first)},
+            "optional": Numbered("segs", "SEGS", "Further segments."),
+        }
 
     def run(self, segs1, **further):
         names = sorted(further, key=lambda name: (len(name), name))

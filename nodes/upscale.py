@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.control import ControlNet
 from ..core.geometry import Size
-from ..core.host import SCHEDULERS, ComfyBackend, save_previews
+from ..core.host import ComfyBackend, save_previews, schedulers
 from ..core.host_hooks import attach_control_net
 from ..core.image import merge_alpha, resize, to_rgb
 from ..core.settings import Models, VaeTile
@@ -300,7 +300,7 @@ def _vae_tile() -> dict[str, tuple]:
 def _tiled_sampling() -> dict[str, tuple]:
     return {
         **inputs("seed", "steps", "cfg", "sampler_name", **_SEED),
-        "scheduler": (SCHEDULERS, inputs("scheduler")["scheduler"][1]),
+        "scheduler": (schedulers(), inputs("scheduler")["scheduler"][1]),
     }
 
 

@@ -6,9 +6,11 @@ values by position.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from ..core.host import MAX_RESOLUTION, SAMPLERS, SCHEDULERS
+from ..core.host import MAX_RESOLUTION, samplers, schedulers
+from ..core.numbered import used_numbers
 from ..core.schedule import EXTRA_SCHEDULERS
 from ..core.settings import MAX_SEED
 
@@ -22,6 +24,7 @@ def grown(what: str) -> str:
     return f"Grow {what} by half this many pixels on each side; below 0 shrinks them."
 
 
+# A type that is a function is asked each time: packs that load later add to the host's lists.
 _INPUTS: dict[str, Input] = {
     "image": ("IMAGE", {"tooltip": "The image, or a batch of images that each get detailed."}),
     "image_frames": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
@@ -75,9 +78,9 @@ _INPUTS: dict[str, Input] = {
             "tooltip": "How strongly the sampler follows the prompt.",
         },
     ),
-    "sampler_name": (SAMPLERS, {"tooltip": "The sampling method."}),
+    "sampler_name": (samplers, {"tooltip": "The sampling method."}),
     "scheduler": (
-        [*SCHEDULERS, *EXTRA_SCHEDULERS],
+        lambda: [*schedulers(), *EXTRA_SCHEDULERS],
         {"tooltip": "How the noise falls from step to step."},
     ),
     "denoise": (
@@ -256,7 +259,7 @@ def inputs(*wanted: str, **changed: dict[str, Any] | str) -> dict[str, Input]:
         kind, options = _INPUTS[name]
         change = changed.get(name, {})
         change = {"tooltip": change} if isinstance(change, str) else change
-        result[name] = (kind, {**options, **change})
+        result[name] = (kind() if callable(kind) else kind, {**options, **change})
     unknown = set(changed) - set(wanted)
     if unknown:
         raise KeyError(f"changed but not wanted: {sorted(unknown)}")
@@ -266,3 +269,38 @@ def inputs(*wanted: str, **changed: dict[str, Any] | str) -> dict[str, Input]:
 def described(kind: Any, tooltip: str, **options: Any) -> Input:
     """An input of one node alone."""
     return kind, {**options, "tooltip": tooltip}
+
+
+class Numbered(dict):
+    """Optional inputs of a node that takes any number of them: stem1, stem2, ...
+
+    The editor adds a socket when the last one is connected, so that it is told of those alone that
+    are there at once. The host asks for the type of an input by its name, so every such name is
+    answered here; when it goes through all names it meets those that prompts use.
+    """
+
+    def __init__(
+        self, stem: str, kind: str, tooltip: str, listed: int = 0, **options: bool
+    ) -> None:
+        self.stem = stem
+        self.input = (kind, {"tooltip": tooltip, **options})
+        super().__init__({f"{stem}{number + 1}": self.input for number in range(listed)})
+
+    def __iter__(self) -> Iterator[str]:
+        listed = list(self.keys())
+        yield from listed
+        for number in used_numbers():
+            if f"{self.stem}{number}" not in listed:
+                yield f"{self.stem}{number}"
+
+    def __contains__(self, name: object) -> bool:
+        return (
+            isinstance(name, str)
+            and name.startswith(self.stem)
+            and name[len(self.stem) :].isdecimal()
+        )
+
+    def __getitem__(self, name: str) -> tuple[str, dict]:
+        if name not in self:
+            raise KeyError(name)
+        return self.input

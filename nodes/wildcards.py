@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..core.host import ComfyBackend, file_names, wildcard_library
+from ..core.host_bridge import tell_editor
 from ..core.host_prompts import wildcard_names
 from ..core.prompt_lists import labelled_prompts
-from ..core.prompts import FIXED, MODES, POPULATE
+from ..core.prompts import FIXED, MODES, POPULATE, Populated, record
 from ..core.settings import MAX_SEED, Models
 from ..core.text import SegmentTexts
 from ..wildcards.grammar import expand, parse_prompt, tell_untaken
@@ -46,13 +49,27 @@ def wildcard_choices() -> list[str]:
     return [ADD_WILDCARD, *(f"__{name}__" for name in wildcard_names())]
 
 
-def populated(wildcard_text: str, populated_text: str, mode: str, seed: int) -> str:
+_HIDDEN = {"unique_id": "UNIQUE_ID", "extra_pnginfo": "EXTRA_PNGINFO"}
+
+
+def populated(
+    wildcard_text: str, populated_text: str, mode: str, seed: int, unique_id: Any, info: Any
+) -> str:
     """The text to use. Prompts normally arrive populated; this covers texts and seeds over links.
 
     What a `populated_text` still holds of wildcards, because it was typed there, is drawn too.
+    What is drawn in mode 'populate' is shown in the node, and saved with pictures.
+
+    Args:
+        unique_id, info: the node's number and what is saved with pictures; None where it is not
+            the host that runs the node.
     """
     text = wildcard_text if mode == POPULATE else populated_text
-    return _drawn(text, seed)
+    drawn = _drawn(text, seed)
+    if mode == POPULATE and unique_id is not None:
+        tell_editor("populated", node=str(unique_id), text=drawn)
+        record((info or {}).get("workflow"), [Populated(str(unique_id), drawn)])
+    return drawn
 
 
 def _drawn(text: str, seed: int) -> str:
@@ -79,15 +96,19 @@ class ImpactWildcardProcessor:
                 "mode": (list(MODES), {"default": POPULATE, "tooltip": _MODE_TOOLTIP}),
                 "seed": ("INT", _SEED),
                 "Select to add Wildcard": (wildcard_choices(), add),
-            }
+            },
+            "hidden": _HIDDEN,
         }
 
     @classmethod
     def VALIDATE_INPUTS(cls, **chosen):
         return True  # the choices only help to write the text
 
-    def run(self, wildcard_text, populated_text, mode, seed, **_chosen):
-        return (populated(wildcard_text, populated_text, mode, seed),)
+    def run(
+        self, wildcard_text, populated_text, mode, seed, unique_id=None, extra_pnginfo=None,
+        **_chosen,
+    ):  # fmt: skip
+        return (populated(wildcard_text, populated_text, mode, seed, unique_id, extra_pnginfo),)
 
 
 class ImpactWildcardEncode:
@@ -120,15 +141,19 @@ class ImpactWildcardEncode:
                 "Select to add LoRA": (lora_choices(), add_lora),
                 "Select to add Wildcard": (wildcard_choices(), add_list),
                 "seed": ("INT", _SEED),
-            }
+            },
+            "hidden": _HIDDEN,
         }
 
     @classmethod
     def VALIDATE_INPUTS(cls, **chosen):
         return True  # the choices only help to write the text
 
-    def run(self, model, clip, wildcard_text, populated_text, mode, seed, **_chosen):
-        text = populated(wildcard_text, populated_text, mode, seed)
+    def run(
+        self, model, clip, wildcard_text, populated_text, mode, seed, unique_id=None,
+        extra_pnginfo=None, **_chosen,
+    ):  # fmt: skip
+        text = populated(wildcard_text, populated_text, mode, seed, unique_id, extra_pnginfo)
         return (*_encoded(ComfyBackend(), model, clip, parse_prompt(text)), text)
 
     # Nodes of other packs make their prompts by calling these two, by name and keyword.

@@ -1,6 +1,7 @@
 // What is chosen under "Select to add ..." is added to the node's text, and the list jumps back.
 
 import { app } from "../../scripts/app.js";
+import { counted, placesOf, setValue, valueAt, widget } from "./detailers_graph.js";
 
 const LISTS = {
   "Select to add LoRA": {
@@ -14,15 +15,19 @@ const LISTS = {
 };
 const TEXTS = ["wildcard_text", "wildcard"];
 
-const widget = (node, name) => node.widgets?.find((w) => w.name === name);
-
+/** Adds to the text of a node where the text is that counts, once for each that there is. */
 function append(node, addition) {
-  const target = TEXTS.map((name) => widget(node, name)).find(Boolean);
-  if (!target) return;
-  const before = target.value ?? "";
-  const gap = before === "" || /[\s,]$/.test(before) ? "" : ", ";
-  target.value = before + gap + addition;
-  target.callback?.(target.value);
+  const name = TEXTS.find((text) => widget(node, text));
+  const texts = new Set();
+  for (const place of name ? placesOf(node) : []) {
+    const text = counted(place, name);
+    const key = text && `${text.node.id} ${text.widget.name}`;
+    if (!text || texts.has(key)) continue;
+    texts.add(key);
+    const before = valueAt(place, name) ?? "";
+    const gap = before === "" || /[\s,]$/.test(before) ? "" : ", ";
+    setValue(place, name, before + gap + addition);
+  }
 }
 
 app.registerExtension({

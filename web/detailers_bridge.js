@@ -2,10 +2,11 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { plainType, widget } from "./detailers_graph.js";
+import { placesOf, plainType, valueAt, widget } from "./detailers_graph.js";
 
 const KEPT = "[IMAGE DATA]"; // what the text field shows instead of the image
 const PROPERTY = "detailers_image";
+const FILE = "detailers_image_file"; // which file's content that is
 
 /** The content of a file such as "a/b.png [temp]", as text. */
 async function contentOf(file) {
@@ -23,17 +24,28 @@ async function contentOf(file) {
   });
 }
 
+/** The one value of a widget that counts in all places of a node; undefined where they differ. */
+function only(node, name) {
+  const values = new Set(placesOf(node).map((place) => valueAt(place, name)));
+  return values.size === 1 ? [...values][0] : undefined;
+}
+
 /** Keeps the receiver's image with the node, if the user wants it kept. */
 async function keepImage(node) {
   const data = widget(node, "image_data");
-  const file = widget(node, "image")?.value;
+  const file = only(node, "image");
+  if (node.properties[PROPERTY] && node.properties[FILE] === file && data.value === KEPT) {
+    if (only(node, "save_to_workflow") === true) return;
+  }
   delete node.properties[PROPERTY];
+  delete node.properties[FILE];
   data.value = "";
-  if (widget(node, "save_to_workflow")?.value !== true || !file) return;
+  if (only(node, "save_to_workflow") !== true || !file) return;
   try {
     const content = await contentOf(file);
-    if (widget(node, "image").value !== file) return; // the next one has come meanwhile
+    if (only(node, "image") !== file) return; // the next one has come meanwhile
     node.properties[PROPERTY] = content;
+    node.properties[FILE] = file;
     data.value = KEPT;
   } catch (error) {
     console.warn("Detailers: the image cannot be kept in the workflow", error);
@@ -43,8 +55,13 @@ async function keepImage(node) {
 function prepareReceiver(node) {
   const data = widget(node, "image_data");
   if (!data) return;
-  data.serializeValue = () =>
-    data.value === KEPT ? (node.properties[PROPERTY] ?? "") : data.value;
+  data.serializeValue = async () => {
+    // Another node may show the widgets, and this one does not hear of what is chosen there.
+    const file = node.properties[FILE];
+    if (file !== undefined && file !== only(node, "image")) await keepImage(node);
+    return data.value === KEPT ? (node.properties[PROPERTY] ?? "") : data.value;
+  };
+  node.detailersValueSet = () => keepImage(node);
   for (const name of ["image", "save_to_workflow"]) {
     const target = widget(node, name);
     const changed = target.callback;

@@ -1,8 +1,8 @@
 // Does in the editor what running nodes ask for: queue again, mute, set values, hand results over.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
-import { allNodes, nodeAt, nodeNear, plainType, setValue, widget } from "./detailers_graph.js";
+import { placeNear, plainType, shown } from "./detailers_graph.js";
+import { goOn, onMessage, queueAgain } from "./detailers_workflow.js";
 
 const OUTPUT = 2;
 const RECEIVERS = {
@@ -11,69 +11,63 @@ const RECEIVERS = {
   value: "ImpactValueReceiver",
 };
 
-const find = (sender, id) => (sender == null ? nodeAt(id) : nodeNear(sender, id));
-const queue = () => app.queuePrompt(0, 1);
+const find = (graph, sender, id) => (sender == null ? graph.at(id) : placeNear(graph, sender, id));
 
 const actions = {
-  queue,
+  queue: queueAgain,
 
-  stop() {
+  stop(graph) {
+    if (graph !== shown) return; // the editor queues by itself only what it shows
     const settings = app.extensionManager?.queueSettings;
     if (settings) settings.mode = "disabled";
     if (app.ui) app.ui.autoQueueEnabled = false;
   },
 
-  widget({ sender, node: id, widget: name, value, was }) {
-    const node = find(sender, id);
-    const target = node && widget(node, name);
-    if (!target) console.warn(`Detailers: node ${id} has no value "${name}" to set`);
+  widget(graph, { sender, node: id, widget: name, value, was }) {
+    const place = find(graph, sender, id);
     // Where the user was faster, what he has changed meanwhile stays.
-    else if (was === undefined || target.value === was) setValue(node, target, value);
+    if (place && was !== undefined && graph.get(place, name) !== was) return;
+    if (place && graph.set(place, name, value)) return;
+    console.warn(`Detailers: node ${id} has no value "${name}" that can be set`);
   },
 
-  mode({ sender, nodes, mode, queue: again }) {
+  async mode(graph, message) {
+    const { sender, nodes, mode, queue } = message;
     for (const id of nodes) {
-      const node = find(sender, id);
-      if (!node) console.warn(`Detailers: there is no node ${id} to mute or to make active`);
-      else node.mode = mode;
-      node?.graph?.setDirtyCanvas(true, true);
+      const place = find(graph, sender, id);
+      if (place) graph.setMode(place, mode);
+      else console.warn(`Detailers: there is no node ${id} to mute or to make active`);
     }
-    if (again) queue();
+    if (queue) await goOn(graph, message);
   },
 
-  send({ kind, link_id, value, typ }) {
+  async send(graph, message) {
+    const { kind, link_id: link, value, typ } = message;
     let again = false;
-    for (const node of allNodes()) {
-      if (plainType(node) !== RECEIVERS[kind]) continue;
-      if (Number(widget(node, "link_id")?.value) !== Number(link_id)) continue;
-      const target = widget(node, kind);
-      if (!target) continue;
-      const choices = target.options?.values;
-      if (Array.isArray(choices) && !choices.includes(value)) choices.push(value);
-      if (typ) setValue(node, widget(node, "typ"), typ);
-      setValue(node, target, value);
-      again ||= widget(node, "trigger_always")?.value === true;
+    for (const place of graph.places()) {
+      if (graph.type(place) !== RECEIVERS[kind]) continue;
+      if (Number(graph.get(place, "link_id")) !== Number(link)) continue;
+      if (typ) graph.set(place, "typ", typ);
+      graph.offer(place, kind, value);
+      if (graph.set(place, kind, value)) again ||= graph.get(place, "trigger_always") === true;
     }
-    if (again) queue();
+    if (again) await queueAgain(graph, message);
   },
 };
 
 /** Adds or removes outputs at the end until the last one, and only that, is a free spare. */
 function fitOutputs(node) {
-  const isUsed = (output) => output?.links?.length > 0;
-  if (isUsed(node.outputs.at(-1))) node.addOutput(`output${node.outputs.length + 1}`, "*");
-  while (node.outputs.length > 1 && !isUsed(node.outputs.at(-1)) && !isUsed(node.outputs.at(-2))) {
-    node.removeOutput(node.outputs.length - 1);
-  }
+  const isUsed = (slot) => slot >= 0 && node.isOutputConnected(slot);
+  const last = () => node.outputs.length - 1;
+  if (isUsed(last())) node.addOutput(`output${node.outputs.length + 1}`, "*");
+  while (last() > 0 && !isUsed(last()) && !isUsed(last() - 1)) node.removeOutput(last());
 }
 
 app.registerExtension({
   name: "Detailers.Flow",
 
   setup() {
-    for (const [name, action] of Object.entries(actions)) {
-      api.addEventListener(`detailers-${name}`, ({ detail }) => action(detail ?? {}));
-    }
+    for (const [name, action] of Object.entries(actions)) onMessage(name, action);
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {

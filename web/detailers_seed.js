@@ -1,24 +1,26 @@
 // The second seed of a regional sampler changes after each run, as its mode says.
 
 import { app } from "../../scripts/app.js";
-
-const LARGEST = 1125899906842624; // the largest seed that the editor itself draws
-const NEXT = {
-  increment: (seed) => Math.min(seed + 1, LARGEST),
-  decrement: (seed) => Math.max(seed - 1, 0),
-  randomize: () => Math.floor(Math.random() * LARGEST),
-};
+import { controlled, counted, placesOf, widget } from "./detailers_graph.js";
 
 app.registerExtension({
   name: "Detailers.Seed",
 
   nodeCreated(node) {
-    const widget = (name) => node.widgets?.find((widget) => widget.name === name);
-    const mode = widget("seed_2nd_mode");
-    if (!mode || !widget("seed_2nd")) return;
+    const mode = widget(node, "seed_2nd_mode");
+    if (!mode || !widget(node, "seed_2nd")) return;
     mode.afterQueued = () => {
-      const seed = widget("seed_2nd");
-      if (NEXT[mode.value]) seed.value = NEXT[mode.value](seed.value);
+      const next = new Map(); // two places may have one seed between them
+      for (const place of placesOf(node)) {
+        const seed = counted(place, "seed_2nd");
+        const how = counted(place, "seed_2nd_mode")?.widget.value;
+        const value = controlled(seed?.widget.value, how);
+        if (value !== undefined) next.set(`${seed.node.id} ${seed.widget.name}`, [seed, value]);
+      }
+      for (const [seed, value] of next.values()) {
+        seed.widget.value = value;
+        seed.widget.callback?.(value, app.canvas, seed.node);
+      }
     };
   },
 });

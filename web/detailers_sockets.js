@@ -24,13 +24,14 @@ const numberOf = (input, stem) =>
 /** Adds or removes inputs at the end until the last one, and only that, is a free spare. */
 function fit(node, stem) {
   const numbered = () => (node.inputs ?? []).filter((input) => numberOf(input, stem) >= 1);
+  const isUsed = (input) => node.isInputConnected(node.inputs.indexOf(input));
   let last = numbered().at(-1);
   if (!last) return;
-  if (last.link != null) {
+  if (isUsed(last)) {
     node.addInput(`${stem}${numberOf(last, stem) + 1}`, last.type);
     return;
   }
-  for (let spare = numbered().at(-2); spare && spare.link == null; spare = numbered().at(-2)) {
+  for (let spare = numbered().at(-2); spare && !isUsed(spare); spare = numbered().at(-2)) {
     node.removeInput(node.inputs.indexOf(last));
     last = spare;
   }

@@ -2,55 +2,74 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { allNodes, nodeAt, plainType, widget } from "./detailers_graph.js";
+import { counted, places, placesOf, plainType, setValue, valueAt } from "./detailers_graph.js";
+import { onMessage } from "./detailers_workflow.js";
 
-const NODES = new Set(["ImpactWildcardProcessor", "ImpactWildcardEncode"]);
+const TYPES = new Set(["ImpactWildcardProcessor", "ImpactWildcardEncode"]);
+const TEXT = "populated_text";
 
-const isWildcardNode = (node) => NODES.has(plainType(node));
+const isWildcardNode = (node) => TYPES.has(plainType(node));
 
 /** What is drawn by the server is not for typing. */
-function lockText(node) {
-  const text = widget(node, "populated_text");
-  if (!text) return;
-  const locked = widget(node, "mode")?.value === "populate";
-  const area = text.inputEl ?? text.element;
-  if (area && "readOnly" in area) area.readOnly = locked;
-  if (area?.style) area.style.opacity = locked ? 0.7 : 1;
+function lock(place) {
+  const text = counted(place, TEXT);
+  const mode = valueAt(place, "mode");
+  if (text && mode !== undefined) setReadOnly(text, mode === "populate");
+}
+
+/** Lets nobody type into a text, be it drawn on the canvas or as an element of the page. */
+function setReadOnly({ node, widget }, isReadOnly) {
+  for (const options of [widget.options, widget._state?.options, storedOptions(node, widget)]) {
+    if (options && !!options.read_only !== isReadOnly) options.read_only = isReadOnly;
+  }
+  const { element } = widget;
+  if (!element || element.readOnly === isReadOnly) return;
+  element.readOnly = isReadOnly;
+  element.style.opacity = isReadOnly ? 0.7 : 1;
+}
+
+/** What the page draws a subgraph node's text from, which is not the text's own. */
+function storedOptions(node, { name }) {
+  const id = node.subgraph && node.inputs?.find((input) => input.name === name)?.widgetId;
+  return id && app.extensionManager?._p?._s?.get("widgetValue")?.getWidget?.(id)?.options;
+}
+
+function lockAll() {
+  for (const place of places()) if (isWildcardNode(place.node)) lock(place);
 }
 
 app.registerExtension({
   name: "Detailers.Wildcards",
 
   setup() {
-    api.addEventListener("detailers-populated", ({ detail }) => {
-      const node = nodeAt(detail.node_id);
-      const text = node && widget(node, "populated_text");
-      if (text) text.value = detail.text;
+    onMessage("populated", (graph, { node: path, text }) => {
+      const place = graph.at(path);
+      if (!place || !TYPES.has(graph.type(place))) return;
+      if (graph.get(place, "mode") === "populate") graph.set(place, TEXT, text);
     });
     api.addEventListener("promptQueued", () => {
-      for (const node of allNodes()) {
-        const mode = isWildcardNode(node) && widget(node, "mode");
-        if (mode && mode.value === "reproduce") {
-          mode.value = "populate";
-          lockText(node);
+      for (const place of places()) {
+        if (isWildcardNode(place.node) && valueAt(place, "mode") === "reproduce") {
+          setValue(place, "mode", "populate");
         }
       }
+      lockAll();
     });
+    // A mode may be chosen at a subgraph node, which tells nobody.
+    api.addEventListener("graphChanged", lockAll);
+    document.addEventListener("focusin", lockAll);
   },
 
   nodeCreated(node) {
-    if (!isWildcardNode(node)) return;
-    const mode = widget(node, "mode");
+    const mode = isWildcardNode(node) && node.widgets?.find(({ name }) => name === "mode");
     if (!mode) return;
     const changed = mode.callback;
     mode.callback = function (...args) {
       changed?.apply(this, args);
-      lockText(node);
+      placesOf(node).forEach(lock);
     };
-    lockText(node);
+    lock({ node, holders: [] });
   },
 
-  loadedGraphNode(node) {
-    if (isWildcardNode(node)) lockText(node);
-  },
+  afterConfigureGraph: lockAll,
 });

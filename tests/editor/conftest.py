@@ -9,6 +9,11 @@ from detailers.dev.server import Server, configured_hosts, project_packs
 
 HERE = Path(__file__).parent
 HOSTS = configured_hosts()
+# The editors to test: of each host its own, and the newest one on the host that has it.
+EDITORS = {label: (host, []) for label, host in HOSTS.items()}
+for host in HOSTS.values():
+    if host.newest_frontend:
+        EDITORS["newest"] = host, ["--front-end-root", str(host.newest_frontend)]
 
 
 def pytest_collection_modifyitems(items):
@@ -24,13 +29,16 @@ def cannot_run(reason):
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session", params=HOSTS or ["no host"])
+@pytest.fixture(scope="session", params=EDITORS or ["no host"])
 def editor(request):
     """The editor page; `editor.server` is the server behind it."""
-    if not HOSTS:
+    if not EDITORS:
         cannot_run("needs a ComfyUI: `python run.py test` fetches it and runs the tests")
     if find_chromium() is None:
         cannot_run(NO_CHROMIUM)
-    host = HOSTS[request.param]
-    with Server(host.tree, host.python, project_packs()) as server, Editor(server) as editor:
+    host, args = EDITORS[request.param]
+    with (
+        Server(host.tree, host.python, project_packs(), args=args) as server,
+        Editor(server) as editor,
+    ):
         yield editor

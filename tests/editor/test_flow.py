@@ -64,7 +64,7 @@ def open_mask_editor(editor, id):
         page.get_by_role("button", name="Edit or mask image").click()
     else:
         page.evaluate(OPEN_MASK_EDITOR, id)
-    dialog = page.locator(".mask-editor-dialog")
+    dialog = page.locator("[role=dialog]:has(canvas)")
     dialog.locator("canvas").first.wait_for()
     page.wait_for_timeout(1000)  # the pictures load
     return dialog

@@ -25,17 +25,24 @@ def values(results):
 
 @pytest.fixture
 def told(server):
-    """told(graph): the messages to the editor, (event, data), of a run that must succeed."""
+    """told(graph): the messages to the editor, (event, data), of a run that must succeed.
+
+    Each names the run and the workflow, which is left out of `data`.
+    """
 
     def told(graph, **options):
         with server.watch() as watch:
             done = server.run(graph, watch=watch, **options)
         assert done.ok, f"{done.error or done.messages}"
-        return [
-            (event.type.removeprefix("detailers-"), event.data)
-            for event in watch.events
-            if event.type.startswith("detailers-")
-        ]
+        workflow = options.get("extra_data", {}).get("extra_pnginfo", {}).get("workflow")
+        whose = (done.prompt_id, None if workflow is None else workflow.get("id", ""))
+        messages = []
+        for event in watch.events:
+            if event.type.startswith("detailers-"):
+                data = dict(event.data)
+                assert (data.pop("prompt_id"), data.pop("workflow_id")) == whose
+                messages.append((event.type.removeprefix("detailers-"), data))
+        return messages
 
     return told
 
