@@ -34,8 +34,13 @@ LANGUAGES = ("zh", "ja", "ko")
 SEEDS = ("seed", "noise_seed")  # the editor adds a widget to them, and asks for its label
 SEED_CONTROL = "control_after_generate"
 
-# What a translation has to repeat as it is: wildcards, choices, tags and the sign for a line break.
-_SYNTAX = re.compile(r"__[^\s_][^\s]*?__|\{[^{}]*\}|<[^<>\s]+>|\\n")
+# What a translation has to repeat as it is: wildcards, choices, tags, marks such as [SEP], the sign
+# for a line break, what stands in quotes (the quotes may be others) and names with underscores.
+_SYNTAX = re.compile(
+    r"__[^\s_][^\s]*?__|\{[^{}]*\}|<[^<>\s]+>|\[[A-Z]+\]|\\n"
+    r"|(?<!\w)'([^']+)'(?!\w)|(?<![A-Za-z0-9_])[a-z0-9]+(?:_[a-z0-9]+)+"
+)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,14 @@ def write(
         path.write_text(content, encoding="utf-8", newline="\n")
 
 
+def lost_syntax(original: str, translation: str) -> list[str]:
+    """The syntax, names and numbers of a text that its translation does not repeat."""
+    signs = [found[1] or found[0] for found in _SYNTAX.finditer(original)]
+    lost = [sign for sign in signs if sign not in translation]
+    numbers = set(_NUMBER.findall(translation))
+    return lost + [number for number in _NUMBER.findall(original) if number not in numbers]
+
+
 def defs_path(language: str, locales: Path = LOCALES) -> Path:
     return locales / language / "nodeDefs.json"
 
@@ -216,8 +229,7 @@ def _translation_faults(info: Mapping[str, Any], english: English, words: Transl
     found = [f"labels: there is no {label!r} any more" for label in words.labels.keys() - labels]
     found += [f"texts: there is no {text!r} any more" for text in words.texts.keys() - texts]
     for original, translation in [*words.labels.items(), *words.texts.items()]:
-        lost = [sign for sign in _SYNTAX.findall(original) if sign not in translation]
-        if lost:
+        if lost := lost_syntax(original, translation):
             found.append(f"the translation of {original!r} lacks {', '.join(lost)}")
     return sorted(found)
 

@@ -155,6 +155,36 @@ def test_faults_of_a_translation_are_told(tables, tmp_path, kind, entries, fault
     assert locales.faults(NODES, "zh", folder, tmp_path / "locales") == [f"zh: {fault}"]
 
 
+@pytest.mark.parametrize(
+    ("original", "translation", "lost"),
+    [
+        ("Draws __name__ or {a|b}.", "抽取 __name__ 或 {a|b}。", []),
+        ("Draws __name__ or {a|b}.", "抽取 __名称__ 或 {a|c}。", ["__name__", "{a|b}"]),
+        (
+            "[SEP] or <lora:x:1> or \\n.",
+            "[分隔] 或 <lora> 或换行。",
+            ["[SEP]", "<lora:x:1>", "\\n", "1"],
+        ),
+        ("Wins over 'scheduler'.", "优先于“scheduler”。", []),
+        ("Wins over 'scheduler'.", "优先于“调度器”。", ["scheduler"]),
+        ("The segments' masks, if the node's 'mode' is on.", "“mode”开启时的遮罩。", []),
+        ("See guide_size and 2nd_mode.", "参见guide_size。", ["2nd_mode", "2"]),
+        ("From 0.5 to 10 pixels.", "从0.5到10像素。", []),
+        ("From 0.5 to 10 pixels.", "从5到100像素。", ["0.5", "10"]),
+    ],
+)
+def test_lost_pieces_of_the_syntax_are_found(original, translation, lost):
+    assert locales.lost_syntax(original, translation) == lost
+
+
+@pytest.mark.parametrize("language", locales.LANGUAGES)
+def test_translations_repeat_the_syntax(language):
+    words = locales.Translation.read(language)
+    pairs = [*words.labels.items(), *words.texts.items()]
+    lost = {original: locales.lost_syntax(original, translation) for original, translation in pairs}
+    assert {original: signs for original, signs in lost.items() if signs} == {}
+
+
 def test_labels_of_nothing_and_files_of_yesterday_are_told(tables, tmp_path):
     folder = tables({**ENGLISH, "outputs": {**ENGLISH["outputs"], "LATENT": "Latent"}})
     assert locales.faults(NODES, "en", folder, tmp_path / "locales") == [
