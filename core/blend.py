@@ -6,11 +6,12 @@ The plain way stays `core/image.paste` with a feathered mask; all else here is a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
-from .colour import ColourChange, rim
+from .colour import ColourChange, FrameColours, frames_of, rim
 from .geometry import Box, Size
 from .image import crop, paste, usable
 from .mask import SIGMAS_OF_REACH, blur, fade, feather, grow
@@ -66,9 +67,19 @@ class Blending:
             pixels, original: [N,h,w,3].
             weight: [N or 1,h,w] of `weight`.
         """
-        if not self.options.colour_match or not usable(pixels):
+        return self.change_of_clip([(pixels, original, weight)])
+
+    def change_of_clip(
+        self, slices: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+    ) -> ColourChange | None:
+        """As `change_of_colours`, one change for all frames of a clip, however it is sliced."""
+        if not self.options.colour_match:
             return None
-        return ColourChange.between(pixels.float(), original.float(), rim(weight, RIM))
+        frames: list[FrameColours] = []
+        for pixels, original, weight in slices:
+            if usable(pixels):
+                frames += frames_of(pixels.float(), original.float(), rim(weight, RIM))
+        return ColourChange.of(frames)
 
     def paste(
         self,

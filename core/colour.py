@@ -59,6 +59,54 @@ def _matrix(rows: Sequence[Sequence[float]], like: torch.Tensor) -> torch.Tensor
 
 
 @dataclass(frozen=True)
+class FrameColours:
+    """What a frame's result and its original tell about their colours on a ring, in OKLab.
+
+    Both show the same place, so they are compared cell by cell. Cells that differ by far more or
+    less than most of the frame do (a strand of hair that one has alone, a highlight) are left out.
+    """
+
+    cells: int  # on the ring
+    weight: torch.Tensor  # of the cells that are not left out
+    ours: torch.Tensor  # [3] mean
+    theirs: torch.Tensor  # [3] mean
+    usual: torch.Tensor  # [3] the usual distance between what cells say about the shift
+    contrast_weight: torch.Tensor
+    contrast: torch.Tensor  # [2,3] variance of ours and of theirs
+
+    @classmethod
+    def of(
+        cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
+    ) -> FrameColours | None:
+        """
+        Args:
+            pixels, original: [1,h,w,3] sRGB.
+            ring: [1,h,w] bool.
+
+        Returns:
+            None where nothing lies on the ring.
+        """
+        weight = ring[..., None].to(pixels)
+        ours, theirs, share = _pooled(to_oklab(pixels), to_oklab(original), weight)
+        counted = share >= 0.5
+        cells = int(counted.sum())
+        if cells == 0:
+            return None
+        off = theirs - ours
+        off = (off - off[counted[..., 0]].median(dim=0).values).abs()
+        usual = off[counted[..., 0]].median(dim=0).values
+        near = off <= MOST_OFF * usual.clamp(min=SAME)
+        kept = (counted & near.all(dim=-1, keepdim=True)).to(share)
+        # Contrast in large cells: a blurred picture's lack of texture is no lack of contrast.
+        coarse_ours, coarse_theirs, coarse = _pooled(ours, theirs, kept)
+        contrast = [_variance(values, coarse) for values in (coarse_ours, coarse_theirs)]
+        return cls(
+            cells, kept.sum(), _mean(ours, kept), _mean(theirs, kept), usual, coarse.sum(),
+            torch.stack(contrast),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class ColourChange:
     """lab -> (lab - centre) * ratio + target, each [3] in OKLab."""
 
@@ -70,44 +118,32 @@ class ColourChange:
     def between(
         cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
     ) -> ColourChange | None:
-        """What brings the colours of `pixels` on a ring to those that `original` has there.
+        """As `of`, for pixels and original [N,h,w,3] sRGB on a ring [N or 1,h,w] bool."""
+        return cls.of(frames_of(pixels, original, ring))
 
-        Both show the same place, so they are compared cell by cell. Cells that differ by far more
-        or less than most do (a strand of hair that one has alone, a highlight) are left out; of the
-        rest mean and spread count. A tint shifts all cells alike. Where they contradict one
-        another, what was drawn differs rather than its tint, and less of the shift is taken.
+    @classmethod
+    def of(cls, frames: Sequence[FrameColours]) -> ColourChange | None:
+        """What brings the colours of all these frames to those of their originals.
 
-        Args:
-            pixels, original: [N,h,w,3] sRGB; the rows are compared together.
-            ring: [N or 1,h,w] bool.
+        Mean and contrast of all frames count. A tint shifts all cells of a frame alike. Where they
+        contradict one another, what was drawn differs rather than its tint, and less of the shift
+        is taken.
 
         Returns:
             None where the ring is too small to go by.
         """
-        weight = ring[..., None].expand(len(pixels), -1, -1, -1).to(pixels)
-        ours, theirs = (to_oklab(image) for image in (pixels, original))
-        ours, theirs, share = _pooled(ours, theirs, weight)
-        counted = share >= 0.5
-        if int(counted.sum()) * COARSE**2 < FEWEST:
+        if sum(frame.cells for frame in frames) * COARSE**2 < FEWEST:
             return None
-        off = theirs - ours
-        off = (off - off[counted[..., 0]].median(dim=0).values).abs()
-        usual = off[counted[..., 0]].median(dim=0).values
-        near = off <= MOST_OFF * usual.clamp(min=SAME)
-        kept = (counted & near.all(dim=-1, keepdim=True)).to(share)
-        centre, target = (_mean(values, kept) for values in (ours, theirs))
+        weights = torch.stack([frame.weight for frame in frames])
+        centre = _weighted([frame.ours for frame in frames], weights)
+        target = _weighted([frame.theirs for frame in frames], weights)
+        usual = _weighted([frame.usual for frame in frames], weights)
+        coarse = torch.stack([frame.contrast_weight for frame in frames])
+        contrast = _weighted([frame.contrast for frame in frames], coarse).sqrt()
         shift = target - centre
         doubt = DOUBT * (MAD_TO_SPREAD * usual).square().sum()
         sure = shift.square().sum() / (shift.square().sum() + doubt).clamp(min=1e-12)
-        return cls(centre, _ratio(*_pooled(ours, theirs, kept)), centre + shift * sure)
-
-    @classmethod
-    def mean(cls, changes: list[ColourChange]) -> ColourChange | None:
-        """One change for all of these; None of none."""
-        if not changes:
-            return None
-        parts = zip(*((own.centre, own.ratio, own.target) for own in changes), strict=True)
-        return cls(*(torch.stack(part).mean(dim=0) for part in parts))
+        return cls(centre, _ratio(*contrast), centre + shift * sure)
 
     def apply(self, pixels: torch.Tensor, strength: float) -> torch.Tensor:
         """The pixels [N,h,w,3] with this share (0..1) of the change; sRGB within 0..1."""
@@ -140,21 +176,34 @@ def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (values * weight).sum(dim=(0, 1, 2)) / weight.sum().clamp(min=1e-6)
 
 
-def _ratio(ours: torch.Tensor, theirs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """How many times as far [3] their colours are spread as ours; 1 where one of them is flat.
+def _variance(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Variance [3] of values [N,h,w,3] by a weight [N,h,w,1]."""
+    return _mean((values - _mean(values, weight)) ** 2, weight)
 
-    Args:
-        ours, theirs: [N,h,w,3] in large cells, so that a blurred picture's lack of texture does
-            not pass for a lack of contrast.
-        weight: [N,h,w,1].
-    """
-    spread, wanted = (
-        _mean((values - _mean(values, weight)) ** 2, weight).sqrt() for values in (ours, theirs)
-    )
+
+def _weighted(values: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
+    """Mean of one value for each frame by the frames' weights [frames]."""
+    shares = weights / weights.sum().clamp(min=1e-6)
+    return torch.tensordot(shares, torch.stack(list(values)), dims=1)
+
+
+def _ratio(spread: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """How far to stretch colours [3] of one spread towards another; 1 where one is flat."""
     ratio = wanted / spread.clamp(min=1e-6)
     ratio = ratio / ratio.clamp(1 / USUAL, USUAL)
     ratio = ratio.clamp(1 / WIDEST, WIDEST)
     return torch.where((spread < FLAT) | (wanted < FLAT), torch.ones_like(ratio), ratio)
+
+
+def frames_of(
+    pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
+) -> list[FrameColours]:
+    """What each frame tells, those left out that tell nothing; shapes as of `between`."""
+    rows = zip(
+        pixels.split(1), original.split(1), ring.expand(len(pixels), -1, -1).split(1), strict=True
+    )
+    found = (FrameColours.of(*row) for row in rows)
+    return [frame for frame in found if frame is not None]
 
 
 def rim(mask: torch.Tensor, width: int) -> torch.Tensor:

@@ -8,7 +8,6 @@ import torch
 
 from ..utils.arrays import to_numpy, to_tensor
 from .backend import Backend
-from .colour import ColourChange
 from .detail import Detailed, report_fault, still_mask
 from .enhance import Crop, Run, row_slices, rows_of
 from .geometry import Size
@@ -83,11 +82,9 @@ def _paste_frames(
     blending, region = run.blending, job.region
     weight = blending.weight(mask, region, Size(frames.shape[2], frames.shape[1]))
     slices = [(rows, rows_of(weight, rows)) for rows in row_slices(len(frames), region.size)]
-    changes = [
-        blending.change_of_colours(pixels[rows], crop(frames[rows], region), own)
-        for rows, own in slices
-    ]
-    change = ColourChange.mean([own for own in changes if own is not None])
+    change = blending.change_of_clip(
+        (pixels[rows], crop(frames[rows], region), own) for rows, own in slices
+    )
     for rows, own in slices:
         blending.paste(frames[rows], pixels[rows], own, region, change)
     run.after_paste(frames)

@@ -146,12 +146,15 @@ def test_cells_that_the_ring_covers_by_less_than_half_say_nothing():
     assert (change.target - change.centre)[0].item() == pytest.approx(-0.03, abs=1e-3)
 
 
-def test_several_changes_become_their_mean():
-    one = ColourChange.between(shifted(picture(), 0.02, 0, 0), picture(), ring())
-    other = ColourChange.between(shifted(picture(), 0.04, 0, 0), picture(), ring())
-    mean = ColourChange.mean([one, other])
-    assert (mean.target - mean.centre)[0] == pytest.approx(-0.03, abs=1e-3)
-    assert ColourChange.mean([]) is None
+def test_the_frames_of_a_clip_are_changed_by_what_all_of_them_tell():
+    """Each frame's cells are compared with one another, so that a tint of its own is no outlier."""
+    tints = (0.0, 0.08, 0.02, 0.02)
+    clip = torch.cat([shifted(picture(seed), tint, 0, 0) for seed, tint in enumerate(tints)])
+    image = torch.cat([picture(seed) for seed in range(4)])
+    change = ColourChange.between(clip, image, ring())
+    assert (change.target - change.centre)[0].item() == pytest.approx(-0.03, abs=1e-3)
+    assert change.ratio.tolist() == [1, 1, 1]
+    assert ColourChange.of([]) is None
 
 
 # The rim

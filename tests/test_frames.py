@@ -151,6 +151,29 @@ def test_the_colours_of_a_clip_are_changed_as_one(monkeypatch):
     assert middle.mean().item() == pytest.approx(0.4, abs=0.01)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def test_the_colours_of_a_clip_do_not_depend_on_the_slices_memory_allows(monkeypatch, frames):
+    """Frames whose tints and contrasts differ, and a slice that is smaller than the others."""
+    clip = 0.3 + 0.3 * noise_image(7, 20, 20, seed=1).repeat_interleave(4, 1).repeat_interleave(
+        4, 2
+    )
+    segs = ((80, 80), [make_seg((8, 8, 72, 72), mask=np.ones((64, 64), np.float32))])
+    tints = torch.tensor([0.0, 0.01, 0.02, 0.02, 0.2, 0.15, -0.1])[:, None, None, None]
+
+    def result():
+        return run(
+            clip, segs, lambda run: (run.latent - 0.45) * (1 + tints) + 0.45 + tints,
+            colour_match=1.0, fade_inside=True, noise_mask=False, guide_size=64, feather=3,
+        )[0].image  # fmt: skip
+
+    whole = result()
+    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", frames * 64 * 64)
+    assert torch.allclose(result(), whole, atol=1e-6)
+    shift = (whole - clip)[:, 30:50, 30:50].mean(dim=(1, 2, 3))
+    assert shift.mean().abs() < 0.01  # the tints' mean is taken off
+    assert (shift[4] - shift[0]).item() == pytest.approx(0.2, abs=0.02)
+
+
 def test_masks_that_are_not_one_for_each_frame_are_united():
     segs = ((30, 60), [make_seg(LEFT, mask=moving_mask(2))])
     result, _ = run(flat(), segs, draw=lambda run: run.latent + 0.5)
