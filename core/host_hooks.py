@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management
@@ -17,13 +17,16 @@ from .backend import SamplerRun
 from .control import ControlNet
 from .geometry import Size
 from .host import ComfyBackend, call_node
-from .image import resize
+from .host_parts import draws_on_the_way, in_latent, stopping_at_a_level
+from .image import resize, usable
+from .mask import for_latent
 from .settings import Conditioning
-from .streams import without_noise
+from .streams import picture, with_picture, without_noise
 
 PREVIEW_SIDE = 2048  # pixels; what is shown in a node is no larger
 # A level of no noise at all has no place in a model's schedule.
 _LEAST_SIGMA = 1e-4
+_SUBSTEPS = 4  # steps upwards for each of the schedule's
 
 
 def compute_device() -> torch.device:
@@ -55,22 +58,52 @@ def unsample(how: Unsampling, latent: dict, end_at_step: int) -> torch.Tensor:
             at most, which is where there is next to none.
 
     Returns:
-        Samples of the latent's shape that hold noise of that level.
+        Samples of the latent's shape that hold noise of that level, as the model would see them:
+        of a flow model less of the picture the more noise there is. What the noise mask leaves out
+        stays as it is.
     """
     backend = ComfyBackend()
     schedule = backend.sigmas(how.model, how.sampler_name, how.scheduler, how.steps, None)
-    rising = schedule.flip(0) + _LEAST_SIGMA
+    rising = (schedule.flip(0) + _LEAST_SIGMA).clamp(max=float(schedule.max()))
     run = max(1, how.steps - min(end_at_step, how.steps - 1))
-    sigmas = rising[: run + 1]
-    samples = latent["samples"]
-    noise = without_noise(samples)
-    return backend.sample(
-        SamplerRun(
-            how.model, how.positive, how.negative, how.cfg, how.sampler_name, sigmas, rising, 0,
-            noise, samples, latent.get("noise_mask"),
-        ),
-        lambda step, total, denoised: None,
+    sigmas = _finer(rising[: run + 1])
+    samples, mask = latent["samples"], latent.get("noise_mask")
+    request = SamplerRun(
+        how.model, how.positive, how.negative, how.cfg, how.sampler_name, sigmas, rising, 0,
+        without_noise(samples), samples, mask, whole=sigmas.flip(0),
     )  # fmt: skip
+    if draws_on_the_way(how.sampler_name):
+        raise _not_backwards(how.sampler_name)
+    sampler, reached = stopping_at_a_level(how.sampler_name)
+    backend.sample(replace(request, sampler=sampler), lambda step, total, denoised: None)
+    result = in_latent(reached[-1], how.model, samples)
+    own = picture(result)
+    if not usable(own):
+        raise _not_backwards(how.sampler_name)
+    if mask is None:
+        return result
+    mask = picture(mask)
+    share = for_latent(mask.reshape(-1, *mask.shape[-2:]).to(own), own).clamp(0, 1)
+    own = torch.lerp(picture(samples).to(own), own, share)  # to the bit as it was outside
+    return with_picture(result, own)
+
+
+def _finer(sigmas: torch.Tensor) -> torch.Tensor:
+    """Levels with more of them between each two.
+
+    The steps of a way down are too long for a way up: each begins with what the level before shows,
+    which lacks some of the noise to be made, and over the whole way that adds up.
+    """
+    shares = torch.arange(_SUBSTEPS) / _SUBSTEPS
+    between = sigmas[:-1, None] + shares * sigmas.diff()[:, None]
+    return torch.cat([between.flatten(), sigmas[-1:]])
+
+
+def _not_backwards(sampler_name: str) -> ValueError:
+    return ValueError(
+        f"'sampler_name' is {sampler_name!r}, which cannot sample backwards, from little noise to "
+        "much, as samplers that add noise of their own cannot. Choose euler, heun or dpmpp_2m."
+    )
 
 
 # A picture in a node, while another one runs -------------------------------------------------

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.samplers
 import comfy.utils
 import torch
 
 from .backend import SamplerRun
+from .host_rows import takes_noise_sampler
 from .schedule import seed_for
 from .streams import is_nested, picture, streams
 
@@ -53,6 +55,36 @@ def going_on(
     kept = _noised(base, level, nothing, packed(latent))
     unit = _noised(base, level, torch.ones_like(nothing), nothing)
     return sampler, _like(noise, (state - kept) / unit)
+
+
+def stopping_at_a_level(name: str) -> tuple[Any, list[torch.Tensor]]:
+    """A sampler of the host, and a list that gets its last state as the model would see it.
+
+    The host itself gives what the state shows of the picture, brought to full strength. That has no
+    meaning where next to nothing of it is left: at the highest levels of flow models.
+    """
+    sampler = comfy.samplers.sampler_object(name)
+    function, reached = sampler.sampler_function, []
+
+    def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **options: Any) -> torch.Tensor:
+        reached.append(function(model, x, sigmas, **options))
+        return torch.zeros_like(x)
+
+    return comfy.samplers.KSAMPLER(sample, sampler.extra_options, sampler.inpaint_options), reached
+
+
+def draws_on_the_way(name: str) -> bool:
+    """Whether a sampler of the host adds noise of its own."""
+    if name.startswith("res_multistep") and "ancestral" not in name:
+        return False  # it could, but does not
+    return takes_noise_sampler(comfy.samplers.sampler_object(name))
+
+
+def in_latent(state: torch.Tensor, model: Any, latent: Any) -> Any:
+    """A state of a sampler in the form of a LATENT's samples, where `latent` is."""
+    values = model.model.process_latent_out(state.to(torch.float32))
+    device = comfy.model_management.intermediate_device()
+    return _like(latent, values.to(device))
 
 
 def _noised(

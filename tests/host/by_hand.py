@@ -49,6 +49,13 @@ def euler(x, mean, variance, sigmas, flow=False):
     return x
 
 
+def rising(sigmas, steps=4):
+    """The way up to a noise level, in `steps` steps for each of the schedule's."""
+    levels = [sigma + 1e-4 for sigma in reversed(sigmas)]
+    between = [a + (b - a) * i / steps for a, b in pairwise(levels) for i in range(steps)]
+    return [*between, levels[-1]]
+
+
 def noise(*shape, seed=5):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).numpy()
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from detailers.dev.server import DIRECT
-from detailers.tests.host.by_hand import PIXELS, RED, euler, karras, noise
+from detailers.tests.host.by_hand import PIXELS, RED, euler, karras, noise, rising
 from detailers.tests.host.graphs import Graph, box
 from PIL import Image
 
@@ -119,8 +119,7 @@ def test_unsampling_goes_up_the_schedule(results):
         scene, picture=scene.picture, plain=scene.unsampled(plain), normal=scene.unsampled(normal)
     )
     picture = out["picture"]["t0"][INSIDE] * 2 - 1
-    rising = [sigma + 1e-4 for sigma in reversed(karras(10))]
-    expected = euler(picture, np.array(RED), 0.36, rising[:7])
+    expected = euler(picture, np.array(RED), 0.36, rising(karras(10)[4:]))
     assert np.abs(expected - picture).max() > 0.01
     close(out["plain"]["t0"][INSIDE], (expected / 2 + 0.5).clip(0, 1), atol=1e-4)
     normalised = (expected - expected.mean()) / expected.std(ddof=1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from detailers.tests.host.by_hand import BLUE, PIXELS, karras, noise
+from detailers.tests.host.by_hand import BLUE, PIXELS, karras, noise, rising
 from detailers.tests.host.graphs import SAMPLING
 from detailers.tests.host.test_samplers import Scene, close, pixels, sampled
 
@@ -192,8 +192,8 @@ def test_noise_is_injected_and_taken_back(results):
     )
     latent = doubled(pixels(out["picture"]["t0"]))
     close(out["injected"]["latent0_samples"], latent + 0.3 * noise(1, 3, 48, 64, seed=7), atol=1e-4)
-    rising = [sigma + 1e-4 for sigma in reversed(karras(10))]
-    close(out["unsampled"]["latent0_samples"], sampled(latent, "red", rising[:7]), atol=1e-3)
+    expected = sampled(latent, "red", rising(karras(10)[4:]))
+    close(out["unsampled"]["latent0_samples"], expected, atol=1e-3)
 
 
 def test_tiles_are_sampled_as_the_whole(results):
@@ -282,3 +282,52 @@ def test_latents_change_their_size_and_their_vae(results):
     assert np.abs(out["lanczos"]["t0"] - halved).mean() < 0.03
     for name in ("pipe", *(f"mode{i}" for i in range(4))):
         close(out[name]["latent0_samples"], out["stock"]["latent0_samples"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler"),
+    [("eps", "normal"), ("eps", "karras"), ("v_prediction", "normal"), ("flow", "simple")],
+)
+def test_an_unsampled_latent_has_the_spread_of_its_level(results, kind, scheduler):
+    """Of a flow the picture fades as the noise rises, to nothing at all at the highest level."""
+    scene = Upscaling("image16" if kind == "flow" else "image1", (64, 64), prior_std=0.392)
+    model = scene.painter[0]
+    if kind == "v_prediction":
+        model = scene.add("ModelSamplingDiscrete", model=model, sampling=kind, zsnr=False)[0]
+    texts = scene.parts(scene.painter, "grey")
+    still = {"factor": 1.0, "steps": 1}
+    links, ends = {"start": scene.larger(scene.upscaler(denoise=0.0), **still)[0]}, (0, 1, 15, 21)
+    for end in ends:
+        hook = scene.add(
+            "UnsamplerHookProvider", model=model, positive=texts["positive"],
+            negative=texts["negative"], steps=25, start_end_at_step=end, end_end_at_step=end,
+            cfg=1.0, sampler_name="euler", scheduler=scheduler, normalize="disable",
+            schedule_for_iteration="simple",
+        )[0]  # fmt: skip
+        upscaler = scene.upscaler(denoise=0.0, pk_hook_opt=hook)
+        links[f"at{end}"] = scene.larger(upscaler, **still)[0]
+    sigmas = scene.add("BasicScheduler", model=model, scheduler=scheduler, steps=25, denoise=1.0)[0]
+    out = results(scene, sigmas=sigmas, **links)
+    spread = out["start"]["latent0_samples"].std()
+    for end in ends:
+        level = float(out["sigmas"]["t0"][end])
+        wanted = np.hypot((1 - level if kind == "flow" else 1.0) * spread, level)
+        found = out[f"at{end}"]["latent0_samples"].std()
+        assert float(found) == pytest.approx(float(wanted), rel=0.05), end
+
+
+def test_samplers_that_cannot_go_backwards_are_named(server):
+    scene = Upscaling()
+    texts = scene.parts(scene.painter, "grey")
+    hook = scene.add(
+        "UnsamplerHookProvider", model=scene.painter[0], positive=texts["positive"],
+        negative=texts["negative"], steps=25, start_end_at_step=9, end_end_at_step=9, cfg=1.0,
+        sampler_name="euler_ancestral", scheduler="normal", normalize="disable",
+        schedule_for_iteration="simple",
+    )[0]  # fmt: skip
+    scene.add(
+        "DetailersTestSave", value=scene.larger(scene.upscaler(pk_hook_opt=hook))[0], name="out"
+    )
+    done = server.run(scene)
+    assert "'sampler_name' is 'euler_ancestral'" in done.error.message
+    assert "backwards" in done.error.message
