@@ -151,7 +151,8 @@ def check_regions_in_turn():
     regions = [regional.Region(inner, left_half()[:, None, None].expand(1, 1, 2, 4, 6))]
     how = regional.Regional(base, regions, samplers.Recovery("DISABLE"), together=False)
     noise = start_noise(before["samples"], SEED)
-    found = regional.sample_regions(how, before, Window(STEPS, 0, STEPS), SEED, noise, backend)
+    part = sampling.Part(Window(STEPS, 0, STEPS), SEED, noise)
+    found = regional.sample_regions(how, before, part, backend)
     sound = found["samples"].unbind()[1]
     torch.testing.assert_close(sound, sampled(before)[1], atol=1e-4, rtol=0)
 
