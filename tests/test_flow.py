@@ -2,10 +2,15 @@
 
 import pytest
 from detailers.core.flow import (
+    BYPASSED,
+    MUTED,
+    Slots,
     choose_on_prompt,
     input_label,
     nearest,
+    obey_bridges,
     output_count,
+    set_modes,
     set_remotely,
     targets,
     tell_targets,
@@ -197,3 +202,75 @@ def test_labels_of_inputs(workflow):
     assert input_label(workflow, "1", "a") == "sky"
     assert input_label(workflow, "5:7", "b") == "b"
     assert input_label(None, "1", "a") == "a"
+
+
+# Muted and bypassed
+
+
+def slots_of(class_type):
+    return {
+        "Scale": Slots({"mask": "MASK", "image": "IMAGE", "size": "INT"}, ("IMAGE", "INT")),
+        "Show": Slots({"image": "IMAGE"}, ()),
+        "Needs": Slots({"image": "IMAGE"}, ("IMAGE",)),
+        "Any": Slots({"value": "*"}, ("*",)),
+    }.get(class_type)
+
+
+def chain(last="Show"):
+    return {
+        "1": node("Load"),
+        "2": node("Scale", mask=["1", 1], image=["1", 0], size=3),
+        "3": node(last, image=["2", 0]),
+    }
+
+
+def test_a_bypassed_node_is_gone_around_by_type():
+    prompt = chain()
+    set_modes(prompt, {"2": BYPASSED, "9": MUTED}, slots_of, is_required)
+    assert prompt == {"1": node("Load"), "3": node("Show", image=["1", 0])}
+
+
+def test_two_bypassed_nodes_are_gone_around():
+    prompt = chain() | {"4": node("Scale", image=["2", 0]), "5": node("Show", image=["4", 0])}
+    set_modes(prompt, {"2": BYPASSED, "4": BYPASSED}, slots_of, is_required)
+    assert prompt["5"] == node("Show", image=["1", 0])
+
+
+def test_without_a_way_around_the_link_is_taken_out():
+    prompt = chain()
+    del prompt["2"]["inputs"]["image"]
+    set_modes(prompt, {"2": BYPASSED}, slots_of, is_required)
+    assert prompt["3"] == node("Show")
+
+
+def test_what_cannot_do_without_a_muted_node_goes_with_it():
+    prompt = chain("Needs") | {"4": node("Show", image=["3", 0]), "5": node("Any", value=["2", 0])}
+    set_modes(prompt, {"2": MUTED}, slots_of, is_required)
+    assert prompt == {"1": node("Load"), "4": node("Show"), "5": node("Any")}
+
+
+@pytest.mark.parametrize(
+    ("behavior", "mode", "left"),
+    [("Bypass", 4, ["1", "2", "4"]), ("Mute", 2, ["1", "2", "4"])],
+)
+def test_bridges_are_obeyed_where_no_editor_is(behavior, mode, left):
+    prompt = {
+        "1": node("Load"),
+        "2": node("ImpactControlBridge", value=["1", 0], mode=False, behavior=behavior),
+        "3": node("Scale", image=["2", 0]),
+        "4": node("Show", image=["3", 0]),
+    }
+    obey_bridges(prompt, kind, slots_of, is_required)
+    assert sorted(prompt) == left
+    assert prompt["2"]["inputs"]["targets"] == {"3": mode}
+    assert prompt["4"]["inputs"] == ({"image": ["2", 0]} if behavior == "Bypass" else {})
+
+
+@pytest.mark.parametrize("change", [{"mode": True}, {"mode": ["9", 0]}, {"behavior": "Stop"}])
+def test_bridges_that_cannot_or_need_not_be_obeyed(change):
+    inputs = {"value": ["1", 0], "mode": False, "behavior": "Mute"} | change
+    prompt = {"1": node("Load"), "2": node("ImpactControlBridge", **inputs),
+              "3": node("Show", image=["2", 0])}  # fmt: skip
+    obey_bridges(prompt, kind, slots_of, is_required)
+    assert list(prompt) == ["1", "2", "3"]
+    assert prompt["2"]["inputs"] == {**inputs, "targets": {}}

@@ -2,7 +2,17 @@
 
 import pytest
 from detailers.core.prompt_lists import join_texts, labelled_prompts, select_text
-from detailers.core.prompts import Populated, client_of, fault_of, part, populate, record
+from detailers.core.prompts import (
+    Populated,
+    client_of,
+    fault_of,
+    origin_of,
+    part,
+    populate,
+    record,
+    restore_seeds,
+    settle_seeds,
+)
 from detailers.wildcards.grammar import WildcardError
 
 
@@ -158,3 +168,84 @@ def test_select_text_by_block():
 def test_join_texts_reads_escapes():
     assert join_texts(["a", "b"], "\\n") == "a\nb"
     assert join_texts(["a", "b"], ", ") == "a, b"
+
+
+# Seeds without effect
+
+
+def wildcard(mode, text, seed=7):
+    inputs = {"wildcard_text": "w", "populated_text": text, "mode": mode, "seed": seed}
+    return {
+        "1": {"class_type": "ImpactWildcardProcessor", "inputs": inputs, "_meta": {"title": "T"}}
+    }
+
+
+def settled(text):
+    return "{" not in text
+
+
+@pytest.mark.parametrize("mode", ["fixed", "reproduce"])
+@pytest.mark.parametrize("seed", [7, ["2", 0]])
+def test_a_seed_without_effect_is_taken_out_and_put_back(mode, seed):
+    prompt = wildcard(mode, "plain", seed)
+    settle_seeds(prompt, settled)
+    assert prompt["1"]["inputs"]["seed"] == 0
+    assert prompt["1"]["_meta"]["title"] == "T"
+    assert restore_seeds(prompt) == ["1"]
+    assert prompt == wildcard(mode, "plain", seed)
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [("fixed", "{a|b}"), ("populate", "plain"), (["2", 0], "plain"), ("fixed", ["3", 0])],
+)
+def test_a_seed_with_an_effect_stays(mode, text):
+    prompt = wildcard(mode, text)
+    settle_seeds(prompt, settled)
+    assert prompt == wildcard(mode, text)
+
+
+# Where a prompt comes from
+
+
+def test_a_prompt_gets_a_number_and_tells_its_workflow():
+    request = {"client_id": "me", "extra_data": {"extra_pnginfo": {"workflow": {"id": "w"}}}}
+    origin = origin_of(request)
+    assert origin.identity == {"prompt_id": request["prompt_id"], "workflow_id": "w"}
+    assert origin.is_editor
+    assert origin_of(request) == origin
+    assert not origin_of({"extra_data": {"extra_pnginfo": {"workflow": {"id": "w"}}}}).is_editor
+    assert not origin_of({"client_id": "me"}).is_editor
+
+
+# In a saved workflow
+
+
+def test_a_text_is_recorded_where_it_counts():
+    """At the outermost subgraph node that shows it, and inside for older editors."""
+
+    def inside(id, node, slot):
+        return {
+            "id": id, "nodes": [node], "inputs": [{"name": "n"}, {"name": "populated_text"}],
+            "links": [{"id": 1, "origin_id": -10, "origin_slot": 1, "target_id": node["id"],
+                       "target_slot": slot, "type": "STRING"},
+                      {"id": 2, "origin_id": -10, "origin_slot": 0, "target_id": 99,
+                       "target_slot": 0, "type": "INT"}],
+        }  # fmt: skip
+
+    text = {"name": "populated_text", "widget": {"name": "populated_text"}, "link": 1}
+    inner = {"id": 3, "type": "W", "inputs": [text], "widgets_values": ["w", "", "populate", 5]}
+    middle = {"id": 4, "type": "one", "inputs": [dict(text)], "widgets_values": ["old"]}
+    outer = {
+        "id": 5, "type": "two", "inputs": [{**text, "link": None}], "widgets_values": ["old"],
+        "widgets_values_named": {"populated_text": "old"},
+    }  # fmt: skip
+    workflow = {
+        "nodes": [outer],
+        "definitions": {"subgraphs": [inside("one", inner, 0), inside("two", middle, 0)]},
+    }
+    record(workflow, [Populated("5:4:3", "drawn")])
+    assert inner["widgets_values"] == ["w", "drawn", "reproduce", 5]
+    assert outer["widgets_values"] == ["drawn"]
+    assert outer["widgets_values_named"] == {"populated_text": "drawn"}
+    assert middle["widgets_values"] == ["old"]

@@ -275,7 +275,15 @@ function upgradeGroupNode(node, group) {
   });
   if (JSON.stringify(upgraded) === JSON.stringify(saved)) return null;
   node.widgets_values = upgraded;
+  delete node.widgets_values_named; // the names are those of the old lists
   return node.title ?? node.type;
+}
+
+/** Newer editors save values by name too, and may go by the names: these mean today's widgets. */
+function nameValues(node, names) {
+  if (!node.widgets_values_named) return;
+  const values = names.map((name, place) => [name, node.widgets_values[place]]);
+  node.widgets_values_named = Object.fromEntries(values.filter(([, value]) => value !== undefined));
 }
 
 /** Brings a node to today's form; says what was changed, if anything was. */
@@ -298,7 +306,10 @@ function upgradeNode(node, level) {
   }
   const saved = node.widgets_values ?? [];
   const values = upgradedValues(node, saved);
-  if (values !== saved) node.widgets_values = values;
+  if (values !== saved) {
+    node.widgets_values = values;
+    nameValues(node, rule.widgets);
+  }
   changed = changeInputs(node, level, rule, definition) || values !== saved || changed;
   if (!definition.output.includes("*")) changed = moveOutputs(node, level, definition) || changed;
   const title = definition.display_name;

@@ -33,7 +33,7 @@ EVERY = """(types) => {
     for (const type of types) graph.add(LiteGraph.createNode(type));
     return JSON.parse(JSON.stringify(graph.serialize()));
 }"""
-TOASTS = ".p-toast-message"
+TOASTS = ".p-toast-message, [data-testid='toast']"
 RENDERER = """async (isNew) => {
     await window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", isNew);
 }"""
@@ -75,6 +75,50 @@ def renderer(editor, request):
 def test_the_first_version_of_a_node(editor, renderer):
     editor.load(workflow(node(1, "DetailerForEach", FIRST)))
     assert ours(editor.node(1).widgets) == FIRST_MEANS
+
+
+NAMED = "Comfy.Workflow.NamedValuesRestore"
+SET = "async ([name, on]) => { await window.app.extensionManager.setting.set(name, on); }"
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_an_old_list_counts_more_than_names_that_were_guessed_for_it(editor, by_name):
+    """Newer editors save the values by name too, and can be set to go by the names."""
+    names = [name for name in FIRST_MEANS if name != "control_after_generate"]
+    old = node(1, "DetailerForEach", FIRST)
+    old["widgets_values_named"] = dict(zip(names, FIRST, strict=False))
+    editor.page.evaluate(SET, [NAMED, by_name])
+    editor.load(workflow(old))
+    means = ours(editor.node(1).widgets)
+    editor.page.evaluate(SET, [NAMED, False])
+    assert means == FIRST_MEANS
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_a_newer_editor_saves_stays(editor, by_name):
+    editor.page.evaluate(SET, [NAMED, by_name])
+    editor.load(workflow(node(1, "DetailerForEach", TODAY)))
+    before = editor.node(1).widgets
+    content = editor.page.evaluate(SERIALIZED)
+    assert upgraded(editor, content)["same"]
+    editor.load(content)
+    after = editor.node(1).widgets
+    editor.page.evaluate(SET, [NAMED, False])
+    assert after == before
+
+
+def test_a_title_is_no_html(editor):
+    """It is told with the upgrade, and is whatever the file says."""
+    evil = "<img src=x onerror='window.ran = true'>"
+    content = workflow(node(1, f"workflow>{evil}", [*FIRST]), groupNodes={
+        evil: {"nodes": [{"type": "DetailerForEach", "index": 0, "widgets_values": FIRST}],
+               "links": [], "external": []},
+    })  # fmt: skip
+    content["nodes"][0]["title"] = evil
+    editor.load(content)
+    toast = editor.page.locator(TOASTS).filter(has_text="<img src=x").first
+    toast.wait_for()
+    assert editor.page.evaluate("() => window.ran") is None
 
 
 def test_text_becomes_boolean(editor):
@@ -307,7 +351,10 @@ def test_a_list_that_was_taken_for_another(editor):
 
 def test_one_notice_tells_what_was_upgraded(editor):
     toasts = editor.page.locator(TOASTS)
-    editor.page.evaluate("() => window.app.extensionManager.toast.removeAll()")
+    editor.page.evaluate(
+        "() => { const {toast} = window.app.extensionManager;"
+        " toast.dismissAll ? toast.dismissAll() : toast.removeAll(); }"
+    )
     toasts.first.wait_for(state="detached")
     nodes = [node(1, "DetailerForEach", FIRST), node(2, "DetailerForEach", FIRST)]
     editor.load(workflow(*nodes, node(3, "Segs & Mask")))

@@ -458,3 +458,83 @@ def test_a_missing_file_is_told(server):
     graph.add("DetailersTestSink", value=graph.add("LatentReceiver", **receives)[0])
     with pytest.raises(PromptRefused, match=r"'latent' is 'gone\.latent', and there is no such"):
         server.run(graph)
+
+
+# Switches are checked before the run
+
+
+@pytest.mark.parametrize("node_id", ["ImpactSwitch", "ImpactMakeAnyList"])
+def test_what_leads_to_a_later_input_is_checked_like_the_first(server, node_id):
+    graph = Graph()
+    broken = graph.add("ImpactMinMax", mode=True, a=graph.value(1))  # without its 'b'
+    stem = "input" if node_id == "ImpactSwitch" else "value"
+    choose = {"select": 1, "sel_mode": False} if node_id == "ImpactSwitch" else {}
+    links = {f"{stem}1": graph.value(1), f"{stem}2": broken[0]}
+    made = graph.add(node_id, **choose, **links)
+    graph.add("DetailersTestSink", value=made[0])
+    with pytest.raises(PromptRefused, match="Required input is missing: b"):
+        server.queue(graph)
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_missing_chosen_input_is_named_at_the_switch(server, is_linked):
+    graph = Graph()
+    select = graph.add("ImpactInt", value=2)[0] if is_linked else 2
+    switch = graph.add("ImpactSwitch", select=select, sel_mode=False, input1=graph.value(1))
+    graph.add("DetailersTestSink", value=switch[0])
+    words = "'select' is 2, but 'input2' is not connected"
+    if is_linked:
+        error = server.run(graph).error
+        assert (error.node_id, words in error.message) == (switch.key, True)
+    else:
+        with pytest.raises(PromptRefused, match=words) as refused:
+            server.queue(graph)
+        assert list(refused.value.node_errors) == [switch.key]
+
+
+# Control bridges without an editor
+
+
+@pytest.mark.parametrize(("behavior", "shape"), [("Bypass", (1, 8, 8, 3)), ("Mute", None)])
+def test_a_control_bridge_acts_without_an_editor(server, run, behavior, shape):
+    graph = Graph()
+    bridge = graph.add(
+        "ImpactControlBridge", value=graph.image(8, 8, seed=1), mode=False, behavior=behavior
+    )
+    half = graph.add("ImageScaleBy", image=bridge[0], upscale_method="bilinear", scale_by=0.5)
+    graph.add("DetailersTestSave", value=half[0], name=f"alone{behavior}")
+    done = run(graph)
+    assert "detailers_notes" not in str(done.outputs)
+    if shape:
+        assert server.result(f"alone{behavior}")["t0"].shape == shape
+
+
+def test_a_control_bridge_says_what_it_cannot_do(run):
+    graph = Graph()
+    off = graph.add("ImpactBoolean", value=False)[0]
+    bridge = graph.add("ImpactControlBridge", value=graph.value(1), mode=off, behavior="Mute")
+    graph.add("DetailersTestSink", value=bridge[0])
+    (note,) = run(graph).outputs[bridge.key]["detailers_notes"]
+    assert note["kind"] == "control_bridge"
+    assert "could only be stopped" in note["text"]
+
+
+# Seeds without effect
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "runs_again"),
+    [("fixed", "{a|b}", True), ("populate", "plain", False), ("fixed", "plain", False)],
+)
+def test_a_seed_without_effect_runs_nothing_again(server, mode, text, runs_again):
+    def cached(seed):
+        graph = Graph()
+        made = graph.add(
+            "ImpactWildcardProcessor", wildcard_text=text, populated_text=text, mode=mode,
+            seed=seed, **{"Select to add Wildcard": "Select the Wildcard to add to the text"},
+        )  # fmt: skip
+        graph.add("DetailersTestSink", value=made[0])
+        return made.key in server.run(graph).cached
+
+    cached(5)
+    assert cached(6) is not runs_again

@@ -1,0 +1,75 @@
+"""core/choices.py and core/numbered.py: what the host compares, and what runs are checked for."""
+
+import pytest
+from detailers.core.choices import Choices, LiveType, check_choices, open_choices
+from detailers.core.numbered import expect_numbered, used_numbers
+
+
+class Node:
+    FUNCTION = "run"
+    RETURN_TYPES = ("*",)
+    names = ("a", "b")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"choice": (list(cls.names), {}), "number": ("INT", {})}}
+
+    def run(self, choice, number=1):
+        return (choice,)
+
+
+@pytest.fixture
+def opened():
+    node = type("Opened", (), dict(vars(Node)))
+    open_choices(node)
+    return node
+
+
+@pytest.mark.parametrize("other", [["a"], [], ["b", "c"], "COMBO", ("COMBO")])
+def test_a_choice_takes_every_other_one(other):
+    mine = Choices(["a", "b"])
+    assert not (other != mine)  # noqa: SIM202 - what the host asks
+    assert not (mine != other)  # noqa: SIM202
+
+
+@pytest.mark.parametrize("other", ["MODEL", "*", "INT", None, 3])
+def test_a_choice_takes_nothing_else(other):
+    assert other != Choices(["a", "b"])
+
+
+def test_a_choice_is_a_list_to_all_others(opened):
+    kind = opened.INPUT_TYPES()["required"]["choice"][0]
+    assert isinstance(kind, Choices)
+    assert kind == ["a", "b"]
+    assert opened.INPUT_TYPES()["required"]["number"] == ("INT", {})
+
+
+def test_what_comes_over_a_link_is_checked(opened):
+    assert opened().run(choice="b") == ("b",)
+    with pytest.raises(ValueError, match=r"'choice' is 'c', which is none of its choices: a, b"):
+        opened().run(choice="c")
+
+
+def test_a_node_that_checks_its_values_takes_others(opened):
+    opened.VALIDATE_INPUTS = classmethod(lambda cls, choice: True)
+    assert opened().run(choice="c") == ("c",)
+
+
+def test_lists_of_values_are_checked_one_by_one(opened):
+    opened.INPUT_IS_LIST = True
+    check_choices(opened, {"choice": ["a", "b"]})
+    with pytest.raises(ValueError, match="'choice' is 'd'"):
+        check_choices(opened, {"choice": ["a", "d"]})
+
+
+def test_types_are_asked_for_when_they_are_needed():
+    names = ["a"]
+    node = type("Live", (), {"RETURN_TYPES": LiveType(lambda: (Choices(names),))})
+    names.append("b")
+    assert node.RETURN_TYPES == (["a", "b"],)
+
+
+def test_the_numbers_of_inputs_that_prompts_use():
+    expect_numbered(["input2", "input7", "value", "x0", "input99999999"])
+    assert {2, 7} <= set(used_numbers())
+    assert not {0, 99999999} & set(used_numbers())
