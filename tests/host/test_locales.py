@@ -3,7 +3,7 @@
 import pytest
 from detailers.dev import locales
 
-COMPLETE = ("en",)
+COMPLETE = ("en", "zh", "ko")
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,24 @@ def test_the_server_gives_every_word(server, info, language):
         assert given[slot.node_id][kind][slot.key]["name"], slot
 
 
+@pytest.mark.parametrize("language", COMPLETE)
+def test_words_are_told_apart(info, language):
+    """No label twice on the same side of a node, and no title for two nodes of different ones."""
+    defs = locales.node_defs(info, language)
+    for node_id, words in defs.items():
+        for side in ("inputs", "outputs"):
+            names = [slot["name"] for slot in words.get(side, {}).values()]
+            assert len(names) == len(set(names)), (node_id, names)
+    originals = {node["display_name"] for node in locales.pack_nodes(info).values()}
+    titles = {words["display_name"] for words in defs.values() if "display_name" in words}
+    assert language == locales.ENGLISH or len(titles) == len(originals)
+
+
 def test_labels_are_words_for_people(info):
-    """No underscores, a capital at the start, and none twice on the same side of a node."""
+    """No underscores, and a capital at the start."""
     english = locales.English.read()
     for node_id, node in locales.pack_nodes(info).items():
         slots = locales.slots_of(node_id, node)
         for slot in slots:
             label = english.label(slot)
             assert "_" not in label and label[0].isupper(), (slot.full_name, label)
-        labels = [(slot.is_output, english.label(slot)) for slot in slots]
-        assert len(labels) == len(set(labels)), node_id
