@@ -73,6 +73,7 @@ class SamplerRun:
     noise: torch.Tensor  # of the latent's shape; zeros add none
     latent: torch.Tensor  # [N,C,h,w] or [N,C,T,h,w]
     noise_mask: torch.Tensor | None = None  # [N or 1,H,W], 1 is sampled anew; of any resolution
+    is_hard: bool = False  # the noise mask held 0 and 1 alone before anything resized it
     sampler: Any = None  # a sampler object that wins over `sampler_name`
     tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
     seeds: tuple[int, ...] = ()  # one for each row of a batch of separate runs; else `seed` is all

@@ -23,7 +23,7 @@ from .control import SegmentControl
 from .geometry import NATIVE, Size, Sizing, padding
 from .hooks import Hook
 from .image import collapsed, is_black, pad_edge, resize, unpad, usable
-from .mask import feather, resize_mask
+from .mask import feather, is_hard, resize_mask
 from .plan import Job, Plan, make_plan
 from .planes import Cut
 from .references import References, Shown
@@ -564,6 +564,7 @@ class _Pass:
             noise=torch.zeros(()),
             latent=latent["samples"],
             noise_mask=latent.get("noise_mask"),
+            is_hard=is_hard(latent.get("noise_mask")),
             sampler=run.hook.custom_sampler(),
             start=left,
             whole=None if part == window else window_sigmas(schedule, window),

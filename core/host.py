@@ -212,7 +212,7 @@ class ComfyBackend(HostVae, HostRows):
             guider.set_cfg(run.cfg)
         sampler = run.sampler or _sampler(run, latent)
         if run.start is not None:
-            sampler, noise = going_on(run, sampler, latent, noise)
+            sampler, noise, latent = going_on(run, sampler, latent, noise)
         if run.whole is not None:
             opening_with_the_whole(guider, run.whole)
         with telling(run, latent, self.is_out_of_memory):

@@ -17,6 +17,7 @@ import torch
 
 from .backend import SamplerRun
 from .host_rows import takes_noise_sampler
+from .mask import for_latent
 from .schedule import seed_for
 from .streams import is_nested, picture, streams
 
@@ -39,22 +40,39 @@ def opening_with_the_whole(guider: comfy.samplers.CFGGuider, whole: torch.Tensor
 
 def going_on(
     run: SamplerRun, sampler: Any, latent: torch.Tensor, noise: torch.Tensor
-) -> tuple[Any, torch.Tensor]:
-    """The sampler and the noise of a run that goes on from `run.start`.
+) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """The sampler, noise and latent of a run that goes on from `run.start`.
 
     Args:
         latent, noise: what the whole run began with.
     """
     base = run.model.model
     level = run.sigmas[:1]
+    if _hands_over_as_recorded(run, base, level):
+        mask = for_latent(run.noise_mask, run.start).to(run.start)
+        return sampler, torch.zeros_like(noise), torch.lerp(latent.to(run.start), run.start, mask)
     nothing = torch.zeros_like(packed(noise))
     state = _noised(base, level, nothing, packed(run.start), always=True)
     if isinstance(sampler, comfy.samplers.KSAMPLER):
-        return _beginning_with(sampler, state, run.number), noise
+        return _beginning_with(sampler, state, run.number), noise, latent
     # A sampler of another kind adds the noise itself: give it what leads to the same state.
     kept = _noised(base, level, nothing, packed(latent))
     unit = _noised(base, level, torch.ones_like(nothing), nothing)
-    return sampler, _like(noise, (state - kept) / unit)
+    return sampler, _like(noise, (state - kept) / unit), latent
+
+
+def _hands_over_as_recorded(run: SamplerRun, base: Any, level: torch.Tensor) -> bool:
+    """Whether what a mask keeps is handed over without noise, as ComfyUI-Impact-Pack does it.
+
+    Shared workflows with a refiner were made so, with models that add noise to an unscaled latent
+    and hard masks. The cells of the latent that a mask's edge goes through then keep some noise;
+    under soft masks that would be much of the picture, and with flow models it is far more.
+    """
+    if run.noise_mask is None or is_nested(run.start) or not run.is_hard:
+        return False
+    one = torch.ones(1, 1, 1, 1)
+    scaled = base.model_sampling.noise_scaling(level.to(one), torch.zeros_like(one), one)
+    return bool(torch.equal(scaled.to(one), one))
 
 
 def stopping_at_a_level(name: str) -> tuple[Any, list[torch.Tensor]]:

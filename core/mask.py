@@ -147,6 +147,14 @@ def resize_mask(mask: torch.Tensor, size: Size) -> torch.Tensor:
     return result[:, 0].clamp_(0, 1)
 
 
+def is_hard(mask: torch.Tensor | None) -> bool:
+    """Whether a mask of any shape has no values but 0 and 1; None has none at all."""
+    if mask is None:
+        return True
+    mask = picture(mask)
+    return bool(((mask == 0) | (mask == 1)).all())
+
+
 def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
     """A noise mask in the resolution of a latent [N,C,h,w] or [N,C,T,h,w], with an axis for its
     channels; of a latent with time the rows of a mask without are spread over it.

@@ -90,6 +90,7 @@ def _place(run: SamplerRun) -> tuple:
         None if start is None else _kind(start),
         None if whole is None else tuple(whole.tolist()),
         run.number,
+        start is not None and run.is_hard,  # parts go on under such masks in another way
     )
 
 

@@ -13,6 +13,7 @@ from detailers.core.mask import (
     feather,
     fill_contour,
     for_latent,
+    is_hard,
     resize_mask,
     solid,
     union,
@@ -239,3 +240,9 @@ def test_solid_covers_the_mask_and_only_fills_holes(mask):
             break
         reached = grown
     assert np.array_equal(filled, 1 - reached[1:-1, 1:-1])
+
+
+def test_hard_masks_hold_0_and_1_alone():
+    assert is_hard(None)
+    assert is_hard(torch.eye(4)[None])
+    assert not is_hard(torch.tensor([[[0.0, 0.5, 1.0]]]))

@@ -241,7 +241,8 @@ def test_parts_of_whole_runs_share_where_they_are_the_same_part():
         return run(seed=seed, **values | changed)
 
     assert together(part(5), part(9))
-    for other in ({"start": None}, {"whole": SIGMAS[1:]}, {"whole": None}, {"number": 2}):
+    others = [{"start": None}, {"whole": SIGMAS[1:]}, {"whole": None}, {"number": 2}]
+    for other in [*others, {"is_hard": True}]:
         assert not together(part(5), part(9, **other))
     one = joined([part(5), part(9)], Backend())
     assert one.start[:, 0, 0, 0].tolist() == [5.5, 9.5]

@@ -268,7 +268,11 @@ def test_a_refiner_runs_the_last_steps(results):
     ("family", "scheduler"), [("image8", "karras"), ("flat8", "normal"), ("image16", "simple")]
 )
 def test_a_model_that_refines_itself_changes_nothing(results, family, scheduler):
-    """Whatever the mask: what it keeps is noised to the level of each step, and opens in time."""
+    """Whatever the mask: what it keeps is noised to the level of each step, and opens in time.
+
+    Under a hard mask a model that adds noise to an unscaled latent keeps it without noise, as the
+    recordings have it; where the mask fits the latent's cells that makes no difference.
+    """
     graph = Graph()
     model = graph.model(family)
     image = graph.image(96, 96)
@@ -288,7 +292,7 @@ def test_a_model_that_refines_itself_changes_nothing(results, family, scheduler)
     for name in (name for name in links if name.endswith("one")):
         one, two = out[name]["t0"], out[name.replace("one", "two")]["t0"]
         assert np.abs(one - out["image"]["t0"])[:, 40:56, 40:56].max() > 0.005
-        np.testing.assert_allclose(two, one, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(two, one, atol=2e-3, err_msg=name)
 
 
 # Again and again
