@@ -15,6 +15,7 @@ from .colour import ColourChange, FrameColours, frames_of, rim
 from .geometry import Box, Size
 from .image import crop, paste, usable
 from .mask import SIGMAS_OF_REACH, blur, fade, feather, grow
+from .precision import in_float32
 from .settings import MULTIBAND, Pasting
 
 RIM = 20  # pixels of the mask's outermost part whose colours are compared
@@ -37,6 +38,7 @@ class Blending:
         fade_reach = self.options.fade
         return self.feather if fade_reach is None else fade_reach
 
+    @in_float32
     def weight(self, mask: torch.Tensor, box: Box, image: Size) -> torch.Tensor:
         """How much of the result each pixel takes.
 
@@ -135,6 +137,7 @@ def _ramp(length: int, width: int, first: bool, last: bool, like: torch.Tensor) 
     return ramp
 
 
+@in_float32
 def multiband(
     original: torch.Tensor, pixels: torch.Tensor, weight: torch.Tensor, reach: int
 ) -> torch.Tensor:

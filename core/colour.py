@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from .mask import grow
+from .precision import in_float32
 
 # From linear sRGB to the cones' responses, and from their cube roots to lightness, a and b.
 _CONES = (
@@ -39,6 +40,7 @@ USUAL = 1.4  # times the contrast that a redrawn picture may well have; what goe
 WIDEST = 1.25  # most that a spread is stretched, or shrunk, by
 
 
+@in_float32
 def to_oklab(rgb: torch.Tensor) -> torch.Tensor:
     """sRGB [...,3] 0..1 as OKLab: lightness 0..1, a and b about -0.4..0.4."""
     low, high = rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4
@@ -46,6 +48,7 @@ def to_oklab(rgb: torch.Tensor) -> torch.Tensor:
     return cones.sign() * cones.abs() ** (1 / 3) @ _matrix(_AXES, rgb).T
 
 
+@in_float32
 def from_oklab(lab: torch.Tensor) -> torch.Tensor:
     """OKLab [...,3] as sRGB; a colour that sRGB does not have comes out below 0 or above 1."""
     cones = (lab @ _matrix(_FROM_AXES, lab).T) ** 3
@@ -119,7 +122,7 @@ class ColourChange:
         cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
     ) -> ColourChange | None:
         """As `of`, for pixels and original [N,h,w,3] sRGB on a ring [N or 1,h,w] bool."""
-        return cls.of(frames_of(pixels, original, ring))
+        return cls.of(frames_of(pixels.float(), original.float(), ring))
 
     @classmethod
     def of(cls, frames: Sequence[FrameColours]) -> ColourChange | None:
@@ -145,6 +148,7 @@ class ColourChange:
         sure = shift.square().sum() / (shift.square().sum() + doubt).clamp(min=1e-12)
         return cls(centre, _ratio(*contrast), centre + shift * sure)
 
+    @in_float32
     def apply(self, pixels: torch.Tensor, strength: float) -> torch.Tensor:
         """The pixels [N,h,w,3] with this share (0..1) of the change; sRGB within 0..1."""
         lab = to_oklab(pixels)

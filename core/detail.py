@@ -18,6 +18,7 @@ from .image import crop, merge_alpha, to_rgb
 from .image_batch import images_of, in_image, positions_by_image
 from .mask import union
 from .plan import Job, Place, Plan, Skipped, batches, of_one_size
+from .precision import widened
 from .schedule import seed_for
 from .segs import SEG, SEGS, BatchImage, normalise, of_image, own_picture
 from .settings import Detail, Kept
@@ -126,7 +127,7 @@ def _detail_rows(
         For each image its refined crops by the segments' positions.
     """
     rgb, alpha = to_rgb(result.image)
-    working = rgb.clone() if any(plan.jobs for plan in plans) else rgb
+    working = widened(rgb).clone() if any(plan.jobs for plan in plans) else rgb
     done: dict[tuple[int, int], _Done] = {}
     for batch in batches(plans, run.batch_limit, run.grid):
         pieces = _detail_in_place(working, batch, run, count)
@@ -135,7 +136,7 @@ def _detail_rows(
     for row, plan in enumerate(plans):  # in working order, however they were batched
         for job in plan.jobs:
             done[row, job.position].add_to(result)
-    result.image = merge_alpha(working, alpha).contiguous()  # grey in memory of its own
+    result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey in memory of its own
     return [
         {job.position: done[row, job.position].picture for job in plan.jobs}
         for row, plan in enumerate(plans)
@@ -272,7 +273,7 @@ def detail_segs(
         The unchanged image, and the segments of all runs with the refined crops. A segment left
         out because of its size carries its unrefined crop, one left out otherwise is as it came.
     """
-    rgb, _ = to_rgb(image)
+    rgb = widened(to_rgb(image)[0])
     size = Size(rgb.shape[2], rgb.shape[1])
     header, items = normalise(segs, size, "segs")
     run = Run(detail, backend, rgb)

@@ -14,6 +14,7 @@ from .geometry import Size
 from .image import crop, merge_alpha, to_rgb
 from .image_batch import as_clip
 from .plan import Job, Skipped
+from .precision import widened
 from .segs import SEG, SEGS, normalise
 from .settings import Detail
 
@@ -44,7 +45,9 @@ def detail_frames(
     items = as_clip(items, len(rgb))
     run = Run(detail, backend, rgb)
     plan = run.plan(items, size)
-    working = rgb.clone() if pasted and plan.jobs else rgb
+    working = widened(rgb)
+    if working is rgb and pasted and plan.jobs:
+        working = rgb.clone()
     result = Detailed(frames, (header, []))
     run.start(len(plan.jobs))
     for entry in plan.entries:
@@ -65,7 +68,7 @@ def detail_frames(
                 _paste_frames(working, enhanced.pixels, mask, entry, run)
         result.segs[1].append(seg)
     if pasted:
-        result.image = merge_alpha(working, alpha).contiguous()  # grey in memory of its own
+        result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey in memory of its own
     return result
 
 

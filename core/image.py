@@ -200,10 +200,17 @@ def paste(
     if inside.empty:
         return True
     part = inside.shifted(-box.x1, -box.y1)
-    weight = mask[:, part.y1 : part.y2, part.x1 : part.x2, None].to(image)
-    new = pixels[:, part.y1 : part.y2, part.x1 : part.x2].to(image)
-    # lerp rather than the sum written out: exact at both ends of the weight
-    image[:, inside.y1 : inside.y2, inside.x1 : inside.x2].lerp_(
-        new, weight if opacity == 1 else weight * opacity
-    )
+    weight = mask[:, part.y1 : part.y2, part.x1 : part.x2, None].to(image.device)
+    new = pixels[:, part.y1 : part.y2, part.x1 : part.x2].to(image.device)
+    below = image[:, inside.y1 : inside.y2, inside.x1 : inside.x2]
+    _blend(below, new, weight if opacity == 1 else weight * opacity)
     return True
+
+
+def _blend(below: torch.Tensor, new: torch.Tensor, weight: torch.Tensor) -> None:
+    """Bring an image by a weight 0..1 to new pixels, in place."""
+    # lerp rather than the sum written out: exact at both ends of the weight
+    if below.dtype == _precise(below.dtype):
+        below.lerp_(new.to(below), weight.to(below))
+    else:
+        below.copy_(torch.lerp(below.float(), new.float(), weight.float()))

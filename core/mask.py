@@ -10,6 +10,7 @@ import torch
 
 from ..utils.check import check_shape
 from .geometry import Box, Size
+from .precision import in_float32
 from .separable import Block, along_height, along_width, blocks
 from .streams import picture
 
@@ -39,6 +40,7 @@ def feather(mask: torch.Tensor, radius: int, sigma: float = SIGMA) -> torch.Tens
     return blur(soft, radius, sigma).clamp_(0, 1).to(mask.dtype)
 
 
+@in_float32
 def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
     """Gaussian of planes [N,H,W], float32 or float64, mirrored at their border.
 
@@ -51,6 +53,7 @@ def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
     return along_height(planes, _gaussian(height, min(radius, height - 1), sigma))
 
 
+@in_float32
 def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
     """Soften edges over exactly `reach` pixels to either side, however small the mask is.
 
@@ -131,6 +134,7 @@ def _windowed_max(mask: torch.Tensor, window: int, axis: int) -> torch.Tensor:
     return mask
 
 
+@in_float32
 def resize_mask(mask: torch.Tensor, size: Size) -> torch.Tensor:
     """Resize a mask [B,H,W] linearly to a width and height; it averages where the mask shrinks."""
     check_shape(mask, "BHW", "mask")
@@ -164,14 +168,14 @@ def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
             several streams, the picture's counts.
     """
     latent = picture(latent)
-    mask = picture(mask).to(latent)
+    mask = picture(mask).to(latent.device, torch.float32)
     if latent.ndim == 5:
         flat = mask[:, :1] if mask.ndim == 5 else mask.reshape(1, 1, -1, *mask.shape[-2:])
         size, mode = latent.shape[2:], "trilinear"
     else:
         flat = mask[:, :1] if mask.ndim == 4 else mask[:, None]
         size, mode = latent.shape[-2:], "bilinear"
-    return torch.nn.functional.interpolate(flat, size=size, mode=mode)
+    return torch.nn.functional.interpolate(flat, size=size, mode=mode).to(latent.dtype)
 
 
 def union(masks: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
@@ -182,6 +186,7 @@ def union(masks: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
     return masks.amax(dim=0, keepdim=True)
 
 
+@in_float32
 def shares_of(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """How much is seen of what lies below all layers, and of each layer; they add up to 1.
 

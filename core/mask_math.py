@@ -6,19 +6,23 @@ import torch
 
 from .geometry import Box, Size
 from .mask import feather, resize_mask
+from .precision import in_float32
 
 
+@in_float32
 def intersection(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """What both masks cover: the lower value of each pixel; see `matched` for sizes."""
     return torch.minimum(*matched(first, second))
 
 
+@in_float32
 def difference(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """The first mask without the second, at least 0; see `matched` for sizes."""
     first, second = matched(first, second)
     return (first - second).clamp_(0, 1)
 
 
+@in_float32
 def total(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Both masks together, at most 1; see `matched` for sizes."""
     first, second = matched(first, second)

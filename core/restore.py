@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from .mask import dilate, fade
+from .precision import in_float32
 
 CELLS = 2  # latent pixels around the redrawn part that a decoder mixes with it
 LEAST = 0.02  # share of a crop that has to be known to tell a shift by
 FINEST = 8  # pixels over which a shift is averaged at least: finer differences are lost detail
 
 
+@in_float32
 def restore_kept(
     pixels: torch.Tensor, original: torch.Tensor, noise_mask: torch.Tensor, cell: float
 ) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from .geometry import Box, Size
 from .image import resize
+from .precision import in_float32
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Turn:
         """The upright crop in whole pixels of the image's resolution."""
         return Box(0, 0, *(max(1, round(side)) for side in self.size))
 
+    @in_float32
     def upright(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
         """What the rectangle shows, its sides straight.
 
@@ -58,6 +60,7 @@ class Turn:
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return self.centre[0] + u * cos - v * sin, self.centre[1] + u * sin + v * cos
 
+    @in_float32
     def back(self, pixels: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
         """The crop with an upright picture turned back into it.
 

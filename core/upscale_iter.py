@@ -18,6 +18,7 @@ from .geometry import Size, padding
 from .hooks import Hook
 from .image import pad_edge, resize
 from .mask import for_latent
+from .precision import in_float32
 from .samplers import KSampler, sample_in_mask
 from .sampling import with_samples
 from .settings import VaeTile
@@ -48,6 +49,7 @@ def on_grid(width: float, height: float, multiple: int) -> Size:
     return Size(*(max(1, int(side) // multiple) * multiple for side in (width, height)))
 
 
+@in_float32
 def scale(pixels: torch.Tensor, size: Size, method: str) -> torch.Tensor:
     """Resize pixels [N,H,W,C] with one of SCALE_METHODS; the result is within 0..1.
 
@@ -65,6 +67,7 @@ def scale(pixels: torch.Tensor, size: Size, method: str) -> torch.Tensor:
     return scaled.movedim(1, -1)
 
 
+@in_float32
 def tile_hint(pixels: torch.Tensor) -> torch.Tensor:
     """What a tile ControlNet goes by: the picture [N,H,W,3] without its fine detail."""
     planes = pixels.movedim(-1, 1)

@@ -15,6 +15,7 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestMaskedControl": held.DetailersTestMaskedControl,
     "DetailersTestHalfVAE": vae.DetailersTestHalfVAE,
     "DetailersTestImage": sources.DetailersTestImage,
+    "DetailersTestCast": sources.DetailersTestCast,
     "DetailersTestMask": sources.DetailersTestMask,
     "DetailersTestSegs": sources.DetailersTestSegs,
     "DetailersTestDetector": sources.DetailersTestDetector,

@@ -64,6 +64,33 @@ def _picture(width: int, height: int, seed: int) -> torch.Tensor:
     return torch.cat([colours, (0.25 + 0.75 * x)[..., None]], -1)
 
 
+class DetailersTestCast:
+    DESCRIPTION = "An image, a mask or a latent's samples in another precision."
+    CATEGORY = "detailers/test"
+    RETURN_TYPES = ("*",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        kinds = ["float16", "bfloat16", "float32"]
+        return {
+            "required": {
+                "value": ("*", {"tooltip": "What to bring to it."}),
+                "dtype": (kinds, {"tooltip": "The precision."}),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):
+        return True
+
+    def run(self, value, dtype):
+        kind = getattr(torch, dtype)
+        if isinstance(value, dict):
+            return ({**value, "samples": value["samples"].to(kind)},)
+        return (value.to(kind),)
+
+
 class DetailersTestMask:
     DESCRIPTION = "A mask of rectangles and ellipses."
     CATEGORY = "detailers/test"
