@@ -167,7 +167,7 @@ def fit(image: torch.Tensor, size: Size) -> tuple[torch.Tensor, Placement]:
 
 def _placed(image: torch.Tensor, inner: Size, outer: Size) -> tuple[torch.Tensor, Placement]:
     height, width = image.shape[:2]
-    planes = image.movedim(-1, 0)[None]
+    planes = image.movedim(-1, 0)[None].float()
     if (width, height) != tuple(inner):  # linear without averaging, as in training
         planes = torch.nn.functional.interpolate(
             planes, (inner.height, inner.width), mode="bilinear", align_corners=False
