@@ -4,7 +4,7 @@ import pytest
 import torch
 from detailers.core.geometry import Size
 from detailers.core.tiled import STRATEGIES, cut, stitched
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sides = st.integers(1, 60)
@@ -14,6 +14,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+@settings(deadline=None)
 @given(sides, sides, st.integers(1, 40), st.integers(1, 40), st.sampled_from(STRATEGIES))
 def test_tiles_of_one_size_cover_the_latent(width, height, across, down, strategy):
     tiles = cut(Size(width, height), Size(across, down), strategy, seeded())
