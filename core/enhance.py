@@ -606,7 +606,7 @@ class _Canvas:
         if not any(self.margin) and not enlarge:
             return mask
         width, height = self.working
-        fitted = F.interpolate(mask[:, None], size=(height, width), mode="bilinear")
+        fitted = F.interpolate(mask[:, None].float(), size=(height, width), mode="bilinear")
         return F.pad(fitted, self.margin, mode="replicate")[:, 0]
 
 
