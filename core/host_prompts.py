@@ -133,7 +133,7 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
             answer = await in_thread(work, await request.text())
         except NO_JSON as error:
             return web.json_response({"error": f"The body is no JSON: {error}"}, status=400)
-        except Exception as error:  # it is too large or packed wrongly, or holds what nobody foresaw
+        except Exception as error:  # it is packed wrongly, or holds what nobody foresaw
             log.exception("a prompt could not be upgraded")
             fault = f"The prompt cannot be upgraded: {error!r}"
             return web.json_response({"error": fault}, status=400)

@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -197,7 +197,7 @@ def _find_by_type(
     kinds: Mapping[str, str],
     interfaces: Interfaces,
 ) -> None:
-    """Rename inputs that are not known by the name that they have, but by what is linked to them."""
+    """Rename inputs whose name is not known, where what is linked to them tells what they are."""
     inputs = node["inputs"]
     for wanted, kind in rule.get("by_type", {}).items():
         if wanted in inputs:
@@ -271,9 +271,9 @@ class _Clips:
         """The id of the node from which a node has its model."""
         for name, value in node["inputs"].items():
             kind = self._interfaces.input_type(node["class_type"], name)
-            if kind == "MODEL" or (kind is None and name == "model"):
-                if (source := _source(value)) is not None:
-                    return source
+            is_model = kind == "MODEL" or (kind is None and name == "model")
+            if is_model and (source := _source(value)) is not None:
+                return source
         return None
 
 

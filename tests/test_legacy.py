@@ -289,7 +289,10 @@ def test_a_face_detailer_without_clip_takes_that_of_its_model(model, clip):
         "back": node("Patch", model=["round", 0]),
         "alone": node("Patch"),
     }
-    prompt = chain | {"1": node("FaceDetailer", model=model), "2": node("FaceDetailer", model=model)}
+    prompt = chain | {
+        "1": node("FaceDetailer", model=model),
+        "2": node("FaceDetailer", model=model),
+    }
     upgraded(prompt, interfaces=KNOWN)
     assert prompt["1"]["inputs"]["clip"] == prompt["2"]["inputs"]["clip"] == clip
     if clip:
@@ -306,7 +309,11 @@ def test_a_clip_that_is_forgotten_today_is_the_hosts_business():
 @pytest.mark.parametrize("name", ["bbox_model", "detector_of_the_first_version"])
 def test_the_detector_of_a_face_detailer_had_another_name(name):
     inputs = {"image": ["load", 0], name: ["found", 0]}
-    prompt = {"found": node("Detector"), "load": node("Loader"), "1": node("FaceDetailer", **inputs)}
+    prompt = {
+        "found": node("Detector"),
+        "load": node("Loader"),
+        "1": node("FaceDetailer", **inputs),
+    }
     upgraded(prompt, interfaces=KNOWN)
     assert prompt["1"]["inputs"]["bbox_detector"] == ["found", 0]
     assert name not in prompt["1"]["inputs"]
