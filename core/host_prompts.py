@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
@@ -51,25 +51,15 @@ class LookUps:
 
     def __init__(self) -> None:
         self.complete = False
-        self._inputs: dict[str, dict[str, Any]] = {}
+        self._types: dict[tuple[str, str], str | None] = {}
         self._texts: dict[tuple[str, int], str] = {}
 
     def input_type(self, class_type: str, name: str) -> str | None:
         """The link type of an input of a node; None if it is not known."""
-        kind = self._input(class_type, name)[0]
-        return kind if isinstance(kind, str) else None
-
-    def labels(self, class_type: str, name: str) -> list[str]:
-        """What a boolean input shows for true and for false; empty if nothing of its own."""
-        options = (*self._input(class_type, name), {})[1]
-        labels = [part(options).get(key) for key in ("label_on", "label_off")]
-        return [label for label in labels if isinstance(label, str)] if all(labels) else []
-
-    def _input(self, class_type: str, name: str) -> Sequence[Any]:
-        if class_type not in self._inputs:
-            self._inputs[class_type] = {} if self.complete else _inputs_of(class_type)
-        entry = self._inputs[class_type].get(name)
-        return entry if isinstance(entry, list | tuple) and entry else (None,)
+        key = (class_type, name)
+        if key not in self._types:
+            self._types[key] = None if self.complete else _input_type(class_type, name)
+        return self._types[key]
 
     def text(self, text: str, seed: int) -> str:
         """What is drawn for a text.
@@ -122,22 +112,18 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
     async def on_upgrade(request: Any) -> Any:
         from aiohttp import web
 
-        def work(body: str) -> str:
-            prompt, changed = json.loads(body), []
+        def work(body: str) -> tuple[Any, list[str]]:
+            prompt = json.loads(body)
+            changed = _upgrade(prompt, ours, LookUps()) if isinstance(prompt, dict) else []
             if isinstance(prompt, dict):
-                changed = _upgrade(prompt, ours, LookUps())
                 restore_seeds(prompt)
-            return json.dumps({"prompt": prompt, "changed": changed})
+            return prompt, changed
 
         try:
-            answer = await in_thread(work, await request.text())
+            prompt, changed = await in_thread(work, await request.text())
         except NO_JSON as error:
             return web.json_response({"error": f"The body is no JSON: {error}"}, status=400)
-        except Exception as error:  # it is packed wrongly, or holds what nobody foresaw
-            log.exception("a prompt could not be upgraded")
-            fault = f"The prompt cannot be upgraded: {error!r}"
-            return web.json_response({"error": fault}, status=400)
-        return web.Response(text=answer, content_type="application/json")
+        return web.json_response({"prompt": prompt, "changed": changed})
 
     server.add_on_prompt_handler(on_prompt)
     server.routes.post("/detailers/upgrade")(on_upgrade)
@@ -242,29 +228,22 @@ def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps
         for node_id, node in ours.items()
         if registered.get(node_id) is node
     }
-    interfaces = legacy.Interfaces(look_ups.input_type, _output_types, look_ups.labels)
-    return legacy.upgrade(prompt, outputs, registered, interfaces)
+    return legacy.upgrade(prompt, outputs, registered, look_ups.input_type)
 
 
-def _output_types(class_type: str) -> Sequence[str]:
+def _input_type(class_type: str, name: str) -> str | None:
     try:
-        return tuple(host_nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES)
+        kind = _inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])[name]
     except Exception:  # not registered, or whatever another pack's class raises
-        return ()
-
-
-def _inputs_of(class_type: str) -> dict[str, Any]:
-    try:
-        return _inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])
-    except Exception:  # not registered, or whatever another pack's class raises
-        return {}
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def _inputs(node: type) -> dict[str, Any]:
-    """What a node says of every input: its link type or list of choices, and its options."""
+    """The link type, or list of choices, of every input of a node."""
     groups = node.INPUT_TYPES()
     return {
-        name: entry
+        name: entry[0]
         for group in ("required", "optional")
         for name, entry in groups.get(group, {}).items()
     }

@@ -37,6 +37,7 @@ from . import (
     upscale_segs,
     wildcards,
 )
+from .advanced import fold_rare_settings
 
 _FAMILIES = (
     detailer,
@@ -79,3 +80,4 @@ DISPLAY_NAMES = {
 
 for _node in NODE_CLASSES.values():
     open_to_host(_node)
+    fold_rare_settings(_node)

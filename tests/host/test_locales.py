@@ -3,7 +3,7 @@
 import pytest
 from detailers.dev import locales
 
-COMPLETE = ("en", "zh", "ja", "ko")
+COMPLETE = ("en", "zh", "ko")
 
 
 @pytest.fixture(scope="module")
