@@ -71,6 +71,18 @@ class Condition:
             return False
         return _COMPARISONS[self.sign](left, right)
 
+    def tell_unknown(self, labels: Sequence[str]) -> None:
+        """Tell which side stands for none of a classifier's labels, so that nothing meets it."""
+        for side in (self.left, self.right):
+            if _value(side, dict.fromkeys(labels, 0.0)) is None:
+                shown = ", ".join(f"'{label:.60}'" for label in sorted(labels)[:20])
+                more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+                note(
+                    "labels",
+                    f"The classifier knows nothing of {side!r:.80}, so no segment meets the"
+                    f" condition. There are: {shown}{more}.",
+                )
+
 
 def _value(side: str, scores: Mapping[str, float]) -> float | None:
     try:
@@ -91,6 +103,7 @@ def split_by_class(
         fallback: [B,H,W,C] that SEGs without a picture of their own are cut from; those that have
             none then count among the others. Of several pictures the first is looked at.
     """
+    condition.tell_unknown(classifier.labels)
     pictures = segment_pictures(segs, fallback)
     places = [i for i, picture in enumerate(pictures) if picture is not None]
     if len(places) < len(pictures):

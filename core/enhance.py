@@ -5,7 +5,6 @@ The roads of several crops run side by side; see `core/waves.py`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +22,7 @@ from .control import SegmentControl
 from .geometry import NATIVE, Size, Sizing, padding
 from .hooks import Hook
 from .image import collapsed, is_black, pad_edge, resize, unpad, usable
-from .mask import feather, is_hard, resize_mask
+from .mask import feather, for_latent, is_hard, resize_mask
 from .plan import Job, Plan, make_plan
 from .planes import Cut
 from .references import References, Shown
@@ -43,8 +42,6 @@ from .text import SegmentTexts
 from .upright import turned
 from .waves import Decode, Encode, Road, Room, Sample, walk
 
-log = logging.getLogger(__name__)
-
 NOT_FINITE = (
     "the model gave values that are not finite. A VAE in half precision often does; run it in "
     "float32 or bfloat16."
@@ -55,6 +52,7 @@ COLLAPSED = "the model gave nothing but black where the image is not black."
 # Rows of a clip are enlarged, encoded, decoded and shrunk a slice at a time, so that memory does
 # not grow with the clip: a slice holds about this many pixels of the working size.
 SLICE_PIXELS = 2**22
+LEAST_LEFT = 0.5  # of a mask's peak at the latent's size; with less it counts as lost
 MOST_SIDE_BY_SIDE = 16  # crops whose pixels are held at once
 
 
@@ -208,7 +206,8 @@ class Run:
             fault, again = self._judge(enhanced.pixels, crop)
             if not again:
                 break
-            log.info("segment %d, attempt %d: %s", job.position, attempt + 1, fault)
+            if attempt < detail.retry.times:
+                note("retry", f"Segment {job.position} is made again with another seed: {fault}")
         steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
         return replace(enhanced, fault=fault)
 
@@ -412,6 +411,7 @@ class Run:
                     noise_mask, samples.shape[2], partial(self.backend.frames_of_steps, models.vae)
                 )
             latent["noise_mask"] = noise_mask
+            _tell_lost(crop, noise_mask, samples)
         return models, latent, control_images
 
     def _sample_cycles(
@@ -625,6 +625,22 @@ def row_slices(rows: int, size: Size, whole: bool = False) -> Iterator[slice]:
     """Slices of a clip that hold about SLICE_PIXELS pixels each; `whole` makes it one."""
     step = rows if whole else max(1, SLICE_PIXELS // (size.width * size.height))
     return (slice(i, min(i + step, rows)) for i in range(0, rows, max(1, step)))
+
+
+def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> None:
+    """Tell of a mask that is too small for the latent, so that next to nothing is sampled."""
+    most = float(crop.mask.max())
+    left = float(for_latent(noise_mask, samples).max())
+    if left < LEAST_LEFT * most:
+        size = crop.job.size
+        note(
+            "mask",
+            f"The mask of segment {crop.job.position} all but vanishes at the latent's size of"
+            f" {samples.shape[-1]}x{samples.shape[-2]} ({size.width}x{size.height} pixels):"
+            f" {left / most:.0%} of it is left where it is strongest, so the segment hardly"
+            " changes. Grow the mask, lower 'noise_mask_feather', take a smaller crop_factor, or"
+            " turn 'noise_mask' off.",
+        )
 
 
 def _broken(pixels: torch.Tensor, crop: Crop) -> str:

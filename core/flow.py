@@ -36,31 +36,35 @@ class SetWidget:
     value: Any
 
 
-def set_remotely(prompt: Prompt, kind: Kind) -> tuple[list[SetWidget], list[str]]:
+def set_remotely(prompt: Prompt, kind: Kind) -> list[SetWidget]:
     """Give other nodes the values of "Remote Int" and "Remote Boolean" nodes, in place.
 
     An input that is linked keeps its link.
 
     Returns:
-        What was set, and a line for each value that found no place.
+        What was set. `remote_place` tells what was not.
     """
-    done, failed = [], []
+    done = []
     for node_id, node in prompt.items():
         if kind(node) not in REMOTES:
             continue
-        inputs = node["inputs"]
-        name, value = inputs.get("widget_name"), inputs.get("value")
-        target = nearest(node_id, inputs.get("node_id"), prompt)
-        current = prompt[target].get("inputs", {}) if target else {}
-        if name not in current or is_link(current[name]) or is_link(value):
-            failed.append(
-                f"node {node_id} sets {name!r} of node {inputs.get('node_id')}, which has no such "
-                "value: check 'node_id' and 'widget_name'"
-            )
+        target = remote_place(prompt, node_id)
+        if target is None:
             continue
-        current[name] = value
+        name, value = node["inputs"]["widget_name"], node["inputs"]["value"]
+        prompt[target]["inputs"][name] = value
         done.append(SetWidget(target, name, value))
-    return done, failed
+    return done
+
+
+def remote_place(prompt: Prompt, node_id: str) -> str | None:
+    """The id of the node whose value a "Remote" node sets; None where there is none to set."""
+    inputs = prompt[node_id]["inputs"]
+    name = inputs.get("widget_name")
+    target = nearest(node_id, inputs.get("node_id"), prompt)
+    current = prompt[target].get("inputs", {}) if target else {}
+    is_missing = "value" not in inputs or name not in current
+    return None if is_missing or is_link(current[name]) or is_link(inputs["value"]) else target
 
 
 def nearest(sender: str, node_id: Any, known: Any) -> str | None:

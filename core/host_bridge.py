@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from comfy_execution.graph import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 from comfy_execution.validation import validate_node_input
 
+from ..utils.notes import note
 from . import flow
 from .bridge import (
     Painting,
@@ -50,18 +50,25 @@ from .numbered import expect_numbered
 from .prompts import Origin, origin_of, part, plain_id, workflow_id, workflow_of
 from .streams import Latent, picture
 
-log = logging.getLogger(__name__)
-
 BLOCKED = ExecutionBlocker(None)  # as an output: what follows does not run, and nothing is wrong
 
 
 # Messages to the editor -----------------------------------------------------------------------
 
 
+_MISSED = {  # what does not happen where no editor hears of an event
+    "mode": "no node is muted, bypassed or made active for the next run",
+    "queue": "it is not queued again",
+    "stop": "no queueing is ended",
+    "send": "no receiver gets what is sent",
+}
+
+
 def tell_editor(event: str, **data: Any) -> bool:
     """Send a message to the editor that queued the running prompt.
 
     It carries the numbers of the run and of the workflow, so that the editor acts on that one.
+    What a run without an editor misses by that is told.
 
     Returns:
         Whether there is an editor to hear it.
@@ -69,7 +76,12 @@ def tell_editor(event: str, **data: Any) -> bool:
     server = prompt_server()
     origin = None if server is None else _running(server)
     if origin is None or origin.client_id is None:
-        log.info("no editor has queued this prompt, so nobody hears of %s", event)
+        if event in _MISSED:
+            note(
+                "editor",
+                f"No editor has queued this prompt, so {_MISSED[event]}. Queue it in the editor, or"
+                " let the program that queues it do that.",
+            )
         return False
     server.send_sync(f"detailers-{event}", {**origin.identity, **data}, origin.client_id)
     return True
@@ -135,10 +147,7 @@ def watch_flow(ours: Mapping[str, type]) -> None:
 def _prepare(
     prompt: dict[str, Any], origin: Origin, workflow: dict[str, Any] | None, kind: flow.Kind
 ) -> None:
-    done, failed = flow.set_remotely(prompt, kind)
-    for line in failed:
-        log.warning("%s", line)
-    for change in done:
+    for change in flow.set_remotely(prompt, kind):
         tell_client(origin, "widget", node=change.node_id, widget=change.widget, value=change.value)
     flow.choose_on_prompt(prompt, kind, _is_required)
     expect_numbered(name for node in prompt.values() if kind(node) for name in node["inputs"])
@@ -340,7 +349,11 @@ def _rgb(form: Any, values: torch.Tensor) -> torch.Tensor:
 def _tiny_decoder(form: Any) -> Any:
     path = find_file("vae_approx", form.taesd_decoder_name)
     if path is None:
-        log.warning("%s is not in models/vae_approx: a rougher preview", form.taesd_decoder_name)
+        note(
+            "preview",
+            f"{form.taesd_decoder_name} is not in models/vae_approx, so the preview is a rougher"
+            " one. Put it there.",
+        )
         return None
     return latent_preview.TAESD(None, path, latent_channels=form.latent_channels)
 
@@ -406,7 +419,7 @@ def _read_painting(image: str) -> Painting:
     try:
         return Painting(image, painted_mask(file_entry(image)))
     except (OSError, ValueError) as error:
-        log.warning("the painted picture %r cannot be read: %s", image, error)
+        note("mask", f"The painted picture {image!r} cannot be read, so there is no mask: {error}")
         return Painting(image, None)
 
 

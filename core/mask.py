@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..utils.check import check_shape
+from ..utils.notes import note
 from .geometry import Box, Size
 from .precision import in_float32
 from .separable import Block, along_height, along_width, blocks
@@ -16,6 +17,7 @@ from .streams import picture
 
 SIGMA = 10.0  # pixels, ComfyUI-Impact-Pack's value: pasted edges look as shared workflows expect
 SIGMAS_OF_REACH = 2.5  # a fade ends where its gaussian has fallen to 4 % of its peak
+MOST_ROUNDING = 0.02  # of the ratio of a picture's sides, where sizes are brought to a grid
 LOWEST = 1 / 255  # what is fainter than one step of 8 bits belongs to no shape
 
 
@@ -157,6 +159,27 @@ def is_hard(mask: torch.Tensor | None) -> bool:
         return True
     mask = picture(mask)
     return bool(((mask == 0) | (mask == 1)).all())
+
+
+def fitted_mask(mask: torch.Tensor, size: Size, name: str) -> torch.Tensor:
+    """As `resize_mask`; tells of a mask that is stretched because it has another shape.
+
+    Args:
+        name: the input that it comes from.
+    """
+    given = Size(mask.shape[2], mask.shape[1])
+    if is_stretched(given, size):
+        note(
+            "mask",
+            f"The mask of '{name}' has {given[0]}x{given[1]} pixels and is stretched to "
+            f"{size[0]}x{size[1]}. Give a mask of the same shape, so that it stays where it is.",
+        )
+    return resize_mask(mask, size)
+
+
+def is_stretched(old: Size, new: Size) -> bool:
+    """Whether a picture changes its shape by more than rounding does, from one size to another."""
+    return abs(old[0] * new[1] / max(1, old[1] * new[0]) - 1) > MOST_ROUNDING
 
 
 def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

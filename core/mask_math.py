@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .geometry import Box, Size
-from .mask import feather, resize_mask
+from .mask import feather, fitted_mask
 from .precision import in_float32
 
 
@@ -44,7 +44,8 @@ def matched(
             f"'{names[0]}' holds {len(first)} masks and '{names[1]}' {len(second)}, so that it is "
             "not clear which go together. Give both as many, or one of them a single mask."
         )
-    return first, resize_mask(second.to(first), Size(first.shape[2], first.shape[1]))
+    size = Size(first.shape[2], first.shape[1])
+    return first, fitted_mask(second.to(first), size, names[1])
 
 
 def binary(mask: torch.Tensor, threshold: float) -> torch.Tensor:

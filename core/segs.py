@@ -289,6 +289,14 @@ def normalise(segs: Any, image: Size, name: str) -> SEGS:
         return empty((image[1], image[0]))
     check_segs(segs, name)
     shape, items = segs
+    made_for = Size(int(shape[1]), int(shape[0]))
+    if items and 0 not in made_for and masks.is_stretched(made_for, image):
+        note(
+            "size",
+            f"{name} is made for an image of {made_for.width}x{made_for.height} pixels and is"
+            f" stretched to one of {image[0]}x{image[1]}. Make it from an image of the same shape,"
+            " so that the segments stay where they are.",
+        )
     items = [_clean(seg, f"{name}, mask of SEG {index}") for index, seg in enumerate(items)]
     shape, items = scale_to(((int(shape[0]), int(shape[1])), items), image)
     return shape, [_clipped(seg, image) for seg in items]

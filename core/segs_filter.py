@@ -5,7 +5,6 @@ SEGs are passed on as they came, those of other packs included.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..utils.notes import note
 from .geometry import Box, Size
-from .image_batch import apart, batch_length, by_batch_image
-from .mask import resize_mask, union
+from .image_batch import NOTE, apart, batch_length, by_batch_image, counted
+from .mask import fitted_mask, union
 from .segs import SEG, SEGS, confidence, filter_by_labels, image_size, normalise
-
-log = logging.getLogger(__name__)
 
 # What a SEG is measured by. Lengths and places are those of the crop region, in pixels.
 MEASURES: dict[str, Callable[[Box, SEG], float]] = {
@@ -115,6 +113,14 @@ def pick(segs: SEGS, numbers: str) -> SEGS:
     """
     wanted = {int(number) for number in re.findall(r"\d+", numbers)}
     header, items = segs
+    beyond = sorted(number for number in wanted if not 0 < number <= len(items))
+    if beyond:
+        shown = ", ".join(f"{number:.20}" for number in map(str, beyond[:20]))
+        note(
+            "picks",
+            f"'picks' names {shown}, but there are only {counted(len(items), 'segment')}, counted"
+            " from 1. Numbers that no segment has are left out.",
+        )
     return header, [seg for i, seg in enumerate(items, start=1) if i in wanted]
 
 
@@ -237,10 +243,19 @@ def closest_to_mask(
     header, items = segs
     if 0 in size:
         return (header, []), 0.0, []
-    everywhere = _whole(resize_mask(union(mask.float()), size)[0])
+    mask = fitted_mask(mask.float(), size, "mask")
+    everywhere = _whole(union(mask)[0])
     each: list[_Cover] = []
-    if len(mask) > 1 and len(mask) == batch_length(items):
-        each = [_whole(layer) for layer in resize_mask(mask.float(), size)]
+    count = batch_length(items)
+    if len(mask) > 1 and len(mask) == count:
+        each = [_whole(layer) for layer in mask]
+    elif len(mask) > 1:
+        of = "know of no batch" if count is None else f"are of {counted(count, 'image')}"
+        note(
+            NOTE,
+            f"There are {len(mask)} masks, but the segments {of}: what any of the masks covers"
+            " counts. Give one mask, or segments and masks of the same images.",
+        )
 
     def target(seg: SEG) -> _Cover:
         image = getattr(seg, "batch_image", None)

@@ -101,7 +101,13 @@ def assign_labels(segs: SEGS, labels: str) -> SEGS:
     named = list(items)
     for places in by_batch_image(items):
         if len(names) != len(places):
-            note("labels", f"There are {len(names)} labels for {len(places)} segments.")
+            is_few = len(names) < len(places)
+            rest = "the others keep theirs" if is_few else "the last ones are not used"
+            note(
+                "labels",
+                f"'labels' names {counted(len(names), 'label')} for"
+                f" {counted(len(places), 'segment')}: {rest}. Give one for each.",
+            )
         for place, name in zip(places, names, strict=False):
             named[place] = edited(items[place], label=name)
     return header, named
@@ -180,7 +186,13 @@ def combine_with_masks(segs: SEGS, each: torch.Tensor, combine: Pixelwise) -> SE
     """
     header, items, each = _fitted(segs, each)
     if len(each) != len(items):
-        note("batch", f"There are {len(each)} masks for {len(items)} segments.")
+        is_few = len(each) < len(items)
+        rest = "segments without a mask are left out" if is_few else "the last masks are not used"
+        note(
+            NOTE,
+            f"There are {counted(len(each), 'mask')} for {counted(len(items), 'segment')}: {rest}."
+            " Give one mask for each segment.",
+        )
     return header, [
         _combined(seg, mask[None], combine) for seg, mask in zip(items, each, strict=False)
     ]
@@ -205,7 +217,7 @@ def _fitted(segs: SEGS, mask: torch.Tensor) -> tuple[tuple, list[SEG], torch.Ten
     """Clean SEGs and the mask, both at the SEGS' image size, or at the mask's if they say none."""
     size = Size(mask.shape[2], mask.shape[1]) if 0 in segs[0] else image_size(segs)
     header, items = normalise(segs, size, "segs")
-    return header, items, masks.resize_mask(mask.float().cpu(), size)
+    return header, items, masks.fitted_mask(mask.float().cpu(), size, "mask")
 
 
 def _combined(seg: SEG, mask: torch.Tensor, combine: Pixelwise) -> SEG:

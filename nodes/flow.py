@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..core.flow import ACTIVE, MODES, MUTED, TARGETS, input_label, output_count
+from ..core.flow import ACTIVE, MODES, MUTED, TARGETS, input_label, output_count, remote_place
 from ..core.host_bridge import BLOCKED, tell_editor, wait, wrong_link
 from ..utils.check import check_image
 from ..utils.notes import note
@@ -369,7 +369,9 @@ class ImpactSetWidgetValue:
             note("input", "No value is set, as none is connected.")
         else:
             place = {"sender": unique_id, "node": str(node_id)}
-            tell_editor("widget", **place, widget=widget_name, value=value)
+            heard = tell_editor("widget", **place, widget=widget_name, value=value)
+            if not heard:
+                note("editor", "No editor has queued this prompt, so no value is set in one.")
         return (signal,)
 
 
@@ -408,6 +410,7 @@ class ImpactRemoteInt:
     OUTPUT_TOOLTIPS = ()
     OUTPUT_NODE = True
     FUNCTION = "run"
+    IS_CHANGED = classmethod(always)  # it tells of other nodes
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -416,15 +419,23 @@ class ImpactRemoteInt:
                 "node_id": _node_id("Number of the node whose value is set."),
                 "widget_name": described("STRING", "Name of the value.", multiline=False),
                 "value": cls.value(),
-            }
+            },
+            "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
 
     @staticmethod
     def value() -> tuple[str, dict]:
         return described("INT", "The new value.", default=0, min=-MAX_ID, max=MAX_ID)
 
-    def run(self, node_id, widget_name, value):
-        return ()  # all is done before the run: core/flow.py, set_remotely
+    def run(self, node_id, widget_name, value, prompt=None, unique_id=None):
+        """All is done before the run: core/flow.py, set_remotely; here it is told if not."""
+        if unique_id in (prompt or {}) and remote_place(prompt, unique_id) is None:
+            note(
+                "remote",
+                f"Nothing is set: node {node_id} is not there, or {widget_name!r} is no value of it"
+                " that is typed. Check 'node_id' and 'widget_name'.",
+            )
+        return ()
 
 
 class ImpactRemoteBoolean(ImpactRemoteInt):

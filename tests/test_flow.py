@@ -10,6 +10,7 @@ from detailers.core.flow import (
     nearest,
     obey_bridges,
     output_count,
+    remote_place,
     set_modes,
     set_remotely,
     targets,
@@ -42,23 +43,22 @@ def test_a_remote_value_is_set():
         "1": node("ImpactRemoteInt", node_id=7, widget_name="steps", value=3),
         "7": node("KSampler", steps=20, seed=["9", 0]),
     }
-    done, failed = set_remotely(prompt, kind)
+    done = set_remotely(prompt, kind)
     assert prompt["7"]["inputs"]["steps"] == 3
     assert [(change.node_id, change.widget, change.value) for change in done] == [("7", "steps", 3)]
-    assert failed == []
+    assert remote_place(prompt, "1") == "7"
 
 
 @pytest.mark.parametrize("change", [{"node_id": 8}, {"widget_name": "x"}, {"widget_name": "seed"}])
-def test_a_remote_value_without_a_place_is_told(change):
+def test_a_remote_value_without_a_place_is_not_set(change):
     remote = {"node_id": 7, "widget_name": "steps", "value": 3} | change
     prompt = {
         "1": node("ImpactRemoteBoolean", **remote),
         "7": node("K", steps=20, seed=["9", 0]),
     }
-    done, failed = set_remotely(prompt, kind)
+    assert set_remotely(prompt, kind) == []
     assert prompt["7"]["inputs"] == {"steps": 20, "seed": ["9", 0]}
-    assert done == []
-    assert "check 'node_id' and 'widget_name'" in failed[0]
+    assert remote_place(prompt, "1") is None
 
 
 def test_the_nearest_node_of_a_number_is_meant():
@@ -121,7 +121,7 @@ def test_broken_prompts_pass():
         return kind(item) if isinstance(item, dict) and "inputs" in item else ""
 
     choose_on_prompt(broken, careful, is_required)
-    assert set_remotely(broken, careful) == ([], [])
+    assert set_remotely(broken, careful) == []
 
 
 def test_outputs_are_enough_for_every_link():

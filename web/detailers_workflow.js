@@ -50,18 +50,54 @@ function workflowOf({ prompt_id: run, workflow_id: id }) {
 
 let last = Promise.resolve();
 
+/** Has something done once all is sent and opened that has begun, one after another. */
+function inTurn(name, act) {
+  last = last
+    .then(async () => {
+      await allIsDone();
+      await act();
+    })
+    .catch((error) => console.error(`Detailers: "${name}" went wrong`, error));
+}
+
 /** Has every message of a kind acted on in its workflow, one after another. */
 export function onMessage(name, act) {
   api.addEventListener(`detailers-${name}`, ({ detail }) => {
-    const message = detail ?? {};
-    last = last
-      .then(async () => {
-        await allIsDone();
-        await actOn(message, act);
-      })
-      .catch((error) => console.error(`Detailers: "${name}" went wrong`, error));
+    inTurn(name, () => actOn(detail ?? {}, act));
   });
 }
+
+const ONLY = {}; // the key of an editor that knows of one workflow alone
+
+/** What tells the workflow that is shown from all others. */
+export const shownKey = () => active()?.changeTracker ?? ONLY;
+
+/**
+ * Tells of what the host says of the runs of open workflows.
+ *
+ * @param names of the host's messages.
+ * @param act takes a message's name and {key, run, output, detail}: the workflow's key, the run's
+ * number, the prompt that was sent, and what the host says.
+ */
+export function onRuns(names, act) {
+  let run = null; // the one that goes on: not every message says so
+  api.addEventListener("execution_start", ({ detail }) => (run = detail?.prompt_id ?? null));
+  for (const name of names) {
+    api.addEventListener(name, ({ detail }) => {
+      const its = detail?.prompt_id ?? run;
+      inTurn(name, () => {
+        const { tracker, output } = runs.get(its) ?? {};
+        const key = store() ? opened(tracker)?.changeTracker : runs.has(its) && ONLY;
+        if (key) act(name, { key, run: its, output, detail });
+      });
+    });
+  }
+}
+
+const whenShown = [];
+
+/** Has something done whenever a workflow is shown that was not, or is read anew. */
+export const onShown = (act) => whenShown.push(act);
 
 async function actOn(message, act) {
   if (!store()) return act(shown, message); // an editor that knows of one workflow alone
@@ -213,6 +249,7 @@ function openAfterLeaving(name) {
       loads,
       leave().then(async () => {
         const result = await original.apply(this, args);
+        for (const act of whenShown) act();
         if (waiting.delete(active()?.changeTracker)) app.queuePrompt(0, 1);
         return result;
       }),

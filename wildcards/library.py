@@ -18,7 +18,6 @@ import bisect
 import codecs
 import fnmatch
 import io
-import logging
 import os
 import re
 import sys
@@ -33,8 +32,6 @@ from ..utils.notes import note
 from .names import list_name, pattern_name
 from .weights import is_weighted, split_weight
 from .yaml_lists import read_yaml_lists
-
-log = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 * 2**20  # memory for lists that are not in use
 MAX_FILE_BYTES = 64 * 2**20  # read of one file
@@ -421,7 +418,10 @@ def _scan(folders: Sequence[Path]) -> _Index:
 
 def _report(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
-        log.warning("The wildcard folder '%s' cannot be listed: %s", error.filename, error.strerror)
+        note(
+            "wildcards",
+            f"The wildcard folder '{error.filename}' cannot be listed: {error.strerror}",
+        )
 
 
 def _stamp(path: Path) -> Stamp:
