@@ -70,10 +70,7 @@ def test_segs_of_an_image_of_another_shape_are_told():
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        (
-            "a",
-            "There are 1 labels for 2 segments: the others keep theirs. Give one label for each.",
-        ),
+        ("a", "'labels' names 1 label for 2 segments: the others keep theirs. Give one for each."),
         ("a,b,c", "3 labels for 2 segments: the last ones are not used."),
         ("a,b", None),
     ],

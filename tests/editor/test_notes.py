@@ -35,6 +35,7 @@ SET = """([id, name, value]) => {
     widget.callback?.(value, window.app.canvas, node);
 }"""
 ENTER = "(id) => window.app.canvas.setGraph(window.app.graph.getNodeById(id).subgraph)"
+MUTE = "(ids) => { for (const id of ids) window.app.graph.getNodeById(id).mode = 2; }"
 FOLD = "(id) => window.app.graph.getNodeById(id).collapse(true)"
 SCROLLS = """() => {
     const [list] = document.querySelectorAll(".detailers-notes");
@@ -152,6 +153,6 @@ def test_nodes_that_are_no_part_of_the_next_run_show_no_notes(editor):
     editor.load(graph_of(*nodes, links=[*links, [4, 1, 0, 7, 0, "MASK"]]))
     editor.queue()
     assert shown(editor) == [told("cat")]
-    editor.page.evaluate("() => { window.app.graph.getNodeById(3).mode = 2; }")
+    editor.page.evaluate(MUTE, [3, 4])
     editor.queue()
     assert shown(editor) == []
