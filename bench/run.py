@@ -20,6 +20,7 @@ import psutil
 from dev.server import Server
 
 from .cases import CASES, Case, graph
+from .faces import measure_faces
 from .imports import measure_import
 from .plan import measure_levels
 
@@ -94,6 +95,8 @@ def main() -> int:
         print(measure_import(args.comfyui, args.python), flush=True)
     if not args.filter or "levels" in args.filter:
         print(measure_levels(), flush=True)
+    if not args.filter or "photographs" in args.filter:
+        print(*measure_faces(args.repeats), sep="\n", flush=True)
     print(f"| {' | '.join(HEAD)} |\n| --- |{' ---: |' * (len(HEAD) - 1)}")
     for case in cases:
         print(row(case, measure(case, args.comfyui, args.python, args.repeats)), flush=True)

@@ -12,7 +12,12 @@ import comfy.model_patcher
 import folder_paths
 import torch
 
+from ..utils.notes import note
+from .detectors.boxes import BoxDetector
 from .detectors.clipseg import CLIPSegDetector, load_clipseg
+from .detectors.faces import LBPFaceDetector
+from .detectors.mtcnn import SMALLEST, FaceFinder, MTCNNFaceDetector
+from .detectors.mtcnn_files import INSTALL, load_networks, weights_folder
 from .detectors.onnx import onnx_detector
 from .detectors.sam import Sam
 from .detectors.sam_files import load_sam
@@ -20,6 +25,7 @@ from .detectors.weights import read_yolo
 from .detectors.yolo import YoloDetector, ultralytics_detector
 
 SAM_MODES = ("AUTO", "Prefer GPU", "CPU")
+AUTO, MTCNN, LBP = FACE_METHODS = ("auto", "MTCNN", "LBP")
 CLIPSEG = "CIDAS/clipseg-rd64-refined"  # its name on Hugging Face, and of its folder
 
 _PYTORCH = {".pt", ".pth", ".safetensors"}
@@ -150,6 +156,46 @@ def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
         return processor, Resident(module)
 
     return CLIPSegDetector(options, load)
+
+
+# Faces
+
+
+def load_face_finder(smallest: int = 0) -> FaceFinder:
+    """MTCNN, for faces from so many pixels up; 0 for `mtcnn.SMALLEST`.
+
+    Raises:
+        RuntimeError: the package with its weights is not installed.
+        WeightsError: it is damaged.
+    """
+    return FaceFinder(Resident(load_networks(), "Prefer GPU"), smallest or SMALLEST)
+
+
+def load_face_detector(method: str, smallest: int = 0) -> BoxDetector:
+    """The face detector of one of FACE_METHODS.
+
+    With AUTO it is MTCNN where its weights are installed, and else LBP, which is told.
+
+    Raises:
+        ValueError: there is no such method.
+        RuntimeError: the package that the method needs is not installed.
+    """
+    if method not in FACE_METHODS:
+        raise ValueError(
+            f"'method' is {method!r}, which does not exist. Choose one of: "
+            f"{', '.join(FACE_METHODS)}."
+        )
+    if method == MTCNN or (method == AUTO and weights_folder()):
+        return MTCNNFaceDetector(load_face_finder(smallest))
+    detector = LBPFaceDetector(smallest)
+    if method == AUTO:
+        note(
+            "detector",
+            "Faces are looked for by the LBP cascade, which finds upright ones from the front. "
+            f"For MTCNN, which finds more, install its weights in ComfyUI's Python: {INSTALL}. "
+            "The method LBP keeps the cascade without this note.",
+        )
+    return detector
 
 
 def _file(kind: str, name: str) -> str:

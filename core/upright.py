@@ -89,8 +89,9 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
     """The angle of the line through the eyes of the face that is in a segment's box."""
     if landmarks is None:
         raise ValueError(
-            "'face_landmarks' is missing, which 'upright' landmarks goes by. Connect ComfyUI's "
-            "'Detect Face Landmarks (MediaPipe)', or choose another 'upright'."
+            "'face_landmarks' is missing, which 'upright' landmarks goes by. Connect 'Face "
+            "Landmarks (MTCNN)' or ComfyUI's 'Detect Face Landmarks (MediaPipe)', or choose "
+            "another 'upright'."
         )
     bbox = Box.of(seg.bbox)
     middle = np.array([(bbox.x1 + bbox.x2) / 2, (bbox.y1 + bbox.y2) / 2])

@@ -17,6 +17,7 @@ from . import (
     detector_models,
     detectors,
     face,
+    face_detectors,
     flow,
     hooks,
     legacy,
@@ -37,12 +38,12 @@ from . import (
     upscale_segs,
     wildcards,
 )
-from .advanced import fold_rare_settings
 
 _FAMILIES = (
     detailer,
     animatediff,
     detectors,
+    face_detectors,
     detector_models,
     bridges,
     segs,
@@ -80,4 +81,3 @@ DISPLAY_NAMES = {
 
 for _node in NODE_CLASSES.values():
     open_to_host(_node)
-    fold_rare_settings(_node)

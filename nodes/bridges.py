@@ -72,7 +72,7 @@ class MediaPipeFaceMeshToSEGS:
 class DetailersFaceLandmarksToSEGS:
     DESCRIPTION = (
         "Makes segments of the parts of faces that ComfyUI's 'Detect Face Landmarks (MediaPipe)' "
-        "finds. A video gives segments with a mask for each frame."
+        "or 'Face Landmarks (MTCNN)' finds. A video gives segments with a mask for each frame."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -81,7 +81,7 @@ class DetailersFaceLandmarksToSEGS:
 
     @classmethod
     def INPUT_TYPES(cls):
-        landmarks = {"tooltip": "The output face_landmarks of ComfyUI's node."}
+        landmarks = {"tooltip": "The output face_landmarks of one of these nodes."}
         video = {
             "default": True, "label_on": "video", "label_off": "images",
             "tooltip": "Of landmarks in several images. video: parts that touch, in one frame or "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ..core.detectors.faces import LBPFaceDetector
 from ..core.detectors.prompts import DETECTION_HINTS, NEGATIVE_HINTS, SamHints
 from ..core.detectors.refine import Detection, detect_segs
 from ..core.detectors.sam import sam_masks_of_batch
@@ -402,29 +401,6 @@ class SAMDetectorSegmented(SAMDetectorCombined):
         return combined, masks if len(masks) else combined[:1]
 
 
-class DetailersFaceDetectorProvider:
-    DESCRIPTION = (
-        "A face detector that needs no model file: the LBP cascade of scikit-image, for upright "
-        "frontal faces. Install scikit-image in ComfyUI's Python to use it."
-    )
-    CATEGORY = CATEGORY
-    RETURN_TYPES = ("BBOX_DETECTOR",)
-    OUTPUT_TOOLTIPS = ("The face detector.",)
-    FUNCTION = "run"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        min_size = {
-            "default": 0, "min": 0, "max": 4096, "step": 1,
-            "tooltip": "Smallest face that is looked for, in pixels; 0 is a fourteenth of the "
-            "image's shorter side. More is faster and finds less by chance.",
-        }  # fmt: skip
-        return {"required": {"min_size": ("INT", min_size)}}
-
-    def run(self, min_size):
-        return (LBPFaceDetector(min_size),)
-
-
 NODES = {
     "BboxDetectorSEGS": (BboxDetectorSEGS, "BBOX Detector (SEGS)"),
     "SegmDetectorSEGS": (SegmDetectorSEGS, "SEGM Detector (SEGS)"),
@@ -445,9 +421,5 @@ NODES = {
     "ImpactSAM2VideoDetectorSEGS": (
         ImpactSAM2VideoDetectorSEGS,
         "SAM2 Video Detector (SEGS)",
-    ),
-    "DetailersFaceDetectorProvider": (
-        DetailersFaceDetectorProvider,
-        "Face Detector Provider (LBP cascade)",
     ),
 }

@@ -148,7 +148,9 @@ class DetailersCropOptions:
             },
             "optional": {
                 "face_landmarks": described(
-                    "FACE_LANDMARKS", "From ComfyUI's Detect Face Landmarks (MediaPipe)."
+                    "FACE_LANDMARKS",
+                    "From Face Landmarks (MTCNN), or from ComfyUI's Detect Face Landmarks "
+                    "(MediaPipe).",
                 ),
                 "references": described(
                     list(REFERENCE_CHOICES),

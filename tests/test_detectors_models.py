@@ -359,6 +359,22 @@ def test_a_plain_pickle_is_refused_and_does_nothing(tmp_path):
     assert not (tmp_path / "created").exists()
 
 
+def test_a_hostile_file_of_the_old_kind_is_refused_and_does_nothing(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'created'}",)
+
+    path = tmp_path / "old.pt"
+    content = {"model": {"a": torch.ones(1), "b": Hostile()}}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match=r"'old.pt' is refused: .*system"):
+        read_tensors(path)
+    assert not (tmp_path / "created").exists()
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(WeightsError, match=r"'old.pt'"):
+        read_tensors(path)
+
+
 def test_getattr_reaches_nothing_but_forward_methods(tmp_path):
     """`getattr` is let through, as old segmentation models name it."""
 
@@ -398,10 +414,11 @@ def test_a_file_cut_short_is_an_error(tmp_path):
         read_tensors(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize("archive", [True, False])  # files of today, and from before PyTorch 1.6
 @pytest.mark.parametrize("wrap", [dict, lambda w: {"model": w}, lambda w: {"state_dict": w}])
-def test_plain_weights_are_read(wrap, tmp_path):
+def test_plain_weights_are_read(wrap, archive, tmp_path):
     tensors = {"a": torch.rand(2, 3), "b": torch.ones(1)}
-    torch.save(wrap(tensors), tmp_path / "a.pth")
+    torch.save(wrap(tensors), tmp_path / "a.pth", _use_new_zipfile_serialization=archive)
     found = read_tensors(tmp_path / "a.pth")
     assert found.keys() == tensors.keys()
     assert torch.equal(found["a"], tensors["a"])

@@ -314,7 +314,16 @@ def landmarks_to_segs(
         ValueError: they are no FACE_LANDMARKS.
     """
     frames, connections, size = _read(landmarks)
-    wanted = [name for name in FACE_PARTS if name in parts]
+    wanted = [name for name in FACE_PARTS if name in parts and _has(connections, name)]
+    missing = [
+        name.replace("_", " ") for name in FACE_PARTS if name in parts and name not in wanted
+    ]
+    if missing:
+        note(
+            "landmarks",
+            f"'face_landmarks' have no lines around: {', '.join(missing)}. Nothing is made of "
+            "these parts.",
+        )
     mesh = _Mesh(connections, size)
     header = (size.height, size.width)
     if len(frames) == 1 or not video:
@@ -393,9 +402,14 @@ def _read(landmarks: Any) -> tuple[list, dict, Size]:
         return landmarks["frames"], landmarks["connection_sets"], Size(width, height)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            "'face_landmarks' should come from ComfyUI's 'Detect Face Landmarks (MediaPipe)', but "
-            f"is a {type(landmarks).__name__} of another kind."
+            "'face_landmarks' should come from ComfyUI's 'Detect Face Landmarks (MediaPipe)' or "
+            f"from 'Face Landmarks (MTCNN)', but is a {type(landmarks).__name__} of another kind."
         ) from error
+
+
+def _has(connections: dict, part: str) -> bool:
+    """Whether there are lines around a part of a face, from any detector's points."""
+    return bool(connections.get("irises" if part.endswith("pupil") else _CONNECTIONS[part]))
 
 
 def _numbers(part: str, face: dict, connections: dict) -> list[int]:

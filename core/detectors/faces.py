@@ -13,6 +13,7 @@ from ...utils.arrays import to_numpy
 from ..geometry import Box, Size
 from ..image import resize, to_rgb
 from .boxes import BoxDetector, Find
+from .mtcnn_files import INSTALL
 
 # The cascade fires in many windows around a face. Windows that share half of their area are one
 # face; with n of them it counts as found with confidence n / (n + HALF_SURE). On photographs real
@@ -31,8 +32,9 @@ def _cascade() -> Any:
         from skimage.feature import Cascade
     except ImportError as error:
         raise RuntimeError(
-            "The face detector of 'Face Detector Provider (LBP cascade)' needs scikit-image, which "
-            "ComfyUI's Python does not have. Install it there with: pip install scikit-image"
+            "The method LBP of 'Face Detector Provider' needs scikit-image, which ComfyUI's Python "
+            "does not have. Install it there with: pip install scikit-image. Or install the weights"
+            f" of the better method MTCNN: {INSTALL}"
         ) from error
     return Cascade(lbp_frontal_face_cascade_filename())
 

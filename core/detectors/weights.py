@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _RENAMED = {  # classes of older releases of the package
     "ultralytics.nn.modules.block.Silence": "torch.nn.modules.linear.Identity",
     "ultralytics.nn.tasks.YOLOv10DetectionModel": "ultralytics.nn.tasks.DetectionModel",
 }
+_OLD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how a file of torch.save began once
 _PICKLE_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError,
                   AttributeError, TypeError, IndexError, AssertionError)  # fmt: skip
 
@@ -56,6 +58,8 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         WeightsError: the file holds other things, or cannot be read.
     """
     path = Path(path)
+    if _is_old(path):
+        return _tensors_of(path, _load_old(path))
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -66,12 +70,12 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
             raise _broken(path, error) from error
     unknown = _unknown_names(path)
     if unknown:
-        raise WeightsError(
-            f"'{path.name}' is refused: besides weights it holds {', '.join(unknown)}, which would "
-            "run code while it loads. If you trust where it comes from, load it once in an "
-            "environment of its own and save its state_dict as .safetensors."
-        )
-    content = _load(path)
+        raise _refused(path, ", ".join(unknown))
+    return _tensors_of(path, _load(path))
+
+
+def _tensors_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
+    """The tensors of what a file holds."""
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -80,6 +84,38 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
             f"'{path.name}' holds no weights but a {type(content).__name__}. Choose another file."
         )
     return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _is_old(path: Path) -> bool:
+    """Whether a file is one of torch.save before PyTorch 1.6, which is no archive."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_OLD)) == _OLD
+    except OSError:
+        return False
+
+
+def _load_old(path: Path) -> Any:
+    """What an old file holds. What it names cannot be listed, so the restricted reader stops at
+    the first name that it does not know."""
+    try:
+        with _allowing([]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found is None:
+            raise _broken(path, error) from error
+        raise _refused(path, found[1]) from error
+    except _PICKLE_ERRORS as error:
+        raise _broken(path, error) from error
+
+
+def _refused(path: Path, names: str) -> WeightsError:
+    return WeightsError(
+        f"'{path.name}' is refused: besides weights it holds {names}, which would run code while "
+        "it loads. If you trust where it comes from, load it once in an environment of its own and "
+        "save its state_dict as .safetensors."
+    )
 
 
 def _broken(path: Path, error: Exception) -> WeightsError:
