@@ -34,13 +34,14 @@ LANGUAGES = ("zh", "ja", "ko")
 SEEDS = ("seed", "noise_seed")  # the editor adds a widget to them, and asks for its label
 SEED_CONTROL = "control_after_generate"
 
-# What a translation has to repeat as it is: wildcards, choices, tags, marks such as [SEP], the sign
-# for a line break, what stands in quotes (the quotes may be others) and names with underscores.
+# What a translation has to repeat as it is: wildcards, tags, marks such as [SEP], the sign for a
+# line break, what stands in quotes (the quotes may be others) and names with underscores.
 _SYNTAX = re.compile(
-    r"__[^\s_][^\s]*?__|\{[^{}]*\}|<[^<>\s]+>|\[[A-Z]+\]|\\n"
+    r"__[^\s_][^\s]*?__|<[^<>\s]+>|\[[A-Z]+\]|\\n"
     r"|(?<!\w)'([^']+)'(?!\w)|(?<![A-Za-z0-9_])[a-z0-9]+(?:_[a-z0-9]+)+"
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_SIGNS = re.compile(r"[{}@|]")  # that mean something in the editor's messages
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def all_texts(info: Mapping[str, Any]) -> list[str]:
 def node_defs(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> dict[str, dict]:
     """The content of a language's nodeDefs.json.
 
-    What has no translation yet is left out, so that the editor shows it in English.
+    Names and descriptions are messages of the editor, in which some signs are quoted. Tooltips are
+    messages in some editors and plain text in others, so they do without these signs. What has no
+    translation yet has its English label, and its text is left out, which shows it in English.
     """
     english = English.read(tables)
     words = None if language == ENGLISH else Translation.read(language, tables)
@@ -138,9 +141,10 @@ def node_defs(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> 
         label = english.label(slot)
         if words is None:
             return {"name": _message(label)}
-        # The editor compiles names as messages, and shows tooltips as they are.
-        own = {"name": _message(words.label(slot, label)), "tooltip": words.texts.get(slot.tooltip)}
-        return _filled(own)
+        name = words.label(slot, label) or label
+        tooltip = words.texts.get(slot.tooltip, "")
+        plain = "" if _SIGNS.search(tooltip) else tooltip
+        return _filled({"name": _message(name), "tooltip": plain})
 
     defs = {}
     for node_id, node in pack_nodes(info).items():
@@ -225,12 +229,16 @@ def _english_faults(info: Mapping[str, Any], english: English) -> list[str]:
 def _translation_faults(info: Mapping[str, Any], english: English, words: Translation) -> list[str]:
     """Entries that nothing uses any more, are empty, or have lost a piece of the syntax."""
     slots, texts = all_slots(info), set(all_texts(info))
+    tooltips = {slot.tooltip for slot in slots}
     labels = {name for slot in slots for name in (english.label(slot), slot.full_name)}
     found = [f"labels: there is no {label!r} any more" for label in words.labels.keys() - labels]
     found += [f"texts: there is no {text!r} any more" for text in words.texts.keys() - texts]
     for original, translation in [*words.labels.items(), *words.texts.items()]:
         if lost := lost_syntax(original, translation):
             found.append(f"the translation of {original!r} lacks {', '.join(lost)}")
+        signs = _SIGNS.findall(translation)
+        if signs and original in tooltips:
+            found.append(f"the translation of {original!r} has to do without {' '.join(signs)}")
     return sorted(found)
 
 
@@ -244,7 +252,7 @@ def _filled(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def _message(text: str | None) -> str:
     """A text as a message of the editor, in which these signs have a meaning of their own."""
-    return re.sub(r"[{}@|]", lambda sign: f"{{'{sign[0]}'}}", text or "")
+    return _SIGNS.sub(lambda sign: f"{{'{sign[0]}'}}", text or "")
 
 
 def _key(name: str) -> str:

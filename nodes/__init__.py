@@ -38,6 +38,7 @@ from . import (
     upscale_segs,
     wildcards,
 )
+from .advanced import fold_rare_settings
 
 _FAMILIES = (
     detailer,
@@ -81,3 +82,4 @@ DISPLAY_NAMES = {
 
 for _node in NODE_CLASSES.values():
     open_to_host(_node)
+    fold_rare_settings(_node)

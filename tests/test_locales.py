@@ -44,7 +44,7 @@ CHINESE = {
         "Pastes {all|some} of it.": "粘贴{all|some}。",
         "The image.": "图像。",
         "Decides the noise.": "决定噪声。",
-        "Draws __colour__ or {a|b}.": "抽取 __colour__ 或 {a|b}。",
+        "Draws __colour__ or {a|b}.": "抽取 __colour__ 或花括号中的一项。",
         "The mask.": "遮罩。",
     },
 }
@@ -77,7 +77,7 @@ def test_english_has_labels_alone(tables):
 
 
 def test_a_translation_has_everything(tables):
-    """Names are messages, in which signs are quoted; tooltips are shown as they are."""
+    """Names are messages, in which signs are quoted."""
     assert locales.node_defs(NODES, "zh", tables()) == {
         "Paste": {
             "display_name": "粘贴",
@@ -86,7 +86,7 @@ def test_a_translation_has_everything(tables):
                 "image": {"name": "底图", "tooltip": "图像。"},
                 "seed": {"name": "种子", "tooltip": "决定噪声。"},
                 "control_after_generate": {"name": "生成后控制"},
-                "mask_of": {"name": "遮罩", "tooltip": "抽取 __colour__ 或 {a|b}。"},
+                "mask_of": {"name": "遮罩", "tooltip": "抽取 __colour__ 或花括号中的一项。"},
             },
             "outputs": {
                 "0": {"name": "图像", "tooltip": "图像。"},
@@ -102,7 +102,7 @@ def test_a_translation_of_one_node_s_input_goes_first(tables):
     assert defs["Paste"]["inputs"]["seed"]["name"] == "噪声种子"
 
 
-def test_what_is_missing_is_listed_and_left_out(tables):
+def test_what_is_missing_is_listed_and_stays_english(tables):
     begun = {"labels": {"Seed": "种子"}, "texts": {"The image.": "图像。"}}
     folder = tables(chinese=begun)
     assert locales.missing(NODES, "zh", folder) == {
@@ -117,8 +117,13 @@ def test_what_is_missing_is_listed_and_left_out(tables):
     }
     assert locales.node_defs(NODES, "zh", folder) == {
         "Paste": {
-            "inputs": {"image": {"tooltip": "图像。"}, "seed": {"name": "种子"}},
-            "outputs": {"0": {"tooltip": "图像。"}},
+            "inputs": {
+                "image": {"name": "Image to paste on", "tooltip": "图像。"},
+                "seed": {"name": "种子"},
+                "control_after_generate": {"name": "Control after generate"},
+                "mask_of": {"name": "Mask"},
+            },
+            "outputs": {"0": {"name": "Image", "tooltip": "图像。"}, "1": {"name": "Mask"}},
         }
     }
 
@@ -145,7 +150,12 @@ def test_written_files_have_no_faults(tables, tmp_path):
         (
             "texts",
             {"Draws __colour__ or {a|b}.": "抽取 __颜色__。"},
-            "the translation of 'Draws __colour__ or {a|b}.' lacks __colour__, {a|b}",
+            "the translation of 'Draws __colour__ or {a|b}.' lacks __colour__",
+        ),
+        (
+            "texts",
+            {"Draws __colour__ or {a|b}.": "抽取 __colour__ 或 {a|b}。"},
+            "the translation of 'Draws __colour__ or {a|b}.' has to do without { | }",
         ),
     ],
 )
@@ -159,7 +169,7 @@ def test_faults_of_a_translation_are_told(tables, tmp_path, kind, entries, fault
     ("original", "translation", "lost"),
     [
         ("Draws __name__ or {a|b}.", "抽取 __name__ 或 {a|b}。", []),
-        ("Draws __name__ or {a|b}.", "抽取 __名称__ 或 {a|c}。", ["__name__", "{a|b}"]),
+        ("Draws __name__ or {a|b}.", "抽取 __名称__ 或 {a|c}。", ["__name__"]),
         (
             "[SEP] or <lora:x:1> or \\n.",
             "[分隔] 或 <lora> 或换行。",

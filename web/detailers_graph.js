@@ -10,6 +10,11 @@ export const root = () => app.canvas && (app.rootGraph ?? app.graph);
 export const plainType = (node) =>
   (node.comfyClass ?? node.type ?? "").replace(/ \/\/Detailers$/, "");
 
+const PACK = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2));
+
+/** Whether a node's definition is one of this pack. */
+export const isOurs = (definition) => definition.python_module === `custom_nodes.${PACK}`;
+
 export const widget = (node, name) => node.widgets?.find((w) => w.name === name);
 
 /**

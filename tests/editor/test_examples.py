@@ -6,6 +6,7 @@ import pytest
 from detailers.dev.demo import DETAILER, EXAMPLE, PHOTO
 from detailers.dev.server import ROOT
 from detailers.dev.workflow import Workflow
+from detailers.tests.editor.test_flow import VUE
 
 EXAMPLES = sorted((ROOT / "example_workflows").glob("*.json"))
 
@@ -32,14 +33,50 @@ def test_an_example_has_a_picture_and_is_offered(editor, file):
     assert file.with_suffix(".jpg").read_bytes().startswith(b"\xff\xd8")
 
 
+# Place and size of each node as it is drawn, its title included: [name, x, y, width, height].
+BOXES = """(isElement) => window.app.graph.nodes.map((node) => {
+    const element = document.querySelector(`[data-node-id="${node.id}"]`);
+    const title = window.LiteGraph.NODE_TITLE_HEIGHT;
+    const [width, height] = isElement
+        ? [element.offsetWidth, element.offsetHeight] : [node.size[0], node.size[1] + title];
+    return [node.title, node.pos[0], node.pos[1] - title, width, height];
+})"""
+SHOW_ALL = "() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')"
+
+
+@pytest.fixture(params=["canvas", "vue"])
+def boxes(editor, request):
+    """Call it with a file: the nodes' boxes as this renderer draws them."""
+    is_element = request.param == "vue"
+    editor.page.evaluate(VUE, is_element)
+
+    def load(file):
+        editor.load(file)
+        editor.page.evaluate(SHOW_ALL)
+        editor.page.wait_for_timeout(600)  # sizes settle over some frames
+        return editor.page.evaluate(BOXES, is_element)
+
+    yield load
+    editor.page.evaluate(VUE, False)
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_no_nodes_of_an_example_lie_on_each_other(file):
-    """Titles, 30 pixels above the position, included."""
-    boxes = [(*node["pos"], *node["size"]) for node in Workflow.read(file).content["nodes"]]
-    for i, (x, y, width, height) in enumerate(boxes):
-        for x2, y2, width2, height2 in boxes[:i]:
-            apart = x + width <= x2 or x2 + width2 <= x
-            assert apart or y + height <= y2 - 30 or y2 + height2 <= y - 30
+def test_no_nodes_of_an_example_lie_on_each_other(boxes, file):
+    found = boxes(file)
+    assert len(found) == len(Workflow.read(file).content["nodes"])
+    for i, (name, x, y, width, height) in enumerate(found):
+        for name2, x2, y2, width2, height2 in found[:i]:
+            apart = x + width <= x2 or x2 + width2 <= x or y + height <= y2 or y2 + height2 <= y
+            assert apart, f"{name2} and {name}"
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_rare_settings_of_an_example_are_folded(editor, file):
+    """What an example sets is what people change."""
+    editor.load(file)
+    assert not editor.page.evaluate(
+        "() => window.app.graph.nodes.filter((n) => n.showAdvanced).map((n) => n.title)"
+    )
 
 
 def test_the_first_example_runs_from_the_editor(editor):

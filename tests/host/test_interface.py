@@ -95,6 +95,7 @@ def _input_differences(name, actual, expected, host):
     kind, options = actual[0], dict(*actual[1:])
     options.pop("tooltip", None)
     options.pop("placeholder", None)  # words for people, like tooltips
+    options.pop("advanced", None)  # only whether the editor shows it at once
     wanted = dict(*expected[1:])
     if wanted.get("max") == "MAX_RESOLUTION":
         wanted["max"] = host.max_resolution
