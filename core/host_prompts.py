@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
@@ -51,15 +51,25 @@ class LookUps:
 
     def __init__(self) -> None:
         self.complete = False
-        self._types: dict[tuple[str, str], str | None] = {}
+        self._inputs: dict[str, dict[str, Any]] = {}
         self._texts: dict[tuple[str, int], str] = {}
 
     def input_type(self, class_type: str, name: str) -> str | None:
         """The link type of an input of a node; None if it is not known."""
-        key = (class_type, name)
-        if key not in self._types:
-            self._types[key] = None if self.complete else _input_type(class_type, name)
-        return self._types[key]
+        kind = self._input(class_type, name)[0]
+        return kind if isinstance(kind, str) else None
+
+    def labels(self, class_type: str, name: str) -> list[str]:
+        """What a boolean input shows for true and for false; empty if nothing of its own."""
+        options = (*self._input(class_type, name), {})[1]
+        labels = [part(options).get(key) for key in ("label_on", "label_off")]
+        return [label for label in labels if isinstance(label, str)] if all(labels) else []
+
+    def _input(self, class_type: str, name: str) -> Sequence[Any]:
+        if class_type not in self._inputs:
+            self._inputs[class_type] = {} if self.complete else _inputs_of(class_type)
+        entry = self._inputs[class_type].get(name)
+        return entry if isinstance(entry, list | tuple) and entry else (None,)
 
     def text(self, text: str, seed: int) -> str:
         """What is drawn for a text.
@@ -112,18 +122,22 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
     async def on_upgrade(request: Any) -> Any:
         from aiohttp import web
 
-        def work(body: str) -> tuple[Any, list[str]]:
-            prompt = json.loads(body)
-            changed = _upgrade(prompt, ours, LookUps()) if isinstance(prompt, dict) else []
+        def work(body: str) -> str:
+            prompt, changed = json.loads(body), []
             if isinstance(prompt, dict):
+                changed = _upgrade(prompt, ours, LookUps())
                 restore_seeds(prompt)
-            return prompt, changed
+            return json.dumps({"prompt": prompt, "changed": changed})
 
         try:
-            prompt, changed = await in_thread(work, await request.text())
+            answer = await in_thread(work, await request.text())
         except NO_JSON as error:
             return web.json_response({"error": f"The body is no JSON: {error}"}, status=400)
-        return web.json_response({"prompt": prompt, "changed": changed})
+        except Exception as error:  # it is packed wrongly, or holds what nobody foresaw
+            log.exception("a prompt could not be upgraded")
+            fault = f"The prompt cannot be upgraded: {error!r}"
+            return web.json_response({"error": fault}, status=400)
+        return web.Response(text=answer, content_type="application/json")
 
     server.add_on_prompt_handler(on_prompt)
     server.routes.post("/detailers/upgrade")(on_upgrade)
@@ -228,22 +242,29 @@ def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps
         for node_id, node in ours.items()
         if registered.get(node_id) is node
     }
-    return legacy.upgrade(prompt, outputs, registered, look_ups.input_type)
+    interfaces = legacy.Interfaces(look_ups.input_type, _output_types, look_ups.labels)
+    return legacy.upgrade(prompt, outputs, registered, interfaces)
 
 
-def _input_type(class_type: str, name: str) -> str | None:
+def _output_types(class_type: str) -> Sequence[str]:
     try:
-        kind = _inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])[name]
+        return tuple(host_nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES)
     except Exception:  # not registered, or whatever another pack's class raises
-        return None
-    return kind if isinstance(kind, str) else None
+        return ()
+
+
+def _inputs_of(class_type: str) -> dict[str, Any]:
+    try:
+        return _inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])
+    except Exception:  # not registered, or whatever another pack's class raises
+        return {}
 
 
 def _inputs(node: type) -> dict[str, Any]:
-    """The link type, or list of choices, of every input of a node."""
+    """What a node says of every input: its link type or list of choices, and its options."""
     groups = node.INPUT_TYPES()
     return {
-        name: entry[0]
+        name: entry
         for group in ("required", "optional")
         for name, entry in groups.get(group, {}).items()
     }

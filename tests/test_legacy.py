@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from detailers.core.legacy import read_table, replacements, upgrade
+from detailers.core.legacy import Interfaces, read_table, replacements, upgrade
 
-INTERFACES = Path(__file__).parent / "interfaces" / "shared.json"
+SHARED = Path(__file__).parent / "interfaces" / "shared.json"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 OURS = {
     "BboxDetectorSEGS": {"SEGS": "SEGS"},
@@ -47,8 +47,11 @@ def node(class_type, **inputs):
     return {"class_type": class_type, "inputs": inputs}
 
 
-def upgraded(prompt, ours=OURS, known=()):
-    changed = upgrade(prompt, ours, known, lambda *place: INPUTS.get(place))
+INTERFACES = Interfaces(lambda *place: INPUTS.get(place))
+
+
+def upgraded(prompt, ours=OURS, known=(), interfaces=INTERFACES):
+    changed = upgrade(prompt, ours, known, interfaces)
     return prompt, changed
 
 
@@ -225,6 +228,165 @@ def test_links_of_outputs_that_are_no_more_go():
     assert prompt["3"]["inputs"] == {}
 
 
+# Names that inputs had, and inputs that were taken from others
+
+
+def test_the_first_advanced_provider_had_a_seed():
+    """It was never used."""
+    old = node("KSamplerAdvancedProvider", seed=77, cfg=6.5, sampler_name="euler")
+    prompt, changed = upgraded({"1": old}, {"KSamplerAdvancedProvider": {}})
+    assert prompt["1"]["inputs"] == {"cfg": 6.5, "sampler_name": "euler", "sigma_factor": 1.0}
+    assert changed == ["1"]
+
+
+@pytest.mark.parametrize("strength", [1.5, ["7", 0]])
+def test_noise_had_one_strength_in_every_cycle(strength):
+    old = node("NoiseInjectionDetailerHookProvider", source="CPU", seed=7, strength=strength)
+    prompt, _ = upgraded({"1": old}, {"NoiseInjectionDetailerHookProvider": {}})
+    assert prompt["1"]["inputs"] == {
+        "source": "CPU", "seed": 7, "schedule_for_cycle": "from_start",
+        "start_strength": strength, "end_strength": strength,
+    }  # fmt: skip
+
+
+TYPES = {
+    "Loader": ("MODEL", "CLIP", "VAE"),
+    "LoraLoader": ("MODEL", "CLIP"),
+    "Patch": ("MODEL",),
+    "Detector": ("BBOX_MODEL", "SEGM_MODEL"),
+}
+MODEL_INPUTS = {("LoraLoader", "base"), ("Patch", "model"), ("FaceDetailer", "model")}
+FACE_INPUTS = {"bbox_detector": "BBOX_DETECTOR", "image": "IMAGE"}
+
+
+def kind_of(class_type, name):
+    if (class_type, name) in MODEL_INPUTS:
+        return "MODEL"
+    return FACE_INPUTS.get(name) if class_type == "FaceDetailer" else None
+
+
+KNOWN = Interfaces(kind_of, lambda class_type: TYPES.get(class_type, ()))
+
+
+@pytest.mark.parametrize(
+    ("model", "clip"),
+    [
+        (["load", 0], ["load", 1]),
+        (["patch", 0], ["lora", 1]),  # with the LoRA, as the model is
+        (["round", 0], None),  # links that lead back
+        (["nowhere", 0], None),
+        (["alone", 0], None),
+        ("text", None),
+        (None, None),
+    ],
+)
+def test_a_face_detailer_without_clip_takes_that_of_its_model(model, clip):
+    chain = {
+        "load": node("Loader"),
+        "lora": node("LoraLoader", base=["load", 0], clip=["load", 1]),
+        "patch": node("Patch", model=["lora", 0]),
+        "round": node("Patch", model=["back", 0]),
+        "back": node("Patch", model=["round", 0]),
+        "alone": node("Patch"),
+    }
+    prompt = chain | {
+        "1": node("FaceDetailer", model=model),
+        "2": node("FaceDetailer", model=model),
+    }
+    upgraded(prompt, interfaces=KNOWN)
+    assert prompt["1"]["inputs"]["clip"] == prompt["2"]["inputs"]["clip"] == clip
+    if clip:
+        assert prompt["1"]["inputs"]["clip"] is not prompt["2"]["inputs"]["clip"]
+
+
+def test_a_clip_that_is_forgotten_today_is_the_hosts_business():
+    old, _ = upgraded({"1": node("FaceDetailer")})
+    inputs = {name: value for name, value in old["1"]["inputs"].items() if name != "clip"}
+    prompt, changed = upgraded({"load": node("Loader"), "1": node("FaceDetailer", **inputs)})
+    assert (prompt["1"]["inputs"], changed) == (inputs, [])
+
+
+@pytest.mark.parametrize("name", ["bbox_model", "detector_of_the_first_version"])
+def test_the_detector_of_a_face_detailer_had_another_name(name):
+    inputs = {"image": ["load", 0], name: ["found", 0]}
+    prompt = {
+        "found": node("Detector"),
+        "load": node("Loader"),
+        "1": node("FaceDetailer", **inputs),
+    }
+    upgraded(prompt, interfaces=KNOWN)
+    assert prompt["1"]["inputs"]["bbox_detector"] == ["found", 0]
+    assert name not in prompt["1"]["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("enable", True), ("Disabled", False), ("true", True), ("inside", True),
+        ("Outside", False), ("else", "else"), (0, 0), (["2", 0], ["2", 0]),
+    ],
+)  # fmt: skip
+def test_text_for_any_boolean(said, means):
+    kinds = {("Node", "is_on"): "BOOLEAN", ("Node", "text"): "STRING"}
+    labelled = Interfaces(lambda *at: kinds.get(at), labels=lambda *at: ["inside", "outside"])
+    prompt = {"1": node("Node", is_on=said, text=said), "2": node("Node", is_on=True)}
+    changed = upgraded(prompt, {"Node": {}}, interfaces=labelled)[1]
+    assert prompt["1"]["inputs"] == {"is_on": means, "text": said}
+    assert changed == (["1"] if means != said else [])
+
+
+# Whatever a prompt holds
+
+ODD_VALUES = [
+    None, True, 5, 1e300, "text", [], ["1"], ["1", 0], ["nowhere", 0], ["1", -1], ["1", True],
+    ["1", 10**30], ["1", "0"], [["1"], 0], [{}, 0], [None, None], {"a": [1]}, [[[]]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES)
+def test_odd_values_raise_nothing(odd):
+    table = read_table()
+    names = {"model", "clip", "bbox_model", "unknown", "seed", "strength", "latent1", "segs"}
+    prompt = {
+        str(number): node(class_type, **dict.fromkeys({*rule["widgets"], *names}, odd))
+        for number, (class_type, rule) in enumerate(
+            [*table["nodes"].items(), *((old, {"widgets": ()}) for old in table["ids"])]
+        )
+    }
+    ours = OURS | {class_type: {"out": "X"} for class_type in table["nodes"]}
+    ours = {name: OURS.get(name, outputs) for name, outputs in ours.items()}
+    del ours["FromDetailerPipe"], ours["PreviewDetailerHookProvider"]
+    upgraded(prompt | {"odd": odd, "": {"class_type": odd, "inputs": odd}}, ours, interfaces=KNOWN)
+
+
+class Counted(dict):
+    """Counts how often it is gone through."""
+
+    times = 0
+
+    def items(self):
+        Counted.times += 1
+        return super().items()
+
+
+def test_time_grows_with_the_size_alone():
+    def work(count):
+        Counted.times = 0
+        prompt = {}
+        for number in range(count):
+            face = {"model": [f"m{number}", 0], "image": [f"f{number - 1}", 0]}
+            prompt[f"f{number}"] = {"class_type": "FaceDetailer", "inputs": Counted(face)}
+            patch = {"model": [f"m{number + 1}", 0]}
+            prompt[f"m{number}"] = {"class_type": "Patch", "inputs": Counted(patch)}
+            show = {"mask": [f"f{number}", 1]}
+            prompt[f"s{number}"] = {"class_type": "MaskPreview", "inputs": Counted(show)}
+        assert len(upgraded(prompt, interfaces=KNOWN)[1]) == count
+        return Counted.times
+
+    few, many = work(100), work(800)
+    assert many <= 8 * few + 50
+
+
 # The table
 
 
@@ -237,6 +399,11 @@ def test_the_table_is_consistent():
         assert len(set(names)) == len(names), node_id
         assert set(rule["added"]) - {"clip"} <= set(names), node_id
         assert 0 <= rule["shortest"] < len(names) or not rule["added"], node_id
+        for layout in rule.get("layouts", ()):
+            old = set(layout) - set(names) - {"control_after_generate"}
+            assert old <= set(rule["was"]), node_id
+            assert old <= {*rule.get("became", ()), *rule.get("unused", ())}, node_id
+            assert rule["shortest"] <= len(layout), node_id
         for length, missing in rule.get("without", {}).items():
             # What is missing in the middle of a list needs a value.
             assert set(missing) <= set(rule["added"]), node_id
@@ -264,7 +431,7 @@ def test_the_hosts_replacements():
 
 
 def test_the_table_holds_todays_widgets():
-    shared = json.loads(INTERFACES.read_text())
+    shared = json.loads(SHARED.read_text())
     for node_id, rule in read_table()["nodes"].items():
         assert rule["widgets"] == list(widgets_of(shared[node_id])), node_id
 

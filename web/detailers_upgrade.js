@@ -3,18 +3,15 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { Layouts, defaultOf, inputOf, isObject, table, widgetNames } from "./detailers_layouts.js";
 import { heightOf, makeRoom } from "./detailers_room.js";
 
-const here = new URL(".", import.meta.url);
-const pack = decodeURIComponent(here.pathname.split("/").at(-2));
-const table = await (await fetch(new URL("legacy.json", here))).json();
-for (const rule of Object.values(table.nodes)) {
-  for (const [key, value] of Object.entries(table.nodes[rule.like] ?? {})) rule[key] ??= value;
-}
-
-const CONTROLS = ["fixed", "increment", "decrement", "randomize", true, false]; // of a seed
-const WIDGETS = ["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"];
+const pack = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2));
 const definitions = new Map(); // of this pack's nodes, by id
+
+const listOf = (value) => (Array.isArray(value) ? value : []);
+const objectsIn = (list) => listOf(list).filter(isObject);
+const valuesOf = (object) => (isObject(object) ? Object.values(object).filter(isObject) : []);
 
 // Links are objects in subgraphs, and lists elsewhere; those of group nodes have no number.
 const LINKS = {
@@ -23,15 +20,29 @@ const LINKS = {
   group: { origin: 0, originSlot: 1, target: 2, slot: 3 },
 };
 
-/** A graph, or the inside of a subgraph or of a group node. */
+/** A graph, or the inside of a subgraph or of a group node; what is neither node nor link is left. */
 class Level {
   constructor(graph, isGroup) {
     this.graph = graph;
     this.isGroup = isGroup;
+    this.nodes = listOf(graph.nodes).filter((node) => typeof node?.type === "string");
+    this._byId = new Map(this.nodes.map((node) => [this.id(node), node]));
   }
 
-  get nodes() {
-    return this.graph.nodes ?? [];
+  /** The links by the id of the node that they come from, or go to. */
+  _linksBy(end) {
+    this._ends ??= {};
+    if (!this._ends[end]) {
+      const found = new Map();
+      for (const link of listOf(this.graph.links)) {
+        if (link === null || typeof link !== "object") continue;
+        const id = link[this.at(link)[end]];
+        if (!found.has(id)) found.set(id, []);
+        found.get(id).push(link);
+      }
+      this._ends[end] = found;
+    }
+    return this._ends[end];
   }
 
   at(link) {
@@ -39,11 +50,11 @@ class Level {
   }
 
   linksFrom(node) {
-    return (this.graph.links ?? []).filter((link) => link?.[this.at(link).origin] === this.id(node));
+    return [...(this._linksBy("origin").get(this.id(node)) ?? [])];
   }
 
   linksTo(node) {
-    return (this.graph.links ?? []).filter((link) => link?.[this.at(link).target] === this.id(node));
+    return [...(this._linksBy("target").get(this.id(node)) ?? [])];
   }
 
   id(node) {
@@ -51,131 +62,92 @@ class Level {
   }
 
   removeLink(link) {
+    const at = this.at(link);
+    for (const end of ["origin", "target"]) {
+      const links = this._linksBy(end).get(link[at[end]]) ?? [];
+      if (links.includes(link)) links.splice(links.indexOf(link), 1);
+    }
     this.graph.links.splice(this.graph.links.indexOf(link), 1);
-    const number = Array.isArray(link) ? link[0] : link.id;
     if (this.isGroup) return;
-    for (const slot of this.nodes.flatMap((node) => node.inputs ?? [])) {
+    const number = Array.isArray(link) ? link[0] : link.id;
+    for (const slot of objectsIn(this._byId.get(link[at.target])?.inputs)) {
       if (slot.link === number) slot.link = null;
     }
-    for (const slot of this.nodes.flatMap((node) => node.outputs ?? [])) {
-      if (slot.links?.includes(number)) slot.links = slot.links.filter((id) => id !== number);
+    for (const slot of objectsIn(this._byId.get(link[at.origin])?.outputs)) {
+      if (slot.links?.includes?.(number)) slot.links = slot.links.filter((id) => id !== number);
     }
-    for (const slot of [...(this.graph.inputs ?? []), ...(this.graph.outputs ?? [])]) {
-      if (slot.linkIds) slot.linkIds = slot.linkIds.filter((id) => id !== number);
+    for (const slot of [...objectsIn(this.graph.inputs), ...objectsIn(this.graph.outputs)]) {
+      if (slot.linkIds?.includes?.(number)) slot.linkIds = slot.linkIds.filter((id) => id !== number);
     }
+  }
+
+  /** Links an output to a new input of a node. */
+  addInput(node, name, [source, slot]) {
+    const type = source.outputs[slot].type;
+    const ends = { origin: this.id(source), originSlot: slot, target: this.id(node) };
+    const input = { name, type, link: null };
+    node.inputs.push(input);
+    const link = this._newLink({ ...ends, slot: node.inputs.length - 1 }, type);
+    this.graph.links.push(link);
+    for (const end of ["origin", "target"]) {
+      const found = this._linksBy(end);
+      if (!found.has(ends[end])) found.set(ends[end], []);
+      if (!found.get(ends[end]).includes(link)) found.get(ends[end]).push(link);
+    }
+    if (this.isGroup) return;
+    input.link = Array.isArray(link) ? link[0] : link.id;
+    source.outputs[slot].links = [...listOf(source.outputs[slot].links), input.link];
+  }
+
+  /** A link in the form in which the graph has its links. */
+  _newLink(ends, type) {
+    const { graph } = this;
+    const like = graph.links.find((link) => link !== null && typeof link === "object");
+    if (this.isGroup) return [ends.origin, ends.originSlot, ends.target, ends.slot, null, type];
+    const numbers = graph.links.map((link) => (Array.isArray(link) ? link[0] : link?.id));
+    const last = [graph.last_link_id, graph.state?.lastLinkId, ...numbers].filter(Number.isInteger);
+    const id = last.reduce((most, number) => Math.max(most, number), 0) + 1;
+    if (graph.last_link_id !== undefined) graph.last_link_id = id;
+    if (isObject(graph.state)) graph.state.lastLinkId = id;
+    if (Array.isArray(like)) return [id, ends.origin, ends.originSlot, ends.target, ends.slot, type];
+    const places = Object.entries(ends).map(([end, value]) => [LINKS.object[end], value]);
+    return { id, ...Object.fromEntries(places), type };
+  }
+
+  /** The node and output that an input is linked to; null if it is not. */
+  sourceOf(node, name) {
+    const slot = node.inputs.findIndex((input) => input?.name === name);
+    const link = this.linksTo(node).find((one) => slot >= 0 && one[this.at(one).slot] === slot);
+    const source = link && this._byId.get(link[this.at(link).origin]);
+    return source ? [source, link[this.at(link).originSlot]] : null;
+  }
+
+  /** The nearest output before a node's model that gives a CLIP; null if none does. */
+  clipBehind(node) {
+    const isModel = ({ name, type }) => type === "MODEL" || type === "*" || name === "model";
+    const passed = new Set();
+    for (let at = node; at && !passed.has(at); ) {
+      passed.add(at);
+      const model = at === node ? "model" : objectsIn(at.inputs).find(isModel)?.name;
+      at = Array.isArray(at.inputs) ? this.sourceOf(at, model)?.[0] : null;
+      const slot = listOf(at?.outputs).findIndex((output) => output?.type === "CLIP");
+      if (slot >= 0) return [at, slot];
+    }
+    return null;
   }
 }
 
 function* levelsOf(graph) {
   yield new Level(graph, false);
-  for (const group of Object.values(graph.extra?.groupNodes ?? {})) yield new Level(group, true);
-  for (const subgraph of graph.definitions?.subgraphs ?? []) yield* levelsOf(subgraph);
+  for (const group of valuesOf(graph.extra?.groupNodes)) yield new Level(group, true);
+  for (const subgraph of objectsIn(graph.definitions?.subgraphs)) yield* levelsOf(subgraph);
 }
 
 /** What took the place of an id that is no more, unless another pack has it. */
-const successorOf = (id) => (LiteGraph.registered_node_types[id] ? undefined : table.ids[id]);
+const successorOf = (id) =>
+  Object.hasOwn(table.ids, id) && !LiteGraph.registered_node_types[id] ? table.ids[id] : undefined;
 
-const inputOf = (definition, name) =>
-  definition.input?.required?.[name] ?? definition.input?.optional?.[name] ?? [];
-
-const choicesOf = ([, options]) => options?.options ?? [];
-
-function defaultOf(definition, name) {
-  if (name === "control_after_generate") return "fixed";
-  const input = inputOf(definition, name);
-  return input[1]?.default ?? (input[0] === "STRING" ? "" : choicesOf(input)[0]);
-}
-
-function widgetNames(definition) {
-  const inputs = { ...definition.input?.required, ...definition.input?.optional };
-  return Object.entries(inputs).flatMap(([name, [type, options]]) => {
-    if (!WIDGETS.includes(type) || options?.forceInput) return [];
-    return ["seed", "noise_seed"].includes(name) ? [name, "control_after_generate"] : [name];
-  });
-}
-
-/** What is known of a node's versions, with all widgets that it has today. */
-function ruleOf(id, definition) {
-  const rule = table.nodes[id] ?? { widgets: [], shortest: 0, added: {} };
-  const newer = widgetNames(definition).filter((name) => !rule.widgets.includes(name));
-  return { ...rule, widgets: [...rule.widgets, ...newer] };
-}
-
-function isOfKind(value, input) {
-  if (["INT", "FLOAT"].includes(input[0])) return typeof value === "number";
-  if (input[0] === "BOOLEAN") return typeof value === "boolean";
-  if (input[0] === "STRING") return typeof value === "string";
-  return choicesOf(input).includes(value);
-}
-
-/** Whether a value may be that of a widget; a choice may have entries that are not here. */
-function suits(name, value, definition) {
-  if (name === "control_after_generate") return CONTROLS.includes(value);
-  const input = inputOf(definition, name);
-  const { min = -Infinity, max = Infinity } = input[1] ?? {};
-  if (typeof value === "number" && (value < min || value > max)) return false;
-  return isOfKind(value, input) || (input[0] === "COMBO" && typeof value === "string");
-}
-
-/** Whether values are where names say, going by the seed and what follows it. */
-function fits(names, values) {
-  const seed = names.indexOf("seed");
-  if (seed < 0 || seed + 1 >= values.length) return true;
-  return typeof values[seed] === "number" && CONTROLS.includes(values[seed + 1]);
-}
-
-/** A file of the old form in which masks were saved, as the mask editor names files today. */
-function fileName({ filename, subfolder, type }) {
-  return filename ? `${subfolder ? `${subfolder}/` : ""}${filename} [${type || "input"}]` : "";
-}
-
-/** What a saved value of a widget means today. */
-function meaning(name, value, rule) {
-  if (name === "image" && value && typeof value === "object") return fileName(value);
-  const words = rule.words?.[name] ?? table.words[name];
-  return words?.[value] ?? value;
-}
-
-/**
- * The names that the values of a saved list belong to.
- *
- * @returns [names, isIntact]: where the list is not intact, only values that suit their name count.
- */
-function namesOf(saved, rule, definition) {
-  const layouts = rule.without ?? {};
-  const without = (left) => rule.widgets.filter((name) => !left?.includes(name));
-  const usual = without(layouts[saved.length]);
-  const orders = [usual, rule.widgets, ...Object.values(layouts).map(without)];
-  // Tools that write files by themselves leave out what only the editor needs.
-  const plain = orders.map((names) => names.filter((name) => name !== "control_after_generate"));
-  const allSuit = (names) =>
-    saved.length <= names.length &&
-    saved.every((value, place) =>
-      suits(names[place], meaning(names[place], value, rule), definition),
-    );
-  const sound = [...orders, ...plain].find(allSuit);
-  if (sound || fits(usual, saved)) return [(sound ?? usual).slice(0, saved.length), true];
-  // Some version took an older list for one of its own, and lost values that did not suit it.
-  const damaged = orders.find((names) => fits(names, saved)) ?? usual;
-  return [damaged.slice(0, saved.length), false];
-}
-
-/** Today's list of widget values for a saved one; the same list if nothing is to be changed. */
-function widgetValues(saved, rule, definition) {
-  const [names, isIntact] = namesOf(saved, rule, definition);
-  const values = rule.widgets.map((name) => {
-    const place = names.indexOf(name);
-    const absent = rule.added[name] ?? defaultOf(definition, name);
-    if (place < 0) return absent;
-    const value = meaning(name, saved[place], rule);
-    const isSound = isIntact || name === "control_after_generate";
-    return isSound || isOfKind(value, inputOf(definition, name)) ? value : absent;
-  });
-  const isMeant = values.every((value, place) =>
-    place < saved.length ? value === saved[place] : value === defaultOf(definition, rule.widgets[place]),
-  );
-  return isMeant ? saved : [...values, ...saved.slice(names.length)];
-}
+const isSlot = (slot) => isObject(slot) && typeof slot.name === "string";
 
 /** For each saved output the number of today's that is the same: by name, by type, by place. */
 function matchOutputs(saved, today) {
@@ -199,7 +171,8 @@ function matchOutputs(saved, today) {
 
 /** Puts outputs in today's order, with the links of those that still are; says if it had to. */
 function moveOutputs(node, level, definition) {
-  const saved = node.outputs ?? [];
+  const saved = listOf(node.outputs);
+  if (!saved.every(isSlot)) return false;
   const today = definition.output.map((type, slot) => ({ name: definition.output_name[slot], type }));
   const matches = matchOutputs(saved, today);
   if (saved.every((_, slot) => matches.get(slot) === slot)) return false;
@@ -207,6 +180,9 @@ function moveOutputs(node, level, definition) {
     const key = level.at(link).originSlot;
     if (matches.has(link[key])) link[key] = matches.get(link[key]);
     else level.removeLink(link);
+  }
+  for (const end of level.isGroup ? listOf(level.graph.external) : []) {
+    if (end?.[0] === node.index && matches.has(end[1])) end[1] = matches.get(end[1]);
   }
   const places = new Map([...matches].map(([slot, place]) => [place, saved[slot]]));
   node.outputs = today.map((output, slot) => ({
@@ -221,17 +197,78 @@ function moveOutputs(node, level, definition) {
 /** Today's name of an input that has one of another time. */
 function renamedInput(name, { renamed = {}, numbered = {} }) {
   const [, stem, number] = /^(.*?)(\d+)(?:_opt)?$/.exec(name) ?? [];
-  return renamed[name] ?? (stem in numbered ? numbered[stem] + number : undefined);
+  if (Object.hasOwn(renamed, name)) return renamed[name];
+  return Object.hasOwn(numbered, stem) ? numbered[stem] + number : undefined;
+}
+
+/** Today's name of an input whose own name is not known, where its type says which it is. */
+function nameByType(node, { name, type }, { by_type: types = {} }, definition) {
+  if (inputOf(definition, name).length) return undefined;
+  const isFree = ([wanted]) => !node.inputs.some((input) => input?.name === wanted);
+  const isOfType = ([, kind]) => (table.kinds[type] ?? type) === kind;
+  return Object.entries(types).find((one) => isFree(one) && isOfType(one))?.[0];
+}
+
+/** Points the links inside of a group node, which go by numbers, at the inputs of today's node. */
+function moveInputs(node, level, definition) {
+  if (!level.isGroup || !Array.isArray(node.inputs)) return false;
+  const inputs = { ...definition.input?.required, ...definition.input?.optional };
+  const widgets = widgetNames(definition);
+  const sockets = Object.keys(inputs).filter((name) => !widgets.includes(name));
+  const order = [...sockets, ...Object.keys(inputs).filter((name) => widgets.includes(name))];
+  let changed = false;
+  for (const link of level.linksTo(node)) {
+    const key = level.at(link).slot;
+    const slot = order.indexOf(node.inputs[link[key]]?.name);
+    if (slot < 0 || slot === link[key]) continue;
+    link[key] = slot;
+    changed = true;
+  }
+  if (changed) {
+    const saved = new Map(objectsIn(node.inputs).map((input) => [input.name, input]));
+    const others = objectsIn(node.inputs).filter(({ name }) => !sockets.includes(name));
+    const fresh = (name) => ({ name, type: inputs[name][0], link: null });
+    node.inputs = [...sockets.map((name) => saved.get(name) ?? fresh(name)), ...others];
+  }
+  return changed;
+}
+
+/** Gives a node of a version that took no CLIP the one that belongs to its model. */
+function takeClip(node, level, rule, definition) {
+  const isKnown = Array.isArray(node.inputs) && rule.clip_until && inputOf(definition, "clip").length;
+  if (!isKnown || node.inputs.some((input) => input?.name === "clip")) return false;
+  const source = level.clipBehind(node);
+  if (source) level.addInput(node, "clip", source);
+  return source !== null;
+}
+
+/** Gives inputs that took the place of one, which had a link, the same link. */
+function shareLinks(node, level, { became = {} }) {
+  let changed = false;
+  for (const [old, [first, ...others]] of Object.entries(became)) {
+    const input = objectsIn(node.inputs).find(({ name }) => name === old);
+    if (!input) continue;
+    const source = level.sourceOf(node, old);
+    const rename = (slot, name) =>
+      Object.assign(slot, { name }, isObject(slot.widget) ? { widget: { ...slot.widget, name } } : {});
+    rename(input, first);
+    for (const name of source ? others : []) {
+      level.addInput(node, name, source);
+      if (input.widget) rename(Object.assign(node.inputs.at(-1), { widget: {} }), name);
+    }
+    changed = true;
+  }
+  return changed;
 }
 
 /** Renames inputs, removes those that are no more or double; says whether there were any. */
 function changeInputs(node, level, rule, definition) {
   const unused = rule.unused ?? [];
   let changed = false;
-  for (const input of [...(node.inputs ?? [])]) {
-    const name = renamedInput(input.name, rule);
+  for (const input of objectsIn(node.inputs)) {
+    const name = renamedInput(input.name, rule) ?? nameByType(node, input, rule, definition);
     const slot = node.inputs.indexOf(input);
-    const isTwin = (other) => other !== input && other.name === input.name;
+    const isTwin = (other) => other !== input && other?.name === input.name;
     if (name) {
       input.name = name;
       input.type = inputOf(definition, name)[0] ?? input.type;
@@ -248,35 +285,54 @@ function changeInputs(node, level, rule, definition) {
   return changed;
 }
 
-/** What the rules of a saved node make of its widget values; the same list if nothing. */
-function upgradedValues(node, saved) {
-  const id = successorOf(node.type)?.id ?? node.type;
+/** Names of the widgets of a saved node that have a link. */
+function linkedWidgets(node) {
+  const linked = objectsIn(node.inputs).filter(({ link }) => link != null);
+  return new Set(linked.map(({ name, widget }) => widget?.name ?? name));
+}
+
+/** The definition and layouts of what a node is today; null for nodes of others. */
+function layoutsOf({ type }) {
+  const id = successorOf(type)?.id ?? type;
   const definition = definitions.get(id);
-  const rule = definition && ruleOf(id, definition);
-  const isKnown = rule && Array.isArray(saved) && saved.length >= rule.shortest;
-  return isKnown ? widgetValues(saved, rule, definition) : saved;
+  return definition ? new Layouts(id, definition) : null;
+}
+
+/** What was done to a workflow, for the user. */
+class Report {
+  changes = [];
+  misfits = [];
+
+  tellMisfits(node, title, misfits) {
+    if (!misfits.length) return;
+    const name = typeof node.title === "string" && node.title ? node.title : title;
+    this.misfits.push(`${name} (node ${node.id ?? node.index}): ${misfits.join(", ")}`);
+  }
 }
 
 /** A group node has the widget values of all nodes inside in one list, so each needs all of its. */
-function upgradeGroupNode(node, group) {
-  const saved = node.widgets_values ?? [];
+function upgradeGroupNode(node, group, report) {
+  const saved = listOf(node.widgets_values);
+  const inside = objectsIn(group.nodes);
   const parts = [];
   let start = 0;
-  for (const inner of group.nodes) {
-    parts.push(saved.slice(start, (start += inner.widgets_values?.length ?? 0)));
+  for (const inner of inside) {
+    parts.push(saved.slice(start, (start += listOf(inner.widgets_values).length)));
   }
-  if (saved.length !== start) return null;
-  const upgraded = group.nodes.flatMap((inner, number) => {
-    const values = upgradedValues(inner, parts[number]);
-    const definition = definitions.get(successorOf(inner.type)?.id ?? inner.type);
-    if (!definition || number === parts.length - 1) return values;
-    const rest = widgetNames(definition).slice(values.length);
-    return [...values, ...rest.map((name) => defaultOf(definition, name))];
+  if (saved.length !== start) return;
+  const upgraded = inside.flatMap((inner, number) => {
+    const layouts = layoutsOf(inner);
+    if (!layouts) return parts[number];
+    const { values, misfits } = layouts.today(parts[number], null, linkedWidgets(inner));
+    report.tellMisfits(node, `${node.type}: ${layouts.definition.display_name}`, misfits);
+    if (number === parts.length - 1) return values;
+    const rest = widgetNames(layouts.definition).slice(values.length);
+    return [...values, ...rest.map((name) => defaultOf(layouts.definition, name))];
   });
-  if (JSON.stringify(upgraded) === JSON.stringify(saved)) return null;
+  if (JSON.stringify(upgraded) === JSON.stringify(saved)) return;
   node.widgets_values = upgraded;
   delete node.widgets_values_named; // the names are those of the old lists
-  return node.title ?? node.type;
+  report.changes.push(node.title ?? node.type);
 }
 
 /** Newer editors save values by name too, and may go by the names: these mean today's widgets. */
@@ -286,34 +342,38 @@ function nameValues(node, names) {
   node.widgets_values_named = Object.fromEntries(values.filter(([, value]) => value !== undefined));
 }
 
-/** Brings a node to today's form; says what was changed, if anything was. */
-function upgradeNode(node, level) {
+/** Brings a node to today's form. */
+function upgradeNode(node, level, report) {
   const group = /^workflow[>/](.*)/s.exec(node.type)?.[1];
-  const inside = level.graph.extra?.groupNodes?.[group];
-  if (inside) return upgradeGroupNode(node, inside);
-  const old = node.type;
-  const successor = successorOf(old);
-  const id = successor?.id ?? old;
-  const definition = definitions.get(id);
-  if (!definition) return null;
-  const rule = ruleOf(id, definition);
+  const groups = level.graph.extra?.groupNodes;
+  if (isObject(groups) && Object.hasOwn(groups, group) && isObject(groups[group])) {
+    return upgradeGroupNode(node, groups[group], report);
+  }
+  const [old, successor, layouts] = [node.type, successorOf(node.type), layoutsOf(node)];
+  if (!layouts) return;
+  const { rule, definition } = layouts;
   let changed = false;
   if (successor) {
-    node.type = id;
-    if (node.properties?.["Node name for S&R"]) node.properties["Node name for S&R"] = id;
+    node.type = successor.id;
+    if (node.properties?.["Node name for S&R"]) node.properties["Node name for S&R"] = node.type;
     changeInputs(node, level, successor, definition);
     changed = true;
   }
-  const saved = node.widgets_values ?? [];
-  const values = upgradedValues(node, saved);
+  const { widgets_values: saved, widgets_values_named: named } = node;
+  const { values, misfits } = layouts.today(saved, named, linkedWidgets(node));
   if (values !== saved) {
     node.widgets_values = values;
-    nameValues(node, rule.widgets);
+    nameValues(node, layouts.widgets);
+    changed = true;
   }
-  changed = changeInputs(node, level, rule, definition) || values !== saved || changed;
+  changed = shareLinks(node, level, rule) || changed;
+  changed = changeInputs(node, level, rule, definition) || changed;
+  changed = takeClip(node, level, rule, definition) || changed;
+  changed = moveInputs(node, level, definition) || changed;
   if (!definition.output.includes("*")) changed = moveOutputs(node, level, definition) || changed;
   const title = definition.display_name;
-  return changed ? (successor ? `${old} → ${title}` : title) : null;
+  if (changed) report.changes.push(successor ? `${old} → ${title}` : title);
+  report.tellMisfits(node, title, misfits);
 }
 
 /** The height that a node of this pack needs today. */
@@ -322,25 +382,42 @@ function newHeight({ type }) {
   return definition && heightOf(definition, widgetNames(definition));
 }
 
+function makeRoomIn(workflow) {
+  const isPlaced = ({ pos, size }) =>
+    [pos?.[0], pos?.[1], size?.[0], size?.[1]].every(Number.isFinite);
+  for (const level of levelsOf(workflow)) {
+    if (!level.isGroup) makeRoom(level.nodes.filter(isPlaced), newHeight);
+  }
+}
+
 /**
  * Brings a workflow to today's form.
  *
- * @returns [workflow, changes]: a changed copy and a line for each node that was changed; the
- * workflow itself and no line if there is nothing to change.
+ * @returns [workflow, changes, misfits]: a changed copy, a line for each node that was changed and
+ * one for each that has values which no version of it takes; the workflow itself and no line if
+ * there is nothing to change, or if it is none that can be read.
  */
 export function upgradeWorkflow(workflow) {
-  if (!Array.isArray(workflow?.nodes)) return [workflow, []];
-  const copy = JSON.parse(JSON.stringify(workflow));
-  const changes = [...levelsOf(copy)].flatMap((level) =>
-    level.nodes.map((node) => upgradeNode(node, level)).filter(Boolean),
-  );
-  return changes.length ? [copy, changes] : [workflow, []];
+  if (!Array.isArray(workflow?.nodes)) return [workflow, [], []];
+  const report = new Report();
+  try {
+    const copy = JSON.parse(JSON.stringify(workflow));
+    for (const level of levelsOf(copy)) {
+      for (const node of level.nodes) upgradeNode(node, level, report);
+    }
+    return report.changes.length
+      ? [copy, report.changes, report.misfits]
+      : [workflow, [], report.misfits];
+  } catch (error) {
+    console.warn("Detailers cannot upgrade a workflow; it opens as it is:", error);
+    return [workflow, [], []];
+  }
 }
 
 /** The same for an API-format prompt, by way of the server. */
 async function upgradePrompt(prompt) {
-  const known = (node) => node?.class_type in table.ids || node?.class_type in table.nodes;
-  if (!Object.values(prompt ?? {}).some(known)) return [prompt, []];
+  const known = ({ class_type: id }) => Object.hasOwn(table.ids, id) || definitions.has(id);
+  if (!isObject(prompt) || !valuesOf(prompt).some(known)) return [prompt, []];
   const answer = await api.fetchApi("/detailers/upgrade", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -351,27 +428,34 @@ async function upgradePrompt(prompt) {
     return [prompt, []];
   }
   const { prompt: upgraded, changed } = await answer.json();
-  for (const { class_type: id, inputs } of Object.values(upgraded)) {
-    const rule = table.nodes[id];
-    if (rule?.widgets.includes("image")) inputs.image = meaning("image", inputs.image, rule);
+  for (const { class_type: id, inputs } of valuesOf(upgraded)) {
+    const definition = definitions.get(id);
+    if (definition && isObject(inputs?.image)) {
+      inputs.image = new Layouts(id, definition).meaning("image", inputs.image);
+    }
   }
   const title = (id) => definitions.get(upgraded[id].class_type)?.display_name;
   return [upgraded, changed.map(title)];
 }
 
-function tell(changes) {
-  if (!changes.length) return;
+const MOST_LINES = 6; // of a notice
+
+function show(severity, summary, lines, life) {
+  if (!lines.length) return;
   const counts = new Map();
-  for (const change of changes) counts.set(change, (counts.get(change) ?? 0) + 1);
-  const lines = [...counts].map(([change, count]) => (count > 1 ? `${change} (${count})` : change));
-  console.info(`Detailers upgraded nodes of older versions: ${lines.join(", ")}`);
-  const more = lines.length > 6 ? [`… and ${lines.length - 5} more`] : [];
-  app.extensionManager?.toast?.add({
-    severity: "info",
-    summary: "Detailers: nodes of older versions upgraded",
-    detail: [...lines.slice(0, more.length ? 5 : 6), ...more].join("\n"),
-    life: 8000,
-  });
+  for (const line of lines) counts.set(line, (counts.get(line) ?? 0) + 1);
+  const shown = [...counts].map(([line, count]) => (count > 1 ? `${line} (${count})` : line));
+  console[severity](`${summary}: ${shown.join("; ")}`);
+  const isLong = shown.length > MOST_LINES;
+  const more = isLong ? [`… and ${shown.length - MOST_LINES + 1} more`] : [];
+  const detail = [...shown.slice(0, isLong ? MOST_LINES - 1 : MOST_LINES), ...more].join("\n");
+  app.extensionManager?.toast?.add({ severity, summary, detail, life });
+}
+
+function tell(changes, misfits = []) {
+  show("info", "Detailers: nodes of older versions upgraded", changes, 8000);
+  const kept = "Detailers: values that fit no version of their node, which keeps its defaults there";
+  show("warn", kept, misfits, 30000);
 }
 
 app.registerExtension({
@@ -381,14 +465,10 @@ app.registerExtension({
     // Before anything else reads the file: group nodes and subgraphs are registered early.
     const { loadGraphData, loadApiJson } = app;
     app.loadGraphData = async function (workflow, ...rest) {
-      const [upgraded, changes] = upgradeWorkflow(workflow);
-      if (changes.length) {
-        for (const level of levelsOf(upgraded)) {
-          if (!level.isGroup) makeRoom(level.nodes, newHeight);
-        }
-      }
+      const [upgraded, changes, misfits] = upgradeWorkflow(workflow);
+      if (changes.length) makeRoomIn(upgraded);
       const result = await loadGraphData.call(this, upgraded, ...rest);
-      tell(changes);
+      tell(changes, misfits);
       return result;
     };
     app.loadApiJson = async function (prompt, ...rest) {

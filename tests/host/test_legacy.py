@@ -1,6 +1,9 @@
 """Prompts of older versions in a real server: accepted, and with the result that they had."""
 
+import json
+import time
 import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -163,3 +166,135 @@ def test_the_host_knows_what_took_their_place(server):
     assert {"new_id": "bbox_detector", "old_id": "bbox_model"} in found["input_mapping"]
     assert {"new_id": "drop_size", "set_value": 1} in found["input_mapping"]
     assert set(replacements) >= {"Segs & Mask", "Segs & Mask ForEach", "SegsMaskCombine"}
+
+
+# Inputs that had other names, or were not there
+
+
+def face_prompt(scene, detector, **inputs):
+    said = {"guide_size_for": "bbox", "noise_mask": "enabled", "force_inpaint": "disabled"}
+    values = {"bbox_threshold": 0.5, "bbox_dilation": 0, "bbox_crop_factor": 2.0}
+    values |= {"sam_detection_hint": "center-1", "sam_dilation": 0, "sam_threshold": 0.9}
+    values |= {"sam_bbox_expansion": 0, "sam_mask_hint_threshold": 0.7}
+    return scene.add(
+        "FaceDetailer", image=scene.picture, **FIRST, **values, **said, **inputs,
+        sam_mask_hint_use_negative="False",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bbox_model", "some_detector"])
+def test_a_face_detailer_from_before_it_took_a_clip(scene, results, models, name):
+    """Its detector had another name, and what comes after it finds a CLIP in its pipe."""
+    detector = scene.add("UltralyticsDetectorProvider", model_name="bbox/old-face.onnx")[0]
+    without = {part: link for part, link in scene.models.items() if part != "clip"}
+    old = face_prompt(scene, detector, **without, **{name: detector})
+    now = face_prompt(scene, detector, **scene.models, bbox_detector=detector)
+    clip = scene.add("FromDetailerPipe_v2", detailer_pipe=[old[2][0], 3])[2]
+    out = results(
+        scene,
+        image=scene.picture,
+        old=old[0],
+        now=now[0],
+        clip=scene.add("ToBasicPipe", **scene.models | {"clip": clip})[0],
+    )
+    np.testing.assert_array_equal(out["old"]["t0"], out["now"]["t0"])
+    assert np.abs(out["old"]["t0"] - out["image"]["t0"]).max() > 0.01
+
+
+def test_providers_of_the_first_version(scene, server):
+    """With a seed that was never used, and one strength of the noise."""
+    pipe = scene.add("ToBasicPipe", **scene.models)[0]
+    sampler = {"basic_pipe": pipe, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal"}
+    advanced = scene.add("KSamplerAdvancedProvider", seed=7, **sampler)[0]
+    noise = scene.add("NoiseInjectionDetailerHookProvider", source="CPU", seed=7, strength=1.5)[0]
+    answer = server.post("/detailers/upgrade", dict(scene))
+    assert answer["prompt"][advanced[0]]["inputs"] == sampler | {"sigma_factor": 1.0}
+    assert answer["prompt"][noise[0]]["inputs"] == {
+        "source": "CPU", "seed": 7, "schedule_for_cycle": "from_start", "start_strength": 1.5,
+        "end_strength": 1.5,
+    }  # fmt: skip
+
+
+def test_a_strength_of_the_first_version_is_that_of_every_cycle(scene, results):
+    noise = {"source": "CPU", "seed": 7}
+    hook = "NoiseInjectionDetailerHookProvider"
+    old = scene.add(hook, **noise, strength=1.5)[0]
+    same = {"schedule_for_cycle": "from_start", "start_strength": 1.5, "end_strength": 1.5}
+    now = scene.add(hook, **noise, **same)[0]
+    out = results(
+        scene,
+        none=detailed(scene, **scene.models, **LATER),
+        old=detailed(scene, **scene.models, **LATER, detailer_hook=old),
+        now=detailed(scene, **scene.models, **LATER, detailer_hook=now),
+    )
+    np.testing.assert_array_equal(out["old"]["t0"], out["now"]["t0"])
+    assert np.abs(out["old"]["t0"] - out["none"]["t0"]).max() > 0.01
+
+
+def test_text_for_a_boolean_of_any_node(server):
+    """Plain Python takes every text for true, "disable" too."""
+    said = {"add_noise": "disable", "return_with_leftover_noise": "enable"}
+    prompt = {
+        "1": {"class_type": "ImpactKSamplerAdvancedBasicPipe", "inputs": dict(said)},
+        "2": {"class_type": "ImpactSEGSRangeFilter", "inputs": {"mode": "outside"}},
+        "3": {"class_type": "KSamplerAdvanced", "inputs": dict(said)},  # they are right there
+    }
+    answer = server.post("/detailers/upgrade", prompt)["prompt"]
+    assert answer["1"]["inputs"] == {"add_noise": False, "return_with_leftover_noise": True}
+    assert answer["2"]["inputs"] == {"mode": False}
+    assert answer["3"]["inputs"] == said
+
+
+# Whatever is sent
+
+DEEP = b"[" * 100_000
+BODIES = [
+    b"", b"{", b"\xff\xfe", b'{"1": NaN}', b'"\\ud800"', DEEP, DEEP + b"]" * 100_000,
+    b'{"1": ' * 500 + b"1" + b"}" * 500, b"9" * 5000, b"[]", b"5", b"null",
+    b'{"1": {"class_type": "FaceDetailer", "inputs": {"model": ["1", 0], "image": [[], 0]}}}',
+    b'{"1": {"class_type": "FaceDetailer", "inputs": {"bbox_model": ["1", -1]}}, "2": []}',
+    b'{"1": {"class_type": "LatentSwitch", "inputs": {"latent1": ["9", 1e300], "": null}}}',
+    b'{"1": {"class_type": "BboxDetectorForEach", "inputs": {"bbox_model": {"a": ["x", 0]}}}}',
+    b'{"1": {"class_type": "DetailerForEach", "inputs": {"noise_mask": [[1], [2]]}}}',
+    b'{"1": {"class_type": "ImpactWildcardEncode", "inputs": {"seed": {}}, "_meta": 5}}',
+    b'{"1": {"class_type": "DetailerForEach", "inputs": {"x": %b%b}}}' % (DEEP[:900], b"]" * 900),
+]  # fmt: skip
+
+
+def answered(server, body, **headers):
+    url = f"{server.url}/detailers/upgrade"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} | headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_every_body_is_answered(server, body):
+    status, answer = answered(server, body)
+    assert status in (200, 400)
+    assert set(answer) == ({"prompt", "changed"} if status == 200 else {"error"})
+
+
+def test_odd_encodings_are_answered(server):
+    assert answered(server, b"{}", **{"Content-Type": "application/json; charset=none"})[0] == 400
+    assert answered(server, b"{}", **{"Content-Type": "image/png"})[0] == 200
+
+
+def test_a_prompt_of_4000_nodes_is_upgraded_in_a_moment(server):
+    """Of old nodes whose links move, of which each has to find all."""
+    prompt = {}
+    for number in range(2000):
+        image = [f"f{number - 1}", 0]
+        prompt[f"f{number}"] = {"class_type": "FaceDetailer", "inputs": {"image": image}}
+        shown = {"mask": [f"f{number}", 1]}
+        prompt[f"s{number}"] = {"class_type": "MaskToImage", "inputs": shown}
+    start = time.perf_counter()
+    status, answer = answered(server, json.dumps(prompt).encode())
+    spent = time.perf_counter() - start
+    assert status == 200
+    assert len(answer["changed"]) == 2000
+    assert answer["prompt"]["s7"]["inputs"]["mask"] == ["f7", 3]
+    assert spent < 4

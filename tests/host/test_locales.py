@@ -3,7 +3,7 @@
 import pytest
 from detailers.dev import locales
 
-COMPLETE = ("en", "zh", "ko")
+COMPLETE = ("en", "zh", "ja", "ko")
 
 
 @pytest.fixture(scope="module")
