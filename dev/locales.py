@@ -10,6 +10,9 @@ tells of the nodes and from tables that are kept by hand:
   tooltip, description or display name: translation}}. Here too "NodeId.input" goes first.
 
 The English file holds labels only, since the nodes' own texts are English.
+
+An output that has its type as name is shown with the editor's word for that type. The words for
+the types that only this pack has go into locales/<language>/main.json.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ LANGUAGES = ("zh", "ja", "ko")
 
 SEEDS = ("seed", "noise_seed")  # the editor adds a widget to them, and asks for its label
 SEED_CONTROL = "control_after_generate"
+ANY_TYPE = "*"
 
 # What a translation has to repeat as it is: wildcards, tags, marks such as [SEP], the sign for a
 # line break, what stands in quotes (the quotes may be others) and names with underscores.
@@ -160,6 +164,31 @@ def node_defs(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> 
     return _filled(defs)
 
 
+def own_types(info: Mapping[str, Any]) -> list[str]:
+    """The types of this pack that outputs are named after, in their order."""
+    ours = pack_nodes(info)
+    stock = [node for node_id, node in info.items() if node_id not in ours]
+    of_others = {kind for node in stock for kind in node.get("output", ())} | {ANY_TYPE}
+    named = {
+        kind: None
+        for node in ours.values()
+        for kind, name in zip(node.get("output", ()), node["output_name"], strict=False)
+        if kind == name
+    }
+    return [kind for kind in named if kind not in of_others]
+
+
+def main_words(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> dict[str, dict]:
+    """The content of a language's main.json: a word for each type of this pack."""
+    english = English.read(tables).outputs
+    labels = {kind: english.get(kind) for kind in own_types(info)}
+    if language != ENGLISH:
+        words = Translation.read(language, tables).labels
+        labels = {kind: words.get(label) for kind, label in labels.items()}
+    kinds = {_key(kind): _message(label) for kind, label in labels.items()}
+    return _filled({"dataTypes": _filled(kinds)})
+
+
 def missing(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> dict[str, list[str]]:
     """{"labels", "texts"}: the English ones that a language has no translation of."""
     english, words = English.read(tables), Translation.read(language, tables)
@@ -181,10 +210,9 @@ def faults(
         found = _translation_faults(info, English.read(tables), Translation.read(language, tables))
         for kind, strings in missing(info, language, tables).items():
             found += [f"{kind}: {text!r} has no translation" for text in strings]
-    path = defs_path(language, locales)
-    content = path.read_text(encoding="utf-8") if path.exists() else ""
-    if content != _json(node_defs(info, language, tables)):
-        found.append(f"{path.name} is out of date")
+    for path, content in files(info, language, tables, locales).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            found.append(f"{path.name} is out of date")
     return [f"{language}: {line}" for line in found]
 
 
@@ -196,10 +224,20 @@ def write(
 ) -> None:
     """Renew the files that the editor gets."""
     for language in languages:
-        path = defs_path(language, locales)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = _json(node_defs(info, language, tables))
-        path.write_text(content, encoding="utf-8", newline="\n")
+        for path, content in files(info, language, tables, locales).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8", newline="\n")
+
+
+def files(
+    info: Mapping[str, Any], language: str, tables: Path = TABLES, locales: Path = LOCALES
+) -> dict[Path, str]:
+    """The files of a language, with their content."""
+    folder = locales / language
+    return {
+        folder / "nodeDefs.json": _json(node_defs(info, language, tables)),
+        folder / "main.json": _json(main_words(info, language, tables)),
+    }
 
 
 def lost_syntax(original: str, translation: str) -> list[str]:
@@ -208,10 +246,6 @@ def lost_syntax(original: str, translation: str) -> list[str]:
     lost = [sign for sign in signs if sign not in translation]
     numbers = set(_NUMBER.findall(translation))
     return lost + [number for number in _NUMBER.findall(original) if number not in numbers]
-
-
-def defs_path(language: str, locales: Path = LOCALES) -> Path:
-    return locales / language / "nodeDefs.json"
 
 
 def _english_faults(info: Mapping[str, Any], english: English) -> list[str]:

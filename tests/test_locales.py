@@ -16,10 +16,11 @@ NODES = {
             "required": {"image": ["IMAGE", {"tooltip": "The image."}], "seed": SEED},
             "optional": {"mask.of": ["MASK", {"tooltip": "Draws __colour__ or {a|b}."}]},
         },
-        "output_name": ["image", "MASK"],
-        "output_tooltips": ["The image.", "The mask."],
+        "output": ["IMAGE", "MASK", "PASTE"],
+        "output_name": ["image", "MASK", "PASTE"],
+        "output_tooltips": ["The image.", "The mask.", ""],
     },
-    "Stock": {"python_module": "nodes"},
+    "Stock": {"python_module": "nodes", "output": ["MASK"]},
 }
 ENGLISH = {
     "labels": {
@@ -29,7 +30,7 @@ ENGLISH = {
         "control_after_generate": "Control after generate",
         "mask.of": "Mask",
     },
-    "outputs": {"image": "Image", "MASK": "Mask"},
+    "outputs": {"image": "Image", "MASK": "Mask", "PASTE": "Paste | @"},
 }
 CHINESE = {
     "labels": {
@@ -38,6 +39,7 @@ CHINESE = {
         "Control after generate": "生成后控制",
         "Mask": "遮罩",
         "Image": "图像",
+        "Paste | @": "粘贴 | @",
     },
     "texts": {
         "Paste it": "粘贴",
@@ -71,7 +73,11 @@ def test_english_has_labels_alone(tables):
                 "control_after_generate": {"name": "Control after generate"},
                 "mask_of": {"name": "Mask"},
             },
-            "outputs": {"0": {"name": "Image"}, "1": {"name": "Mask"}},
+            "outputs": {
+                "0": {"name": "Image"},
+                "1": {"name": "Mask"},
+                "2": {"name": "Paste {'|'} {'@'}"},
+            },
         }
     }
 
@@ -91,9 +97,17 @@ def test_a_translation_has_everything(tables):
             "outputs": {
                 "0": {"name": "图像", "tooltip": "图像。"},
                 "1": {"name": "遮罩", "tooltip": "遮罩。"},
+                "2": {"name": "粘贴 {'|'} {'@'}"},
             },
         }
     }
+
+
+def test_types_of_this_pack_alone_have_words(tables):
+    """The editor has its own ones for types of the host, such as MASK."""
+    folder = tables()
+    assert locales.main_words(NODES, "en", folder) == {"dataTypes": {"PASTE": "Paste {'|'} {'@'}"}}
+    assert locales.main_words(NODES, "zh", folder) == {"dataTypes": {"PASTE": "粘贴 {'|'} {'@'}"}}
 
 
 def test_a_translation_of_one_node_s_input_goes_first(tables):
@@ -106,7 +120,7 @@ def test_what_is_missing_is_listed_and_stays_english(tables):
     begun = {"labels": {"Seed": "种子"}, "texts": {"The image.": "图像。"}}
     folder = tables(chinese=begun)
     assert locales.missing(NODES, "zh", folder) == {
-        "labels": ["Image to paste on", "Control after generate", "Mask", "Image"],
+        "labels": ["Image to paste on", "Control after generate", "Mask", "Image", "Paste | @"],
         "texts": [
             "Paste it",
             "Pastes {all|some} of it.",
@@ -200,4 +214,5 @@ def test_labels_of_nothing_and_files_of_yesterday_are_told(tables, tmp_path):
     assert locales.faults(NODES, "en", folder, tmp_path / "locales") == [
         "en: outputs: nothing has the name 'LATENT'",
         "en: nodeDefs.json is out of date",
+        "en: main.json is out of date",
     ]

@@ -19,9 +19,11 @@ def test_a_language_is_complete_and_up_to_date(info, language):
 
 @pytest.mark.parametrize("language", COMPLETE)
 def test_the_server_gives_every_word(server, info, language):
-    given = server.get("/i18n")[language]["nodeDefs"]
-    wanted = locales.node_defs(info, language)
+    words = server.get("/i18n")[language]
+    given, wanted = words["nodeDefs"], locales.node_defs(info, language)
     assert given.items() >= wanted.items()
+    assert words["dataTypes"].items() >= locales.main_words(info, language)["dataTypes"].items()
+    assert set(words["dataTypes"]) >= set(locales.own_types(info))
     for slot in locales.all_slots(info):
         kind = "outputs" if slot.is_output else "inputs"
         assert given[slot.node_id][kind][slot.key]["name"], slot

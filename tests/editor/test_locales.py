@@ -1,0 +1,50 @@
+"""The nodes' titles and labels in an editor of another language."""
+
+import pytest
+from detailers.dev import locales
+
+# What the editor shows of a node of each type: the title, and the labels by the slots' keys.
+SHOWN = """(types) => types.map((type) => {
+    const node = LiteGraph.createNode(type);
+    const slots = (all) => all.map(({name, localized_name}) => [name, localized_name]);
+    const widgets = node.widgets ?? [];
+    return {
+        title: node.title,
+        inputs: Object.fromEntries(slots(node.inputs)),
+        outputs: node.outputs.map(({localized_name}) => localized_name),
+        widgets: Object.fromEntries(widgets.map(({name, label}) => [name, label])),
+    };
+})"""
+
+
+@pytest.fixture
+def speak(editor):
+    """Opens the editor anew in a language."""
+
+    def opened(language):
+        editor.server.post("/settings", {"Comfy.Locale": language})
+        editor.open()
+
+    yield opened
+    opened("en")
+
+
+@pytest.mark.parametrize("language", ["zh", "ko"])
+def test_every_node_is_shown_in_the_language(editor, speak, language):
+    everything = editor.server.object_info()
+    info, own_types = locales.pack_nodes(everything), locales.own_types(everything)
+    english, words = locales.English.read(), locales.Translation.read(language)
+    speak(language)
+    for (node_id, node), shown in zip(
+        info.items(), editor.page.evaluate(SHOWN, list(info)), strict=True
+    ):
+        assert shown["title"] == words.texts[node["display_name"]], node_id
+        for slot in locales.slots_of(node_id, node):
+            label = words.label(slot, english.label(slot))
+            if slot.is_output:
+                kind = node["output"][int(slot.key)]
+                if kind != slot.name or kind in own_types:  # else it is the editor's own word
+                    assert shown["outputs"][int(slot.key)] == label, slot
+            else:
+                given = {shown[kind].get(slot.name) for kind in ("inputs", "widgets")}
+                assert label in given, (slot, given)
