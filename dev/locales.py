@@ -37,6 +37,7 @@ LANGUAGES = ("zh", "ja", "ko")
 SEEDS = ("seed", "noise_seed")  # the editor adds a widget to them, and asks for its label
 SEED_CONTROL = "control_after_generate"
 ANY_TYPE = "*"
+OTHER_PACKS = "custom_nodes."  # how the modules of packs begin
 
 # What a translation has to repeat as it is: wildcards, tags, marks such as [SEP], the sign for a
 # line break, what stands in quotes (the quotes may be others) and names with underscores.
@@ -167,15 +168,15 @@ def node_defs(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> 
 def own_types(info: Mapping[str, Any]) -> list[str]:
     """The types of this pack that outputs are named after, in their order."""
     ours = pack_nodes(info)
-    stock = [node for node_id, node in info.items() if node_id not in ours]
-    of_others = {kind for node in stock for kind in node.get("output", ())} | {ANY_TYPE}
+    stock = [node for node in info.values() if not node["python_module"].startswith(OTHER_PACKS)]
+    of_host = {kind for node in stock for kind in node.get("output", ())} | {ANY_TYPE}
     named = {
         kind: None
         for node in ours.values()
         for kind, name in zip(node.get("output", ()), node["output_name"], strict=False)
         if kind == name
     }
-    return [kind for kind in named if kind not in of_others]
+    return [kind for kind in named if kind not in of_host]
 
 
 def main_words(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> dict[str, dict]:
@@ -184,7 +185,7 @@ def main_words(info: Mapping[str, Any], language: str, tables: Path = TABLES) ->
     labels = {kind: english.get(kind) for kind in own_types(info)}
     if language != ENGLISH:
         words = Translation.read(language, tables).labels
-        labels = {kind: words.get(label) for kind, label in labels.items()}
+        labels = {kind: words.get(label, label) for kind, label in labels.items()}
     kinds = {_key(kind): _message(label) for kind, label in labels.items()}
     return _filled({"dataTypes": _filled(kinds)})
 

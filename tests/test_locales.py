@@ -137,7 +137,11 @@ def test_what_is_missing_is_listed_and_stays_english(tables):
                 "control_after_generate": {"name": "Control after generate"},
                 "mask_of": {"name": "Mask"},
             },
-            "outputs": {"0": {"name": "Image", "tooltip": "图像。"}, "1": {"name": "Mask"}},
+            "outputs": {
+                "0": {"name": "Image", "tooltip": "图像。"},
+                "1": {"name": "Mask"},
+                "2": {"name": "Paste {'|'} {'@'}"},
+            },
         }
     }
 
