@@ -17,7 +17,7 @@ SHOWN = """(types) => types.map((type) => {
 })"""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def speak(editor):
     """Opens the editor anew in a language."""
 
@@ -29,7 +29,7 @@ def speak(editor):
     opened("en")
 
 
-@pytest.mark.parametrize("language", ["zh", "ko"])
+@pytest.mark.parametrize("language", locales.LANGUAGES)
 def test_every_node_is_shown_in_the_language(editor, speak, language):
     everything = editor.server.object_info()
     info, own_types = locales.pack_nodes(everything), locales.own_types(everything)
