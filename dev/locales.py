@@ -169,7 +169,8 @@ def own_types(info: Mapping[str, Any]) -> list[str]:
     """The types of this pack that outputs are named after, in their order."""
     ours = pack_nodes(info)
     stock = [node for node in info.values() if not node["python_module"].startswith(OTHER_PACKS)]
-    of_host = {kind for node in stock for kind in node.get("output", ())} | {ANY_TYPE}
+    kinds = [kind for node in stock for kind in node.get("output", ())]
+    of_host = {kind for kind in kinds if isinstance(kind, str)} | {ANY_TYPE}  # lists are combos
     named = {
         kind: None
         for node in ours.values()
