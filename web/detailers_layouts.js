@@ -227,7 +227,8 @@ export class Layouts {
 
   _ofObject(saved, linked) {
     const keys = Object.keys(saved);
-    if (!keys.length) return { values: saved, misfits: [] };
+    if (!this.widgets.length) return { values: saved, misfits: [] };
+    if (!keys.length) return { values: this._list(new Map(), {}), misfits: [] };
     if (keys.every((key, at) => key === String(at))) {
       return this.today(Object.values(saved), null, linked);
     }
