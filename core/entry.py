@@ -8,7 +8,7 @@ packs do, calls `doit` or the own method and gets the plain result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from ..utils.notes import Note, collected_notes
@@ -17,14 +17,38 @@ NOTES = "detailers_notes"  # where notes stand in a node's UI output
 MOST_NOTES = 50  # that are shown; the log has all
 
 
-def open_to_host(node: type) -> None:
-    """Give a node class the method by which the host runs it, in place."""
+class _Known:
+    """What the last run has told."""
+
+    def __init__(self) -> None:
+        self._run: Hashable | None = None
+        self._notes: set[Note] = set()
+
+    def of(self, run: Hashable | None) -> set[Note]:
+        """What a run has told before; empty for a new one."""
+        if run is None:
+            return set()
+        if run != self._run:
+            self._run, self._notes = run, set()
+        return self._notes
+
+
+_known = _Known()
+
+
+def open_to_host(node: type, run: Callable[[], Hashable | None] = lambda: None) -> None:
+    """Give a node class the method by which the host runs it, in place.
+
+    Args:
+        run: gives what a node's run is told from others by, while it goes on; None for unknown.
+            The host calls a node once for each item of a list, and all of that is one run.
+    """
     if "run_in_host" in node.__dict__:
         return
     own = node.FUNCTION
 
     def run_in_host(self: Any, *args: Any, **inputs: Any) -> Any:
-        with collected_notes() as notes:
+        with collected_notes(_known.of(run())) as notes:
             # By the older name, which subclasses in other packs replace.
             result = self.doit(*args, **inputs)
         return with_notes(result, notes)

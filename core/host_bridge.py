@@ -87,6 +87,12 @@ def tell_editor(event: str, **data: Any) -> bool:
     return True
 
 
+def running_node() -> tuple[str, str] | None:
+    """Numbers of the prompt and of the node that are running; None where nothing runs."""
+    context = get_executing_context()
+    return None if context is None else (context.prompt_id, context.node_id)
+
+
 def _running(server: Any) -> Origin | None:
     """Where the prompt of the running node comes from; None where nothing runs."""
     context = get_executing_context()

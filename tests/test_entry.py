@@ -75,6 +75,23 @@ def test_a_subclass_may_replace_the_older_entry_point():
     }
 
 
+def test_what_each_item_of_a_list_tells_is_told_once(caplog):
+    class Each:
+        FUNCTION = "run"
+
+        def run(self, text):
+            note("kind", "of all")
+            note("kind", text)
+            return (text,)
+
+    runs = iter(["a", "a", "b", None, None])
+    open_to_host(Each, lambda: next(runs))
+    shown = [in_host(Each(), text=text)["ui"][NOTES] for text in ("1", "2", "3", "4", "5")]
+    texts = [[entry["text"] for entry in entries] for entries in shown]
+    assert texts == [["of all", "1"], ["2"], ["of all", "3"], ["of all", "4"], ["of all", "5"]]
+    assert caplog.messages.count("of all") == 4
+
+
 def test_a_class_is_opened_once():
     own = node((1,), "told")
     open_to_host(type(own))

@@ -28,7 +28,7 @@ class Note:
     text: str
 
 
-# The notes of the present run, and the same as a set.
+# The notes of the present run, and the same as a set with those known before.
 _Collected = tuple[list[Note], set[Note]]
 _collected: ContextVar[_Collected | None] = ContextVar("detailers_notes", default=None)
 
@@ -47,10 +47,14 @@ def note(kind: str, text: str) -> None:
 
 
 @contextmanager
-def collected_notes() -> Iterator[list[Note]]:
-    """The notes of what runs inside, in the order in which they come."""
+def collected_notes(known: set[Note] | None = None) -> Iterator[list[Note]]:
+    """The notes of what runs inside, in the order in which they come.
+
+    Args:
+        known: what has been told already and is not told again; what comes is added.
+    """
     notes: list[Note] = []
-    token = _collected.set((notes, set()))
+    token = _collected.set((notes, set() if known is None else known))
     try:
         yield notes
     finally:

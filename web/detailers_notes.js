@@ -12,7 +12,7 @@ const LIST = {
   boxSizing: "border-box", margin: "0", padding: "5px 8px", overflowX: "hidden", overflowY: "auto",
   maxHeight: `${MOST_HEIGHT}px`, borderLeft: "3px solid #c9973f", borderRadius: "4px",
   background: "rgba(201, 151, 63, 0.14)",
-  color: "color-mix(in srgb, #c9973f 55%, var(--input-text, #ddd))", // in light and dark palettes
+  color: "color-mix(in srgb, #c9973f 45%, var(--input-text, #ddd))", // in light and dark palettes
   font: "11px/15px Inter, Arial, sans-serif", textAlign: "left", whiteSpace: "normal",
   overflowWrap: "anywhere", userSelect: "text", cursor: "auto",
 }; // prettier-ignore

@@ -33,6 +33,8 @@ def told(server):
     narrow = graph.mask(64, 128, shapes[0])
     single = graph.mask(128, 128, shapes[0])
     nodes["squeezed"] = graph.add("AddMask", mask1=single, mask2=narrow)
+    each = graph.add("ImpactSEGSToMaskList", segs=segs)
+    nodes["list"] = graph.add("AddMask", mask1=each[0], mask2=narrow)
     nodes["alone"] = graph.add("ImpactQueueTrigger", signal=single, mode=True)
     remote = {"node_id": 999, "widget_name": "steps", "value": 3}
     nodes["remote"] = graph.add("ImpactRemoteInt", **remote)
@@ -44,9 +46,11 @@ def told(server):
     assert done.ok, done.error or done.messages
     log = server.log()[start:]
 
+    once = set(nodes) - {"list", "squeezed"}  # these two say the same
+
     def notes(name):
         entries = done.outputs.get(nodes[name].key, {}).get("detailers_notes", [])
-        assert all(log.count(entry["text"]) == 1 for entry in entries if name != "labels")
+        assert all(log.count(entry["text"]) == 1 for entry in entries if name in once)
         return [(entry["kind"], entry["text"]) for entry in entries]
 
     return notes
@@ -102,6 +106,10 @@ def test_what_is_stretched_to_another_shape(told, name, kind, sizes):
     ((given, text),) = told(name)
     assert given == kind
     assert all(size in text for size in sizes)
+
+
+def test_a_run_for_each_item_of_a_list_tells_each_thing_once(told):
+    assert [kind for kind, _ in told("list")] == ["mask"]
 
 
 def test_what_no_editor_hears_of(told):
