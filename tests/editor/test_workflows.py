@@ -103,7 +103,14 @@ SAID = {
     "image": {"#placeholder": ""},
 }
 # Lists that a later version has taken for some of its own. Values were lost then, such as a seed.
+_SAM = {  # the threshold was left where the dilation, a whole number, is
+    "detection_hint": "none", "dilation": 0, "threshold": 0.93, "bbox_expansion": 0,
+    "mask_hint_threshold": 0.7, "mask_hint_use_negative": "False",
+}  # fmt: skip
 DAMAGED = {
+    ("comfyui-extension-tutorials__sam-original__ui_13280c.json", "9"): _SAM,
+    ("comfyui-impact-pack__sam-original__ui_e711dd.json", "9"): _SAM,
+    ("comfyui-impact-pack__sam-result__ui_9e7ee3.json", "9"): _SAM,
     ("comfyui-impact-pack__advanced-simple__ui_35b604.json", "70"): {
         "guide_size": 192, "guide_size_for": True, "max_size": 16384, "seed": 0,
         "control_after_generate": "fixed", "steps": 20, "cfg": 8, "sampler_name": "euler",
