@@ -79,10 +79,17 @@ TOOLS = [
     "pytest-xdist>=3.6,<4",
     "ruff==0.17.5",  # exact: releases differ in how they format
     "onnxruntime>=1.17,<2",
+    "matplotlib>=3.8,<4",  # for a photograph that it carries
 ]
-# What the detector tests compare with. Installed without its own requirements, of which one is a
-# second OpenCV in the place of the headless one; what importing needs is there already.
-APART = ["ultralytics==8.4.190", "ultralytics-thop==2.2.3", "segment-anything==1.0"]
+# What the detector tests compare with, and weights of a face detector. Installed without their own
+# requirements, of which one is a second OpenCV in the place of the headless one, and another an old
+# torch; what importing needs is there already.
+APART = [
+    "ultralytics==8.4.190",
+    "ultralytics-thop==2.2.3",
+    "segment-anything==1.0",
+    "facenet-pytorch==2.6.0",
+]
 HOST_MODULES = ["torch", "aiohttp"]
 PACK_MODULES = ["cv2", "skimage"]
 TEST_MODULES = ["pytest", "hypothesis", "playwright", "ruff"]
