@@ -76,6 +76,36 @@ for function in (sample_other_noisy, sample_res_other_momentum):
     comfy.samplers.KSampler.SAMPLERS.append(name)
 sampling.sample_heun = sample_towards_the_mean
 """
+# A scheduler as another pack adds it, in new lists; and a node that chooses one.
+SCHEDULERS = """
+import comfy.samplers
+import torch
+
+
+def straight(sampling, steps):
+    return torch.linspace(float(sampling.sigma_max) / 2, 0, steps + 1)
+
+
+comfy.samplers.SCHEDULER_HANDLERS["other_straight"] = comfy.samplers.SchedulerHandler(straight)
+comfy.samplers.SCHEDULER_NAMES = [*comfy.samplers.SCHEDULER_NAMES, "other_straight"]
+comfy.samplers.KSampler.SCHEDULERS = comfy.samplers.SCHEDULER_NAMES
+
+
+class OtherChoice:
+    CATEGORY = "other"
+    RETURN_TYPES = (comfy.samplers.KSampler.SCHEDULERS,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"chosen": ("STRING", {})}}
+
+    def run(self, chosen):
+        return (chosen,)
+
+
+NODE_CLASS_MAPPINGS["OtherChoice"] = OtherChoice
+"""
 OTHER_SAMPLERS = ("other_noisy", "res_other_momentum", "heun")
 EARLIER = ["EmptySegs", "MaskToSEGS"]
 LATER = ["SEGSPaste", "ToBasicPipe"]
@@ -99,7 +129,7 @@ def between(host, tmp_path_factory):
             with (pack / "__init__.py").open("a") as file:
                 file.write(SAMPLERS)
     with (pack / "__init__.py").open("a") as file:
-        file.write(BREAKING)
+        file.write(BREAKING + SCHEDULERS)
     # The host goes through its folders of packs in turn; a default one comes first.
     folders = {
         name: {"custom_nodes": str(folder / name), "is_default": name == "earlier"}
@@ -242,6 +272,49 @@ def test_what_one_ksampler_gives_with_another_packs_sampler(between):
             between.result(f"{name} {whose}")["latent0_samples"] for whose in ("ours", "stock")
         )
         np.testing.assert_allclose(ours, stock, rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_schedulers_of_a_pack_that_loads_later_are_taken(between):
+    """In the lists, as a value and over a link; what no sampler knows is refused by name."""
+    info = between.object_info()
+    for node_id in ("DetailerForEach", "FaceDetailer", "ImpactKSamplerBasicPipe"):
+        assert "other_straight" in info[node_id]["input"]["required"]["scheduler"][0], node_id
+    graph = Graph()
+    model = graph.model("flat8")
+    latent = graph.encode(model, graph.image(64, 64))
+    pipe = graph.add("ToBasicPipe //Detailers", **graph.parts(model))[0]
+    settings = SAMPLING | {"sampler_name": "euler", "seed": 11, "denoise": 0.8}
+    link = graph.add("OtherChoice", chosen="other_straight")[0]
+    schedulers = {"value": "other_straight", "link": link, "usual": "karras"}
+    for name, scheduler in schedulers.items():
+        sampled = graph.add(
+            "ImpactKSamplerBasicPipe", basic_pipe=pipe, latent_image=latent,
+            **settings | {"scheduler": scheduler},
+        )[1]  # fmt: skip
+        graph.add("DetailersTestSave", value=sampled, name=name)
+    stock = graph.sample(model, latent, **settings | {"scheduler": "other_straight"})
+    graph.add("DetailersTestSave", value=stock, name="stock")
+    done = between.run(graph)
+    assert done.ok, done.error
+    names = (*schedulers, "stock")
+    latents = {name: between.result(name)["latent0_samples"] for name in names}
+    np.testing.assert_array_equal(latents["link"], latents["value"])
+    np.testing.assert_allclose(latents["value"], latents["stock"], rtol=0, atol=2e-5)
+    assert np.abs(latents["usual"] - latents["value"]).max() > 0.01
+
+    wrong = Graph()
+    model = wrong.model("flat8")
+    latent = wrong.encode(model, wrong.image(64, 64))
+    pipe = wrong.add("ToBasicPipe //Detailers", **wrong.parts(model))[0]
+    link = wrong.add("OtherChoice", chosen="nobody's")[0]
+    sampled = wrong.add(
+        "ImpactKSamplerBasicPipe", basic_pipe=pipe, latent_image=latent,
+        **settings | {"scheduler": link},
+    )[1]  # fmt: skip
+    wrong.add("DetailersTestSave", value=sampled, name="wrong")
+    failed = between.run(wrong)
+    assert "scheduler" in str(failed.error)
+    assert "nobody's" in str(failed.error)
 
 
 def test_beside_the_older_pack_all_shared_ids_are_left_to_it(beside_older):
