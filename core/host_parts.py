@@ -49,8 +49,7 @@ def going_on(
     base = run.model.model
     level = run.sigmas[:1]
     if _hands_over_as_recorded(run, base, level):
-        mask = for_latent(run.noise_mask, run.start).to(run.start)
-        return sampler, torch.zeros_like(noise), torch.lerp(latent.to(run.start), run.start, mask)
+        latent = _with_mixed_edge(latent.to(run.start), run.start, run.noise_mask)
     nothing = torch.zeros_like(packed(noise))
     state = _noised(base, level, nothing, packed(run.start), always=True)
     if isinstance(sampler, comfy.samplers.KSAMPLER):
@@ -62,17 +61,23 @@ def going_on(
 
 
 def _hands_over_as_recorded(run: SamplerRun, base: Any, level: torch.Tensor) -> bool:
-    """Whether what a mask keeps is handed over without noise, as ComfyUI-Impact-Pack does it.
+    """Whether the cells that a mask's edge goes through are handed over as by ComfyUI-Impact-Pack.
 
     Shared workflows with a refiner were made so, with models that add noise to an unscaled latent
-    and hard masks. The cells of the latent that a mask's edge goes through then keep some noise;
-    under soft masks that would be much of the picture, and with flow models it is far more.
+    and hard masks. Such cells then keep some noise; under soft masks that would be much of the
+    picture, and with flow models it is far more.
     """
     if run.noise_mask is None or is_nested(run.start) or not run.is_hard:
         return False
     one = torch.ones(1, 1, 1, 1)
     scaled = base.model_sampling.noise_scaling(level.to(one), torch.zeros_like(one), one)
     return bool(torch.equal(scaled.to(one), one))
+
+
+def _with_mixed_edge(latent: torch.Tensor, left: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The latent of before, mixed with what a part left where a hard mask's edge is."""
+    share = for_latent(mask, left).to(left)
+    return torch.where((share > 0) & (share < 1), torch.lerp(latent, left, share), latent)
 
 
 def stopping_at_a_level(name: str) -> tuple[Any, list[torch.Tensor]]:
