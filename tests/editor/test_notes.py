@@ -22,6 +22,11 @@ SHOWN = """(id) => {
     }
     return [];
 }"""
+IN_SIGHT = """(id) => {
+  app.canvas.ds.scale = 1;
+  app.canvas.centerOnNode(app.canvas.graph.getNodeById(id));
+  app.canvas.setDirty(true, true);
+}"""
 ON_PAGE = """() => [...document.querySelectorAll(".detailers-notes")]
     .filter((element) => element.getBoundingClientRect().height > 20).length"""
 HEIGHT = """(id) => LiteGraph.vueNodesMode
@@ -127,6 +132,7 @@ def test_a_node_in_a_subgraph_shows_its_notes(drawn):
     assert shown(drawn) == [told("dog")]
     assert drawn.page.evaluate(SAVED) == saved
     drawn.page.evaluate(ENTER, 5)
+    drawn.page.evaluate(IN_SIGHT, 3)
     drawn._settle()
     assert drawn.page.evaluate(ON_PAGE) == 1
 
