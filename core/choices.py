@@ -88,9 +88,8 @@ def check_choices(node: type, inputs: Mapping[str, Any]) -> None:
             for value in values if isinstance(values, Iterable) else [values]:
                 if value is not None and value not in entry[0]:
                     raise ValueError(
-                        f"'{name}' is {value!r}, which is none of its choices: "
-                        f"{', '.join(map(str, entry[0])) or 'there are none'}. Connect a node that "
-                        "gives one of them, or choose one here."
+                        f"'{name}' is {value!r}, which this ComfyUI does not have. Choose one of: "
+                        f"{', '.join(map(str, entry[0])) or 'there are none'}."
                     )
 
 

@@ -46,7 +46,9 @@ def test_a_choice_is_a_list_to_all_others(opened):
 
 def test_what_comes_over_a_link_is_checked(opened):
     assert opened().run(choice="b") == ("b",)
-    with pytest.raises(ValueError, match=r"'choice' is 'c', which is none of its choices: a, b"):
+    with pytest.raises(
+        ValueError, match=r"'choice' is 'c', which this ComfyUI does not have. Choose one of: a, b"
+    ):
         opened().run(choice="c")
 
 

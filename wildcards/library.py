@@ -156,9 +156,9 @@ class Library:
         stamp = _stamp(source.path)
         lists = self._cache.get(source, stamp)
         if lists is None:
-            lists, faults = _read(source)
-            self._known[source] = stamp, _Content.of(lists, faults)
-            (self._faulty.add if faults else self._faulty.discard)(source)
+            lists, faults, left_out = _read(source)
+            self._known[source] = stamp, _Content.of(lists, faults, left_out)
+            (self._faulty.add if faults or left_out else self._faulty.discard)(source)
             self._cache.put(source, stamp, lists)
         return lists
 
@@ -327,25 +327,28 @@ class _Content:
     """What a file holds, without the options themselves."""
 
     counts: dict[str, tuple[int, float]]  # options of each list, and the sum of their weights
-    faults: tuple[str, ...]  # what was left out
+    faults: tuple[str, ...]  # what is wrong with the file as a whole
+    left_out: tuple[str, ...]  # parts that could not be read
 
     @classmethod
-    def of(cls, lists: Lists, faults: Sequence[str]) -> _Content:
+    def of(cls, lists: Lists, faults: Sequence[str], left_out: Sequence[str]) -> _Content:
         counted: dict[int, tuple[int, float]] = {}  # aliases share one list
         counts = {}
         for name, options in lists.items():
             if id(options) not in counted:
                 counted[id(options)] = len(options), _weight(options)
             counts[name] = counted[id(options)]
-        return cls(counts, tuple(faults))
+        return cls(counts, tuple(faults), tuple(left_out))
 
     def tell(self, source: _Source) -> None:
         """Tell what was left out of the file, if anything."""
-        if not self.faults:
-            return
-        more = len(self.faults) - MOST_FAULTS
-        told = "; ".join(self.faults[:MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        note("wildcards", f"The wildcard file '{source.path}': {told}.")
+        for fault in self.faults:
+            note("wildcards", f"The wildcard file '{source.path}' {fault}.")
+        if self.left_out:
+            more = len(self.left_out) - MOST_FAULTS
+            parts = "; ".join(self.left_out[:MOST_FAULTS])
+            parts += f"; and {more} more" if more > 0 else ""
+            note("wildcards", f"Part of the wildcard file '{source.path}' is left out: {parts}.")
 
 
 def _weight(options: Sequence[str]) -> float:
@@ -442,24 +445,25 @@ def _glob(pattern: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if matches(name)]
 
 
-def _read(source: _Source) -> tuple[Lists, list[str]]:
-    """The lists of a file, and what could not be read of it."""
+def _read(source: _Source) -> tuple[Lists, list[str], list[str]]:
+    """The lists of a file, what is wrong with it, and the parts that could not be read."""
     faults: list[str] = []
     text = _read_text(source.path, faults)
     if not source.is_yaml:
-        return {source.name: _lines(text)}, faults
+        return {source.name: _lines(text)}, faults, []
     try:
         content = read_yaml_lists(text)
     except ImportError:
         faults.append(
-            "YAML lists need the package PyYAML (pip install pyyaml). Text files work without it"
+            "is left out: YAML lists need the package PyYAML (pip install pyyaml). Text files work "
+            "without it"
         )
-        return {}, faults
+        return {}, faults, []
     lists: Lists = {}
     for keys, options in content.lists:
         name = list_name("/".join(keys)) if keys else source.name
         lists[name] = [*lists[name], *options] if lists.get(name) else options
-    return lists, faults + content.faults
+    return lists, faults, content.faults
 
 
 def _read_text(path: Path, faults: list[str]) -> str:
@@ -468,12 +472,12 @@ def _read_text(path: Path, faults: list[str]) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        faults.append(f"it cannot be read: {error.strerror}")
+        faults.append(f"cannot be read: {error.strerror}")
         return ""
     if len(data) > MAX_FILE_BYTES:
         data = data[: data.rfind(b"\n", 0, MAX_FILE_BYTES) + 1]
         faults.append(
-            f"it is read up to line {data.count(NEW_LINE)} only, since it is larger than "
+            f"is read up to line {data.count(NEW_LINE)} only, since it is larger than "
             f"{MAX_FILE_BYTES // 2**20} MiB. Split it into several files"
         )
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -482,7 +486,7 @@ def _read_text(path: Path, faults: list[str]) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         faults.append(
-            f"it is no valid {'UTF-16' if utf16 else 'UTF-8'} in line {line}, so it is read as "
+            f"is no valid {'UTF-16' if utf16 else 'UTF-8'} in line {line}, so it is read as "
             "Latin-1. Save it as UTF-8"
         )
         return data.decode("latin-1")

@@ -82,14 +82,14 @@ def read_yaml_lists(text: str) -> YamlLists:
             line = _line_of(error, lines)
             reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
             if line is None or parsed > MAX_READ:
-                result.faults.append(f"what could be read of it ends early: {reason}")
+                result.faults.append(f"the rest from line {_told_line(error)} on, {reason}")
                 break
-            result.faults.append(f"line {line + 1} is left out, as it is no valid YAML: {reason}")
+            result.faults.append(f"line {line + 1} is no valid YAML, {reason}")
             lines[line] = ""
         else:
             break
     else:
-        result.faults.append("the rest of it is left out, as too many lines are no valid YAML")
+        result.faults.append("the rest, as too many lines are no valid YAML")
     tree.collect(result)
     return result
 
@@ -104,7 +104,7 @@ def _without_control_characters(text: str, faults: list[str]) -> str:
     if first is None:
         return text
     line = text.count("\n", 0, first.start()) + 1
-    faults.append(f"control characters are left out, the first of them in line {line}")
+    faults.append(f"control characters, the first of them in line {line}")
     return _CONTROL.sub("", text)
 
 
@@ -187,7 +187,9 @@ class _Lines:
         ):
             return end, True
         if text[0] in "[{" and not is_option:
-            end, text = self._flow(position, text, indent)
+            end, text, is_closed = self._flow(position, text, indent)
+            if not is_closed:
+                return position + 1, False  # which YAML refuses, and tells
             entries = _entries_as_texts(text, self._names)
             if entries is not None:
                 in_brackets = f"[{', '.join(map(_in_quotes, entries))}]"
@@ -255,11 +257,8 @@ class _Lines:
             ahead += 1
         return end
 
-    def _flow(self, position: int, text: str, indent: int) -> tuple[int, str]:
-        """A value in brackets, up to the closing one, and the position after it.
-
-        A bracket that is never closed is but a text.
-        """
+    def _flow(self, position: int, text: str, indent: int) -> tuple[int, str, bool]:
+        """The position after a value in brackets, the value, and whether the last one is closed."""
         depth, quote = _brackets(text, 0, "")
         end, parts = position + 1, [_without_comment(text)]
         while depth > 0 and end < len(self.lines):
@@ -269,7 +268,7 @@ class _Lines:
             depth, quote = _brackets(line, depth, quote)
             parts.append(_without_comment(line).strip())
             end += 1
-        return (end, " ".join(filter(None, parts))) if depth <= 0 else (position + 1, text)
+        return end, " ".join(filter(None, parts)), depth <= 0
 
 
 def _indent(line: str) -> int:
@@ -469,8 +468,7 @@ class _Tree:
                 stack += [(keys, child) for child in reversed(node) if isinstance(child, _Mapping)]
         if repeats:
             result.faults.append(
-                f"mappings are repeated by alias; {repeats} repeats are left out. Repeat the lists "
-                "in them instead"
+                f"{repeats} repeats of mappings by alias; repeat the lists in them instead"
             )
 
 
@@ -492,7 +490,7 @@ def _options(node: Any, keys: tuple[str, ...], faults: list[str]) -> list[str]:
     texts = [str(entry).strip() for entry in node if isinstance(entry, _Text)]
     for entry in node:
         if isinstance(entry, _List):
-            faults.append(f"line {entry.line} is left out: it is a list within a list")
+            faults.append(f"line {entry.line} is a list within a list")
     return [text for text in texts if text]
 
 
@@ -502,6 +500,11 @@ def _block_lines(text: str) -> Iterator[str]:
         option = line.strip()
         if option and not option.startswith("#"):
             yield option
+
+
+def _told_line(error: Any) -> int:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return mark.line + 1 if mark else 1
 
 
 def _line_of(error: Any, lines: Sequence[str]) -> int | None:

@@ -115,7 +115,9 @@ def test_a_drawn_text_is_shown_and_can_be_fixed(drawn, depth):
     assert saved(drawn, "drawn") == "two cats"
 
 
-def test_two_nodes_of_one_subgraph_keep_their_own_texts(editor):
+def test_two_nodes_of_one_subgraph_keep_their_own_texts(editor, request):
+    if request.node.callspec.params["editor"] == "oldest":
+        pytest.skip("in this editor, nodes of one subgraph share its values")
     values = [["{one}", "", "populate"], ["{two}", "", "populate"]]
     editor.load(drawn_text(values, holders=(5, 6)))
     editor.queue()
