@@ -281,6 +281,7 @@ def test_a_wildcard_file_that_cannot_be_read_is_left_out_with_a_warning(results,
     assert re.search(r"broken\.yaml' is left out: line \d is no valid YAML", log)
     assert re.search(r"latin\.txt' is no valid UTF-8 in line 2", log)
     (folder / "broken.yaml").unlink()
+    (folder / "latin.txt").unlink()
 
 
 def test_a_text_that_leads_to_itself_is_an_error_of_the_node(refused, server):
