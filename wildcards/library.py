@@ -17,7 +17,6 @@ from __future__ import annotations
 import bisect
 import codecs
 import fnmatch
-import io
 import os
 import re
 import sys
@@ -31,7 +30,7 @@ from pathlib import Path
 from ..utils.notes import note
 from .names import list_name, pattern_name
 from .weights import is_weighted, split_weight
-from .yaml_lists import read_yaml_lists
+from .yaml_lists import read_yaml_lists, text_options
 
 CACHE_BYTES = 64 * 2**20  # memory for lists that are not in use
 MAX_FILE_BYTES = 64 * 2**20  # read of one file
@@ -450,7 +449,7 @@ def _read(source: _Source) -> tuple[Lists, list[str], list[str]]:
     faults: list[str] = []
     text = _read_text(source.path, faults)
     if not source.is_yaml:
-        return {source.name: _lines(text)}, faults, []
+        return {source.name: text_options(text)}, faults, []
     try:
         content = read_yaml_lists(text)
     except ImportError:
@@ -490,8 +489,3 @@ def _read_text(path: Path, faults: list[str]) -> str:
             "Latin-1. Save it as UTF-8"
         )
         return data.decode("latin-1")
-
-
-def _lines(text: str) -> list[str]:
-    lines = (line.strip() for line in io.StringIO(text, newline=None))
-    return [line for line in lines if line and not line.startswith("#")]

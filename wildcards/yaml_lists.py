@@ -15,9 +15,10 @@ in brackets, mappings with indented keys, anchors that an alias of the file refe
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -486,7 +487,7 @@ class _Mapping(list):
 
 def _options(node: Any, keys: tuple[str, ...], faults: list[str]) -> list[str]:
     if isinstance(node, str):
-        return list(_block_lines(node))
+        return text_options(node)
     texts = [str(entry).strip() for entry in node if isinstance(entry, _Text)]
     for entry in node:
         if isinstance(entry, _List):
@@ -494,12 +495,10 @@ def _options(node: Any, keys: tuple[str, ...], faults: list[str]) -> list[str]:
     return [text for text in texts if text]
 
 
-def _block_lines(text: str) -> Iterator[str]:
-    """The options of a block text: one a line, without comments."""
-    for line in text.split("\n"):
-        option = line.strip()
-        if option and not option.startswith("#"):
-            yield option
+def text_options(text: str) -> list[str]:
+    """The options of a text: one a line, without blank lines and those that start with `#`."""
+    lines = (line.strip() for line in io.StringIO(text, newline=None))
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _told_line(error: Any) -> int:
