@@ -7,7 +7,7 @@ NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = registry.register(
     NODE_CLASSES,
     DISPLAY_NAMES,
     *host.registered_nodes(),
-    host.peer_folder(),
+    lambda: host.older_pack(set(NODE_CLASSES.values())),
     host.after_all_packs,
 )
 host_prompts.watch_prompts(NODE_CLASS_MAPPINGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from .latent_file import to_bytes
 from .lora import BlockWeights
 from .planes import Cut
 from .random_state import seeded_globals
+from .registry import OlderPack
 from .schedule import (
     DISCARD_PENULTIMATE,
     EXTRA_SCHEDULERS,
@@ -431,8 +432,24 @@ def wildcard_library() -> Library:
 _PEER_FOLDER = re.compile(r"comfyui[-_ ]impact[-_ ]pack", re.IGNORECASE)
 
 
-def peer_folder() -> str | None:
-    """The folder of an installed ComfyUI-Impact-Pack, whose node ids are the same as ours."""
+def older_pack(ours: Collection[type]) -> OlderPack | None:
+    """ComfyUI-Impact-Pack as it is installed by now; None where no folder of it can be loaded.
+
+    Args:
+        ours: this pack's classes, as its own folder may have any name.
+    """
+    folder = _peer_folder()
+    if folder is None:
+        return None
+    module = f"custom_nodes.{os.path.basename(folder)}"
+    loaded = any(
+        getattr(node, "RELATIVE_PYTHON_MODULE", None) == module and node not in ours
+        for node in host_nodes.NODE_CLASS_MAPPINGS.values()
+    )
+    return OlderPack(folder, loaded)
+
+
+def _peer_folder() -> str | None:
     for base in folder_paths.get_folder_paths("custom_nodes"):
         if not os.path.isdir(base):
             continue

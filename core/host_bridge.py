@@ -42,7 +42,7 @@ from .host import (
     registered_nodes,
     save_previews,
 )
-from .host_prompts import in_thread
+from .host_prompts import in_thread, is_registered
 from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_latent_picture
 from .lists import with_channels
 from .mask import resize_mask
@@ -128,8 +128,7 @@ def watch_flow(ours: Mapping[str, type]) -> None:
         if not isinstance(node, dict) or not isinstance(node.get("inputs"), dict):
             return ""
         class_type = node.get("class_type")
-        is_ours = class_type in ours and registered_nodes()[0].get(class_type) is ours[class_type]
-        return plain_id(class_type) if is_ours else ""
+        return plain_id(class_type) if is_registered(ours, class_type) else ""
 
     def on_prompt(request: dict[str, Any]) -> dict[str, Any]:
         prompt = part(request, "prompt")

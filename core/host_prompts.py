@@ -146,11 +146,22 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
 
 
 def prepare(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps) -> list[Populated]:
-    """Bring a prompt to today's form and draw its texts, in place."""
+    """Bring a prompt to today's form and draw the texts of this pack's nodes, in place."""
     _upgrade(prompt, ours, look_ups)
-    drawn = populate(prompt, look_ups.text)
-    settle_seeds(prompt, look_ups.has_nothing_to_draw)
+    own = {
+        node_id: node
+        for node_id, node in prompt.items()
+        if isinstance(node, dict) and is_registered(ours, node.get("class_type"))
+    }
+    drawn = populate(own, look_ups.text)
+    settle_seeds(own, look_ups.has_nothing_to_draw)
     return drawn
+
+
+def is_registered(ours: Mapping[str, type], class_type: Any) -> bool:
+    """Whether an id is one of this pack's, and no other pack has taken it over."""
+    node = ours.get(class_type) if isinstance(class_type, str) else None
+    return node is not None and host_nodes.NODE_CLASS_MAPPINGS.get(class_type) is node
 
 
 async def in_thread(work: Any, *arguments: Any) -> Any:
