@@ -6,13 +6,13 @@ the node's `image`. It does not say which picture was painted on, so this is wor
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections import OrderedDict, deque
 from typing import Any, NamedTuple
 
 import torch
 
+from ..utils.literal import read_literal
 from .geometry import Size
 from .mask import resize_mask
 from .streams import picture
@@ -32,8 +32,8 @@ def file_entry(value: Any) -> dict[str, str] | None:
     """
     if isinstance(value, str) and value.startswith("{"):
         try:
-            value = ast.literal_eval(value[:2000])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = read_literal(value[:2000])
+        except ValueError:
             return None
     if isinstance(value, dict):
         keys = ("filename", "subfolder", "type")

@@ -501,6 +501,13 @@ def prompt_server() -> Any:
     return getattr(PromptServer, "instance", None)
 
 
+def web_framework() -> Any:
+    """What ComfyUI's server makes its answers with."""
+    import server
+
+    return server.web
+
+
 def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
     """Write images [1,h,w,3 or 4] to the temporary folder, for a node to show.
 

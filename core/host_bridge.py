@@ -41,6 +41,7 @@ from .host import (
     prompt_server,
     registered_nodes,
     save_previews,
+    web_framework,
 )
 from .host_prompts import in_thread, is_registered
 from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_latent_picture
@@ -136,14 +137,14 @@ def watch_flow(ours: Mapping[str, type]) -> None:
         return request
 
     async def on_modes(request: Any) -> Any:
-        from aiohttp import web
-
         def work(body: str) -> dict[str, Any]:
             content = json.loads(body)
             flow.set_modes(content["prompt"], content["modes"], _slots_of, _is_required)
             return content["prompt"]
 
-        return web.json_response({"prompt": await in_thread(work, await request.text())})
+        return web_framework().json_response(
+            {"prompt": await in_thread(work, await request.text())}
+        )
 
     server.add_on_prompt_handler(on_prompt)
     server.routes.post("/detailers/modes")(on_modes)

@@ -14,7 +14,7 @@ from .host_detectors import Resident
 
 FOLDER = "classifiers"  # one of ComfyUI's model folders
 BATCH = 16  # pictures that are classified at a time
-_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")  # name, or owner/name
+_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(@[\w.-]+)?")  # name, owner/name, @revision
 
 
 class TransformersClassifier:
@@ -58,8 +58,9 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
     """Load a classifier by its Hugging Face name, from this machine unless `download` is set.
 
     It is looked for in the `classifiers` folders of ComfyUI, as owner/name or name, and then among
-    what the transformers package has fetched before. Weights are read from safetensors, or from a
-    pickle that holds nothing but tensors; code that comes with a model is never run.
+    what the transformers package has fetched before. Weights are read from safetensors, or from
+    a PyTorch file that holds nothing but tensors; code that comes with a model is never run. A name
+    that ends in @REVISION, such as a commit, takes that version from Hugging Face, else the newest.
 
     Raises:
         ValueError: `name` is no such name.
@@ -78,6 +79,8 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
             "The classifier needs the transformers package, which ComfyUI's Python does not have. "
             "Install it there with: pip install transformers"
         ) from error
+    name, _, revision = name.partition("@")
+    revision = revision or "main"
     folder = _local_folder(name)
     source = name if folder is None else str(folder)
     options = {
@@ -85,9 +88,9 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
         "trust_remote_code": False,
     }
     try:
-        processor = AutoImageProcessor.from_pretrained(source, **options)
+        processor = AutoImageProcessor.from_pretrained(source, revision=revision, **options)
         model = AutoModelForImageClassification.from_pretrained(
-            source, weights_only=True, **options
+            source, revision=revision, weights_only=True, **options
         )
     except Exception as error:  # whatever transformers and the readers of files raise
         if folder is None and not download:
@@ -98,9 +101,9 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
         raise RuntimeError(
             f"The classifier {name!r} cannot be loaded from "
             f"{folder or 'Hugging Face'}: {type(error).__name__}: {error} If its weights are a "
-            "pickle that is refused, convert them to model.safetensors."
+            "PyTorch file that is refused, convert them to model.safetensors."
         ) from error
-    return TransformersClassifier(model.eval().float(), processor, device_mode)
+    return TransformersClassifier(model.train(False).float(), processor, device_mode)
 
 
 def _local_folder(name: str) -> Path | None:

@@ -20,7 +20,7 @@ import nodes as host_nodes
 
 from ..wildcards.grammar import WildcardError, expand, strip_comments
 from . import legacy
-from .host import at_startup, prompt_server, wildcard_library
+from .host import at_startup, prompt_server, web_framework, wildcard_library
 from .prompts import (
     Populated,
     fault_of,
@@ -108,6 +108,7 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
     server = prompt_server()
     if server is None:
         return
+    web = web_framework()
     legacy.read_table()  # now, rather than when the first prompt comes
 
     def on_prompt(request: Any) -> Any:
@@ -120,8 +121,6 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
         return request
 
     async def on_upgrade(request: Any) -> Any:
-        from aiohttp import web
-
         def work(body: str) -> str:
             prompt, changed = json.loads(body), []
             if isinstance(prompt, dict):
@@ -171,7 +170,7 @@ async def in_thread(work: Any, *arguments: Any) -> Any:
 
 def _prepare_in_advance(server: Any, ours: Mapping[str, type]) -> None:
     """Have each request that is about prompts or nodes look up beforehand what it will need."""
-    from aiohttp import web
+    web = web_framework()
 
     @web.middleware
     async def in_advance(request: Any, handler: Any) -> Any:

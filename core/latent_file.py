@@ -7,6 +7,7 @@ member, like a `.latent` file, is in the safetensors format.
 from __future__ import annotations
 
 import io
+import string
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,11 @@ _MEMBER = "latent"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _VERSION = "latent_format_version_0"  # without it, the values are still those of early SD 1.5
 _EARLY_SCALE = 0.18215
+_LETTERS = np.frombuffer(
+    (string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/").encode(), np.uint8
+)
+_SIX_BITS = np.full(256, -1, np.int16)  # what a letter's code stands for; -1 for no such letter
+_SIX_BITS[_LETTERS] = np.arange(64)
 _ALWAYS_FINE, _GROWTH = 2**26, 20  # bytes, and times the archive, that a member may unpack to
 
 
@@ -120,7 +126,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The picture in a text, such as "data:image/png;base64,...".
+    """The picture in a text: a data URL as a browser makes it of a canvas, or its content alone.
 
     Returns:
         Image [1,H,W,3] and mask [1,H,W] of what is transparent, both 0..1.
@@ -128,12 +134,10 @@ def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         ValueError: it holds no picture.
     """
-    import base64
-
     from PIL import Image
 
     try:
-        raw = base64.b64decode(data.partition(",")[2] or data, validate=True)
+        raw = _from_letters(data.partition(",")[2] or data)
         with Image.open(io.BytesIO(raw)) as picture:
             pixels = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
     except (ValueError, OSError, ImportError, Image.DecompressionBombError) as error:
@@ -144,3 +148,22 @@ def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
         ) from error
     pixels = torch.from_numpy(pixels)[None]
     return pixels[..., :3].contiguous(), 1 - pixels[..., 3]
+
+
+def _from_letters(text: str) -> bytes:
+    """The bytes that a text holds, 6 bits in a letter (RFC 4648, section 4).
+
+    Raises:
+        ValueError: other letters are in it, or their number is wrong.
+    """
+    codes = np.frombuffer(text.encode("ascii"), np.uint8)
+    if len(codes) % 4:
+        raise ValueError(f"{len(codes)} letters are no multiple of 4")
+    padding = len(text) - len(text.rstrip("="))
+    values = _SIX_BITS[codes[: len(codes) - padding]]
+    if padding > 2 or (values < 0).any():
+        raise ValueError("a letter is none of the 64")
+    groups = np.pad(values, (0, padding)).reshape(-1, 4).astype(np.uint32)
+    numbers = groups @ np.uint32([1 << 18, 1 << 12, 1 << 6, 1])
+    whole = np.stack([numbers >> 16, numbers >> 8, numbers], axis=1).astype(np.uint8).tobytes()
+    return whole[: len(whole) - padding]

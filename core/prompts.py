@@ -31,7 +31,7 @@ class Origin:
     Attributes:
         prompt_id: the host's number of the run.
         workflow_id: the number that the editor gives a workflow; None for prompts without one.
-        client_id: of the websocket that hears of the run; None where nobody does.
+        client_id: of the connection that hears of the run; None where nobody does.
     """
 
     prompt_id: str

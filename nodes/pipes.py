@@ -190,7 +190,7 @@ _EXTRAS = {
 }
 
 
-def _sockets(parts: dict[str, tuple[str, str]]) -> dict[str, tuple[str, dict]]:
+def _links(parts: dict[str, tuple[str, str]]) -> dict[str, tuple[str, dict]]:
     """Inputs from their types and tooltips."""
     return {name: (kind, {"tooltip": tooltip}) for name, (kind, tooltip) in parts.items()}
 
@@ -230,10 +230,10 @@ class ToDetailerPipe(_MakesDetailerPipe):
         return {
             "required": {
                 **inputs(*_PARTS),
-                **_sockets({"bbox_detector": _BBOX_DETECTOR}),
+                **_links({"bbox_detector": _BBOX_DETECTOR}),
                 **_text_inputs(),
             },
-            "optional": _sockets(_EXTRAS_OPT),
+            "optional": _links(_EXTRAS_OPT),
         }
 
     def run(self, sam_model_opt=None, segm_detector_opt=None, detailer_hook=None, **parts):
@@ -255,11 +255,11 @@ class ToDetailerPipeSDXL(ToDetailerPipe):
         return {
             "required": {
                 **inputs(*_PARTS),
-                **_sockets(_REFINER_PARTS),
-                **_sockets({"bbox_detector": _BBOX_DETECTOR}),
+                **_links(_REFINER_PARTS),
+                **_links({"bbox_detector": _BBOX_DETECTOR}),
                 **_text_inputs(),
             },
-            "optional": _sockets(_EXTRAS_OPT),
+            "optional": _links(_EXTRAS_OPT),
         }
 
 
@@ -271,10 +271,10 @@ class BasicPipeToDetailerPipe(ToDetailerPipe):
         return {
             "required": {
                 **inputs("basic_pipe"),
-                **_sockets({"bbox_detector": _BBOX_DETECTOR}),
+                **_links({"bbox_detector": _BBOX_DETECTOR}),
                 **_text_inputs(),
             },
-            "optional": _sockets(_EXTRAS_OPT),
+            "optional": _links(_EXTRAS_OPT),
         }
 
     def run(self, basic_pipe, **parts):
@@ -293,10 +293,10 @@ class BasicPipeToDetailerPipeSDXL(ToDetailerPipe):
             "required": {
                 "base_basic_pipe": inputs("basic_pipe")["basic_pipe"],
                 "refiner_basic_pipe": ("BASIC_PIPE", refiner),
-                **_sockets({"bbox_detector": _BBOX_DETECTOR}),
+                **_links({"bbox_detector": _BBOX_DETECTOR}),
                 **_text_inputs(),
             },
-            "optional": _sockets(_EXTRAS_OPT),
+            "optional": _links(_EXTRAS_OPT),
         }
 
     def run(self, base_basic_pipe, refiner_basic_pipe, **parts):
@@ -326,7 +326,7 @@ class EditDetailerPipe(_MakesDetailerPipe):
         text["wildcard"] = (kind, {**options, "tooltip": "The new segment text; empty keeps it."})
         return {
             "required": {"detailer_pipe": ("DETAILER_PIPE", _DETAILER_PIPE), **text},
-            "optional": _sockets(cls._replaceable),
+            "optional": _links(cls._replaceable),
         }
 
     def run(self, detailer_pipe, wildcard="", **parts):

@@ -274,7 +274,7 @@ def described(kind: Any, tooltip: str, **options: Any) -> Input:
 class Numbered(dict):
     """Optional inputs of a node that takes any number of them: stem1, stem2, ...
 
-    The editor adds a socket when the last one is connected, so that it is told of those alone that
+    The editor adds an input when the last one is connected, so that it is told of those alone that
     are there at once. The host asks for the type of an input by its name, so every such name is
     answered here; when it goes through all names it meets those that prompts use.
     """

@@ -14,7 +14,7 @@ import pytest
 import torch
 from detailers.core.detectors import onnx as onnx_files
 from detailers.core.detectors import weights
-from detailers.core.detectors.imports import import_untouched
+from detailers.core.detectors.imports import import_ultralytics
 from detailers.core.detectors.network import CpuNetwork
 from detailers.core.detectors.onnx import onnx_detector, read_about, read_outputs
 from detailers.core.detectors.weights import WeightsError, class_names, read_tensors, read_yolo
@@ -437,7 +437,7 @@ def test_class_names_may_be_a_list_or_a_mapping():
 def tasks():
     needs = "needs ultralytics: pip install ultralytics"
     try:
-        return import_untouched("ultralytics.nn.tasks")
+        return import_ultralytics().nn.tasks
     except ImportError:
         pytest.skip(needs)
 
@@ -511,7 +511,7 @@ def test_calls_in_a_yolo_file_are_not_made(tasks, tmp_path):
 
 
 def test_a_yolo_file_finds_what_the_package_itself_finds(tasks, tmp_path):
-    package = import_untouched("ultralytics")
+    package = import_ultralytics()
     network = yolo(tasks)
     network.task, network.args = "segment", {}
     torch.save({"model": network, "train_args": {"imgsz": 160}}, tmp_path / "a.pt")
@@ -562,8 +562,8 @@ def state():
     printing = repr((torch._tensor_str.PRINT_OPTS, numpy.get_printoptions()))
     return functions, dict(os.environ), cv2.getNumThreads(), printing
 before = state()
-from detailers.core.detectors.imports import import_untouched
-import_untouched("ultralytics.nn.tasks")
+from detailers.core.detectors.imports import import_ultralytics
+import_ultralytics()
 assert state() == before, (state(), before)
 from ultralytics.utils import AUTOINSTALL
 assert not AUTOINSTALL

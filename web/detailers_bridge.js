@@ -10,8 +10,8 @@ const FILE = "detailers_image_file"; // which file's content that is
 
 /** The content of a file such as "a/b.png [temp]", as text. */
 async function contentOf(file) {
-  const [, path, type] = /^(.*?)(?: \[(\w+)\])?$/s.exec(file);
-  const [, subfolder, filename] = /^(?:(.*)\/)?(.*)$/s.exec(path);
+  const [, path, type] = String(file).match(/^(.*?)(?: \[(\w+)\])?$/s);
+  const [, subfolder, filename] = path.match(/^(?:(.*)\/)?(.*)$/s);
   const query = new URLSearchParams({ filename, subfolder: subfolder ?? "", type: type ?? "input" });
   const answer = await api.fetchApi(`/view?${query}`);
   if (!answer.ok) throw new Error(`${file}: ${answer.status}`);

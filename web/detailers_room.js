@@ -4,17 +4,17 @@ import { app } from "../../scripts/app.js";
 
 const TITLE = 30;
 const GAP = 10;
-const HEIGHTS = { socket: 20, widget: 24, text: 64, edge: 12 }; // of a node's parts on the canvas
+const HEIGHTS = { slot: 20, widget: 24, text: 64, edge: 12 }; // of a node's parts on the canvas
 const ELEMENTS = 1.2; // nodes that are elements of the page are that much taller
 
 /** About the height of a new node, in pixels. */
 export function heightOf(definition, widgets) {
   const inputs = Object.entries({ ...definition.input?.required, ...definition.input?.optional });
   const texts = inputs.filter(([, [type, options]]) => type === "STRING" && options?.multiline);
-  const sockets = inputs.filter(([name]) => !widgets.includes(name)).length;
+  const slots = inputs.filter(([name]) => !widgets.includes(name)).length;
   const height =
     HEIGHTS.edge +
-    HEIGHTS.socket * Math.max(sockets, definition.output.length) +
+    HEIGHTS.slot * Math.max(slots, definition.output.length) +
     HEIGHTS.widget * (widgets.length - texts.length) +
     HEIGHTS.text * texts.length;
   const isElement = app.extensionManager?.setting?.get?.("Comfy.VueNodes.Enabled");

@@ -196,7 +196,7 @@ function moveOutputs(node, level, definition) {
 
 /** Today's name of an input that has one of another time. */
 function renamedInput(name, { renamed = {}, numbered = {} }) {
-  const [, stem, number] = /^(.*?)(\d+)(?:_opt)?$/.exec(name) ?? [];
+  const [, stem, number] = String(name).match(/^(.*?)(\d+)(?:_opt)?$/) ?? [];
   if (Object.hasOwn(renamed, name)) return renamed[name];
   return Object.hasOwn(numbered, stem) ? numbered[stem] + number : undefined;
 }
@@ -214,8 +214,8 @@ function moveInputs(node, level, definition) {
   if (!level.isGroup || !Array.isArray(node.inputs)) return false;
   const inputs = { ...definition.input?.required, ...definition.input?.optional };
   const widgets = widgetNames(definition);
-  const sockets = Object.keys(inputs).filter((name) => !widgets.includes(name));
-  const order = [...sockets, ...Object.keys(inputs).filter((name) => widgets.includes(name))];
+  const slots = Object.keys(inputs).filter((name) => !widgets.includes(name));
+  const order = [...slots, ...Object.keys(inputs).filter((name) => widgets.includes(name))];
   let changed = false;
   for (const link of level.linksTo(node)) {
     const key = level.at(link).slot;
@@ -226,9 +226,9 @@ function moveInputs(node, level, definition) {
   }
   if (changed) {
     const saved = new Map(objectsIn(node.inputs).map((input) => [input.name, input]));
-    const others = objectsIn(node.inputs).filter(({ name }) => !sockets.includes(name));
+    const others = objectsIn(node.inputs).filter(({ name }) => !slots.includes(name));
     const fresh = (name) => ({ name, type: inputs[name][0], link: null });
-    node.inputs = [...sockets.map((name) => saved.get(name) ?? fresh(name)), ...others];
+    node.inputs = [...slots.map((name) => saved.get(name) ?? fresh(name)), ...others];
   }
   return changed;
 }
@@ -344,7 +344,7 @@ function nameValues(node, names) {
 
 /** Brings a node to today's form. */
 function upgradeNode(node, level, report) {
-  const group = /^workflow[>/](.*)/s.exec(node.type)?.[1];
+  const group = String(node.type).match(/^workflow[>/](.*)/s)?.[1];
   const groups = level.graph.extra?.groupNodes;
   if (isObject(groups) && Object.hasOwn(groups, group) && isObject(groups[group])) {
     return upgradeGroupNode(node, groups[group], report);
@@ -485,7 +485,7 @@ app.registerExtension({
       definitions.set(node.name, node);
       for (const group of [node.input?.required, node.input?.optional]) {
         for (const [name, [type, options]] of Object.entries(group ?? {})) {
-          // In this form of a choice group nodes, too, know that it is no socket.
+          // In this form of a choice group nodes, too, know that it is no slot.
           if (Array.isArray(type)) group[name] = ["COMBO", { ...options, options: type }];
         }
       }

@@ -112,11 +112,16 @@ class CLIPSegDetector:
         return sure.clone()  # no longer of inference mode
 
 
-def load_clipseg(name: str, folders: Sequence[str], download: bool) -> tuple[Any, torch.nn.Module]:
+def load_clipseg(
+    name: str, folders: Sequence[str], download: bool, revision: str = "main"
+) -> tuple[Any, torch.nn.Module]:
     """The tokenizer and the network of a CLIPSeg.
 
     They are looked for in `folders` (the folder itself, owner/name or name in it), then among what
     the transformers package has fetched before.
+
+    Args:
+        revision: which version of it, where it comes from Hugging Face.
 
     Raises:
         RuntimeError: transformers is missing, or the model is not there or cannot be read.
@@ -134,9 +139,9 @@ def load_clipseg(name: str, folders: Sequence[str], download: bool) -> tuple[Any
     local = next((path for path in candidates if (path / "config.json").is_file()), None)
     options = {"local_files_only": local is not None or not download}
     try:
-        tokenizer = CLIPTokenizerFast.from_pretrained(local or name, **options)
+        tokenizer = CLIPTokenizerFast.from_pretrained(local or name, revision=revision, **options)
         module = CLIPSegForImageSegmentation.from_pretrained(
-            local or name, weights_only=True, **options
+            local or name, revision=revision, weights_only=True, **options
         )
     except Exception as error:  # whatever transformers and the readers of files raise
         if local is None and not download:
@@ -146,7 +151,7 @@ def load_clipseg(name: str, folders: Sequence[str], download: bool) -> tuple[Any
             ) from error
         raise RuntimeError(
             f"CLIPSeg cannot be loaded from {local or 'Hugging Face'}: "
-            f"{type(error).__name__}: {error} If its weights are a pickle that is refused, convert "
-            "them to model.safetensors."
+            f"{type(error).__name__}: {error} If its weights are a PyTorch file that is refused, "
+            "convert them to model.safetensors."
         ) from error
-    return tokenizer, module.float().eval().requires_grad_(False)
+    return tokenizer, module.float().train(False).requires_grad_(False)

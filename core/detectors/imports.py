@@ -1,11 +1,10 @@
-"""Import an optional package and keep it from changing what others rely on."""
+"""Import ultralytics and keep it from changing what others rely on."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import environ
 from types import ModuleType
 
 import numpy as np
@@ -17,19 +16,21 @@ from PIL import Image
 _SETTINGS = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
 
 
-def import_untouched(name: str) -> ModuleType:
-    """Import a module; afterwards the rest of the process is as it was before.
+def import_ultralytics() -> ModuleType:
+    """Import the package with its networks; afterwards the rest of the process is as it was before.
 
-    ultralytics puts functions of its own in the place of `PIL.Image.open`, `torch.save` and, on
+    It puts functions of its own in the place of `PIL.Image.open`, `torch.save` and, on
     some systems, OpenCV's reading and writing of files, and sets environment variables, OpenCV's
     number of threads and how arrays are printed. With them in place a broken picture anywhere in
     the host ends in an attempt to install a package. Its layers need none of this.
 
     Raises:
-        ImportError: the module or one that it needs is missing.
+        ImportError: the package or one that it needs is missing.
     """
     with _kept_as_it_is():
-        return importlib.import_module(name)
+        import ultralytics.nn.tasks
+
+        return ultralytics
 
 
 @contextmanager
@@ -40,17 +41,17 @@ def _kept_as_it_is() -> Iterator[None]:
                  (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow")]  # fmt: skip
     before = [(owner, name, getattr(owner, name)) for owner, name in functions
               if hasattr(owner, name)]  # fmt: skip
-    environment, threads = dict(os.environ), cv2.getNumThreads()
+    environment, threads = dict(environ), cv2.getNumThreads()
     printing = np.get_printoptions()
     tensors = dict(vars(torch._tensor_str.PRINT_OPTS))
-    os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
+    environ.update({name: environ.get(name, value) for name, value in _SETTINGS.items()})
     try:
         yield
     finally:
         for owner, name, function in before:
             setattr(owner, name, function)
-        os.environ.clear()
-        os.environ.update(environment)
+        environ.clear()
+        environ.update(environment)
         cv2.setNumThreads(threads)
         np.set_printoptions(**printing)
         vars(torch._tensor_str.PRINT_OPTS).update(tensors)

@@ -52,4 +52,4 @@ def load_networks() -> FaceNetworks:
                 f"'{path}' holds the weights of another network. Install the package again with: "
                 f"{INSTALL} --force-reinstall"
             ) from error
-    return networks.float().eval().requires_grad_(False)
+    return networks.float().train(False).requires_grad_(False)

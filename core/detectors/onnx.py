@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from ...utils.arrays import to_numpy
+from ...utils.literal import read_literal
 from ..geometry import Size
 from .weights import WeightsError, class_names
 from .yolo import Answer, Layout, Placement, YoloDetector, fit, guess_layout, letterbox
@@ -74,8 +74,8 @@ def _size(pixels: torch.Tensor) -> Size:
 
 def _literal(text: str | None) -> Any:
     try:
-        return ast.literal_eval(text) if text else None
-    except (ValueError, SyntaxError):
+        return read_literal(text) if text else None
+    except ValueError:
         return None
 
 

@@ -67,7 +67,7 @@ def build(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     weights = with_positions(weights)
     network = SamModel(SamConfig(**_config(weights)))
     network.load_state_dict(weights)
-    return network.float().eval().requires_grad_(False)
+    return network.float().train(False).requires_grad_(False)
 
 
 def with_positions(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

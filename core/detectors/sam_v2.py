@@ -110,7 +110,7 @@ def build(weights: dict[str, torch.Tensor], *, video: bool, side: int = SIDE) ->
         weights = {name: value for name, value in weights.items() if not _OF_VIDEO.match(name)}
         network = Sam2Model(Sam2Config(**config))
     network.load_state_dict(weights)
-    return network.float().eval().requires_grad_(False)
+    return network.float().train(False).requires_grad_(False)
 
 
 def _translated(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .imports import import_untouched
+from .imports import import_ultralytics
 
 EXPORT = (
     "If you trust where it comes from, convert it once in an environment of its own with "
@@ -36,9 +36,7 @@ _RENAMED = {  # classes of older releases of the package
     "ultralytics.nn.modules.block.Silence": "torch.nn.modules.linear.Identity",
     "ultralytics.nn.tasks.YOLOv10DetectionModel": "ultralytics.nn.tasks.DetectionModel",
 }
-_OLD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how a file of torch.save began once
-_PICKLE_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError,
-                  AttributeError, TypeError, IndexError, AssertionError)  # fmt: skip
+_OLD = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # how a file of torch.save began once
 
 
 class WeightsError(ValueError):
@@ -101,13 +99,9 @@ def _load_old(path: Path) -> Any:
     try:
         with _allowing([]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # damaged files make readers raise all kinds
         found = re.search(r"GLOBAL (\S+)", str(error))
-        if found is None:
-            raise _broken(path, error) from error
-        raise _refused(path, found[1]) from error
-    except _PICKLE_ERRORS as error:
-        raise _broken(path, error) from error
+        raise _refused(path, found[1]) if found else _broken(path, error) from error
 
 
 def _refused(path: Path, names: str) -> WeightsError:
@@ -131,7 +125,7 @@ def _unknown_names(path: Path) -> list[str]:
     try:
         with _allowing([]):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except _PICKLE_ERRORS as error:
+    except Exception as error:  # damaged files make readers raise all kinds
         raise WeightsError(
             f"'{path.name}' is no PyTorch file of today's kind, is damaged, or hides what it holds "
             f"({type(error).__name__}: {error}). Download it again, or choose another file."
@@ -142,7 +136,7 @@ def _load(path: Path, allowed: Sequence[tuple[type, str]] = ()) -> Any:
     try:
         with _allowing(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except _PICKLE_ERRORS as error:
+    except Exception as error:  # damaged files make readers raise all kinds
         raise _broken(path, error) from error
 
 
@@ -245,11 +239,9 @@ def _layer_class(name: str, path: Path) -> type[torch.nn.Module]:
     name = _RENAMED.get(name, name)
     module, _, own = name.rpartition(".")
     if name.startswith(_LAYERS):
-        _need_package(module.partition(".")[0], path)
-        try:
-            found = getattr(import_untouched(module), own, None)
-        except ModuleNotFoundError:
-            found = None
+        if name.startswith("ultralytics."):
+            _need_package(path)  # which brings the modules of all its layers
+        found = getattr(sys.modules.get(module), own, None)
         if isinstance(found, type) and issubclass(found, torch.nn.Module):
             return found
     raise WeightsError(
@@ -258,14 +250,14 @@ def _layer_class(name: str, path: Path) -> type[torch.nn.Module]:
     )
 
 
-def _need_package(package: str, path: Path) -> None:
+def _need_package(path: Path) -> None:
     try:
-        import_untouched(package)
+        import_ultralytics()
     except ImportError as error:
         raise RuntimeError(
-            f"'{path.name}' needs the package {package}, which ComfyUI's Python does not have, or "
-            f"not whole ({error}). Install it there with: pip install {package}. Files that end in "
-            f".onnx do without it. {EXPORT}"
+            f"'{path.name}' needs the package ultralytics, which ComfyUI's Python does not have, "
+            f"or not whole ({error}). Install it there with: pip install ultralytics. Files that "
+            f"end in .onnx do without it. {EXPORT}"
         ) from error
 
 
@@ -294,7 +286,7 @@ def _finished(path: Path, network: torch.nn.Module, size: Any) -> YoloFile:
             layer.recompute_scale_factor = None  # saved by a PyTorch that did not have it
     names = class_names(getattr(network, "names", None))
     stride = torch.as_tensor(getattr(network, "stride", 32)).max()
-    network = network.float().eval().requires_grad_(False)
+    network = network.float().train(False).requires_grad_(False)
     return YoloFile(network, names, _positive(size, 640), _positive(stride, 32))
 
 

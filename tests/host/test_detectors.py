@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from detailers.core.detectors.imports import import_untouched
+from detailers.core.detectors.imports import import_ultralytics
 from detailers.core.detectors.network import CpuNetwork
 from detailers.core.detectors.prompts import Prompt
 from detailers.core.detectors.sam_files import load_sam
@@ -220,7 +220,7 @@ def test_clipseg_finds_what_a_text_names(graph, results, models):
 
 def test_a_yolo_file_of_the_package_is_loaded(graph, results, models):
     try:
-        tasks = import_untouched("ultralytics.nn.tasks")
+        tasks = import_ultralytics().nn.tasks
     except ImportError:
         pytest.skip("needs ultralytics: pip install ultralytics")
     network = yolo(tasks)

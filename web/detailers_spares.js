@@ -38,7 +38,7 @@ function fit(node, stem) {
 }
 
 app.registerExtension({
-  name: "Detailers.Sockets",
+  name: "Detailers.Spares",
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     const stem = STEMS[nodeData.name.replace(/ \/\/Detailers$/, "")];
