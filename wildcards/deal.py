@@ -92,7 +92,7 @@ def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
     if mode.startswith(("ASC", "DSC")):
         key = _area if mode.endswith("-SIZE") else _position
         order.sort(key=lambda index: key(segments[index]), reverse=mode.startswith("DSC"))
-    generator = random.Random(seed)
+    generator = random.Random(seed)  # noqa: S311 - chance that can be repeated, no secret
     if mode == "LAB":
         entries = _entries(text, {segment.label.strip() for segment in segments})
         parts = (_of_label(segments[index].label.strip(), entries) for index in order)

@@ -170,7 +170,7 @@ class _Expansion:
 
     def __init__(self, seed: int, library: Library | None) -> None:
         # Only random() gives the same numbers in every Python version, so all choices use it alone.
-        self._random = random.Random(seed).random
+        self._random = random.Random(seed).random  # noqa: S311 - can be repeated, no secret
         self._look = library.look() if library else None
         self._lists: dict[str, Sequence[str]] = {}
         self._picked = 0

@@ -45,7 +45,7 @@ UNET_CONFIG = {
     "legacy": False,
     "adm_in_channels": None,
 }
-TOKEN_ROWS = "text_model.embeddings.token_embedding.weight"
+TOKEN_ROWS = "text_model.embeddings.token_embedding.weight"  # noqa: S105 - of words, no password
 
 
 class Words:

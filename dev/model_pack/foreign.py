@@ -59,7 +59,7 @@ def random_attention(out, extra_options):
 
 def other_random_attention(out, extra_options):
     """An attention patch that draws from the generators of Python and NumPy."""
-    return out * (1 + random.random() * float(np.random.rand()))
+    return out * (1 + random.random() * float(np.random.rand()))  # noqa: S311 - no secret
 
 
 def plain_wrapper(executor, *args, **options):
