@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """The door to this project. Needs Python 3.10 or newer and nothing else.
 
-    python run.py demo  [options]      detail the faces of a photograph
-    python run.py test  [pytest args]  all tests, in real ComfyUI servers
-    python run.py serve [options]      ComfyUI's editor with this pack in it
-    python run.py bench [options]      speed and memory against the least possible work
-    python run.py bench quality        picture quality against a known truth
+    python run.py install --comfyui DIR  put this pack into a ComfyUI of yours
+    python run.py demo  [options]        detail the faces of a picture
+    python run.py test  [pytest args]    all tests, in real ComfyUI servers
+    python run.py serve [options]        ComfyUI's editor with this pack in it
+    python run.py bench [options]        speed and memory against the least possible work
+    python run.py bench quality          picture quality against a known truth
 
-The first call fetches two versions of ComfyUI and a newer editor, and builds a Python environment
-for them in a cache folder; later calls reuse it. `--comfyui DIR --python PY` takes a ComfyUI of
-yours instead.
+`python run.py COMMAND --help` tells a command's options.
+
+The first call, other than of install, fetches two versions of ComfyUI and a newer editor, and
+builds a Python environment for them in a cache folder; later calls reuse it. `--comfyui DIR
+--python PY` takes a ComfyUI of yours instead.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent
 STAMP = ".complete"  # written last into a folder, so a half-built one never has it
@@ -464,28 +468,85 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
     return ["--numprocesses", str(processes), "--dist", "loadgroup"]
 
 
-def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our options, and the rest for the command: what is unknown here or follows a "--"."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    parser = argparse.ArgumentParser(
-        prog="run.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="All other arguments go to the command; `python run.py demo -- --help` lists them.",
-    )
-    parser.add_argument("command", choices=["demo", "test", "serve", "bench"])
-    parser.add_argument("--cache", metavar="DIR", help="cache folder, else DETAILERS_CACHE")
-    parser.add_argument("--comfyui", metavar="DIR", help="use this ComfyUI, fetch nothing")
-    parser.add_argument("--python", metavar="PY", help="its Python (default: the running one)")
-    parser.add_argument("--comfyui-oldest", metavar="DIR", help="an older one, for test")
-    parser.add_argument(
+COMMANDS = ("install", "demo", "test", "serve", "bench")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Our own options: which ComfyUI, and where what is fetched is kept."""
+    group = parser.add_argument_group("which ComfyUI (default: one that is fetched)")
+    group.add_argument("--comfyui", metavar="DIR", help="this one; nothing is fetched")
+    group.add_argument("--python", metavar="PY", help="its Python (default: the running one)")
+    group.add_argument("--cache", metavar="DIR", help="cache folder, else DETAILERS_CACHE")
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("several ComfyUIs, for test")
+    group.add_argument("--comfyui-oldest", metavar="DIR", help="an older one beside --comfyui")
+    group.add_argument(
         "--hosts",
         metavar="LABELS",
         default="main,oldest",
         help="ComfyUIs to test on: main, oldest or main,oldest (default)",
     )
+
+
+def command_options() -> ModuleType:
+    """dev/options.py, which needs no more than this file does."""
+    spec = importlib.util.spec_from_file_location("project_options", ROOT / "dev" / "options.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def help_for(arguments: list[str]) -> str:
+    """What --help shows: of the project, or of a command with all that it understands."""
+    command, *rest = [a for a in arguments if a in {*COMMANDS, "quality"}] or [None]
+    if command is None:
+        return f"{__doc__.strip()}\n"
+    if command == "test":
+        parser = argparse.ArgumentParser(
+            prog="run.py test",
+            usage="run.py test [options] [pytest arguments]",
+            description=test.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=TEST_EXAMPLES,
+        )
+        add_place(parser)
+        add_hosts(parser)
+        return parser.format_help()
+    options = command_options()
+    if command == "install":
+        return options.install().format_help()
+    if command == "bench" and "quality" in rest:
+        return options.bench_quality(add_place).format_help()
+    return getattr(options, command)(add_place).format_help()
+
+
+TEST_EXAMPLES = """\
+All other arguments go to pytest, as does all that follows a "--":
+  run.py test                                  everything, and the code style
+  run.py test tests/test_mask.py               one file
+  run.py test -k face --hosts main -x          by name, on one ComfyUI, up to the first failure
+  run.py test -- --help                        pytest's own help"""
+
+
+def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and the rest for the command: what is unknown here or follows a "--"."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if {"-h", "--help"} & set(arguments[:end]):
+        print(help_for(arguments[:end]), end="")
+        sys.exit()
+    parser = argparse.ArgumentParser(
+        prog="run.py", usage="run.py COMMAND [options]", add_help=False, allow_abbrev=False
+    )
+    parser.add_argument(
+        "command", choices=COMMANDS, metavar=f"COMMAND, one of {', '.join(COMMANDS)}"
+    )
+    add_place(parser)
+    add_hosts(parser)
     options, rest = parser.parse_known_args(arguments[:end])
+    if options.command == "install":
+        parser.error("write install first: run.py install --comfyui DIR")
     if not options.comfyui and (options.python or options.comfyui_oldest):
         parser.error("--python and --comfyui-oldest need --comfyui")
     options.python = options.python or sys.executable
@@ -500,6 +561,10 @@ def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]
 def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 10):  # noqa: UP036 - nothing has checked it before
         raise Problem(f"needs Python 3.10 or newer, this is {sys.version.split()[0]}")
+    started_in = os.getcwd()  # relative paths among the arguments start there
+    if arguments[:1] == ["install"] and not {"-h", "--help"} & set(arguments):
+        command = [sys.executable, "-m", "dev.install", *arguments[1:]]
+        return call(*command, DETAILERS_STARTED_IN=started_in)
     options, rest = read_arguments(arguments)
     cache = cache_folder(options.cache)
     os.environ["DETAILERS_CACHE"] = str(cache)  # for the commands: a place for what is slow to make
@@ -513,7 +578,6 @@ def main(arguments: list[str]) -> int:
     if options.command == "serve":
         place += ["--base", str(cache / "serve")]
     modules = {"demo": "dev.demo", "serve": "dev.serve", "bench": "bench.run"}
-    started_in = os.getcwd()  # relative paths among the arguments start there
     module = modules[options.command]
     if options.command == "bench" and rest[:1] == ["quality"]:
         module, rest = "bench.quality", rest[1:]

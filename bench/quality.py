@@ -1,8 +1,6 @@
 """How good the pictures are: heads of the miniature world, detailed, beside the truth.
 
-    python run.py bench quality                     100 scenes, fewer for some tables
-    python run.py bench quality --scenes 10 --variant 'wide={"feather": 20}'
-    python run.py bench quality --variant 'x={"paste_options": {"node": ID, "inputs": {...}}}'
+    python run.py bench quality --help
 
 Each scene is rendered at 1024 x 1024, which is the truth, and at a fraction of that, blurred and
 with grain, which stands for what a base model gave. Enlarged again it goes through Detailer (SEGS)
@@ -12,8 +10,6 @@ inputs of that node that differ from BASE; an input that another node gives is w
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -25,6 +21,7 @@ import torch
 from PIL import Image
 
 from dev.contact_sheet import Cell, contact_sheet
+from dev.options import bench_quality
 
 from .quality_runs import BASE, CONTRAST, TINT, Case, Runs
 from .quality_tables import Outcome, attribute_table, summary, table
@@ -167,34 +164,10 @@ def _image(picture: np.ndarray) -> Image.Image:
 # The command
 
 
-def read_variant(text: str) -> tuple[str, dict[str, Any]]:
-    """A variant's name and inputs from NAME=JSON."""
-    name, equals, inputs = text.partition("=")
-    try:
-        inputs = json.loads(inputs) if equals else None
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(
-            f"'{text}': the part after = is no JSON: {error}"
-        ) from error
-    if not isinstance(inputs, dict):
-        raise argparse.ArgumentTypeError(f"'{text}' should read NAME={{\"input\": value, ...}}.")
-    return name, inputs
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="run.py bench quality", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--python", help=argparse.SUPPRESS)
-    parser.add_argument("--scenes", type=int, default=100, help="scenes of the main table (100)")
-    parser.add_argument("--part-scenes", type=int, default=16, help="of the last tables (16)")
-    parser.add_argument("--first", type=int, default=0, help="seed of the first scene (0)")
-    parser.add_argument("--variant", type=read_variant, action="append", default=[])
-    parser.add_argument("--jobs", type=int, default=_jobs(), help="scenes at a time")
-    parser.add_argument("--write", action="store_true", help="into bench/RESULTS.md")
-    options = parser.parse_args()
+    options = bench_quality().parse_args()
+    options.comfyui = Path(options.comfyui)
+    options.jobs = options.jobs or _jobs()
     seeds = range(options.first, options.first + options.scenes)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     with Runs(options.comfyui, options.jobs, threads) as runs:

@@ -8,7 +8,6 @@ what else the machine does. A clip is sampled as one in any case, so there waves
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from dev import options
 from dev.server import Server
 
 from .cases import CASES, Case, graph
@@ -84,12 +84,8 @@ def row(case: Case, measured: dict[str, Measured]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__)
-    parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
-    parser.add_argument("--python", default=sys.executable, help="the Python that runs it")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
-    parser.add_argument("filter", nargs="*", help="only cases whose name holds one of these words")
-    args = parser.parse_args()
+    args = options.bench().parse_args()
+    args.comfyui = Path(args.comfyui)
     cases = [c for c in CASES if not args.filter or any(word in c.name for word in args.filter)]
     if not args.filter or "import" in args.filter:
         print(measure_import(args.comfyui, args.python), flush=True)

@@ -25,11 +25,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from . import options as options_of
 from .contact_sheet import Cell, contact_sheet, difference, overlay
 from .editor import NO_GREETING
 from .metrics import psnr
 from .server import ROOT, Event, Run, Server, ServerDied, has_accelerator, project_packs
-from .subject import PHOTO, SCENE, Subject, photograph, scene
+from .subject import PHOTO, Subject, photograph, scene
 from .workflow import Workflow
 
 EXAMPLE = ROOT / "example_workflows" / "1_face_detailer.json"
@@ -136,21 +137,9 @@ def main() -> int:
 
 
 def read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="run.py demo",
-        description="Detail the faces of a picture with the first example workflow.",
-        allow_abbrev=False,
-    )
+    parser = options_of.demo()
     # Paths are as seen from where run.py was started.
     here = Path(os.environ.get("DETAILERS_STARTED_IN", "."))
-    parser.add_argument("--comfyui", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--scene", metavar="SEED", type=int, default=SCENE, help=f"({SCENE})")
-    parser.add_argument("--image", metavar="FILE", help="photograph with upright, frontal faces")
-    parser.add_argument("--checkpoint", metavar="FILE", help="a Stable Diffusion checkpoint")
-    parser.add_argument("--prompt", metavar="TEXT", help="what the faces should look like")
-    parser.add_argument("--open", action="store_true", help="open the workflow in the editor")
-    parser.add_argument("--output", metavar="DIR", default="demo-output", help="(demo-output)")
     options = parser.parse_args()
     for name in ("image", "checkpoint"):
         file = getattr(options, name)

@@ -1,27 +1,14 @@
 """ComfyUI's editor with this pack and its analytic models: `python run.py serve --help`."""
 
-import argparse
 import sys
 import webbrowser
 
+from .options import serve as serve_options
 from .server import Server, ServerDied, has_accelerator, project_packs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="run.py serve",
-        description="Start ComfyUI with this pack in it. Further arguments go to ComfyUI.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--comfyui", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--base", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=8188, help="port on this machine (8188)")
-    parser.add_argument(
-        "--miniature", action="store_true", help="with the small trained model of the demo"
-    )
-    parser.add_argument("--open", action="store_true", help="open the editor in the browser")
-    options, rest = parser.parse_known_args()
+    options, rest = serve_options().parse_known_args()
     server = Server(
         options.comfyui,
         options.python,

@@ -15,7 +15,6 @@ from .server import ROOT
 from .workflow import Workflow
 
 PHOTO = ROOT / "dev" / "assets" / "astronaut.jpg"
-SCENE = 2
 MODEL = "CheckpointLoaderSimple"
 DETECTOR = "DetailersFaceDetectorProvider"
 FOUND = "BboxDetectorSEGS"

@@ -17,6 +17,7 @@ from detailers.dev.metrics import (
     seam_energy,
     ssim,
 )
+from detailers.dev.options import read_variant
 
 
 def disc(size=64, radius=20):
@@ -121,10 +122,10 @@ def monkeypatch_module():
 
 
 def test_a_variant_is_a_name_and_inputs(quality):
-    assert quality.read_variant('wide={"feather": 20}') == ("wide", {"feather": 20})
+    assert read_variant('wide={"feather": 20}') == ("wide", {"feather": 20})
     for text in ("wide", "wide=", "wide=[1]", "wide={"):
         with pytest.raises(argparse.ArgumentTypeError):
-            quality.read_variant(text)
+            read_variant(text)
 
 
 def head(tables, seed, psnr, right):

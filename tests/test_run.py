@@ -324,12 +324,31 @@ def test_chosen_tests_leave_the_code_style_out(monkeypatch):
     assert [command[2] for command in told] == ["pytest"]
 
 
-def test_the_help_needs_the_standard_library_alone():
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--help"], "python run.py demo"),
+        (["serve", "--help"], "--miniature"),
+        (["--cache", "there", "demo", "-h"], "--checkpoint FILE"),
+        (["test", "--help"], "go to pytest"),
+        (["bench", "--help"], "--repeats"),
+        (["bench", "quality", "--help"], "--part-scenes"),
+        (["install", "--help"], "--uninstall"),
+    ],
+)
+def test_the_help_tells_all_options_with_the_standard_library_alone(arguments, told):
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(ROOT / "run.py"), "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    assert "python run.py demo" in done.stdout
+        [sys.executable, "-I", "-S", str(ROOT / "run.py"), *arguments],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
+    assert ("--comfyui DIR" in done.stdout) and "SUPPRESS" not in done.stdout
+
+
+def test_the_help_of_what_a_command_calls_is_asked_for_after_two_dashes():
+    options, rest = run.read_arguments(["test", "--", "--help"])
+    assert (options.command, rest) == ("test", ["--help"])
 
 
 def test_all_tests_run_in_a_process_for_each_host(monkeypatch):

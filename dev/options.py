@@ -1,0 +1,136 @@
+"""What the commands of run.py understand. Needs the standard library alone.
+
+Each command reads its own options with its parser from here; run.py shows them as its help, before
+anything is fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"run.py {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+AddPlace = Callable[[argparse.ArgumentParser], None]
+
+
+def _handed_over(parser: argparse.ArgumentParser) -> None:
+    """ComfyUI and its Python: run.py finds or makes them, and describes the options itself."""
+    parser.add_argument("--comfyui", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
+
+
+def demo(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser("demo", "Detail the faces of a picture with the first example workflow.")
+    add_place(parser)
+    add = parser.add_argument
+    add("--scene", metavar="SEED", type=int, default=2, help="which scene (default: %(default)s)")
+    add("--image", metavar="FILE", help="photograph with upright, frontal faces")
+    add("--checkpoint", metavar="FILE", help="a Stable Diffusion checkpoint")
+    add("--prompt", metavar="TEXT", help="what the faces should look like")
+    add("--open", action="store_true", help="open the workflow in the editor")
+    add(
+        "--output",
+        metavar="DIR",
+        default="demo-output",
+        help="where pictures go (default: %(default)s)",
+    )
+    return parser
+
+
+def serve(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "serve", "Start ComfyUI with this pack in it. Further arguments go to ComfyUI."
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--base", required=True, help=argparse.SUPPRESS)
+    add("--port", type=int, default=8188, help="port on this machine (default: %(default)s)")
+    add("--miniature", action="store_true", help="with the small trained model of the demo")
+    add("--open", action="store_true", help="open the editor in the browser")
+    return parser
+
+
+def bench(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench",
+        "Measure the pack against the least possible work for the same crops, in the real host.\n"
+        "`run.py bench quality` measures the pictures; `run.py bench quality --help` says how.",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--repeats", type=int, default=5, help="timed runs of each (default: %(default)s)")
+    add(
+        "filter",
+        nargs="*",
+        help="only what is named like this; also import, levels, photographs",
+    )
+    return parser
+
+
+def bench_quality(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench quality",
+        """How good the pictures are: heads of the miniature world, detailed, beside the truth.
+
+    python run.py bench quality                     100 scenes, fewer for some tables
+    python run.py bench quality --scenes 10 --variant 'wide={"feather": 20}'
+    python run.py bench quality --variant 'x={"paste_options": {"node": ID, "inputs": {...}}}'
+
+A variant is a JSON object of inputs of Detailer (SEGS) that differ from the usual ones; an input
+that another node gives is written as in the last line.""",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--scenes", type=int, default=100, help="scenes of the main table (default: %(default)s)")
+    add("--part-scenes", type=int, default=16, help="of the last tables (default: %(default)s)")
+    add("--first", type=int, default=0, help="seed of the first scene (default: %(default)s)")
+    add("--variant", metavar="NAME=JSON", type=read_variant, action="append", default=[],
+        help="only compare this with the usual inputs; may be given several times")  # fmt: skip
+    add("--jobs", type=int, help="scenes at a time (default: by the machine)")
+    add("--write", action="store_true", help="into bench/RESULTS.md")
+    return parser
+
+
+def install() -> argparse.ArgumentParser:
+    parser = _parser(
+        "install",
+        """Put this pack into a ComfyUI, so that it is there at ComfyUI's next start.
+
+The pack is linked, so it follows what changes here, such as by `git pull`; with --copy it is
+copied. What is missing of the packages it needs is told, or installed if you say so. Nothing else
+is fetched.""",
+    )
+    add = parser.add_argument
+    add("--comfyui", metavar="DIR", required=True,
+        help="ComfyUI's folder, or its base directory that holds custom_nodes")  # fmt: skip
+    add("--python", metavar="PY",
+        help="ComfyUI's Python (default: that in or beside its folder, else this one)")  # fmt: skip
+    add("--copy", action="store_true", help="copy the pack instead of linking it")
+    add("--with-packages", action="store_true", help="install missing packages with its pip")
+    add("--uninstall", action="store_true", help="take the pack out again; packages stay")
+    return parser
+
+
+def read_variant(text: str) -> tuple[str, dict[str, Any]]:
+    """A variant's name and inputs from NAME=JSON."""
+    name, equals, inputs = text.partition("=")
+    try:
+        inputs = json.loads(inputs) if equals else None
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}': the part after = is no JSON: {error}"
+        ) from error
+    if not isinstance(inputs, dict):
+        raise argparse.ArgumentTypeError(f"'{text}' should read NAME={{\"input\": value, ...}}.")
+    return name, inputs
