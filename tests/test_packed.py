@@ -1,9 +1,11 @@
 """What the registry gets: what users need, and nothing that it holds a version back for."""
 
+import re
 import subprocess
 
 import pytest
 from detailers.dev.packed import FORBIDDEN, FORBIDDEN_WORDS, ROOT, forbidden_in, packed_files
+from PIL import Image
 
 
 def test_users_get_what_the_pack_needs_and_no_more():
@@ -59,3 +61,33 @@ def test_a_pattern_that_is_not_understood_is_told(tmp_path, pattern):
     (tmp_path / ".comfyignore").write_text(pattern)
     with pytest.raises(ValueError, match="a name"):
         packed_files(tmp_path)
+
+
+# pyproject.toml
+
+
+def test_addresses_are_in_one_place_and_of_one_repository():
+    text = (ROOT / "pyproject.toml").read_text()
+    (owner,) = set(re.findall(r"https://(?:raw\.githubusercontent|github)\.com/([^/]+)/", text))
+    names = ("Repository", "Documentation", '"Bug Tracker"', "Icon", "Banner")
+    for name in names:
+        (address,) = re.findall(rf'^{name} = "(.*)"$', text, re.MULTILINE)
+        assert f"/{owner}/comfyui-detailers" in address
+    for name in packed_files():
+        if name != "pyproject.toml" and name.endswith((".md", ".py", ".js", ".json")):
+            assert "/comfyui-detailers/" not in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize(("name", "largest", "shape"), [("Icon", 400, 1), ("Banner", 1680, 21 / 9)])
+def test_the_registry_gets_pictures_of_the_size_it_asks_for(name, largest, shape):
+    text = (ROOT / "pyproject.toml").read_text()
+    (place,) = re.findall(rf'^{name} = ".*/main/(.*)"$', text, re.MULTILINE)
+    width, height = Image.open(ROOT / place).size
+    assert width <= largest
+    assert width == pytest.approx(height * shape, abs=1)
+
+
+def test_what_is_needed_is_said_alike_for_pip_and_for_the_registry():
+    text = (ROOT / "pyproject.toml").read_text()
+    (listed,) = re.findall(r"^dependencies = \[(.*)\]$", text, re.MULTILINE)
+    assert re.findall(r'"(.*?)"', listed) == (ROOT / "requirements.txt").read_text().split()
