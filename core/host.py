@@ -31,6 +31,7 @@ from ..wildcards.grammar import Lora
 from ..wildcards.library import Library
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
+from .detectors.weights import expect_plain
 from .host_call import call_node
 from .host_fit import check_fit, completed, telling
 from .host_parts import going_on, opening_with_the_whole, packed, picture_in
@@ -151,6 +152,7 @@ class ComfyBackend(HostVae, HostRows):
             return None
         if path not in self._loras:
             try:
+                expect_plain(path)
                 self._loras[path] = comfy.utils.load_torch_file(path, safe_load=True)
             except Exception as error:  # whatever a broken file raises, the run goes on
                 note("lora", f"The LoRA {name!r} cannot be read, so it is left out: {error}")
@@ -373,6 +375,9 @@ def scheduled_lora(
         clip_strength: strength of the LoRA on the text encoder, which has no schedule.
         to_conditioning: False applies the LoRA to the text encoder alone.
     """
+    path = folder_paths.get_full_path("loras", lora_name)
+    if path is not None:
+        expect_plain(path)
     hooks = call_node(
         "CreateHookLora", lora_name=lora_name, strength_model=1.0, strength_clip=clip_strength
     )[0]

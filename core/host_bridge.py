@@ -31,6 +31,7 @@ from .bridge import (
     fingerprint,
     keep_mask,
 )
+from .detectors.weights import expect_plain
 from .geometry import Size
 from .host import (
     ComfyBackend,
@@ -361,6 +362,7 @@ def _tiny_decoder(form: Any) -> Any:
             " one. Put it there.",
         )
         return None
+    expect_plain(path)
     return latent_preview.TAESD(None, path, latent_channels=form.latent_channels)
 
 

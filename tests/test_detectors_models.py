@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.detectors import onnx as onnx_files
-from detailers.core.detectors import weights
 from detailers.core.detectors.imports import import_ultralytics
 from detailers.core.detectors.network import CpuNetwork
 from detailers.core.detectors.onnx import onnx_detector, read_about, read_outputs
@@ -34,6 +33,7 @@ from detailers.core.detectors.yolo import (
     ultralytics_detector,
 )
 from detailers.core.geometry import Box, Size
+from detailers.core.objects import stand_in
 from detailers.tests.onnx_files import columns, onnx_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -555,15 +555,31 @@ def test_importing_the_package_changes_nothing_else():
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import conftest
-import os, cv2, numpy, torch
+import os, threading, warnings, cv2, numpy, torch
 from PIL import Image
 def state():
     functions = (Image.open, torch.save, torch.load, cv2.imread, cv2.imwrite)
     printing = repr((torch._tensor_str.PRINT_OPTS, numpy.get_printoptions()))
-    return functions, dict(os.environ), cv2.getNumThreads(), printing
+    return functions, dict(os.environ), cv2.getNumThreads(), printing, list(warnings.filters)
+os.environ["HOME"] = os.environ.get("HOME", "/")
+os.environ["OMP_NUM_THREADS"] = "1"
 before = state()
+missing, done = [], threading.Event()
+def watch():
+    while not done.is_set():
+        missing.extend(name for name in before[1] if name not in os.environ)
+        done.wait(0)
+other = threading.Thread(target=watch)
+other.start()
+def another():
+    os.environ["SET_MEANWHILE"] = "1"
+threading.Timer(0.3, another).start()
 from detailers.core.detectors.imports import import_ultralytics
 import_ultralytics()
+done.set()
+other.join()
+assert not missing, missing[:5]
+assert os.environ.pop("SET_MEANWHILE") == "1"
 assert state() == before, (state(), before)
 from ultralytics.utils import AUTOINSTALL
 assert not AUTOINSTALL
@@ -586,6 +602,6 @@ def test_files_of_other_packages_are_refused(tmp_path):
 
 
 def test_stand_ins_have_the_names_of_what_they_stand_for():
-    kind = weights._stand_in("ultralytics.nn.modules.conv.Conv")
+    kind = stand_in("ultralytics.nn.modules.conv.Conv")
     assert (kind.__module__, kind.__qualname__) == ("ultralytics.nn.modules.conv", "Conv")
     assert kind(1, a=2).arguments == (1,)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
+from ..utils.files import open_file
 from ..utils.notes import note
 from .names import list_name, pattern_name
 from .weights import is_weighted, split_weight
@@ -468,7 +469,7 @@ def _read(source: _Source) -> tuple[Lists, list[str], list[str]]:
 def _read_text(path: Path, faults: list[str]) -> str:
     """A file's text, "" if it cannot be read. UTF-8 or, with its byte order mark, UTF-16."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         faults.append(f"cannot be read: {error.strerror}")

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from os import environ
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+_lock = threading.RLock()  # two at once would take what the other has changed for what was before
+
 # ultralytics reads these once, when it is imported: it neither looks for a network nor installs
 # packages then. A value that the user has set is left as it is.
 _SETTINGS = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+# Variables that it sets. Only these are put back, one by one: other threads use the rest.
+_VARIABLES = ("OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "TF_CPP_MIN_LOG_LEVEL",
+              "TORCH_CPP_LOG_LEVEL", "KINETO_LOG_LEVEL", *_SETTINGS)  # fmt: skip
+_FUNCTIONS = ((Image, "open"), (torch, "save"), (torch, "load"))
+_FUNCTIONS_OF_OPENCV = ("imread", "imwrite", "imshow")
 
 
 def import_ultralytics() -> ModuleType:
-    """Import the package with its networks; afterwards the rest of the process is as it was before.
+    """Import the package with its networks, and take back what it changes for others.
 
     It puts functions of its own in the place of `PIL.Image.open`, `torch.save` and, on
     some systems, OpenCV's reading and writing of files, and sets environment variables, OpenCV's
-    number of threads and how arrays are printed. With them in place a broken picture anywhere in
-    the host ends in an attempt to install a package. Its layers need none of this.
+    number of threads, how arrays are printed and which warnings are shown. With its functions in
+    place a broken picture anywhere in the host ends in an attempt to install a package. Its layers
+    need none of this.
+
+    Other threads run meanwhile. So each thing is put back by itself, and only where it is still as
+    the package has left it; nothing that the package does not touch is written to.
 
     Raises:
         ImportError: the package or one that it needs is missing.
     """
-    with _kept_as_it_is():
+    is_there = "ultralytics.nn.tasks" in sys.modules
+    with _lock, nullcontext() if is_there else _kept_as_it_is():
         import ultralytics.nn.tasks
 
         return ultralytics
@@ -37,21 +53,35 @@ def import_ultralytics() -> ModuleType:
 def _kept_as_it_is() -> Iterator[None]:
     import cv2
 
-    functions = [(Image, "open"), (torch, "save"), (torch, "load"),
-                 (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow")]  # fmt: skip
-    before = [(owner, name, getattr(owner, name)) for owner, name in functions
-              if hasattr(owner, name)]  # fmt: skip
-    environment, threads = dict(environ), cv2.getNumThreads()
-    printing = np.get_printoptions()
-    tensors = dict(vars(torch._tensor_str.PRINT_OPTS))
-    environ.update({name: environ.get(name, value) for name, value in _SETTINGS.items()})
+    functions = [*_FUNCTIONS, *((cv2, name) for name in _FUNCTIONS_OF_OPENCV)]
+    before = [(owner, name, getattr(owner, name, None)) for owner, name in functions]
+    variables = {name: environ.get(name) for name in _VARIABLES}
+    printing, tensors = np.get_printoptions(), dict(vars(torch._tensor_str.PRINT_OPTS))
+    threads, shown = cv2.getNumThreads(), list(warnings.filters)
+    for name, value in _SETTINGS.items():
+        environ.setdefault(name, value)
     try:
         yield
     finally:
         for owner, name, function in before:
-            setattr(owner, name, function)
-        environ.clear()
-        environ.update(environment)
-        cv2.setNumThreads(threads)
-        np.set_printoptions(**printing)
-        vars(torch._tensor_str.PRINT_OPTS).update(tensors)
+            made_in = getattr(getattr(owner, name, None), "__module__", None) or ""
+            if function is not None and made_in.startswith("ultralytics."):
+                setattr(owner, name, function)
+        for name, value in variables.items():
+            if value is None:
+                environ.pop(name, None)
+            elif environ.get(name) != value:
+                environ[name] = value
+        if cv2.getNumThreads() != threads:
+            cv2.setNumThreads(threads)
+        for entry in [entry for entry in warnings.filters if entry not in shown]:
+            with suppress(ValueError):
+                warnings.filters.remove(entry)
+        np.set_printoptions(**_changed(printing, np.get_printoptions()))
+        options = vars(torch._tensor_str.PRINT_OPTS)
+        options.update(_changed(tensors, options))
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The former values of what is another one now."""
+    return {name: value for name, value in before.items() if now.get(name) != value}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...utils.files import open_file
+from ..objects import StandIn
+from ..tensor_files import FAULTS, SAFETENSORS, Content, kind_of, read_safetensors, read_torch
 from .imports import import_ultralytics
 
 EXPORT = (
@@ -36,7 +38,14 @@ _RENAMED = {  # classes of older releases of the package
     "ultralytics.nn.modules.block.Silence": "torch.nn.modules.linear.Identity",
     "ultralytics.nn.tasks.YOLOv10DetectionModel": "ultralytics.nn.tasks.DetectionModel",
 }
-_OLD = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # how a file of torch.save began once
+
+LARGEST_INPUT = 4096  # pixels of the longer side of a network's input
+LARGEST_STRIDE = 1024
+MOST_CLASSES = 100_000
+LONGEST_LABEL = 200  # signs
+_LARGEST_STEP = 64  # of a layer's padding, stride and dilation, in pixels
+_LARGEST_SCALE = 16  # of a layer that enlarges
+_MOST_RUNS = 100_000  # of all layers together, for one image
 
 
 class WeightsError(ValueError):
@@ -50,26 +59,52 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors file, or of a PyTorch file that holds nothing else.
 
     Args:
-        path: the file. Tensors that lie under "model" or "state_dict" in it are taken from there.
+        path: the file, of any name. Tensors that lie under "model" or "state_dict" in it are taken
+            from there.
 
     Raises:
         WeightsError: the file holds other things, or cannot be read.
     """
     path = Path(path)
-    if _is_old(path):
-        return _tensors_of(path, _load_old(path))
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+    try:
+        with open_file(path) as file:
+            if kind_of(file) == SAFETENSORS:
+                return read_safetensors(file)
+    except FAULTS as error:
+        raise _broken(path, error) from error
+    _refuse_unknown(path)
+    return _tensors_of(path, _read(path).value)
 
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise _broken(path, error) from error
-    unknown = _unknown_names(path)
+
+def expect_plain(path: str | Path) -> None:
+    """Make sure that a file holds nothing but tensors and plain data, whoever reads it then.
+
+    Other readers go by the file's name where this one goes by its content, so the two must agree.
+
+    Raises:
+        WeightsError: it holds other things, or cannot be read.
+    """
+    path = Path(path)
+    try:
+        with open_file(path) as file:
+            is_safetensors = kind_of(file) == SAFETENSORS
+    except OSError as error:
+        raise _broken(path, error) from error
+    if path.suffix.lower() in (".safetensors", ".sft"):
+        if not is_safetensors:
+            raise _broken(path, ValueError("it is not in the format that its name says"))
+        return
+    _refuse_unknown(path)
+
+
+def _refuse_unknown(path: Path) -> None:
+    unknown = _read(path, tensors=False).unknown
     if unknown:
-        raise _refused(path, ", ".join(unknown))
-    return _tensors_of(path, _load(path))
+        raise WeightsError(
+            f"'{path.name}' is refused: besides weights it holds {_listed(unknown)}, which would "
+            "run code while it loads. If you trust where it comes from, load it once in an "
+            "environment of its own and save its state_dict as .safetensors."
+        )
 
 
 def _tensors_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
@@ -84,34 +119,6 @@ def _tensors_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
     return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
-def _is_old(path: Path) -> bool:
-    """Whether a file is one of torch.save before PyTorch 1.6, which is no archive."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_OLD)) == _OLD
-    except OSError:
-        return False
-
-
-def _load_old(path: Path) -> Any:
-    """What an old file holds. What it names cannot be listed, so the restricted reader stops at
-    the first name that it does not know."""
-    try:
-        with _allowing([]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make readers raise all kinds
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise _refused(path, found[1]) if found else _broken(path, error) from error
-
-
-def _refused(path: Path, names: str) -> WeightsError:
-    return WeightsError(
-        f"'{path.name}' is refused: besides weights it holds {names}, which would run code while "
-        "it loads. If you trust where it comes from, load it once in an environment of its own and "
-        "save its state_dict as .safetensors."
-    )
-
-
 def _broken(path: Path, error: Exception) -> WeightsError:
     reason = (str(error).splitlines() or [""])[0][:200]
     return WeightsError(
@@ -120,38 +127,20 @@ def _broken(path: Path, error: Exception) -> WeightsError:
     )
 
 
-def _unknown_names(path: Path) -> list[str]:
-    """What a PyTorch file names besides tensors, found without loading it."""
+def _read(path: Path, *, tensors: bool = True) -> Content:
     try:
-        with _allowing([]):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception as error:  # damaged files make readers raise all kinds
+        with open_file(path) as file:
+            return read_torch(file, tensors=tensors)
+    except FAULTS as error:
         raise WeightsError(
             f"'{path.name}' is no PyTorch file of today's kind, is damaged, or hides what it holds "
-            f"({type(error).__name__}: {error}). Download it again, or choose another file."
+            f"({str(error)[:300]}). Download it again, or choose another file."
         ) from error
 
 
-def _load(path: Path, allowed: Sequence[tuple[type, str]] = ()) -> Any:
-    try:
-        with _allowing(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make readers raise all kinds
-        raise _broken(path, error) from error
-
-
-@contextmanager
-def _allowing(allowed: Sequence[tuple[type, str]]) -> Iterator[None]:
-    """Let PyTorch's restricted reader know these names and no others, as other packs may have
-    allowed some for themselves."""
-    before = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        torch.serialization.add_safe_globals(list(allowed))
-        yield
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(before)
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - 10
+    return ", ".join(name[:100] for name in names[:10]) + (f" and {more} more" if more > 0 else "")
 
 
 # YOLO
@@ -167,22 +156,11 @@ class YoloFile:
     stride: int  # both sides of its input are multiples of this
 
 
-class StandIn:
-    """Takes the place of a class or function that a file names; keeps its data and does nothing.
-
-    Subclasses have the module and name of what they stand for.
-    """
-
-    def __init__(self, *arguments: Any, **_options: Any) -> None:
-        self.arguments = arguments
-
-
 def read_yolo(path: str | Path) -> YoloFile:
     """Read a YOLO network saved by the ultralytics package.
 
-    PyTorch's restricted reader makes the objects, and it gets stand-ins for every class, so
-    nothing that the file names is called. Then those stand-ins that are layers of the network
-    become layers of the installed package.
+    Every class that the file names gets a stand-in, so nothing of it is called, see `objects`. Then
+    those stand-ins that are layers of the network become layers of the installed package.
 
     Raises:
         WeightsError: the file names anything but layers and plain data, holds no such network, or
@@ -190,25 +168,24 @@ def read_yolo(path: str | Path) -> YoloFile:
         RuntimeError: the package is missing or too old.
     """
     path = Path(path)
-    names = _unknown_names(path)
-    refused = [name for name in names if not (name.startswith(_FAMILIES) or name in _DATA)]
+    names = _read(path, tensors=False).unknown
+    refused = tuple(name for name in names if not (name.startswith(_FAMILIES) or name in _DATA))
     if refused:
         raise WeightsError(
-            f"'{path.name}' is refused: loading it would run {', '.join(refused)}, which is no part"
-            f" of a YOLO network. {EXPORT}"
+            f"'{path.name}' is refused: loading it would run {_listed(refused)}, which is no part "
+            f"of a YOLO network. {EXPORT}"
         )
-    content = _load(path, [(_stand_in(name), name) for name in names])
-    network = content.get("ema") or content.get("model") if isinstance(content, dict) else None
-    if not isinstance(network, StandIn):
+    content = _read(path).value
+    parts = (content.get(key) for key in ("ema", "model")) if isinstance(content, dict) else ()
+    network = next((part for part in parts if isinstance(part, StandIn)), None)
+    if network is None:
         raise WeightsError(f"'{path.name}' holds no network of the ultralytics package. {EXPORT}")
     trained = content.get("train_args")
     size = trained.get("imgsz") if isinstance(trained, dict) else None
-    return _finished(path, _revived(network, path), size)
-
-
-def _stand_in(name: str) -> type[StandIn]:
-    module, _, own = name.rpartition(".")
-    return type(own, (StandIn,), {"__module__": module, "__qualname__": own})
+    try:
+        return _finished(path, _revived(network, path), size)
+    except (AttributeError, TypeError, LookupError, RecursionError) as error:
+        raise _broken(path, error) from error
 
 
 def _full_name(kind: type) -> str:
@@ -221,8 +198,8 @@ def _revived(root: StandIn, path: Path) -> torch.nn.Module:
     for layer in found:  # grows on the way; a layer may appear several times
         if isinstance(layer, StandIn):
             layer.__class__ = _layer_class(_full_name(type(layer)), path)
-            layers = layer.__dict__.get("_modules") or {}
-            found += [part for part in layers.values() if isinstance(part, StandIn)]
+            found += [part for part in _parts(layer) if isinstance(part, StandIn)]
+    _expect_finite(root, path)
     for layer in found:
         for name, value in list(layer.__dict__.items()):
             if isinstance(value, StandIn):
@@ -232,7 +209,62 @@ def _revived(root: StandIn, path: Path) -> torch.nn.Module:
                 else:
                     layer.__dict__[name] = method
         layer.__setstate__(layer.__dict__)  # attributes that newer releases of PyTorch look for
+        _expect_usual(layer, path)
     return root
+
+
+def _parts(layer: Any) -> list[Any]:
+    parts = layer.__dict__.get("_modules")
+    return list(parts.values()) if isinstance(parts, dict) else []
+
+
+def _expect_finite(root: Any, path: Path) -> None:
+    """Refuse a network with a layer that lies in itself, or whose layers, each of which may lie in
+    several others, run so often that it never ends."""
+    runs: dict[int, int] = {}
+    entered: set[int] = set()
+    stack = [(root, False)]
+    while stack:
+        layer, is_done = stack.pop()
+        parts = [part for part in _parts(layer) if hasattr(part, "__dict__")]
+        if is_done:
+            runs[id(layer)] = min(1 + sum(runs[id(part)] for part in parts), 10**18)
+            continue
+        if id(layer) in runs:
+            continue
+        if id(layer) in entered:
+            raise WeightsError(f"'{path.name}' is refused: a layer of it lies in itself. {EXPORT}")
+        entered.add(id(layer))
+        stack.append((layer, True))
+        stack += [(part, False) for part in parts if id(part) not in runs]
+    if runs[id(root)] > _MOST_RUNS:
+        raise WeightsError(
+            f"'{path.name}' is refused: its layers lie in one another so often that it would run "
+            f"{runs[id(root)]:.1e} of them. {EXPORT}"
+        )
+
+
+def _expect_usual(layer: torch.nn.Module, path: Path) -> None:
+    """Refuse a layer that would make a huge picture out of a small one."""
+    bounds = {
+        "padding": _LARGEST_STEP,
+        "output_padding": _LARGEST_STEP,
+        "dilation": _LARGEST_STEP,
+        "scale_factor": _LARGEST_SCALE,
+        "upscale_factor": _LARGEST_SCALE,
+        "size": LARGEST_INPUT,
+        "output_size": LARGEST_INPUT,
+    }
+    if isinstance(layer, torch.nn.modules.conv._ConvTransposeNd):
+        bounds["stride"] = _LARGEST_SCALE
+    for name, most in bounds.items():
+        value = layer.__dict__.get(name)
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(number, int | float) and not abs(number) <= most:
+                raise WeightsError(
+                    f"'{path.name}' is refused: a layer of it has {name} = {str(number)[:20]}, "
+                    f"beyond the {most} that is usual. {EXPORT}"
+                )
 
 
 def _layer_class(name: str, path: Path) -> type[torch.nn.Module]:
@@ -276,7 +308,8 @@ def _method(value: StandIn, path: Path) -> Any:
 def _finished(path: Path, network: torch.nn.Module, size: Any) -> YoloFile:
     layers = getattr(network, "model", None)
     head = layers[-1] if isinstance(layers, torch.nn.Sequential) and len(layers) else None
-    if not isinstance(getattr(head, "nc", None), int):
+    count = getattr(head, "nc", None)
+    if not (isinstance(count, int) and 0 < count <= MOST_CLASSES):
         raise WeightsError(
             f"'{path.name}' holds a {type(network).__name__}, which does not find boxes. Choose a "
             "model for detection or segmentation."
@@ -285,27 +318,62 @@ def _finished(path: Path, network: torch.nn.Module, size: Any) -> YoloFile:
         if isinstance(layer, torch.nn.Upsample) and not hasattr(layer, "recompute_scale_factor"):
             layer.recompute_scale_factor = None  # saved by a PyTorch that did not have it
     names = class_names(getattr(network, "names", None))
-    stride = torch.as_tensor(getattr(network, "stride", 32)).max()
     network = network.float().train(False).requires_grad_(False)
-    return YoloFile(network, names, _positive(size, 640), _positive(stride, 32))
+    return YoloFile(
+        network,
+        names,
+        expect_at_most(LARGEST_INPUT, _positive(size, 640), "an input of {} pixels", path),
+        expect_at_most(
+            LARGEST_STRIDE,
+            _positive(getattr(network, "stride", 32), 32),
+            "an input whose sides are multiples of {} pixels",
+            path,
+        ),
+    )
+
+
+def expect_at_most(most: int, value: int, claim: str, path: Path) -> int:
+    """A value that a file claims, if it is not beyond what such networks have.
+
+    Args:
+        claim: what it says, with {} for the value.
+
+    Raises:
+        WeightsError: it is.
+    """
+    if value > most:
+        raise WeightsError(
+            f"'{path.name}' is refused: it asks for {claim.format(value)}, beyond the {most} "
+            f"that is usual. {EXPORT}"
+        )
+    return value
 
 
 def class_names(names: Any) -> dict[int, str]:
-    """Labels by class number, from a list or mapping in a file."""
-    return {int(number): str(name) for number, name in _pairs(names)}
+    """Labels by class number, from a list or mapping in a file.
+
+    What is no label is left out, and very long ones are cut.
+    """
+    result: dict[int, str] = {}
+    for number, name in _pairs(names):
+        if len(result) >= MOST_CLASSES:
+            break
+        if isinstance(name, str | int | float) and re.fullmatch(r"\d{1,9}", str(number)[:20]):
+            result[int(number)] = str(name)[:LONGEST_LABEL]
+    return result
 
 
 def _pairs(names: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(names, dict):
-        yield from names.items()
+        yield from ((key, name) for key, name in names.items() if isinstance(key, str | int))
     elif isinstance(names, list | tuple):
         yield from enumerate(names)
 
 
 def _positive(value: Any, default: int) -> int:
-    if isinstance(value, list | tuple) and value:
-        value = max(value)
+    """The largest of some numbers, as a whole one; the default if it is none above 0."""
     try:
-        return int(value) if int(value) > 0 else default
-    except (TypeError, ValueError):
+        number = int(torch.as_tensor(value, dtype=torch.float64).max())
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return default
+    return number if number > 0 else default
