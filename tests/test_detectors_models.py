@@ -15,7 +15,8 @@ import torch
 from detailers.core.detectors import onnx as onnx_files
 from detailers.core.detectors.imports import import_ultralytics
 from detailers.core.detectors.network import CpuNetwork
-from detailers.core.detectors.onnx import onnx_detector, read_about, read_outputs
+from detailers.core.detectors.onnx import onnx_detector, read_outputs
+from detailers.core.detectors.onnx_file import read_about
 from detailers.core.detectors.weights import WeightsError, class_names, read_tensors, read_yolo
 from detailers.core.detectors.yolo import (
     Answer,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from ...utils.arrays import to_numpy
 from ...utils.literal import read_literal
 from ..geometry import Size
+from .onnx_file import About, expect_inside, read_onnx, unreadable
 from .weights import WeightsError, class_names
 from .yolo import Answer, Layout, Placement, YoloDetector, fit, guess_layout, letterbox
 
@@ -40,9 +40,9 @@ def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
         WeightsError: the file cannot be read, or takes something else than one image.
     """
     path = Path(path)
-    about = read_about(path)
+    data, about = read_onnx(path)
     names = class_names(_literal(about.metadata.get("names")))
-    run = _session(path)
+    run = _session(path, data, about)
     if about.shape[-1] == 3 and about.shape[1] != 3:
 
         def place(image: torch.Tensor) -> tuple[torch.Tensor, Placement]:
@@ -143,27 +143,41 @@ def _whole(values: np.ndarray) -> bool:
 # Running the network
 
 
-def _session(path: Path) -> Run:
+def _session(path: Path, data: bytes, about: About) -> Run:
+    """How the network of a file is run.
+
+    The engines get the bytes that were looked at. Only a network with weights in files beside it is
+    given by its path, and only to onnxruntime: OpenCV follows such names anywhere.
+    """
     try:
         import onnxruntime
     except ImportError:
-        return _opencv(path)
+        return _opencv(path, data, about)
+    if about.outside:
+        expect_inside(path, about)
+    model = str(path) if about.outside else data
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except Exception as error:  # the package has classes of its own for every kind of fault
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     name = session.get_inputs()[0].name
     return lambda pixels: session.run(None, {name: pixels})
 
 
-def _opencv(path: Path) -> Run:
+def _opencv(path: Path, data: bytes, about: About) -> Run:
     import cv2
 
+    if about.outside:
+        raise WeightsError(
+            f"'{path.name}' takes weights from another file, {about.outside[0][:100]!r}, which "
+            "OpenCV is not given. Install onnxruntime: pip install onnxruntime. Or save the model "
+            "with its weights inside."
+        )
     log.info("%s is run by OpenCV; onnxruntime knows more models and is faster", path.name)
     try:
-        network = cv2.dnn.readNetFromONNX(str(path))
+        network = cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
     except cv2.error as error:
-        raise _unreadable(path, error, "Install onnxruntime, which knows more models: ") from error
+        raise unreadable(path, error, "Install onnxruntime, which knows more models: ") from error
     names = network.getUnconnectedOutLayersNames()
 
     def run(pixels: np.ndarray) -> list[np.ndarray]:
@@ -171,105 +185,3 @@ def _opencv(path: Path) -> Run:
         return list(network.forward(names))
 
     return run
-
-
-def _unreadable(path: Path, error: Exception, remedy: str = "") -> WeightsError:
-    reason = (str(error).strip().splitlines() or [""])[0][:200]
-    remedy += "pip install onnxruntime. " if remedy else ""
-    return WeightsError(
-        f"'{path.name}' cannot be run ({type(error).__name__}: {reason}). {remedy}If it is "
-        "damaged, download or export it again."
-    )
-
-
-# What the file says of itself. OpenCV does not tell, so it is read here, in the format of Protocol
-# Buffers; the numbers are those of the fields in onnx.proto.
-
-
-@dataclass
-class About:
-    """The network's input and the notes in the file."""
-
-    shape: tuple[int, ...]  # of the input; 0 for a side that may vary
-    metadata: dict[str, str] = field(default_factory=dict)
-
-
-def read_about(path: Path) -> About:
-    """What an .onnx file says of itself.
-
-    Raises:
-        WeightsError: it is no such file, or takes something else than one image.
-    """
-    try:
-        metadata, inputs = _read_model(memoryview(path.read_bytes()))
-    except (ValueError, IndexError, TypeError, OSError) as error:
-        raise _unreadable(path, error) from error
-    shapes = list(inputs.values())
-    if len(shapes) != 1 or len(shapes[0]) != 4 or 3 not in (shapes[0][1], shapes[0][3]):
-        told = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
-        raise WeightsError(
-            f"'{path.name}' takes {told or 'nothing'}, where a detector takes one image as "
-            "[1,3,h,w] or [1,h,w,3]. Choose another model."
-        )
-    return About(shapes[0], metadata)
-
-
-def _read_model(data: memoryview) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-    metadata: dict[str, str] = {}
-    inputs: dict[str, tuple[int, ...]] = {}
-    weights = set()
-    for number, value in _fields(data):
-        if number == 14:  # metadata_props: key, value
-            note = {key: _text(part) for key, part in _fields(value)}
-            metadata[note.get(1, "")] = note.get(2, "")
-        elif number == 7:  # graph
-            for part, entry in _fields(value):
-                if part == 11:  # input: name, type
-                    about = dict(_fields(entry))
-                    inputs[_text(about.get(1, b""))] = _read_shape(about.get(2, b""))
-                elif part == 5:  # initializer, of which older files list each as an input too
-                    weights.add(next((_text(v) for n, v in _fields(entry) if n == 8), ""))
-    return metadata, {name: shape for name, shape in inputs.items() if name not in weights}
-
-
-def _read_shape(kind: Any) -> tuple[int, ...]:
-    tensor = dict(_fields(kind)).get(1, b"")
-    shape = dict(_fields(tensor)).get(2, b"")
-    sides = [dict(_fields(side)).get(1, 0) for number, side in _fields(shape) if number == 1]
-    return tuple(side if isinstance(side, int) else 0 for side in sides)
-
-
-def _text(value: Any) -> str:
-    return bytes(value).decode("utf-8", "replace") if not isinstance(value, int) else ""
-
-
-def _fields(data: Any) -> Iterator[tuple[int, Any]]:
-    """The numbered fields of a message: whole numbers, or the bytes of what is longer."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-            value, at = data[at : at + size], at + size
-        elif kind == 2:
-            size, at = _varint(data, at)
-            if at + size > len(data):
-                raise ValueError("it ends too early")
-            value, at = data[at : at + size], at + size
-        else:
-            raise ValueError("it is no ONNX file")
-        yield key >> 3, value
-
-
-def _varint(data: Any, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 70:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-    raise ValueError("it is no ONNX file")

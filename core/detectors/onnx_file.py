@@ -1,0 +1,248 @@
+"""What an .onnx file says of itself, read before any engine gets it.
+
+OpenCV does not tell it, and both engines believe what a file claims. The format is that of Protocol
+Buffers; the numbers are those of the fields in onnx.proto.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...utils.files import is_file, read_file
+from ...utils.paths import path_fault
+from .weights import LARGEST_INPUT, WeightsError, expect_at_most
+
+MOST_BYTES = 2**31 - 1  # of a file; the format does not allow more
+MOST_FIELDS = 2_000_000  # that are looked at; a network of thousands of layers has some 100,000
+LONGEST_NOTE = 200_000  # bytes of a note's text
+_DEEPEST = 100  # graphs within graphs
+
+# Where tensors can lie: by kind of message, the numbers of its fields that hold another kind.
+_PARTS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_SMALLEST = 4  # elements of the smallest type in a byte: two bits each
+
+
+@dataclass
+class About:
+    """The network's input and the notes in the file."""
+
+    shape: tuple[int, ...]  # of the input; 0 for a side that may vary
+    metadata: dict[str, str] = field(default_factory=dict)
+    outside: tuple[str, ...] = ()  # files beside it that hold weights, as it names them
+
+
+def read_onnx(path: Path) -> tuple[bytes, About]:
+    """An .onnx file, and what it says of itself.
+
+    Raises:
+        WeightsError: it is no such file, takes something else than one image, or claims what it
+            does not hold.
+    """
+    try:
+        data = read_file(path, MOST_BYTES)
+        message = _Message(memoryview(data))
+        metadata, inputs = _read_model(message)
+        outside = tuple(dict.fromkeys(_outside(message)))
+    except (ValueError, IndexError, TypeError, OSError) as error:
+        raise unreadable(path, error) from error
+    shapes = list(inputs.values())
+    if len(shapes) != 1 or len(shapes[0]) != 4 or 3 not in (shapes[0][1], shapes[0][3]):
+        told = ", ".join(f"{name:.60} {list(shape)}" for name, shape in list(inputs.items())[:20])
+        raise WeightsError(
+            f"'{path.name}' takes {told or 'nothing'}, where a detector takes one image as "
+            "[1,3,h,w] or [1,h,w,3]. Choose another model."
+        )
+    expect_at_most(LARGEST_INPUT, max(shapes[0]), "an input of {} pixels", path)
+    return data, About(shapes[0], metadata, outside)
+
+
+def read_about(path: Path) -> About:
+    """What an .onnx file says of itself; see `read_onnx`."""
+    return read_onnx(path)[1]
+
+
+def expect_inside(path: Path, about: About) -> None:
+    """Make sure that every file that an .onnx file takes weights from is one beside it.
+
+    Raises:
+        WeightsError: one is not in its folder or below, or is no regular file.
+    """
+    folder = path.parent.resolve()
+    for name in about.outside:
+        reason = path_fault(name)
+        if reason is None:
+            try:
+                beside = (folder / name).resolve()
+                if not beside.is_relative_to(folder):
+                    reason = "is not in the model's folder"
+                elif not is_file(beside):
+                    reason = "is not there, or is no regular file"
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = f"cannot be followed ({error})"
+        if reason is not None:
+            raise WeightsError(
+                f"'{path.name}' is refused: it takes weights from {name[:100]!r}, which {reason}. "
+                "Put the model's files into one folder, or save it with its weights inside."
+            )
+
+
+def unreadable(path: Path, error: Exception, remedy: str = "") -> WeightsError:
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    remedy += "pip install onnxruntime. " if remedy else ""
+    return WeightsError(
+        f"'{path.name}' cannot be run ({type(error).__name__}: {reason}). {remedy}If it is "
+        "damaged, download or export it again."
+    )
+
+
+class _Message:
+    """A message of the file; all of one file share what is left to look at."""
+
+    def __init__(self, data: Any, left: list[int] | None = None) -> None:
+        self.data = data
+        self._left = [MOST_FIELDS] if left is None else left
+
+    def fields(self) -> Iterator[tuple[int, Any]]:
+        """The numbered fields: whole numbers, or messages of what is longer."""
+        for number, value in _fields(self.data):
+            self._left[0] -= 1
+            if self._left[0] < 0:
+                raise ValueError(f"it has more than {MOST_FIELDS} fields")
+            yield number, value if isinstance(value, int) else _Message(value, self._left)
+
+    def named(self) -> Mapping[int, Any]:
+        """The fields by number, the last of each."""
+        return dict(self.fields())
+
+    def text(self) -> str:
+        return bytes(self.data[:LONGEST_NOTE]).decode("utf-8", "replace")
+
+
+def _text(value: Any) -> str:
+    return value.text() if isinstance(value, _Message) else ""
+
+
+def _named(value: Any) -> Mapping[int, Any]:
+    return value.named() if isinstance(value, _Message) else {}
+
+
+def _read_model(model: _Message) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    metadata: dict[str, str] = {}
+    inputs: dict[str, tuple[int, ...]] = {}
+    weights = set()
+    for number, value in model.fields():
+        if number == 14:  # metadata_props: key, value
+            note = _named(value)
+            metadata[_text(note.get(1))] = _text(note.get(2))
+        elif number == 7 and isinstance(value, _Message):  # graph
+            for part, entry in value.fields():
+                if part == 11:  # input: name, type
+                    about = _named(entry)
+                    inputs[_text(about.get(1))] = _read_shape(about.get(2))
+                elif part == 5:  # initializer, of which older files list each as an input too
+                    weights.add(_text(_named(entry).get(8)))
+    return metadata, {name: shape for name, shape in inputs.items() if name not in weights}
+
+
+def _read_shape(kind: Any) -> tuple[int, ...]:
+    shape = _named(_named(kind).get(1)).get(2)
+    if not isinstance(shape, _Message):
+        return ()
+    sides = [_named(side).get(1, 0) for number, side in shape.fields() if number == 1]
+    return tuple(side if isinstance(side, int) and side < 2**63 else 0 for side in sides)
+
+
+def _outside(model: _Message) -> Iterator[str]:
+    """The files outside that tensors lie in, wherever in the model these are.
+
+    Raises:
+        ValueError: a tensor claims more elements than it can have, or the nesting has no end.
+    """
+    stack = [("model", model, 0)]
+    while stack:
+        kind, message, depth = stack.pop()
+        if depth > _DEEPEST:
+            raise ValueError("its graphs lie in one another too deeply")
+        if kind == "tensor":
+            yield from _outside_of_tensor(message)
+            continue
+        parts = _PARTS[kind]
+        stack += [
+            (parts[number], value, depth + 1)
+            for number, value in message.fields()
+            if number in parts and isinstance(value, _Message)
+        ]
+
+
+def _outside_of_tensor(tensor: _Message) -> Iterator[str]:
+    sides: list[int] = []
+    places: list[str] = []
+    is_outside = False
+    for number, value in tensor.fields():
+        if number == 1:  # dims: one by one, or all in one
+            sides += [value] if isinstance(value, int) else _numbers(value.data)
+        elif number == 14:  # data_location
+            is_outside = is_outside or value != 0
+        elif number == 13:  # external_data: key, value
+            is_outside = True
+            entry = _named(value)
+            if _text(entry.get(1)) == "location":
+                places.append(_text(entry.get(2)))
+    if is_outside:
+        yield from places or [""]
+    elif math.prod(sides[:100]) > _SMALLEST * len(tensor.data):
+        raise ValueError(
+            f"a tensor in it claims the shape {sides[:8]}, which is more than its data"
+        )
+
+
+def _numbers(data: Any) -> list[int]:
+    result, at = [], 0
+    while at < len(data) and len(result) < 100:
+        value, at = _varint(data, at)
+        result.append(value)
+    return result
+
+
+def _fields(data: Any) -> Iterator[tuple[int, Any]]:
+    """The numbered fields of a message: whole numbers, or the bytes of what is longer."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(data, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+            value, at = data[at : at + size], at + size
+        elif kind == 2:
+            size, at = _varint(data, at)
+            if at + size > len(data):
+                raise ValueError("it ends too early")
+            value, at = data[at : at + size], at + size
+        else:
+            raise ValueError("it is no ONNX file")
+        yield key >> 3, value
+
+
+def _varint(data: Any, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+    raise ValueError("it is no ONNX file")
