@@ -357,11 +357,29 @@ def check_link(checked, link, saved, shown, info):
     checked.link(where, (source.id, expected), (ends and ends[0][0], actual))
 
 
+def ids_in_editor(prompt, shown):
+    """The id that a node of an API-format file has in the editor, by its id in the file.
+
+    Where a colon in an id means a place inside a subgraph, the editor writes "64:0" as "64_0", with
+    more underscores where that is taken. Other editors keep such an id as it is.
+    """
+    taken = {key for key in prompt if ":" not in key}
+    ids = {}
+    for key in prompt:
+        plain = key.replace(":", "_")
+        while ":" in key and plain in taken:
+            plain += "_"
+        taken.add(plain)
+        ids[key] = key if key in shown else plain
+    return ids
+
+
 def check_prompt(checked, prompt, state, info):
     """Compare the editor's graph with an API-format file."""
     for entry in prompt.values():
         note_type(checked, entry["class_type"], info)
     shown = {node.id: node for node in state}
+    ids = ids_in_editor(prompt, shown)
     if checked.others and not shown:
         return  # older editors open no prompt that has an unknown node
     known = {node_id for node_id in [*info, *RENAMED] if today(node_id) in info}
@@ -369,7 +387,7 @@ def check_prompt(checked, prompt, state, info):
         node_id = entry["class_type"]
         if not is_ours(node_id, info) or (checked.name, key) in DAMAGED_PROMPTS:
             continue
-        node = shown[key]
+        node = shown[ids[key]]
         checked.nodes += 1
         checked.link(f"the type of {key}", today(node_id), node.type)
         inputs = {slot.name: slot.ends for slot in node.inputs}
@@ -380,7 +398,8 @@ def check_prompt(checked, prompt, state, info):
                     continue
                 if source in known:
                     place = name if name in inputs else RENAMED_INPUTS[name]
-                    checked.link(f"{key} {name}", [tuple(value)], inputs[place])
+                    expected = (ids[str(value[0])], value[1])
+                    checked.link(f"{key} {name}", [expected], inputs[place])
             elif name in node.widgets:
                 where = f"{key} {node.type}, {name},"
                 checked.value(where, meant(name, value), node.widgets[name])
