@@ -84,6 +84,9 @@ class SamplerRun:
     batch_index: tuple[int, ...] | None = None  # which rows of a larger batch the latent's are
     subject: Subject = Subject()
     layers: tuple[Layer, ...] = ()  # later ones on top
+    # Of another pack that watches: called with the step, the denoised latent, the latent on its
+    # way, and the steps in all.
+    watch: Callable[[int, Any, Any, int], Any] | None = None
 
 
 class Backend(TextBackend, Protocol):

@@ -218,13 +218,17 @@ class ComfyBackend(HostVae, HostRows):
             sampler, noise, latent = going_on(run, sampler, latent, noise)
         if run.whole is not None:
             opening_with_the_whole(guider, run.whole)
+
+        def on_sampled(step: int, denoised: Any, x: Any, total: int) -> None:
+            on_step(step, total, picture_in(denoised, latent))
+            if run.watch is not None:
+                run.watch(step, denoised, x, total)
+
         with telling(run, latent, self.is_out_of_memory):
             samples = guider.sample(
                 noise, latent, sampler, run.sigmas,
                 denoise_mask=mask,
-                callback=lambda step, denoised, x, total: on_step(
-                    step, total, picture_in(denoised, latent)
-                ),
+                callback=on_sampled,
                 disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=run.seed,
             )  # fmt: skip
         if run.sigmas[-1] == 0:

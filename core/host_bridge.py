@@ -95,6 +95,22 @@ def running_node() -> tuple[str, str] | None:
     return None if context is None else (context.prompt_id, context.node_id)
 
 
+def is_running(node: type) -> bool:
+    """Whether it is a node of this class that the host runs by now, and nothing within it.
+
+    A node of an expanded graph is in no prompt; the host runs it all the same.
+    """
+    running = running_node()
+    server = prompt_server()
+    if running is None or server is None:
+        return False
+    prompt_id, node_id = running
+    for _, running_id, prompt, *_ in list(server.prompt_queue.currently_running.values()):
+        if running_id == prompt_id and node_id in prompt:
+            return registered_nodes()[0].get(prompt[node_id]["class_type"]) is node
+    return True
+
+
 def _running(server: Any) -> Origin | None:
     """Where the prompt of the running node comes from; None where nothing runs."""
     context = get_executing_context()

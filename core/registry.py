@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
+from .calls import give_older_inputs
 from .choices import open_choices
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ def register(
     """
     for node in nodes.values():
         open_choices(node)
+        give_older_inputs(node)
     found = peer()
     ids = choose_ids(nodes, registered, found)
     _tell([node_id for node_id, used in ids.items() if used != node_id], "another pack", found)

@@ -45,6 +45,15 @@ class KSampler:
         """
         self.recipe, self.sampling, self.backend = recipe, sampling, backend
 
+    @property
+    def params(self) -> tuple:
+        """Model, seed, steps, cfg, sampler, scheduler, positive, negative and denoise."""
+        how, part = self.recipe, self.sampling
+        return (
+            how.model, part.seed, part.steps, how.cfg, how.sampler_name, how.scheduler,
+            how.positive, how.negative, part.denoise,
+        )  # fmt: skip
+
     def sample(self, latent_image: dict, hook: Any = None, place: tuple[int, int] = (0, 1)) -> dict:
         """The latent sampled; `hook` is a PK_HOOK, `place` as in `sampling.sample_part`."""
         return sample_latent(self.recipe, self.sampling, latent_image, self.backend(), hook, place)
@@ -101,6 +110,22 @@ class AdvancedKSampler:
         """`backend` makes a Backend for each run."""
         self.recipe, self.backend = recipe, backend
 
+    @property
+    def params(self) -> tuple:
+        """Model, cfg, sampler, scheduler, positive and negative; other packs take it apart."""
+        how = self.recipe
+        return (
+            how.model, how.cfg, how.sampler_name, how.scheduler, how.positive, how.negative
+        )  # fmt: skip
+
+    @property
+    def sampler_opt(self) -> Any:
+        return self.recipe.sampler
+
+    @property
+    def scheduler_func(self) -> Any:
+        return self.recipe.scheduler_func
+
     def clone_with_conditionings(
         self, positive: Conditioning, negative: Conditioning | str
     ) -> AdvancedKSampler:
@@ -129,12 +154,12 @@ class AdvancedKSampler:
             noise: added instead of the seed's, where noise is added.
         """
         backend = self.backend()
-        if not _is_on(add_noise):
+        if not is_on(add_noise):
             noise = None
         elif noise is None:
             noise = noise_for(self.recipe, latent_image, seed, backend)
         window = Window(steps, start_at_step, min(end_at_step, steps))
-        part = Part(window, seed, noise, _is_on(return_with_leftover_noise))
+        part = Part(window, seed, noise, is_on(return_with_leftover_noise))
         recovery = Recovery(recovery_mode, recovery_sampler, recovery_sigma_ratio)
         return walk([self.road(latent_image, part, recovery, backend)], backend)[0]
 
@@ -152,7 +177,8 @@ class AdvancedKSampler:
         return with_samples(result, samples)
 
 
-def _is_on(value: bool | str) -> bool:
+def is_on(value: bool | str) -> bool:
+    """A switch of a sampler, which may also be "enable" or "disable"."""
     return value not in (False, "disable")
 
 

@@ -105,15 +105,19 @@ def sample_part(
     part: Part,
     backend: Backend,
     place: tuple[int, int] = (0, 1),
+    watch: Callable[[int, Any, Any, int], Any] | None = None,
 ) -> dict:
     """Sample a LATENT, with a progress bar.
 
     Args:
         place: which run of how many this is, for a bar that shows all of them.
+        watch: as in `SamplerRun`.
     """
     run = make_run(recipe, latent, part, backend)
     if run is None:
         return with_samples(latent, backend.fitted_latent(recipe.model, latent))
+    if watch is not None:
+        run = replace(run, watch=watch)
     index, runs = place
     steps = len(run.sigmas) - 1
     bar = backend.progress(runs * steps)

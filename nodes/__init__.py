@@ -6,7 +6,7 @@ Each module lists its nodes in `NODES`: id -> (class, display name).
 from __future__ import annotations
 
 from ..core.entry import open_to_host
-from ..core.host_bridge import running_node
+from ..core.host_bridge import is_running, running_node
 from . import (
     animatediff,
     bridge,
@@ -82,5 +82,5 @@ DISPLAY_NAMES = {
 }
 
 for _node in NODE_CLASSES.values():
-    open_to_host(_node, running_node)
+    open_to_host(_node, running_node, is_running)
     fold_rare_settings(_node)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..core.calls import called_as
 from ..core.detail import Detailed, detail_image, detail_segs, detail_versions
 from ..core.geometry import Sizing
 from ..core.hooks import Hook
@@ -96,11 +97,15 @@ def optional_refiner(pipe: Any, name: str = "refiner_basic_pipe_opt") -> Models 
     return pipe_models(pipe, name)
 
 
+def largest_first(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    return sorted(images, key=lambda image: tuple(image.shape), reverse=True)
+
+
 def image_list(images: list[torch.Tensor]) -> list[torch.Tensor]:
     """Pictures for an output list, largest first; one black 64x64 picture if there is none."""
     if not images:
         return [torch.zeros(1, 64, 64, 3)]
-    return sorted(images, key=lambda image: tuple(image.shape), reverse=True)
+    return largest_first(images)
 
 
 class DetailerForEach:
@@ -131,6 +136,47 @@ class DetailerForEach:
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
         return (detailed(image, segs, models, kept=NO_CROPS, **widgets).image,)
+
+    # By this name other packs call it.
+
+    @staticmethod
+    @called_as(
+        "image, segs, model, clip, vae, guide_size, guide_size_for_bbox, max_size, seed, steps,"
+        "cfg, sampler_name, scheduler, positive, negative, denoise, feather, noise_mask,"
+        "force_inpaint, wildcard_opt=None, detailer_hook=None, refiner_ratio=None,"
+        "refiner_model=None, refiner_clip=None, refiner_positive=None, refiner_negative=None,"
+        "cycle=1, inpaint_model=False, noise_mask_feather=0, scheduler_func_opt=None,"
+        "tiled_encode=False, tiled_decode=False"
+    )
+    def do_detail(image, segs, guide_size_for_bbox, wildcard_opt, **given):
+        """Detail the segments of an image.
+
+        Returns:
+            (image, crops before, crops after, these with their mask as alpha, what ControlNets saw,
+            SEGS with the new crops); the lists hold the largest first and may be empty.
+        """
+        models, refiner = _older_models(given)
+        result = detailed(
+            image, segs, models, refiner, guide_size_for=guide_size_for_bbox,
+            wildcard=wildcard_opt, **given,
+        )  # fmt: skip
+        lists = (result.cropped, result.refined, result.refined_alpha, result.control_images)
+        return (result.image, *map(largest_first, lists), result.segs)
+
+
+def _older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
+    """Models and refiner out of the inputs that `do_detail` was called with, in place."""
+    vae = given.pop("vae")
+    model, clip, positive, negative = (
+        given.pop(part) for part in ("model", "clip", "positive", "negative")
+    )
+    models = pipe_models((model, clip, vae, positive, negative))
+    model, clip, positive, negative = (
+        given.pop(f"refiner_{part}") for part in ("model", "clip", "positive", "negative")
+    )
+    if model is None or not given["refiner_ratio"]:
+        return models, None
+    return models, Models(model, clip, vae, positive, negative)
 
 
 def detailed(image: Any, segs: Any, models: Models, refiner: Any = None, **widgets) -> Detailed:
@@ -282,6 +328,19 @@ class SEGSDetailer:
         detail = make_detail(pipe_models(basic_pipe), refiner, **widgets)
         result = detail_segs(image, segs, detail, ComfyBackend(), batch_size)
         return (result.segs, image_list(result.control_images))
+
+    # By this name other packs call it.
+
+    @staticmethod
+    @called_as(
+        "image, segs, guide_size, guide_size_for, max_size, seed, steps, cfg, sampler_name,"
+        "scheduler, denoise, noise_mask, force_inpaint, basic_pipe, refiner_ratio=0.0,"
+        "batch_size=1, cycle=1, refiner_basic_pipe_opt=None, inpaint_model=False,"
+        "noise_mask_feather=0, scheduler_func_opt=None"
+    )
+    def do_detail(**given):
+        """(SEGS with the new crops, what ControlNets saw)."""
+        return SEGSDetailer().run(**given)
 
 
 class MaskDetailerPipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.calls import called_as
 from ..core.detectors.prompts import DETECTION_HINTS, NEGATIVE_HINTS
 from ..core.detectors.refine import Detection
 from ..core.face import Finder, detail_faces
@@ -143,6 +144,38 @@ class FaceDetailer:
             sam_model_opt, detailer_hook,
         )  # fmt: skip
         return run_face_detailer(image, pipe, **widgets)
+
+    # By this name other packs call it.
+
+    @staticmethod
+    @called_as(
+        "image, model, clip, vae, guide_size, guide_size_for_bbox, max_size, seed, steps, cfg,"
+        "sampler_name, scheduler, positive, negative, denoise, feather, noise_mask, force_inpaint,"
+        "bbox_threshold, bbox_dilation, bbox_crop_factor, sam_detection_hint, sam_dilation,"
+        "sam_threshold, sam_bbox_expansion, sam_mask_hint_threshold, sam_mask_hint_use_negative,"
+        "drop_size, bbox_detector, segm_detector=None, sam_model_opt=None, wildcard_opt=None,"
+        "detailer_hook=None, refiner_ratio=None, refiner_model=None, refiner_clip=None,"
+        "refiner_positive=None, refiner_negative=None, cycle=1, inpaint_model=False,"
+        "noise_mask_feather=0, scheduler_func_opt=None, tiled_encode=False, tiled_decode=False"
+    )
+    def enhance_face(
+        image, model, clip, vae, positive, negative, guide_size_for_bbox, wildcard_opt,
+        bbox_detector, segm_detector, sam_model_opt, detailer_hook, refiner_model, refiner_clip,
+        refiner_positive, refiner_negative, **given,
+    ):  # fmt: skip
+        """Find faces and detail them.
+
+        Returns:
+            (image, crops after, these with their mask as alpha, mask, what ControlNets saw)
+        """
+        refined = given["refiner_ratio"] is not None
+        pipe = DetailerPipe(
+            model, clip, vae, positive, negative, wildcard_opt or "", bbox_detector, segm_detector,
+            sam_model_opt, detailer_hook, refiner_model if refined else None, refiner_clip,
+            refiner_positive, refiner_negative,
+        )  # fmt: skip
+        result = run_face_detailer(image, pipe, guide_size_for=guide_size_for_bbox, **given)
+        return (*result[:4], result[5])
 
 
 class FaceDetailerPipe(FaceDetailer):

@@ -18,6 +18,7 @@ from .samplers import (
     latent_input,
     leftover_input,
     sampler_input,
+    separated_sample,
     step_inputs,
     together_input,
 )
@@ -135,6 +136,8 @@ class RegionalSampler:
                 Seeds(seed, seed_2nd, seed_2nd_mode), base_only_steps, backend,
             ),
         )  # fmt: skip
+
+    separated_sample = staticmethod(separated_sample)  # by this name other packs sample
 
 
 class RegionalSamplerAdvanced(RegionalSampler):

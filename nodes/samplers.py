@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from ..core.calls import called_as
 from ..core.host import MAX_RESOLUTION, ComfyBackend, schedulers
 from ..core.regional import sample_two
-from ..core.samplers import AdvancedKSampler, KSampler, sample_in_mask
+from ..core.samplers import AdvancedKSampler, KSampler, is_on, sample_in_mask
 from ..core.sampling import Part, Recipe, noise_for, sample_latent, sample_part
-from ..core.schedule import Window, denoise_window
+from ..core.schedule import Window, denoise_window, split_for_refiner
 from ..core.settings import Models, Sampling
 from ..core.tiled import STRATEGIES, Tiles
 from ..utils.check import check_latent, check_mask
@@ -70,6 +72,74 @@ def sampling(**widgets: Any) -> Sampling:
 
 def sampler_object(models: Models, **widgets: Any) -> KSampler:
     return KSampler(recipe(models, **widgets), sampling(**widgets), ComfyBackend)
+
+
+# As functions, which other packs call ----------------------------------------------------------
+
+
+@called_as(
+    "model, add_noise, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image,"
+    "start_at_step=None, end_at_step=None, return_with_leftover_noise=False, sigma_ratio=1.0,"
+    "sampler_opt=None, noise=None, callback=None, scheduler_func=None"
+)
+def separated_sample(
+    add_noise, seed, steps, latent_image, start_at_step, end_at_step, return_with_leftover_noise,
+    noise, callback, **given,
+):  # fmt: skip
+    """Sample a LATENT from one step of a schedule to another.
+
+    Args:
+        noise: what is added instead of the seed's, where noise is added.
+        callback: called after each step, with its number, the denoised latent, the latent on its
+            way, and the number of steps.
+    """
+    check_latent(latent_image, "latent_image")
+    how, backend = _recipe_of_call(given), ComfyBackend()
+    start = start_at_step or 0
+    end = steps if end_at_step is None else min(end_at_step, steps)
+    if not is_on(add_noise):
+        noise = None
+    elif noise is None:
+        noise = noise_for(how, latent_image, seed, backend)
+    part = Part(Window(steps, start, end), seed, noise, is_on(return_with_leftover_noise))
+    return sample_part(how, latent_image, part, backend, watch=callback)
+
+
+@called_as(
+    "model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise,"
+    "refiner_ratio=None, refiner_model=None, refiner_clip=None, refiner_positive=None,"
+    "refiner_negative=None, sigma_factor=1.0, noise=None, scheduler_func=None, sampler_opt=None,"
+    "preview_enabled=True"
+)
+def ksampler_wrapper(
+    seed, steps, latent_image, denoise, refiner_ratio, refiner_model, refiner_clip,
+    refiner_positive, refiner_negative, noise, preview_enabled, **given,
+):  # fmt: skip
+    """Sample a LATENT as KSampler does; a refiner runs the last `refiner_ratio` of the steps."""
+    check_latent(latent_image, "latent_image")
+    how, backend = _recipe_of_call(given), ComfyBackend()
+    if noise is None:
+        noise = noise_for(how, latent_image, seed, backend)
+    window = denoise_window(steps, denoise)
+    if refiner_model is None or not refiner_ratio:
+        return sample_part(how, latent_image, Part(window, seed, noise), backend)
+    first, last = split_for_refiner(window, refiner_ratio)
+    latent = sample_part(
+        how, latent_image, Part(first, seed, noise, leftover=True), backend, (0, 2)
+    )
+    refiner = replace(
+        how, model=refiner_model, positive=refiner_positive, negative=refiner_negative
+    )  # fmt: skip
+    part = Part(last, seed, number=first.steps)
+    return sample_part(refiner, latent, part, backend, (1, 2))
+
+
+def _recipe_of_call(given: dict[str, Any]) -> Recipe:
+    models = Models(given["model"], None, None, given["positive"], given["negative"])
+    widgets = {name: given[name] for name in ("cfg", "sampler_name", "scheduler", "sampler_opt")}
+    factor = given.get("sigma_ratio", given.get("sigma_factor", 1.0))
+    func = given["scheduler_func"]
+    return recipe(models, **widgets, scheduler_func_opt=func, sigma_factor=factor)
 
 
 # KSampler over a pipe ------------------------------------------------------------------------

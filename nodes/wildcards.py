@@ -110,6 +110,17 @@ class ImpactWildcardProcessor:
     ):  # fmt: skip
         return (populated(wildcard_text, populated_text, mode, seed, unique_id, extra_pnginfo),)
 
+    # Nodes of other packs call these two, by name and keyword.
+
+    def doit(self, *, populated_text, seed=None, **_more):
+        """As `run` for a finished text; wildcards that it still holds are drawn by the seed."""
+        return self.run("", populated_text, FIXED, seed or 0)
+
+    @staticmethod
+    def process(text, seed=None):
+        """A text as drawn by the seed; without a seed, as by 0."""
+        return _drawn(text, seed or 0)
+
 
 class ImpactWildcardEncode:
     DESCRIPTION = (
@@ -156,11 +167,16 @@ class ImpactWildcardEncode:
         text = populated(wildcard_text, populated_text, mode, seed, unique_id, extra_pnginfo)
         return (*_encoded(ComfyBackend(), model, clip, parse_prompt(text)), text)
 
-    # Nodes of other packs make their prompts by calling these two, by name and keyword.
+    # Nodes of other packs make their prompts by calling these, by name and keyword.
 
     def doit(self, *, model, clip, populated_text, seed=None, **_more):
         """As `run` for a finished text; wildcards that it still holds are drawn by the seed."""
         return self.run(model, clip, "", populated_text, FIXED, seed or 0)
+
+    @staticmethod
+    def get_wildcard_list():
+        """The lists that there are, as they are written in a text."""
+        return [f"__{name}__" for name in wildcard_names()]
 
     @staticmethod
     def process_with_loras(
