@@ -19,7 +19,7 @@ OWN_INPUTS = frozenset({
     "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
 })  # fmt: skip
 _WRITING_AID = "Select to add"  # begins the names of choices that only help to write a text
-_PACK = __name__.removesuffix(".core.calls")
+_NODES = f"{__name__.removesuffix('.core.calls')}.nodes."  # begins the modules of our classes
 
 # What FUNCTION named where it was not `doit`.
 OLDER_METHODS: Mapping[str, str] = {
@@ -236,14 +236,14 @@ def give_older_inputs(node: type) -> None:
 
 def is_own(node: type) -> bool:
     """Whether a class is this pack's."""
-    return node.__module__ == _PACK or node.__module__.startswith(f"{_PACK}.")
+    return node.__module__.startswith(_NODES)
 
 
 def _asked_by_another_class() -> bool:
     """Whether what asks for inputs is another pack's class that tells of its own."""
     caller = sys._getframe(2)
     module = caller.f_globals.get("__name__", "")
-    return caller.f_code.co_name == "INPUT_TYPES" and not module.startswith(f"{_PACK}.")
+    return caller.f_code.co_name == "INPUT_TYPES" and not module.startswith(_NODES)
 
 
 def without_own(groups: Mapping[str, Any], owner: type | None = None) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class DetailerForEach:
             (image, crops before, crops after, these with their mask as alpha, what ControlNets saw,
             SEGS with the new crops); the lists hold the largest first and may be empty.
         """
-        models, refiner = _older_models(given)
+        models, refiner = older_models(given)
         result = detailed(
             image, segs, models, refiner, guide_size_for=guide_size_for_bbox,
             wildcard=wildcard_opt, **given,
@@ -164,7 +164,7 @@ class DetailerForEach:
         return (result.image, *map(largest_first, lists), result.segs)
 
 
-def _older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
+def older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
     """Models and refiner out of the inputs that `do_detail` was called with, in place."""
     vae = given.pop("vae")
     model, clip, positive, negative = (

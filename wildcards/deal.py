@@ -110,6 +110,26 @@ def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
     return dealt
 
 
+def in_parts(text: str) -> tuple[str, str, list[_Part]]:
+    """A segment text for who deals it on their own.
+
+    Returns:
+        Its mode, "" for none; what follows its markers; and that in its parts, which have `text`,
+        `seed` or None, and `random_seed`.
+    """
+    mode, _, text = _read_markers(strip_comments(text))
+    return mode, text, [] if mode == "LAB" else _split(text)
+
+
+def labelled_text(text: str, label: str) -> str:
+    """What follows the [LAB] of a segment text, for a segment of a label.
+
+    Whoever asks so knows no other segments, so every [name] in the text counts as a label.
+    """
+    labels = {label, *(found[1].strip() for found in _BRACKET.finditer(text))}
+    return _of_label(label, _entries(text, labels)).text
+
+
 def _position(segment: Segment) -> tuple[int, int]:
     return segment.bbox[0], segment.bbox[1]
 

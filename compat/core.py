@@ -1,0 +1,182 @@
+"""Segments and the work on one of them, as packs call it that know ComfyUI-Impact-Pack's `core`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..core.calls import called_as
+from ..core.detail import detail_image
+from ..core.detectors.prompts import SamHints
+from ..core.detectors.sam import sam_mask
+from ..core.geometry import Size
+from ..core.hooks import Hook
+from ..core.host import MAX_RESOLUTION, ComfyBackend, schedulers
+from ..core.regional import RegionalPrompt
+from ..core.schedule import EXTRA_SCHEDULERS
+from ..core.segs import SEG, SEGS, combined_mask, from_mask, mask_list, scale_to
+from ..core.segs_ops import both, combine_with_mask, combine_with_masks, without
+from ..core.settings import Kept
+from ..nodes.detailer import make_detail, older_models
+from .utils import make_3d_mask, to_tensor
+
+__all__ = [
+    "MAX_RESOLUTION", "REGIONAL_PROMPT", "SEG", "apply_mask_to_each_seg",
+    "crop_condition_mask", "enhance_detail", "get_schedulers", "make_sam_mask", "mask_to_segs",
+    "segs_bitwise_and_mask", "segs_bitwise_subtract_mask", "segs_scale_match",
+    "segs_to_combined_mask", "segs_to_masklist",
+]  # fmt: skip
+
+__all__ += ["SCHEDULERS"]  # noqa: F822 - see `__getattr__`
+REGIONAL_PROMPT = RegionalPrompt
+
+
+def get_schedulers() -> list[str]:
+    """The schedulers that detailers take."""
+    return [*schedulers(), *EXTRA_SCHEDULERS]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SCHEDULERS":  # as they are by now
+        return get_schedulers()
+    raise AttributeError(name)
+
+
+# SEGS -----------------------------------------------------------------------------------------
+
+
+def segs_to_combined_mask(segs: SEGS) -> torch.Tensor:
+    """Everything that SEGS cover, [1,H,W]; of video or a batch, a mask for each image."""
+    return combined_mask(segs)
+
+
+def segs_to_masklist(segs: SEGS) -> list[torch.Tensor]:
+    """For every SEG its mask at the image's size, [H,W]; of video [F,H,W]."""
+    return [mask[0] if len(mask) == 1 else mask for mask in mask_list(segs)]
+
+
+def segs_bitwise_and_mask(segs: SEGS, mask: Any) -> SEGS:
+    """SEGS with what a mask covers of theirs."""
+    return combine_with_mask(segs, make_3d_mask(mask).float(), both)
+
+
+def segs_bitwise_subtract_mask(segs: SEGS, mask: Any) -> SEGS:
+    """SEGS without what a mask covers."""
+    return combine_with_mask(segs, make_3d_mask(mask).float(), without)
+
+
+def apply_mask_to_each_seg(segs: SEGS, masks: Any) -> SEGS:
+    """SEG i with what mask i covers of its own."""
+    return combine_with_masks(segs, make_3d_mask(masks).float(), both)
+
+
+def segs_scale_match(segs: SEGS, target_shape: Any) -> SEGS:
+    """SEGS for an image of that shape [B,H,W,C]; those that fit, or say no size, as they are."""
+    height, width = map(int, target_shape[1:3])
+    if tuple(segs[0]) == (height, width) or 0 in segs[0]:
+        return segs
+    return scale_to(segs, Size(width, height))
+
+
+@called_as(
+    "mask, combined, crop_factor, bbox_fill, drop_size=1, label='A', crop_min_size=None,"
+    "detailer_hook=None, is_contour=True"
+)
+def mask_to_segs(mask, detailer_hook, is_contour, **given) -> SEGS:
+    """SEGS of the shapes in a mask."""
+    hook, mask = Hook(detailer_hook), make_3d_mask(mask).float()
+    region = hook.method("post_crop_region")
+    segs = from_mask(mask, contour_fill=is_contour, adjust_region=region, **given)
+    return hook.post_detection(segs)
+
+
+def crop_condition_mask(mask: Any, image: Any, crop_region: Any) -> Any:
+    """The part of a conditioning's mask [B,h,w] that belongs to a region of an image [B,H,W,C]."""
+    down, across = mask.shape[1] / image.shape[1], mask.shape[2] / image.shape[2]
+    x1, y1, x2, y2 = crop_region
+    return mask[
+        :, round(y1 * down) : round(y2 * down), round(x1 * across) : round(x2 * across)
+    ]  # fmt: skip
+
+
+@called_as(
+    "sam, segs, image, detection_hint, dilation, threshold, bbox_expansion, mask_hint_threshold,"
+    "mask_hint_use_negative"
+)
+def make_sam_mask(sam, segs, image, mask_hint_use_negative, **given) -> torch.Tensor:
+    """Everything that a SAM marks for the segments of an image, [1,H,W]."""
+    hints = SamHints(mask_hint_use_negative=str(mask_hint_use_negative or "False"), **given)
+    return sam_mask(sam, segs, image, hints)[None]
+
+
+# One segment ----------------------------------------------------------------------------------
+
+
+class _WithoutPasting:
+    """A hook at all points but that of pasting, which is the caller's business here."""
+
+    def __init__(self, hook: Any) -> None:
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_hook", "post_paste"):
+            raise AttributeError(name)
+        return getattr(self._hook, name)
+
+
+@called_as(
+    "image, model, clip, vae, guide_size, guide_size_for_bbox, max_size, bbox, seed, steps, cfg,"
+    "sampler_name, scheduler, positive, negative, denoise, noise_mask, force_inpaint,"
+    "wildcard_opt=None, wildcard_opt_concat_mode=None, detailer_hook=None, refiner_ratio=None,"
+    "refiner_model=None, refiner_clip=None, refiner_positive=None, refiner_negative=None,"
+    "control_net_wrapper=None, cycle=1, inpaint_model=False, noise_mask_feather=0,"
+    "scheduler_func=None, vae_tiled_encode=False, vae_tiled_decode=False"
+)
+def enhance_detail(
+    image, guide_size_for_bbox, bbox, noise_mask, wildcard_opt, wildcard_opt_concat_mode,
+    detailer_hook, control_net_wrapper, scheduler_func, vae_tiled_encode, vae_tiled_decode,
+    **given,
+) -> tuple[torch.Tensor | None, list[torch.Tensor] | None]:  # fmt: skip
+    """Sample a crop [1,h,w,C] anew at the size that detailers take for it.
+
+    Args:
+        bbox: x1, y1, x2, y2 of the thing in the image, for its size.
+        noise_mask: [h,w] of what is sampled anew; None for all of it.
+        wildcard_opt_concat_mode: "concat" adds the text to the positive prompt.
+
+    Returns:
+        The new crop [1,h,w,3], None where it is large enough already; and what its ControlNet saw.
+    """
+    models, refiner = older_models(given)
+    text = wildcard_opt or ""
+    if text and wildcard_opt_concat_mode == "concat":
+        text = f"[CONCAT] {text}"
+    detail = make_detail(
+        models, refiner, guide_size_for=guide_size_for_bbox, wildcard=text,
+        noise_mask=noise_mask is not None, scheduler_func_opt=scheduler_func,
+        tiled_encode=vae_tiled_encode, tiled_decode=vae_tiled_decode,
+        detailer_hook=None if detailer_hook is None else _WithoutPasting(detailer_hook),
+        kept=_KEPT, **given,
+    )  # fmt: skip
+    segs = _segs_of_crop(image, bbox, noise_mask, control_net_wrapper)
+    result = detail_image(to_tensor(image), segs, detail, ComfyBackend())
+    pictures = result.refined
+    return (pictures[0] if pictures else None), result.control_images or None
+
+
+_KEPT = Kept(segs=False, cropped=False, refined_alpha=False)
+
+
+def _segs_of_crop(image: torch.Tensor, bbox: Any, mask: Any, control: Any) -> SEGS:
+    """SEGS of one segment that is all of a crop."""
+    height, width = image.shape[1:3]
+    x1, y1, x2, y2 = map(int, bbox)
+    across, down = min(width, x2 - x1), min(height, y2 - y1)
+    left, top = (width - across) // 2, (height - down) // 2
+    shape = torch.ones(height, width) if mask is None else make_3d_mask(mask)[0].float()
+    seg = SEG(
+        None, shape.cpu().numpy(), 1.0, (0, 0, width, height),
+        (left, top, left + across, top + down), "", control,
+    )  # fmt: skip
+    return (height, width), [seg]
