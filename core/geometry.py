@@ -106,6 +106,10 @@ class Box:
         x1, y1 = max(self.x1, other.x1), max(self.y1, other.y1)
         return Box(x1, y1, max(x1, min(self.x2, other.x2)), max(y1, min(self.y2, other.y2)))
 
+    def iou(self, other: Box) -> float:
+        """Intersection over union of the areas, 0..1; 0 where both are empty."""
+        return iou(self.area, other.area, self.intersection(other).area)
+
     def union(self, other: Box) -> Box:
         """The smallest box that contains both."""
         return Box(
@@ -114,6 +118,12 @@ class Box:
             max(self.x2, other.x2),
             max(self.y2, other.y2),
         )
+
+
+def iou(first: float, second: float, common: float) -> float:
+    """Intersection over union of two areas that share `common`; 0 where both are empty."""
+    together = first + second - common
+    return common / together if together else 0.0
 
 
 def _scaled_span(start: int, end: int, old: int, new: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..utils.notes import note
-from .geometry import Box, Size
+from .geometry import Box, Size, iou
 from .image_batch import NOTE, apart, batch_length, by_batch_image, counted
 from .mask import fitted_mask, union
 from .segs import SEG, SEGS, confidence, filter_by_labels, image_size, normalise
@@ -154,6 +154,10 @@ class _Cover:
             return 0
         return int(np.count_nonzero(self.within(common) & other.within(common)))
 
+    def iou(self, other: _Cover) -> float:
+        """Intersection over union of the pixels, 0..1."""
+        return iou(self.area, other.area, self.shared(other))
+
 
 class _Covers:
     """The covers of many SEGs; of those that cannot overlap a given one no pixel is looked at."""
@@ -219,7 +223,7 @@ def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
         for j in candidates:
             if j in dropped or apart(items[i], items[j]):
                 continue
-            if _iou(cover, covers.all[j]) >= threshold:
+            if cover.iou(covers.all[j]) >= threshold:
                 dropped.add(int(j))
     return header, kept
 
@@ -263,7 +267,7 @@ def closest_to_mask(
         return each[image.index] if own else everywhere
 
     covers = _Covers(segs, size, "segs").all
-    scores = [_iou(cover, target(seg)) for seg, cover in zip(items, covers, strict=True)]
+    scores = [cover.iou(target(seg)) for seg, cover in zip(items, covers, strict=True)]
     taken, reached = [], 0.0
     for places in by_batch_image(items):
         best = max(places, key=scores.__getitem__, default=None)
@@ -277,10 +281,3 @@ def _whole(mask: torch.Tensor) -> _Cover:
     """What a mask [H,W] covers of its image."""
     pixels = mask.cpu().numpy() > 0
     return _Cover(Box(0, 0, *reversed(pixels.shape)), pixels, int(np.count_nonzero(pixels)))
-
-
-def _iou(a: _Cover, b: _Cover) -> float:
-    """Intersection over union; 0 where neither covers anything."""
-    common = a.shared(b)
-    together = a.area + b.area - common
-    return common / together if together else 0.0

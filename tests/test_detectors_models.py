@@ -133,6 +133,18 @@ def test_of_boxes_that_overlap_the_surest_stays():
     assert found.classes.tolist() == [0, 1, 0, 0]
 
 
+def test_boxes_of_two_classes_never_suppress_one_another_wherever_they_are():
+    boxes = [[-5, -5, 5, 5], [-4, -5, 6, 5], [-5, -5, 5, 5], [90, 90, 100, 100]]
+    found = suppress(proposals(boxes, [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 0]))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.6])
+
+
+def test_an_endless_box_suppresses_no_other():
+    boxes = [[0, 0, float("inf"), 10], [0, float("nan"), 10, 10], [20, 20, 30, 30]]
+    found = suppress(proposals(boxes, [0.9, 0.8, 0.7]))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
+
+
 def test_thousands_of_boxes_come_down_to_the_surest_few():
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(40000, 2, generator=generator) * 10000

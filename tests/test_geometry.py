@@ -310,3 +310,11 @@ def test_padding_goes_to_the_right_and_the_bottom():
     assert padding(Size(16, 8), 8) == (0, 0, 0, 0)
     assert padding(Size(17, 33), 16) == (0, 15, 0, 15)
     assert padding(Size(5, 7), 1) == (0, 0, 0, 0)
+
+
+def test_the_overlap_of_boxes():
+    box = Box(0, 0, 10, 10)
+    assert box.iou(box) == 1
+    assert box.iou(Box(5, 0, 15, 10)) == pytest.approx(50 / 150)
+    assert box.iou(Box(10, 0, 20, 10)) == 0
+    assert Box(3, 3, 3, 3).iou(Box(4, 4, 4, 4)) == 0  # both are empty

@@ -17,10 +17,8 @@ from ..hooks import Hook
 from ..image import to_rgb
 from ..mask import dilate, feather, resize_mask
 from ..segs import SEGS, from_mask
-from .network import Network
+from .network import Network, normalised
 
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, as in the network's training
-_STD = (0.229, 0.224, 0.225)
 _SIDE = 352  # pixels that the network was trained at
 _REACH = 4  # deviations after which a gaussian has faded
 
@@ -104,8 +102,7 @@ class CLIPSegDetector:
             pixels = torch.nn.functional.interpolate(
                 pixels, (_SIDE, _SIDE), mode="bilinear", antialias=True
             )
-            mean, std = pixels.new_tensor(_MEAN), pixels.new_tensor(_STD)
-            pixels = (pixels - mean[:, None, None]) / std[:, None, None]
+            pixels = normalised(pixels)
             tokens = {name: tokens[name].to(device) for name in ("input_ids", "attention_mask")}
             logits = network.module(pixel_values=pixels, **tokens).logits
             sure = logits.view(1, *logits.shape[-2:]).sigmoid().float().cpu()

@@ -87,16 +87,10 @@ def _groups(boxes: Sequence[Box]) -> list[list[Box]]:
     """Windows of one face together: those that overlap enough, directly or through others."""
     groups: list[list[Box]] = []
     for box in boxes:
-        near = [group for group in groups if any(_overlap(box, other) >= _SAME for other in group)]
+        near = [group for group in groups if any(box.iou(other) >= _SAME for other in group)]
         groups = [group for group in groups if group not in near]
         groups.append([box, *(other for group in near for other in group)])
     return groups
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    common = Box(max(a.x1, b.x1), max(a.y1, b.y1), min(a.x2, b.x2), min(a.y2, b.y2)).area
-    return common / (a.area + b.area - common)
 
 
 def _mean(boxes: Sequence[Box], scale: float) -> Box:

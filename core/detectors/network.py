@@ -8,6 +8,17 @@ from typing import Protocol
 
 import torch
 
+# Of the pixels of ImageNet, in red, green and blue: most networks of pictures were trained on
+# pixels from which these means are taken off, in units of these deviations.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels [N,3,h,w] 0..1 as networks that were trained on ImageNet take them."""
+    mean, deviation = pixels.new_tensor(IMAGENET_MEAN), pixels.new_tensor(IMAGENET_DEVIATION)
+    return (pixels - mean[:, None, None]) / deviation[:, None, None]
+
 
 class Network(Protocol):
     """A network that is brought to its device for as long as it is used."""

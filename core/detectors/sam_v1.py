@@ -12,10 +12,8 @@ from typing import Any
 import torch
 
 from ..geometry import Size
+from .network import normalised
 from .sam import Embedded, Questions
-
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, which the network expects to be 0 ...
-_STD = (0.229, 0.224, 0.225)  # ... with a deviation of 1
 
 # From the authors' names to transformers', applied in this order.
 _RENAMED = [
@@ -128,10 +126,9 @@ def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
     pixels = torch.nn.functional.interpolate(
         image.movedim(-1, 0)[None], (inner.height, inner.width), mode="bilinear", antialias=True
     )
-    pixels = (pixels - pixels.new_tensor(_MEAN)[:, None, None]) / pixels.new_tensor(_STD)[
-        :, None, None
-    ]
-    pixels = torch.nn.functional.pad(pixels, (0, side - inner.width, 0, side - inner.height))
+    pixels = torch.nn.functional.pad(
+        normalised(pixels), (0, side - inner.width, 0, side - inner.height)
+    )
     return Embedded(
         network.get_image_embeddings(pixels),
         (inner.width / width, inner.height / height),

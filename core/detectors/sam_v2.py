@@ -13,13 +13,11 @@ from typing import Any
 
 import torch
 
-from .network import Network
+from .network import Network, normalised
 from .sam import Embedded, Questions
 from .sam_v1 import with_positions
 
 SIDE = 1024  # pixels of the network's input
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, which the network expects to be 0 ...
-_STD = (0.229, 0.224, 0.225)  # ... with a deviation of 1
 _REMEMBERED = 20  # frames; what is further back has no say
 
 # From the authors' names to transformers', applied in this order.
@@ -216,8 +214,7 @@ def _pixels(image: torch.Tensor, side: int) -> torch.Tensor:
     """An image [H,W,3] as the network takes it: [1,3,side,side], stretched to a square."""
     pixels = image.movedim(-1, 0)[None].float()
     pixels = torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    mean, std = pixels.new_tensor(_MEAN), pixels.new_tensor(_STD)
-    return (pixels - mean[:, None, None]) / std[:, None, None]
+    return normalised(pixels)
 
 
 def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:

@@ -19,6 +19,7 @@ from .weights import YoloFile
 SAME = 0.7  # intersection over union from which two boxes are one thing
 MOST = 300  # finds in an image
 CANDIDATES = 30000  # boxes that are compared
+_FAR = 1e6  # pixels: what a box that reaches to infinity is taken to reach to
 _GREY = 114 / 255  # around the image, as in training
 
 
@@ -129,7 +130,7 @@ class YoloDetector(BoxDetector):
 
 def outer_box(corners: Sequence[float]) -> Box:
     """The smallest whole-pixel box around two corners."""
-    x1, y1, x2, y2 = np.nan_to_num(np.asarray(corners, dtype=float), posinf=1e6, neginf=-1e6)
+    x1, y1, x2, y2 = np.nan_to_num(np.asarray(corners, dtype=float), posinf=_FAR, neginf=-_FAR)
     return Box.of((np.floor(x1), np.floor(y1), np.ceil(x2), np.ceil(y2)))
 
 
@@ -238,23 +239,18 @@ def suppress(found: Candidates, same: float = SAME, most: int = MOST) -> Candida
         same: intersection over union from which two boxes are one thing.
         most: proposals to keep.
     """
+    from torchvision.ops import batched_nms
+
     order = found.scores.argsort(descending=True, stable=True)
     found = found[order[:CANDIDATES]]
-    boxes = found.boxes.double()
-    areas = (boxes[:, 2:] - boxes[:, :2]).clamp_(min=0).prod(dim=1)
-    left = torch.arange(len(boxes))
-    kept = []
-    while len(left) and len(kept) < most:
-        best, left = left[0], left[1:]
-        kept.append(int(best))
-        low = torch.maximum(boxes[best, :2], boxes[left, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[left, 2:])
-        common = (high - low).clamp_(min=0).prod(dim=1)
-        overlap = common / (areas[best] + areas[left] - common).clamp_(min=1e-9)
-        left = left[(overlap <= same) | (found.classes[left] != found.classes[best])]
-    if len(left):
+    if not len(found.scores):
+        return found
+    boxes = found.boxes.double().nan_to_num(0.0, _FAR, -_FAR)
+    # Classes are kept apart by moving their boxes, which have to begin at 0 for that.
+    kept = batched_nms(boxes - boxes.min(), found.scores.double(), found.classes, same)
+    if len(kept) > most:
         note("detector", f"More than {most} things are found; the least sure ones are left out.")
-    return found[torch.tensor(kept, dtype=torch.long)]
+    return found[kept[:most]]
 
 
 def box_mask(logits: torch.Tensor, box: Box, placement: Placement, size: Size) -> torch.Tensor:
