@@ -1,7 +1,7 @@
 // What is chosen under "Select to add ..." is added to the node's text, and the list jumps back.
 
 import { app } from "../../scripts/app.js";
-import { counted, placesOf, setValue, valueAt, widget } from "./detailers_graph.js";
+import { countedOnce, setValue, widget } from "./detailers_graph.js";
 
 const LISTS = {
   "Select to add LoRA": {
@@ -15,16 +15,11 @@ const LISTS = {
 };
 const TEXTS = ["wildcard_text", "wildcard"];
 
-/** Adds to the text of a node where the text is that counts, once for each that there is. */
+/** Adds to the text of a node where the text is that counts. */
 function append(node, addition) {
   const name = TEXTS.find((text) => widget(node, text));
-  const texts = new Set();
-  for (const place of name ? placesOf(node) : []) {
-    const text = counted(place, name);
-    const key = text && `${text.node.id} ${text.widget.name}`;
-    if (!text || texts.has(key)) continue;
-    texts.add(key);
-    const before = valueAt(place, name) ?? "";
+  for (const [place, text] of name ? countedOnce(node, name) : []) {
+    const before = text.value ?? "";
     const gap = before === "" || /[\s,]$/.test(before) ? "" : ", ";
     setValue(place, name, before + gap + addition);
   }

@@ -89,6 +89,17 @@ const linkInto = (node, slot) => LiteGraph.LGraphNode.prototype.getInputLink.cal
 const widgetOfInput = (node, input) =>
   input && (node.getWidgetFromSlot?.(input) ?? widget(node, input.widget?.name ?? input.name));
 
+/** Where a node's widget counts, as by `counted`: [place, widget], once for all places that share it. */
+export function countedOnce(node, name) {
+  const found = new Map();
+  for (const place of placesOf(node)) {
+    const at = counted(place, name);
+    const key = at && `${at.node.id} ${at.widget.name}`;
+    if (at && !found.has(key)) found.set(key, [place, at.widget]);
+  }
+  return [...found.values()];
+}
+
 /** The value of a widget that counts; undefined where that is not known before a run. */
 export const valueAt = (place, name) => counted(place, name)?.widget.value;
 
