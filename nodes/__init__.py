@@ -5,6 +5,7 @@ Each module lists its nodes in `NODES`: id -> (class, display name).
 
 from __future__ import annotations
 
+from ..core.door import guard
 from ..core.entry import open_to_host
 from ..core.host_bridge import is_running, running_node
 from . import (
@@ -81,6 +82,8 @@ DISPLAY_NAMES = {
     node_id: title for family in _FAMILIES for node_id, (_, title) in family.NODES.items()
 }
 
+for _node_id, _node in NODE_CLASSES.items():
+    guard(_node, _node_id)
 for _node in NODE_CLASSES.values():
     open_to_host(_node, running_node, is_running)
     fold_rare_settings(_node)

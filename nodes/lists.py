@@ -30,6 +30,7 @@ def checked_masks(masks: list[Any], name: str) -> list[torch.Tensor]:
 
 class MasksToMaskList:
     DESCRIPTION = "Turns a batch of masks into a list: what follows runs once for each mask."
+    TAKES_NONE = ("masks",)
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
     OUTPUT_IS_LIST = (True,)

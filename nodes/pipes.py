@@ -59,6 +59,7 @@ class ToBasicPipe:
     RETURN_NAMES = ("basic_pipe",)
     OUTPUT_TOOLTIPS = (_PIPE_TOOLTIP,)
     FUNCTION = "run"
+    TAKES_NONE = _PARTS  # what needs a part says so when it lacks
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -216,6 +217,7 @@ class _MakesDetailerPipe:
     RETURN_NAMES = ("detailer_pipe",)
     OUTPUT_TOOLTIPS = (_PIPE_MADE,)
     FUNCTION = "run"
+    TAKES_NONE = (*_PARTS, *_REFINER_PARTS, "bbox_detector")  # what needs one says so
 
     @classmethod
     def VALIDATE_INPUTS(cls, **chosen):

@@ -1,7 +1,7 @@
-"""core/choices.py and core/numbered.py: what the host compares, and what runs are checked for."""
+"""core/choices.py and core/numbered.py: what the host compares."""
 
 import pytest
-from detailers.core.choices import Choices, LiveType, check_choices, open_choices
+from detailers.core.choices import Choices, LiveType, open_choices
 from detailers.core.numbered import expect_numbered, used_numbers
 
 
@@ -42,26 +42,6 @@ def test_a_choice_is_a_list_to_all_others(opened):
     assert isinstance(kind, Choices)
     assert kind == ["a", "b"]
     assert opened.INPUT_TYPES()["required"]["number"] == ("INT", {})
-
-
-def test_what_comes_over_a_link_is_checked(opened):
-    assert opened().run(choice="b") == ("b",)
-    with pytest.raises(
-        ValueError, match=r"'choice' is 'c', which this ComfyUI does not have. Choose one of: a, b"
-    ):
-        opened().run(choice="c")
-
-
-def test_a_node_that_checks_its_values_takes_others(opened):
-    opened.VALIDATE_INPUTS = classmethod(lambda cls, choice: True)
-    assert opened().run(choice="c") == ("c",)
-
-
-def test_lists_of_values_are_checked_one_by_one(opened):
-    opened.INPUT_IS_LIST = True
-    check_choices(opened, {"choice": ["a", "b"]})
-    with pytest.raises(ValueError, match="'choice' is 'd'"):
-        check_choices(opened, {"choice": ["a", "d"]})
 
 
 def test_types_are_asked_for_when_they_are_needed():

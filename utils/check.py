@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 import math
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
 import torch
 
 SEG_FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", "label")
+MOST_PIXELS = 2**30  # of the image that SEGS are of: a mask of it has 4 GB
+LONGEST_SHOWN = 60  # signs of a value that an error quotes
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_COMPUTABLE = frozenset(
+    (*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+)
+
+# Values whose contents are known to be good, by identity, while the node that has them runs.
+_known: ContextVar[frozenset[int]] = ContextVar("detailers_checked", default=frozenset())
+
+
+@contextmanager
+def known_to_be_good(values: list[Any]) -> Iterator[None]:
+    """Spare these values the look at every number in them, which they have had, while this runs."""
+    token = _known.set(_known.get() | {id(value) for value in values})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def check_computable(tensor: torch.Tensor, name: str) -> None:
+    """Raise unless the tensor has numbers of a usual type, one beside the other, in memory."""
+    if tensor.dtype in _COMPUTABLE and tensor.layout is torch.strided and not tensor.is_nested:
+        if tensor.device.type != "meta":
+            return
+        what = "has a shape but no numbers (device 'meta')"
+    elif tensor.layout is not torch.strided or tensor.is_nested:
+        layout = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        what = f"is no plain tensor but a {layout} one"
+    else:
+        what = f"is of type {tensor.dtype}, with which nothing can be computed here"
+    raise ValueError(
+        f"'{name}' {what}. Give it as a plain tensor of floats, such as `.to_dense()`, "
+        "`.dequantize()` or `.float()` makes."
+    )
 
 
 def check_shape(tensor: torch.Tensor, axes: str, name: str) -> None:
@@ -15,8 +57,9 @@ def check_shape(tensor: torch.Tensor, axes: str, name: str) -> None:
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(
             f"'{name}' should be a tensor of the shape [{','.join(axes)}] but is"
-            f" {_kind(tensor)}. Check what is connected to it."
+            f" {described(tensor)}. Check what is connected to it."
         )
+    check_computable(tensor, name)
     if tensor.ndim != len(axes):
         raise ValueError(
             f"'{name}' should have the shape [{','.join(axes)}] but has {list(tensor.shape)}. "
@@ -53,8 +96,9 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
     """
     if not isinstance(mask, torch.Tensor):
         raise ValueError(
-            f"'{name}' should be a mask but is {_kind(mask)}. Check what is connected to it."
+            f"'{name}' should be a mask but is {described(mask)}. Check what is connected to it."
         )
+    check_computable(mask, name)
     shape = list(mask.shape)
     if mask.ndim == 2:
         mask = mask[None]
@@ -83,18 +127,20 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
 def check_latent(latent: Any, name: str) -> None:
     """Raise unless it is a LATENT: {"samples": [N,C,h,w] or [N,C,T,h,w], ...}."""
     samples = latent.get("samples") if isinstance(latent, dict) else None
+    if isinstance(samples, torch.Tensor):
+        check_computable(samples, name)
     if isinstance(samples, torch.Tensor) and samples.ndim in (4, 5) and samples.numel():
         return
     raise ValueError(
         f"'{name}' should be a latent, that is a dict with 'samples' [N,C,h,w] or [N,C,T,h,w], but"
-        f" is {_kind(latent if samples is None else samples)}. Connect the LATENT output of a"
+        f" is {described(latent if samples is None else samples)}. Connect the LATENT output of a"
         " sampler, of 'VAE Encode' or of 'Empty Latent Image'."
     )
 
 
 def check_finite(tensor: torch.Tensor, name: str) -> None:
     """Raise if a value is NaN or infinite, saying how many are."""
-    if all_finite(tensor):
+    if id(tensor) in _known.get() or all_finite(tensor):
         return
     count = int((~torch.isfinite(tensor)).sum())
     raise ValueError(
@@ -106,9 +152,10 @@ def check_finite(tensor: torch.Tensor, name: str) -> None:
 
 def all_finite(tensor: torch.Tensor) -> bool:
     """Whether no value is NaN or infinite; one pass that needs no memory."""
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 or not tensor.is_floating_point():
         return True
-    low, high = tensor.aminmax()  # lets NaN through
+    stored = tuple(slice(1 if step == 0 else None) for step in tensor.stride())
+    low, high = tensor[stored].aminmax()  # of what is stored; lets NaN through
     return math.isfinite(low) and math.isfinite(high)
 
 
@@ -117,37 +164,58 @@ def check_segs(segs: Any, name: str) -> None:
 
     A SEG may be of any class that has the fields; packs define a named tuple of their own.
     """
+    if id(segs) in _known.get():
+        return
     remedy = "Connect the SEGS output of a detector or of 'MASK to SEGS'."
     if not (isinstance(segs, (tuple, list)) and len(segs) == 2):
         raise ValueError(
             f"'{name}' should be SEGS, that is ((height, width), [SEG, ...]), but is"
-            f" {_kind(segs)}. {remedy}"
+            f" {described(segs)}. {remedy}"
         )
     shape, items = segs
     if not (_is_numbers(shape, 2) and isinstance(items, (tuple, list))):
         raise ValueError(
             f"'{name}' should be SEGS, that is ((height, width), [SEG, ...]), but begins with"
-            f" {shape!r}, followed by {_kind(items)}. {remedy}"
+            f" {quoted(shape)}, followed by {described(items)}. {remedy}"
+        )
+    if min(shape) < 0 or float(shape[0]) * float(shape[1]) > MOST_PIXELS:
+        raise ValueError(
+            f"'{name}' should be of an image of at most {MOST_PIXELS} pixels but is of one of the "
+            f"height and width {quoted(shape)}. {remedy}"
         )
     for index, seg in enumerate(items):
-        missing = [field for field in SEG_FIELDS if not hasattr(seg, field)]
-        if missing:
+        check_seg(seg, name, f"SEG {index}", remedy)
+
+
+def check_seg(seg: Any, name: str, which: str, remedy: str) -> None:
+    """Raise unless it has the fields of a SEG, each of its kind; `which` names it in errors."""
+    missing = [field for field in SEG_FIELDS if not hasattr(seg, field)]
+    if missing:
+        raise ValueError(
+            f"'{name}': {which.replace('SEG', 'entry')} is {described(seg)} and no SEG: it has no"
+            f" {', '.join(missing)}. {remedy}"
+        )
+    for field in ("crop_region", "bbox"):
+        if not _is_numbers(getattr(seg, field), 4):
             raise ValueError(
-                f"'{name}': entry {index} is {_kind(seg)} and no SEG: it has no"
-                f" {', '.join(missing)}. {remedy}"
+                f"'{name}': the {field} of {which} should be four finite numbers (x1, y1, x2, y2)"
+                f" but is {quoted(getattr(seg, field))}. {remedy}"
             )
-        for field in ("crop_region", "bbox"):
-            if not _is_numbers(getattr(seg, field), 4):
-                raise ValueError(
-                    f"'{name}': the {field} of SEG {index} should be four finite numbers (x1, y1,"
-                    f" x2, y2) but is {getattr(seg, field)!r}. {remedy}"
-                )
-        ndim = getattr(seg.cropped_mask, "ndim", None)
-        if ndim not in (2, 3):
-            raise ValueError(
-                f"'{name}': the cropped_mask of SEG {index} should be an array [h,w] or [F,h,w]"
-                f" but is {_kind(seg.cropped_mask)}. {remedy}"
-            )
+    if not _is_array(seg.cropped_mask, (2, 3)):
+        raise ValueError(
+            f"'{name}': the cropped_mask of {which} should be an array [h,w] or [F,h,w] of numbers"
+            f" but is {described(seg.cropped_mask)}. {remedy}"
+        )
+    if seg.cropped_image is not None and not _is_array(seg.cropped_image, (3, 4)):
+        raise ValueError(
+            f"'{name}': the cropped_image of {which} should be None or an array [B,h,w,C] of"
+            f" numbers but is {described(seg.cropped_image)}. {remedy}"
+        )
+    if not _is_confidence(seg.confidence):
+        raise ValueError(
+            f"'{name}': the confidence of {which} should be a finite number but is"
+            f" {described(seg.confidence)}. {remedy}"
+        )
 
 
 def _check_not_empty(tensor: torch.Tensor, name: str) -> None:
@@ -160,18 +228,64 @@ def _check_not_empty(tensor: torch.Tensor, name: str) -> None:
 
 def _is_numbers(values: Any, count: int) -> bool:
     """Whether it is a sequence (list, tuple, array) of that many finite numbers."""
+    if isinstance(values, (str, bytes, dict, set, frozenset)):
+        return False
     try:
         numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError, NotImplementedError):
         return False
     return len(numbers) == count and all(math.isfinite(number) for number in numbers)
 
 
-def _kind(value: Any) -> str:
+def _is_array(values: Any, axes: tuple[int, ...]) -> bool:
+    """Whether it is an array or a plain tensor of numbers with one of these numbers of axes."""
+    if isinstance(values, torch.Tensor):
+        usual = values.dtype in _COMPUTABLE and values.layout is torch.strided
+        return usual and not values.is_nested and values.device.type != "meta" and (
+            values.ndim in axes
+        )  # fmt: skip
+    return isinstance(values, np.ndarray) and values.ndim in axes and values.dtype.kind in "fbiu"
+
+
+def _is_confidence(value: Any) -> bool:
+    """Whether it is a finite number, several, or None, which stands for 0."""
+    if value is None or isinstance(value, (float, int)):
+        return value is None or _is_numbers([value], 1)
+    try:
+        found = np.asarray(value.tolist() if isinstance(value, torch.Tensor) else value, float)
+    except (TypeError, ValueError, OverflowError, RuntimeError, NotImplementedError):
+        return False
+    return not isinstance(value, (str, bytes)) and bool(np.isfinite(found).all())
+
+
+def described(value: Any) -> str:
     """What a value is, in a few words for an error."""
     shape = getattr(value, "shape", None)
-    if shape is not None:
+    if isinstance(value, (torch.Tensor, np.ndarray)) and shape is not None:
         return f"a {type(value).__name__} of the shape {list(shape)}"
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, (str, int, float, complex)) and not isinstance(value, bool):
+        return f"a {type(value).__name__}, {quoted(value)}"
     return "None" if value is None else f"a {type(value).__name__}"
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        """A number of very many digits cannot be turned into text."""
+        if -(10**40) < value < 10**40:
+            return repr(value)
+        return f"{'-' if value < 0 else ''}10**{int(value.bit_length() * math.log10(2))} or so"
+
+
+def quoted(value: Any) -> str:
+    """A value for an error, shortened."""
+    short = _Short()
+    short.maxstring = short.maxother = LONGEST_SHOWN
+    short.maxlevel = 2
+    try:
+        return short.repr(value)[: 3 * LONGEST_SHOWN]
+    except Exception:  # an object of another pack that cannot be shown
+        return f"a {type(value).__name__}"
