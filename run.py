@@ -7,6 +7,7 @@
     python run.py serve [options]        ComfyUI's editor with this pack in it
     python run.py bench [options]        speed and memory against the least possible work
     python run.py bench quality          picture quality against a known truth
+    python run.py bench odd              odd values in every input of every node
 
 `python run.py COMMAND --help` tells a command's options.
 
@@ -579,8 +580,8 @@ def main(arguments: list[str]) -> int:
         place += ["--base", str(cache / "serve")]
     modules = {"demo": "dev.demo", "serve": "dev.serve", "bench": "bench.run"}
     module = modules[options.command]
-    if options.command == "bench" and rest[:1] == ["quality"]:
-        module, rest = "bench.quality", rest[1:]
+    if options.command == "bench" and rest[:1] in (["quality"], ["odd"]):
+        module, rest = f"bench.{rest[0]}", rest[1:]
     return call(python, "-m", module, *place, *rest, DETAILERS_STARTED_IN=started_in)
 
 

@@ -5,6 +5,7 @@ calls it. The checks of a class are made once, from its INPUT_TYPES, and put bef
 A node says what they cannot know with attributes of its class:
 
 - `TAKES_NONE`: names of required inputs that may be None.
+- `HANDS_ON`: the node only puts parts together or takes them apart. What uses a part checks it.
 - `VALIDATE_INPUTS`, as for the host: choices that it names take values of no list.
 
 See `door_values.py` for settings, among them what is brought into its range and what is refused,
@@ -22,7 +23,7 @@ from typing import Any
 
 from ..utils.check import described, known_to_be_good
 from . import door_values
-from .door_links import KINDS
+from .door_links import HANDED_ON, KINDS
 from .door_values import Check, Input
 
 _SETTINGS: dict[str, Callable[[Input], Check]] = {
@@ -33,7 +34,8 @@ _SETTINGS: dict[str, Callable[[Input], Check]] = {
 }
 _LOOKED_INTO = ("IMAGE", "MASK", "SEGS")  # types of which every number is looked at here
 _MOST_NUMBERED = 10_000  # numbered inputs whose checks are kept
-_OPTIONAL_PARTS = frozenset({"CLIP"})  # a loader may have none, and only texts need one
+# Types of which None is a value: a loader may have no CLIP, and empty SEGS have no SEG.
+_MAY_LACK = frozenset({"CLIP", "SEG_ELT"})
 _ALL = "*"
 
 
@@ -53,9 +55,12 @@ class Door:
     def __init__(self, node: type, title: str) -> None:
         self.title = title
         self._node = node
-        self._is_list = bool(getattr(node, "INPUT_IS_LIST", False))
+        self.is_list = bool(getattr(node, "INPUT_IS_LIST", False))
         self._free = _free_choices(node)
         self._takes_none = frozenset(getattr(node, "TAKES_NONE", ()))
+        hands_on = getattr(node, "HANDS_ON", False)
+        self._kinds = {**KINDS, **_SETTINGS, **(HANDED_ON if hands_on else {})}
+        self._may_lack = _MAY_LACK | ({"CONDITIONING"} if hands_on else frozenset())
         groups = node.INPUT_TYPES()
         self._groups = {name: groups.get(name, {}) for name in ("required", "optional")}
         self._rules = {
@@ -63,6 +68,10 @@ class Door:
             for group, entries in self._groups.items()
             for name, entry in entries.items()
         }
+
+    def names(self) -> list[str]:
+        """The inputs that are declared, numbered ones as far as they are listed."""
+        return [name for group in self._groups.values() for name in group.keys()]  # noqa: SIM118
 
     def admit(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         """The inputs as the node is to have them, and those whose contents have been looked at.
@@ -80,11 +89,11 @@ class Door:
                 continue  # the node's own default, as where nothing is connected
             if value is not None or not rule.none:
                 try:
-                    value = self._each(name, rule, value) if self._is_list else rule.check(value)
+                    value = self._each(name, rule, value) if self.is_list else rule.check(value)
                 except ValueError as error:
                     raise ValueError(f"{self.title}: {error}") from error
                 if rule.kind in _LOOKED_INTO:
-                    known.extend(value if self._is_list else (value,))
+                    known.extend(value if self.is_list else (value,))
             admitted[name] = value
         return admitted, known
 
@@ -101,9 +110,9 @@ class Door:
         optional, lazy = group == "optional", bool(options.get("lazy"))
         check = self._check(name, kind, options)
         if check is None:
-            return _Rule(_as_it_is, _ALL, False, True) if self._is_list else None
+            return _Rule(_as_it_is, _ALL, False, True) if self.is_list else None
         kind = "COMBO" if isinstance(kind, list) else kind
-        none = lazy or name in self._takes_none or kind in _OPTIONAL_PARTS
+        none = lazy or name in self._takes_none or kind in self._may_lack
         return _Rule(check, kind, optional, none)
 
     def _check(self, name: str, kind: Any, options: Mapping[str, Any]) -> Check | None:
@@ -112,7 +121,7 @@ class Door:
             if self._free(name):
                 return None
             return door_values.choice(declared, functools.partial(self._entries, name))
-        make = _SETTINGS.get(kind) or KINDS.get(kind)
+        make = self._kinds.get(kind)
         return make and make(declared)
 
     def _entries(self, name: str) -> list[Any]:

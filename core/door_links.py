@@ -120,9 +120,8 @@ def latent(declared: Input) -> Check:
                     f"{part.dtype}. {remedy}"
                 )
             check_finite(part, declared.name)
-        self_mask = value.get("noise_mask")
-        if self_mask is not None:
-            _check_noise_mask(self_mask, declared, remedy)
+        if value.get("noise_mask") is not None:
+            _check_noise_mask(value["noise_mask"], declared, remedy)
         return value
 
     return check
@@ -184,7 +183,7 @@ def _numbers(count: int, what: str, remedy: str) -> Callable[[Input], Check]:
                 raise declared.error(what, value, remedy)
             try:
                 found = [each(number) for number in value]
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RuntimeError) as error:
                 raise ValueError(
                     f"'{declared.name}' should be {what} but is {quoted(value)}. {remedy}"
                 ) from error
@@ -227,8 +226,17 @@ def conditioning(declared: Input) -> Check:
                     f"'{declared.name}' should be a conditioning, a list of [tensor, dict], but in "
                     f"its entry {number} {problem}. {remedy}"
                 )
-            check_finite(entry[0], declared.name)
         return value
+
+    return check
+
+
+def no_placeholder(declared: Input) -> Check:
+    """For a conditioning that is handed on: only the placeholder, in a wrong place, is refused."""
+    whole = conditioning(declared)
+
+    def check(value: Any) -> Any:
+        return whole(value) if isinstance(value, str) and value == NEGATIVE_PLACEHOLDER else value
 
     return check
 
@@ -292,18 +300,30 @@ _DETAILER = {
 }  # fmt: skip
 
 
-def _pipe(kind: str, parts: Mapping[str, str], counted: str, remedy: str) -> Any:
-    """For a tuple of parts. Any may be None: the node that needs one says so."""
+def _pipe(
+    kind: str, parts: Mapping[str, str], counted: str, remedy: str, handed_on: bool = False
+) -> Callable[[Input], Check]:
+    """For a tuple of parts. Any may be None: the node that needs one says so.
+
+    Args:
+        handed_on: only their number is checked, and no placeholder may be in a wrong place.
+    """
 
     def for_input(declared: Input) -> Check:
-        checks = [KINDS[part](Input(name, {})) for name, part in parts.items()]
+        checks = []
+        for name, part in parts.items():
+            make = HANDED_ON.get(part) if handed_on else KINDS[part]
+            checks.append(make and make(Input(name, {})))
 
         def check(value: Any) -> Any:
             if not isinstance(value, (tuple, list)) or len(value) != len(parts):
-                wanted = f"a {kind} of the {counted} {', '.join(parts)}"
-                raise declared.error(wanted, value, remedy)
+                count = f" of {len(value)} parts" if isinstance(value, (tuple, list)) else ""
+                shown = f"a {type(value).__name__}{count}" if count else described(value)
+                raise ValueError(
+                    f"'{declared.name}' should be a {kind} of {counted}, but is {shown}. {remedy}"
+                )
             for part, check_part in zip(value, checks, strict=True):
-                if part is not None:
+                if part is not None and check_part is not None:
                     try:
                         check_part(part)
                     except ValueError as error:
@@ -386,6 +406,20 @@ def landmarks(declared: Input) -> Check:
     return check
 
 
+def file_entry(declared: Input) -> Check:
+    """A file's name, or an entry with filename, subfolder and type."""
+    name = text(declared)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict):
+            for part in ("filename", "subfolder", "type"):
+                name(value.get(part) or "")
+            return value
+        return name(value)
+
+    return check
+
+
 def _connected(what: str) -> str:
     return f"Connect the {what} output of a node that makes one."
 
@@ -406,12 +440,18 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "REGIONAL_PROMPTS": regional_prompts,
     "BOUNDING_BOX": boxes,
     "FACE_LANDMARKS": landmarks,
-    "IMAGE_PATH": text,
+    "IMAGE_PATH": file_entry,
     "MODEL": _object(
         "a diffusion model", "Connect the MODEL output of a loader.", "clone", "get_model_object"
     ),
     "CLIP": _object("a text encoder", "Connect the CLIP output of a loader.", "tokenize", "clone"),
-    "VAE": _object("a VAE", "Connect the VAE output of a loader.", "encode", "decode"),
+    "VAE": _object(
+        "a VAE",
+        "Connect the VAE output of a loader.",
+        "encode",
+        "decode",
+        "spacial_compression_encode",
+    ),
     "UPSCALE_MODEL": _object("an upscale model", _connected("UPSCALE_MODEL")),
     "CONTROL_NET": _object("a ControlNet", _connected("CONTROL_NET"), "copy"),
     "SAMPLER": _object("a sampler", _connected("SAMPLER"), "sample"),
@@ -437,10 +477,23 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "CROP_OPTIONS": _instance(CropOptions, "crop options", _CLASS_OF_OURS.format("Crop Options")),
     "STRING": text,
 }
-KINDS["BASIC_PIPE"] = _pipe(
-    "BASIC_PIPE", _BASIC, "five parts", "Connect the output of ToBasicPipe."
-)
-KINDS["DETAILER_PIPE"] = _pipe(
-    "DETAILER_PIPE", _DETAILER, "fourteen parts",
+_BASIC_PIPE = (
+    "BASIC_PIPE", _BASIC, f"the five parts {', '.join(_BASIC)}",
+    "Connect the output of ToBasicPipe.",
+)  # fmt: skip
+_DETAILER_PIPE = (
+    "DETAILER_PIPE", _DETAILER, f"{len(_DETAILER)} parts",
     "Connect the output of ToDetailerPipe or of 'BasicPipe -> DetailerPipe'.",
 )  # fmt: skip
+KINDS["BASIC_PIPE"] = _pipe(*_BASIC_PIPE)
+KINDS["DETAILER_PIPE"] = _pipe(*_DETAILER_PIPE)
+
+# What nodes that only hand parts on look at, by type; None is nothing.
+HANDED_ON: dict[str, Callable[[Input], Check] | None] = {
+    **dict.fromkeys(
+        ("MODEL", "CLIP", "VAE", "BBOX_DETECTOR", "SEGM_DETECTOR", "SAM_MODEL", "DETAILER_HOOK")
+    ),
+    "CONDITIONING": no_placeholder,
+    "BASIC_PIPE": _pipe(*_BASIC_PIPE, handed_on=True),
+    "DETAILER_PIPE": _pipe(*_DETAILER_PIPE, handed_on=True),
+}

@@ -55,11 +55,11 @@ def pipe_models(
 class ToBasicPipe:
     DESCRIPTION = "Bundles model, CLIP, VAE, positive and negative into one link."
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = ("BASIC_PIPE",)
     RETURN_NAMES = ("basic_pipe",)
     OUTPUT_TOOLTIPS = (_PIPE_TOOLTIP,)
     FUNCTION = "run"
-    TAKES_NONE = _PARTS  # what needs a part says so when it lacks
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -72,6 +72,7 @@ class ToBasicPipe:
 class FromBasicPipe:
     DESCRIPTION = "Takes a pipe apart into model, CLIP, VAE, positive and negative."
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = _PART_TYPES
     RETURN_NAMES = _PARTS
     OUTPUT_TOOLTIPS = _PART_TOOLTIPS
@@ -98,6 +99,7 @@ class FromBasicPipe_v2(FromBasicPipe):
 class EditBasicPipe:
     DESCRIPTION = "Replaces parts of a pipe; what is not connected stays."
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = ("BASIC_PIPE",)
     RETURN_NAMES = ("basic_pipe",)
     OUTPUT_TOOLTIPS = (_PIPE_TOOLTIP,)
@@ -213,11 +215,11 @@ def _text_inputs() -> dict[str, tuple]:
 
 class _MakesDetailerPipe:
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = ("DETAILER_PIPE",)
     RETURN_NAMES = ("detailer_pipe",)
     OUTPUT_TOOLTIPS = (_PIPE_MADE,)
     FUNCTION = "run"
-    TAKES_NONE = (*_PARTS, *_REFINER_PARTS, "bbox_detector")  # what needs one says so
 
     @classmethod
     def VALIDATE_INPUTS(cls, **chosen):
@@ -365,6 +367,7 @@ _DETAILER_TOOLTIPS = (
 class FromDetailerPipe:
     DESCRIPTION = "Takes a detailer pipe apart."
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = _DETAILER_TYPES
     RETURN_NAMES = tuple(_DETAILER_PARTS)
     OUTPUT_TOOLTIPS = _DETAILER_TOOLTIPS
@@ -412,6 +415,7 @@ class FromDetailerPipe_SDXL(FromDetailerPipeSDXL):
 class DetailerPipeToBasicPipe:
     DESCRIPTION = "Takes the BASIC_PIPEs of base and refiner out of a detailer pipe."
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = ("BASIC_PIPE", "BASIC_PIPE")
     RETURN_NAMES = ("base_basic_pipe", "refiner_basic_pipe")
     OUTPUT_TOOLTIPS = (
@@ -433,6 +437,7 @@ class DetailerPipeToBasicPipe:
 class AnyPipeToBasic:
     DESCRIPTION = "Makes a BASIC_PIPE of any pipe that begins with the same five parts."
     CATEGORY = CATEGORY
+    HANDS_ON = True
     RETURN_TYPES = ("BASIC_PIPE",)
     RETURN_NAMES = ("basic_pipe",)
     OUTPUT_TOOLTIPS = (_PIPE_TOOLTIP,)

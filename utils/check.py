@@ -260,9 +260,10 @@ def _is_confidence(value: Any) -> bool:
 
 def described(value: Any) -> str:
     """What a value is, in a few words for an error."""
-    shape = getattr(value, "shape", None)
-    if isinstance(value, (torch.Tensor, np.ndarray)) and shape is not None:
-        return f"a {type(value).__name__} of the shape {list(shape)}"
+    if isinstance(value, torch.Tensor) and value.is_nested:
+        return "a nested tensor"
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return f"a {type(value).__name__} of the shape {list(value.shape)}"
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, type):

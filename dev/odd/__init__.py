@@ -1,0 +1,1 @@
+"""Odd values for every input of every node: what is refused, and what runs all the same."""
