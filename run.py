@@ -470,6 +470,7 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
 
 
 COMMANDS = ("install", "demo", "test", "serve", "bench")
+BENCHES = ("quality", "odd")  # besides the one of speed and memory
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -501,7 +502,7 @@ def command_options() -> ModuleType:
 
 def help_for(arguments: list[str]) -> str:
     """What --help shows: of the project, or of a command with all that it understands."""
-    command, *rest = [a for a in arguments if a in {*COMMANDS, "quality"}] or [None]
+    command, *rest = [a for a in arguments if a in {*COMMANDS, *BENCHES}] or [None]
     if command is None:
         return f"{__doc__.strip()}\n"
     if command == "test":
@@ -518,8 +519,8 @@ def help_for(arguments: list[str]) -> str:
     options = command_options()
     if command == "install":
         return options.install().format_help()
-    if command == "bench" and "quality" in rest:
-        return options.bench_quality(add_place).format_help()
+    if command == "bench" and rest and rest[0] in BENCHES:
+        return getattr(options, f"bench_{rest[0]}")(add_place).format_help()
     return getattr(options, command)(add_place).format_help()
 
 
@@ -580,7 +581,7 @@ def main(arguments: list[str]) -> int:
         place += ["--base", str(cache / "serve")]
     modules = {"demo": "dev.demo", "serve": "dev.serve", "bench": "bench.run"}
     module = modules[options.command]
-    if options.command == "bench" and rest[:1] in (["quality"], ["odd"]):
+    if options.command == "bench" and rest and rest[0] in BENCHES:
         module, rest = f"bench.{rest[0]}", rest[1:]
     return call(python, "-m", module, *place, *rest, DETAILERS_STARTED_IN=started_in)
 

@@ -7,7 +7,6 @@ are those that the pack did not raise on purpose. Also measures what the door co
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import importlib.util
@@ -16,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from dev import options
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,15 +64,10 @@ def costs(samples: object, repeats: int = 300) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="run.py bench odd", description=__doc__)
-    parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
-    parser.add_argument("--python", help="not used: this Python runs it")
-    parser.add_argument("--some", type=int, help="run so many values through their nodes, not all")
-    parser.add_argument("filter", nargs="*", help="only nodes whose id holds one of these words")
-    args = parser.parse_args()
+    args = options.bench_odd().parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        load(args.comfyui, Path(scratch))
+        load(Path(args.comfyui), Path(scratch))
         trial = importlib.import_module("detailers.dev.odd.trial")
         nodes = importlib.import_module("detailers.nodes").NODE_CLASSES
         samples = importlib.import_module("detailers.dev.odd.samples").Samples(nodes)

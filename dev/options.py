@@ -102,6 +102,26 @@ that another node gives is written as in the last line.""",
     return parser
 
 
+def bench_odd(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench odd",
+        """Some hundred odd values in every input of every node, in a process of the real host.
+
+    python run.py bench odd                    all of them
+    python run.py bench odd --some 500         so many of those that are let in, by a fixed seed
+    python run.py bench odd DetailerForEach    of nodes whose id holds one of these words
+
+Only a right result or an error of the pack's own may come of each, within ten seconds, and then the
+node has to give what it always gives. Printed are the counts and what went wrong; raw errors are
+those that the pack did not raise on purpose. It also prints what the checks cost a node.""",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--some", type=int, metavar="N", help="run N values through their nodes (default: all)")
+    add("filter", nargs="*", metavar="WORD", help="only nodes whose id holds one of these words")
+    return parser
+
+
 def install() -> argparse.ArgumentParser:
     parser = _parser(
         "install",

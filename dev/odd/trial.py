@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import linecache
-import random
 import threading
 import time
 import traceback
@@ -236,8 +235,8 @@ def try_some(samples: Samples, node_ids: Sequence[str], count: int, seed: int = 
     """Every value at every door, and some of those that it lets in through their nodes."""
     outcome, usual = Outcome(), Usual(samples)
     cases = [case for cases in at_the_door(node_ids, samples, outcome) for case in cases]
-    chosen = random.Random(seed).sample(cases, min(count, len(cases)))
-    for case in sorted(chosen, key=lambda case: case.node_id):
+    order = np.random.default_rng(seed).permutation(len(cases))
+    for case in (cases[number] for number in sorted(order[:count])):
         usual.check(case.node_id, outcome)
         run_case(case, samples, outcome)
         usual.check(case.node_id, outcome, f"{case.name} in {case.input}")
