@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import folder_paths
 import torch
 
 from .host_detectors import Resident
+from .host_user import fetching
+from .hub import HubName, network_folder
 
 FOLDER = "classifiers"  # one of ComfyUI's model folders
 BATCH = 16  # pictures that are classified at a time
-_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(@[\w.-]+)?")  # name, owner/name, @revision
 
 
 class TransformersClassifier:
@@ -58,19 +58,20 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
     """Load a classifier by its Hugging Face name, from this machine unless `download` is set.
 
     It is looked for in the `classifiers` folders of ComfyUI, as owner/name or name, and then among
-    what the transformers package has fetched before. Weights are read from safetensors, or from
-    a PyTorch file that holds nothing but tensors; code that comes with a model is never run. A name
-    that ends in @REVISION, such as a commit, takes that version from Hugging Face, else the newest.
+    what was fetched from Hugging Face before. It is fetched where the user's own settings allow it
+    and the name ends in @COMMIT, see `hub`. Weights are read from safetensors, or from a PyTorch
+    file that holds nothing but tensors; code that comes with a model is never run.
 
     Raises:
         ValueError: `name` is no such name.
+        WeightsError: a file of it holds more than weights.
         RuntimeError: transformers is missing, or the classifier is not there or cannot be read.
     """
-    name = name.strip()
-    if not _NAME.fullmatch(name):
+    wanted = HubName.parse(name)
+    if wanted is None:
         raise ValueError(
-            f"'manual_repo_id' is {name!r}. Write owner/name of an image classifier on Hugging "
-            f"Face, or the name of a folder in ComfyUI's models/{FOLDER}."
+            f"'manual_repo_id' is {name[:100]!r}. Write owner/name or owner/name@commit of an image"
+            f" classifier on Hugging Face, or the name of a folder in ComfyUI's models/{FOLDER}."
         )
     try:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -79,40 +80,25 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
             "The classifier needs the transformers package, which ComfyUI's Python does not have. "
             "Install it there with: pip install transformers"
         ) from error
-    name, _, revision = name.partition("@")
-    revision = revision or "main"
-    folder = _local_folder(name)
-    source = name if folder is None else str(folder)
-    options = {
-        "local_files_only": folder is not None or not download,
-        "trust_remote_code": False,
-    }
+    remedy = f"Put its files into ComfyUI's models/{FOLDER}/{wanted.name}."
+    if not download:
+        remedy += " Or turn 'download' on."
+    folder = network_folder(wanted, _folders(), fetching(download), remedy)
+    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor = AutoImageProcessor.from_pretrained(source, revision=revision, **options)
+        processor = AutoImageProcessor.from_pretrained(str(folder), **options)
         model = AutoModelForImageClassification.from_pretrained(
-            source, revision=revision, weights_only=True, **options
+            str(folder), weights_only=True, **options
         )
     except Exception as error:  # whatever transformers and the readers of files raise
-        if folder is None and not download:
-            raise RuntimeError(
-                f"The classifier {name!r} is not on this machine. Put its files into ComfyUI's "
-                f"models/{FOLDER}/{name}, or turn 'download' on."
-            ) from error
         raise RuntimeError(
-            f"The classifier {name!r} cannot be loaded from "
-            f"{folder or 'Hugging Face'}: {type(error).__name__}: {error} If its weights are a "
-            "PyTorch file that is refused, convert them to model.safetensors."
+            f"The classifier {wanted.name!r} cannot be loaded from {folder}: "
+            f"{type(error).__name__}: {error}"
         ) from error
     return TransformersClassifier(model.train(False).float(), processor, device_mode)
 
 
-def _local_folder(name: str) -> Path | None:
-    """The folder of ComfyUI that holds a classifier, or None."""
+def _folders() -> list[str]:
+    """The folders of ComfyUI that hold classifiers."""
     known = folder_paths.folder_names_and_paths.get(FOLDER)
-    bases = known[0] if known else [str(Path(folder_paths.models_dir) / FOLDER)]
-    for base in bases:
-        for inner in (name, name.rpartition("/")[2]):
-            folder = Path(base) / inner
-            if (folder / "config.json").is_file():
-                return folder
-    return None
+    return list(known[0]) if known else [str(Path(folder_paths.models_dir) / FOLDER)]

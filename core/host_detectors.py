@@ -23,6 +23,8 @@ from .detectors.sam import Sam
 from .detectors.sam_files import load_sam
 from .detectors.weights import read_yolo
 from .detectors.yolo import YoloDetector, ultralytics_detector
+from .host_user import fetching, user_settings
+from .hub import HubName, network_folder
 
 SAM_MODES = ("AUTO", "Prefer GPU", "CPU")
 AUTO, MTCNN, LBP = FACE_METHODS = ("auto", "MTCNN", "LBP")
@@ -147,12 +149,23 @@ def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
 
     Args:
         options: a CLIPSegOptions.
-        download: fetch the network from Hugging Face if it is not on this machine.
+        download: fetch the network from Hugging Face if it is not on this machine, where the
+            user's own settings allow it and name the commit, see `hub`.
     """
     folders = folder_paths.get_folder_paths("clipseg")
 
     def load() -> tuple[Any, Resident]:
-        processor, module = load_clipseg(CLIPSEG, folders, download)
+        wanted = HubName(CLIPSEG, user_settings().clipseg_revision or None)
+        remedy = (
+            f"Put the files of {CLIPSEG} from Hugging Face into ComfyUI's "
+            f"models/clipseg/{CLIPSEG.split('/')[-1]}."
+        )
+        if not download:
+            remedy += " Or turn 'download' on."
+        elif not wanted.is_pinned:
+            remedy += ' The commit of CLIPSeg goes into the same file, as "clipseg_revision".'
+        folder = network_folder(wanted, folders, fetching(download), remedy, or_itself=True)
+        processor, module = load_clipseg(folder)
         return processor, Resident(module)
 
     return CLIPSegDetector(options, load)

@@ -31,11 +31,13 @@ class UserSettings:
     Attributes:
         compat: other packs may import ComfyUI-Impact-Pack's modules from this pack, and ask it for
             that pack's addresses, where that pack itself is not there.
-        downloads: a node may fetch the model that a workflow names.
+        downloads: a node may fetch the model that a workflow names by a commit.
+        clipseg_revision: the commit of CLIPSeg's repository that is fetched, 40 signs.
     """
 
     compat: bool = True
     downloads: bool = False
+    clipseg_revision: str = ""
 
 
 @lru_cache(maxsize=1)

@@ -36,14 +36,19 @@ class ImpactHFTransformersClassifierProvider:
     @classmethod
     def INPUT_TYPES(cls):
         preset = {"tooltip": f"The classifier; '{_MANUAL_REPO}' takes the one named below."}
-        manual = {"multiline": False, "tooltip": "owner/name on Hugging Face, or a folder's name."}
+        manual = {
+            "multiline": False,
+            "tooltip": "owner/name on Hugging Face, or a folder's name. To fetch one, add "
+            "its commit; the help page says how.",
+        }
         device = {
             "tooltip": "AUTO: on the graphics card while it works. Prefer GPU: stays there until "
             "ComfyUI needs the memory. CPU: never there."
         }
         download = {
             "default": False,
-            "tooltip": "Fetch the classifier from Hugging Face if it is not on this machine.",
+            "tooltip": "Fetch the classifier from Hugging Face if it is not on this machine. Works "
+            "only if your own settings allow it and the name has its commit.",
         }
         return {
             "required": {

@@ -111,7 +111,8 @@ class CLIPSegDetectorProvider:
         }  # fmt: skip
         download = {
             "default": False,
-            "tooltip": "Fetch CLIPSeg (600 MB) from Hugging Face if it is not on this machine.",
+            "tooltip": "Fetch CLIPSeg (600 MB) from Hugging Face if it is not on this machine. "
+            "Works only if your own settings allow it and name the commit.",
         }
         return {
             "required": {

@@ -5,7 +5,7 @@ Source: Lüddecke and Ecker, "Image Segmentation Using Text and Image Prompts" (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,19 +109,14 @@ class CLIPSegDetector:
         return sure.clone()  # no longer of inference mode
 
 
-def load_clipseg(
-    name: str, folders: Sequence[str], download: bool, revision: str = "main"
-) -> tuple[Any, torch.nn.Module]:
+def load_clipseg(folder: str | Path) -> tuple[Any, torch.nn.Module]:
     """The tokenizer and the network of a CLIPSeg.
 
-    They are looked for in `folders` (the folder itself, owner/name or name in it), then among what
-    the transformers package has fetched before.
-
     Args:
-        revision: which version of it, where it comes from Hugging Face.
+        folder: with its files, which were looked at before, see `hub`.
 
     Raises:
-        RuntimeError: transformers is missing, or the model is not there or cannot be read.
+        RuntimeError: transformers is missing, or the model cannot be read.
     """
     try:
         from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast
@@ -130,25 +125,13 @@ def load_clipseg(
             "CLIPSeg needs the transformers package, which ComfyUI's Python does not have. Install "
             "it there with: pip install transformers"
         ) from error
-    candidates = (
-        Path(folder) / inner for folder in folders for inner in (name, name.split("/")[-1], "")
-    )
-    local = next((path for path in candidates if (path / "config.json").is_file()), None)
-    options = {"local_files_only": local is not None or not download}
     try:
-        tokenizer = CLIPTokenizerFast.from_pretrained(local or name, revision=revision, **options)
+        tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         module = CLIPSegForImageSegmentation.from_pretrained(
-            local or name, revision=revision, weights_only=True, **options
+            str(folder), weights_only=True, local_files_only=True
         )
     except Exception as error:  # whatever transformers and the readers of files raise
-        if local is None and not download:
-            raise RuntimeError(
-                f"CLIPSeg is not on this machine. Put the files of {name!r} from Hugging Face into "
-                f"ComfyUI's models/clipseg/{name.split('/')[-1]}, or turn 'download' on."
-            ) from error
         raise RuntimeError(
-            f"CLIPSeg cannot be loaded from {local or 'Hugging Face'}: "
-            f"{type(error).__name__}: {error} If its weights are a PyTorch file that is refused, "
-            "convert them to model.safetensors."
+            f"CLIPSeg cannot be loaded from {folder}: {type(error).__name__}: {error}"
         ) from error
     return tokenizer, module.float().train(False).requires_grad_(False)

@@ -109,7 +109,7 @@ def failure(server, graph, link):
 def test_a_hostile_pickle_is_refused(classifier, server):
     graph = Graph()
     message = failure(server, graph, provide(graph, "hostile"))
-    assert "'hostile' cannot be loaded" in message
+    assert "'pytorch_model.bin' is refused: besides weights it holds" in message
     assert "safetensors" in message
     assert not (server.base / "harm").exists()
 
@@ -119,6 +119,15 @@ def test_nothing_is_fetched_unless_asked_for(classifier, server):
     message = failure(server, graph, provide(graph, "nobody/nothing"))
     assert "not on this machine" in message
     assert "'download'" in message
+
+
+@pytest.mark.parametrize("name", [f"nobody/nothing@{'0' * 40}", PRESET.replace("-2", "-3")])
+def test_a_workflow_alone_fetches_nothing(classifier, server, name):
+    graph = Graph()
+    message = failure(server, graph, provide(graph, name, download=True))
+    assert "a workflow alone may not fetch it" in message
+    assert '{"downloads": true}' in message
+    assert str(server.base) in message
 
 
 def test_names_do_not_lead_out_of_the_folder(classifier, server):
