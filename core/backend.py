@@ -194,10 +194,15 @@ class Backend(TextBackend, Protocol):
     def join_controls(self, controls: Sequence[Any], latent: torch.Tensor) -> Any:
         """One ControlNet whose hint has a row for each of these, which share a signature."""
 
-    def is_out_of_memory(self, error: BaseException) -> bool: ...
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says, in any form, that memory ran out; see `core/memory.py`."""
 
-    def free_memory(self) -> None:
-        """Give back what caches hold, after memory ran out."""
+    def free_memory(self, unload: bool = False) -> None:
+        """Give back what caches hold, after memory ran out.
+
+        Args:
+            unload: also the memory of all models that are loaded and not in use just now.
+        """
 
     def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
         """A bar of `total` steps; call it with steps done, model and denoised latent."""

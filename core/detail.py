@@ -252,8 +252,8 @@ def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run
         report_fault(own.job, enhanced.fault)
         return _Done.of(own, enhanced, None, kept)
     blending, region = run.blending, own.job.region
-    weight = blending.weight(own.mask, region, _size(image))
-    blending.paste(image, enhanced.pixels, weight, region)
+    weight = own.persist(lambda: blending.weight(own.mask, region, _size(image)), "pasted")
+    own.persist(lambda: blending.paste(image, enhanced.pixels, weight, region), "pasted")
     run.after_paste(image)
     return _Done.of(own, enhanced, weight, kept)
 

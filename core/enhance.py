@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 
 from ..utils.arrays import to_tensor
 from ..utils.notes import note
+from . import memory
 from .backend import Backend, SamplerRun, Subject
 from .blend import Blending
 from .conditioning import Shows, cut_conditioning
@@ -42,6 +43,8 @@ from .text import SegmentTexts
 from .upright import turned
 from .waves import Decode, Encode, Road, Room, Sample, walk
 
+Result = TypeVar("Result")
+
 NOT_FINITE = (
     "the model gave values that are not finite. A VAE in half precision often does; run it in "
     "float32 or bfloat16."
@@ -67,18 +70,35 @@ class Crop:
     row: int = 0  # which image of the node's batch the crop is from
     video: bool = False  # the rows are one clip and are sampled together
 
+    @property
+    def name(self) -> str:
+        """The segment and its size, for messages."""
+        return segment_name(self.job, self.job.size)
+
+    def persist(self, work: Callable[[], Result], verb: str) -> Result:
+        """Do work on the crop as `memory.persist` does."""
+        return memory.persist(work, self.name, verb)
+
     def at_working_size(self, rows: slice) -> torch.Tensor:
         """These rows at the job's working size, upright: [n,H,W,3]."""
         turn, size = self.job.turn, self.job.size
         pixels = self.pixels[rows]
-        return resize(pixels, size) if turn is None else turn.upright(pixels, size)
+        return self.persist(
+            lambda: resize(pixels, size) if turn is None else turn.upright(pixels, size),
+            "enlarged",
+        )
 
     def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
         """The crop's rows with these pixels [n,H,W,3], of any size, in their place."""
         original = self.pixels[rows]
-        if self.job.turn is not None:
-            return self.job.turn.back(pixels, original)
-        return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
+        size = Size(original.shape[2], original.shape[1])
+        turn = self.job.turn
+        return self.persist(
+            lambda: (
+                resize(pixels.to(original), size) if turn is None else turn.back(pixels, original)
+            ),
+            "brought back to its size",
+        )
 
     def soft_mask(self, reach: int) -> torch.Tensor:
         """The mask with a softened edge, at its own size or, of a turned crop, at the job's."""
@@ -193,6 +213,10 @@ class Run:
         return walk([self._road(crop) for crop in crops], self.backend, self.room)
 
     def _road(self, crop: Crop) -> Road[Enhanced]:
+        with memory.naming(crop.name, "detailed"):
+            return (yield from self._to_the_end(crop))
+
+    def _to_the_end(self, crop: Crop) -> Road[Enhanced]:
         detail, job = self.detail, crop.job
         models = self.texts.apply(job.text, job.seed, job.concat)
         steps = _Steps(self)
@@ -268,9 +292,7 @@ class Run:
         canvas = _Canvas.of(crop, backend.grid(models.model, models.vae))
         noise_mask = self._noise_mask(crop, canvas)
         ratio = backend.ratio(models.vae)
-        subject = Subject(
-            f"segment {job.position} at {canvas.size.width} x {canvas.size.height} pixels", "'vae'"
-        )
+        subject = Subject(segment_name(job, canvas.size), "'vae'")
         batch = (0, 1) if crop.video else (min(crop.row, self.rows - 1), self.rows)
         cut = Cut(crop.image, job.region, job.size, canvas.size, ratio, job.turn, *batch)
         models = self._localised(models, cut)
@@ -339,7 +361,7 @@ class Run:
                 cut,
                 latent["samples"],
                 lambda: canvas.pad(crop.at_working_size(slice(None))),
-                lambda pixels, video: Encode(models.vae, pixels, tiled, video),
+                lambda pixels, video: Encode(models.vae, pixels, tiled, video, crop.name),
                 self.backend.takes_references_of_one_size(own.model),
             )
             positive, negative = yield from self.references.placed(
@@ -401,7 +423,7 @@ class Run:
                 )
                 models = models._replace(positive=positive, negative=negative)
             else:
-                encoded.append((yield Encode(models.vae, pixels, tiled, crop.video)))
+                encoded.append((yield Encode(models.vae, pixels, tiled, crop.video, crop.name)))
         if encoded:
             latent["samples"] = encoded[0] if len(encoded) == 1 else torch.cat(encoded)
         if noise_mask is not None:
@@ -459,7 +481,7 @@ class Run:
         whole = self.hook.has("post_decode") or samples.ndim > 4 or len(samples) != rows
         out = torch.empty_like(crop.pixels)
         for part in row_slices(rows, canvas.size, whole):
-            pixels = yield Decode(vae, samples if whole else samples[part], tiled)
+            pixels = yield Decode(vae, samples if whole else samples[part], tiled, crop.name)
             pixels = canvas.unpad(pixels[: part.stop - part.start])  # a clip may come back longer
             pixels = self.hook.post_decode(pixels)
             out[part] = crop.from_working_size(pixels, part)
@@ -608,6 +630,11 @@ class _Canvas:
         width, height = self.working
         fitted = F.interpolate(mask[:, None].float(), size=(height, width), mode="bilinear")
         return F.pad(fitted, self.margin, mode="replicate")[:, 0]
+
+
+def segment_name(job: Job, size: Size) -> str:
+    """A segment as messages name it."""
+    return f"segment {job.position} at {size.width} x {size.height} pixels"
 
 
 def _row(seg: SEG) -> int:

@@ -13,7 +13,7 @@ from .enhance import Crop, Run, row_slices, rows_of
 from .geometry import Size
 from .image import crop, merge_alpha, to_rgb
 from .image_batch import as_clip
-from .plan import Job, Skipped
+from .plan import Skipped
 from .precision import widened
 from .segs import SEG, SEGS, normalise
 from .settings import Detail
@@ -57,7 +57,8 @@ def detail_frames(
         entry = replace(entry, seed=detail.sampling.seed)
         mask = clip_mask(entry.seg, like=working)
         pixels = crop(working, entry.region)
-        (enhanced,) = run.enhance([Crop(entry, size, pixels, mask, video=True)])
+        own = Crop(entry, size, pixels, mask, video=True)
+        (enhanced,) = run.enhance([own])
         result.control_images += enhanced.control_images
         seg = entry.seg._replace(cropped_image=None, control_net_wrapper=None)
         if enhanced.fault:
@@ -65,7 +66,7 @@ def detail_frames(
         else:
             seg = seg._replace(cropped_image=to_numpy(enhanced.pixels))
             if pasted:
-                _paste_frames(working, enhanced.pixels, mask, entry, run)
+                _paste_frames(working, enhanced.pixels, own, run)
         result.segs[1].append(seg)
     if pasted:
         result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey in memory of its own
@@ -78,16 +79,23 @@ def clip_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
     return mask if mask.ndim == 3 and len(mask) == len(like) else still_mask(seg, like)
 
 
-def _paste_frames(
-    frames: torch.Tensor, pixels: torch.Tensor, mask: torch.Tensor, job: Job, run: Run
-) -> None:
+def _paste_frames(frames: torch.Tensor, pixels: torch.Tensor, clip: Crop, run: Run) -> None:
     """Paste into all frames, a slice of them at a time; their colours change as one."""
-    blending, region = run.blending, job.region
-    weight = blending.weight(mask, region, Size(frames.shape[2], frames.shape[1]))
+    blending, region = run.blending, clip.job.region
+    size = Size(frames.shape[2], frames.shape[1])
+    weight = clip.persist(lambda: blending.weight(clip.mask, region, size), "pasted")
     slices = [(rows, rows_of(weight, rows)) for rows in row_slices(len(frames), region.size)]
-    change = blending.change_of_clip(
-        (pixels[rows], crop(frames[rows], region), own) for rows, own in slices
+    change = clip.persist(
+        lambda: blending.change_of_clip(
+            (pixels[rows], crop(frames[rows], region), own) for rows, own in slices
+        ),
+        "pasted",
     )
     for rows, own in slices:
-        blending.paste(frames[rows], pixels[rows], own, region, change)
+        clip.persist(
+            lambda rows=rows, own=own: blending.paste(
+                frames[rows], pixels[rows], own, region, change
+            ),
+            "pasted",
+        )
     run.after_paste(frames)

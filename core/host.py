@@ -34,6 +34,7 @@ from .conditioning import with_values
 from .detectors.weights import expect_plain
 from .host_call import call_node
 from .host_fit import check_fit, completed, telling
+from .host_memory import models_in_use
 from .host_parts import going_on, opening_with_the_whole, packed, picture_in
 from .host_patches import cut_patches
 from .host_rows import HostRows, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
@@ -42,6 +43,7 @@ from .host_tiled import guider_of
 from .host_vae import HostVae
 from .latent_file import to_bytes
 from .lora import BlockWeights
+from .memory import persist
 from .planes import Cut
 from .random_state import seeded_globals
 from .registry import OlderPack
@@ -125,7 +127,9 @@ class ComfyBackend(HostVae, HostRows):
                 "'clip' is missing, so the segment text cannot be encoded. Connect a CLIP, or "
                 "leave 'wildcard' empty."
             )
-        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+        return persist(
+            lambda: clip.encode_from_tokens_scheduled(clip.tokenize(text)), "a text", "encoded"
+        )
 
     def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
         """Patch the models; a LoRA that is missing or broken is left out with a warning."""
@@ -197,7 +201,7 @@ class ComfyBackend(HostVae, HostRows):
         return self._schedules[key][1]
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
-        with seeded_globals(seed_for(run.seed, run.number)):
+        with models_in_use(), seeded_globals(seed_for(run.seed, run.number)):
             _draw_as_the_host_does(run)
             return self._sample(run, on_step)
 

@@ -76,7 +76,7 @@ class Resident:
     def on_device(self) -> Iterator[torch.device]:
         self.check_interrupt()
         device = self._patcher.load_device
-        if not self._users:
+        if not self._users or self._was_unloaded(device):
             comfy.model_management.load_models_gpu([self._patcher], force_full_load=True)
             self.module.to(device)  # with --novram ComfyUI leaves layers that it cannot stream
         self._users += 1
@@ -86,6 +86,11 @@ class Resident:
             self._users -= 1
             if not (self._users or self.stays):
                 self._leave(device)
+
+    def _was_unloaded(self, device: torch.device) -> bool:
+        """Whether somebody made room with the network while it was in use."""
+        first = next(self.module.parameters(), None)
+        return first is not None and first.device.type != torch.device(device).type
 
     def _leave(self, device: torch.device) -> None:
         if device.type == "cpu":

@@ -20,6 +20,7 @@ from .host import ComfyBackend, call_node
 from .host_parts import draws_on_the_way, in_latent, stopping_at_a_level
 from .image import resize, usable
 from .mask import for_latent
+from .sampling import sampled
 from .settings import Conditioning
 from .streams import picture, with_picture, without_noise
 
@@ -75,7 +76,7 @@ def unsample(how: Unsampling, latent: dict, end_at_step: int) -> torch.Tensor:
     if draws_on_the_way(how.sampler_name):
         raise _not_backwards(how.sampler_name)
     sampler, reached = stopping_at_a_level(how.sampler_name)
-    backend.sample(replace(request, sampler=sampler), lambda step, total, denoised: None)
+    sampled(replace(request, sampler=sampler), lambda step, total, denoised: None, backend)
     result = in_latent(reached[-1], how.model, samples)
     own = picture(result)
     if not usable(own):

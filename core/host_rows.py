@@ -14,7 +14,7 @@ import comfy.samplers
 import comfy.utils
 import torch
 
-from . import host_alone
+from . import host_alone, host_memory, memory
 from .backend import ROWS, SAME, SamplerRun
 from .host_rowwise import EQUAL, STACKED
 from .settings import MAX_SEED
@@ -76,14 +76,10 @@ class HostRows:
         return 1
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        check = getattr(comfy.model_management, "is_oom", None)
-        if check is not None:
-            return bool(check(error))
-        kind = comfy.model_management.OOM_EXCEPTION
-        return kind is not Exception and isinstance(error, kind)
+        return host_memory.is_out_of_memory(error)
 
-    def free_memory(self) -> None:
-        comfy.model_management.soft_empty_cache()
+    def free_memory(self, unload: bool = False) -> None:
+        memory.free(unload)
 
     def control_signature(self, control: Any) -> Hashable | None:
         """What ControlNets have in common that may serve the rows of one batch; None: alone."""

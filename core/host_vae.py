@@ -14,6 +14,7 @@ import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
 from ..utils.notes import note
+from . import memory
 from .clips import Count, causal, frames_of_steps, whole_length
 from .host_call import call_node
 from .settings import VAE_TILE, VaeTile
@@ -23,17 +24,16 @@ log = logging.getLogger(__name__)
 Work = Callable[[Any, torch.Tensor], torch.Tensor]
 
 _TILED = ("encode_tiled", "decode_tiled", "_encode_tiled", "_decode_tiled")
-
-
-class OutOfRoom(MemoryError):
-    """A VAE has no memory for so many rows at once."""
+_VERBS = {"encode": "encoded", "decode": "decoded"}
+_LEAST_TILE = 128  # pixels of the smallest tiles that are tried for want of memory
 
 
 class HostVae:
     """The part of the ComfyUI backend that works with VAEs.
 
     The host's VAEs answer a lack of memory with tiles, for all rows of a batch. Tiles change the
-    picture, so they are left for a single row that does not fit; a batch goes in fewer rows.
+    picture, so they are left for a single row that does not fit; a batch goes in fewer rows. Where
+    the host does not recognise the lack, or its own tiles are too large, tiles are tried here.
     """
 
     def __init__(self) -> None:
@@ -86,13 +86,9 @@ class HostVae:
             ]
             return torch.cat(rows)
         if tiled:
-            latent = call_node(
-                "VAEEncodeTiled", pixels=pixels, vae=vae, tile_size=tile.side,
-                overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
-            )[0]  # fmt: skip
-            return latent["samples"]
+            return self._in_tiles("encode", vae, pixels, tile)
         if self.is_video_vae(vae):
-            return vae.encode(pixels)
+            return self._whole("encode", vae, pixels, lambda own, rows: own.encode(rows))
         return self._by_rows("encode", vae, pixels, lambda own, rows: own.encode(rows))
 
     def decode(
@@ -110,10 +106,7 @@ class HostVae:
                 "VAE of the video model that made it."
             )
         if tiled:
-            pixels = call_node(
-                "VAEDecodeTiled", samples={"samples": latent}, vae=vae, tile_size=tile.side,
-                overlap=tile.overlap, temporal_size=64, temporal_overlap=8,
-            )[0]  # fmt: skip
+            pixels = self._in_tiles("decode", vae, latent, tile)
         else:
             pixels = self._by_rows("decode", vae, latent, lambda own, rows: own.decode(rows))
         return pixels.reshape(-1, *pixels.shape[-3:])  # frames of a clip are rows
@@ -136,32 +129,80 @@ class HostVae:
         What was found to be too much is not tried again by this backend.
         """
         if len(rows) < 2 or self.mixes_rows(vae):
-            return work(vae, rows)
-        limit = self._limit(kind, vae, rows)
+            return self._whole(kind, vae, rows, work)
+
+        def part_of(part: slice) -> torch.Tensor:
+            own = rows[part]
+            return work(vae if len(own) == 1 else _untiled(vae), own)
+
+        def fewer(before: int, now: int) -> None:
+            self._held[id(vae), kind] = vae, now * rows[0].numel()
+
         done: list[torch.Tensor] = []
-        first = 0
-        while first < len(rows):
-            count = min(limit, len(rows) - first)
-            part = self._attempt(vae if count == 1 else _untiled(vae), rows, first, count, work)
-            if part is not None:
-                done.append(part)
-                first += count
-                continue
-            limit = (count + 1) // 2  # less than count, which is 2 or more
-            self._held[id(vae), kind] = vae, limit * rows[0].numel()
-            self.free_memory()
+        parts = memory.divided(
+            len(rows), part_of, lambda place: self._subject(kind, vae, rows), _VERBS[kind],
+            self._trying, self._limit(kind, vae, rows), fewer,
+        )  # fmt: skip
+        try:
+            done.extend(result for _, result in parts)
+        except memory.OutOfMemory as error:
+            left = rows[sum(map(len, done)) :]
+            done += [self._smaller(kind, vae, row, error) for row in left.split(1)]
         return done[0] if len(done) == 1 else torch.cat(done)
 
-    def _attempt(
-        self, vae: Any, rows: torch.Tensor, first: int, count: int, work: Work
-    ) -> torch.Tensor | None:
-        """What comes out of these rows; None where several are too many for the memory."""
+    def _whole(self, kind: str, vae: Any, rows: torch.Tensor, work: Work) -> torch.Tensor:
+        """Do rows that have to stay together, in tiles where there is no memory for all of it."""
+        subject = self._subject(kind, vae, rows)
         try:
-            return work(vae, rows[first : first + count])
-        except Exception as error:
-            if count == 1 or not (isinstance(error, OutOfRoom) or self.is_out_of_memory(error)):
-                raise
-        return None
+            return memory.persist(lambda: work(vae, rows), subject, _VERBS[kind], self._trying)
+        except memory.OutOfMemory as error:
+            return self._smaller(kind, vae, rows, error)
+
+    def _smaller(
+        self, kind: str, vae: Any, rows: torch.Tensor, lack: memory.OutOfMemory
+    ) -> torch.Tensor:
+        """Rows for which there was no memory, in tiles.
+
+        Raises:
+            memory.OutOfMemory: `lack`, with the tiles that were tried, where that does not help.
+        """
+        if not hasattr(vae, f"{kind}_tiled"):
+            raise lack
+        note("memory", f"Out of memory: {lack.subject} is {lack.verb} in tiles.")
+        try:
+            return self._in_tiles(kind, vae, rows, VAE_TILE)
+        except memory.OutOfMemory as error:
+            raise error.about(lack.subject, lack.tried) from error.__cause__
+
+    def _in_tiles(self, kind: str, vae: Any, rows: torch.Tensor, tile: VaeTile) -> torch.Tensor:
+        """Do rows in tiles, smaller ones where there is no memory for these."""
+        subject = self._subject(kind, vae, rows)
+        tried: list[str] = []
+        while True:
+            result = memory.attempt(
+                lambda tile=tile: _tiled(kind, vae, rows, tile), self.is_out_of_memory
+            )
+            if not isinstance(result, memory.Lack):
+                return result
+            tried.append(f"in tiles of {tile.side} pixels")
+            side = tile.side // 2
+            if side < _LEAST_TILE:
+                raise memory.OutOfMemory(
+                    subject, _VERBS[kind], memory.reason_of(result.error), tried
+                ) from result.error
+            tile = VaeTile(side, min(tile.overlap, side // 4))
+            self.free_memory()
+
+    def _subject(self, kind: str, vae: Any, rows: torch.Tensor) -> str:
+        if kind == "encode":
+            height, width = rows.shape[-3:-1]
+        else:
+            height, width = (side * self.ratio(vae) for side in rows.shape[-2:])
+        return f"a picture of {width} x {height} pixels"
+
+    @property
+    def _trying(self) -> memory.Trying:
+        return memory.Trying(self.free_memory, self.is_out_of_memory)
 
     def _limit(self, kind: str, vae: Any, rows: torch.Tensor) -> int:
         """How many rows to try at once, by the VAE's own estimate and by what was found out."""
@@ -194,11 +235,22 @@ def _time(vae: Any) -> tuple[Count | None, Count | None]:
     return (lambda frames: -(-(frames - 1) // every) + 1), (lambda steps: (steps - 1) * every + 1)
 
 
+def _tiled(kind: str, vae: Any, rows: torch.Tensor, tile: VaeTile) -> torch.Tensor:
+    """What the host makes of pixels or latents in tiles."""
+    options = {
+        "vae": vae, "tile_size": tile.side, "overlap": tile.overlap, "temporal_size": 64,
+        "temporal_overlap": 8,
+    }  # fmt: skip
+    if kind == "encode":
+        return call_node("VAEEncodeTiled", pixels=rows, **options)[0]["samples"]
+    return call_node("VAEDecodeTiled", samples={"samples": rows}, **options)[0]
+
+
 def _untiled(vae: Any) -> Any:
     """A VAE of the host that lacks memory where it would go on in tiles."""
 
     def refuse(*args: Any, **options: Any) -> None:
-        raise OutOfRoom("there is no memory for so many rows at once")
+        raise MemoryError("there is no memory for so many rows at once")
 
     guarded = copy.copy(vae)
     for name in dir(type(vae)):

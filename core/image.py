@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 from ..utils.check import all_finite, check_shape
+from . import memory
 from .geometry import Box, Size
 from .separable import Block, along_height, along_width, blocks
 
@@ -52,17 +54,64 @@ def resize(image: torch.Tensor, size: Size) -> torch.Tensor:
     columns, rows = _lanczos(width, size[0]), _lanczos(height, size[1])
     result = image.new_empty(count, size[1], size[0], channels)
     largest = channels * max(height, size[1]) * max(width, size[0])
-    step = max(1, SLICE // largest)
-    for first in range(0, count, step):
-        part = image[first : first + step]
+
+    def fill(images: slice, which: slice) -> None:
+        part = image[images, ..., which]
         planes = part.movedim(-1, 1).reshape(-1, height, width).to(_precise(image.dtype))
         if size[0] * height <= size[1] * width:  # the axis that leaves less work comes first
             planes = along_height(along_width(planes, columns), rows)
         else:
             planes = along_width(along_height(planes, rows), columns)
-        planes = planes.clamp_(0, 1).view(len(part), channels, size[1], size[0])
-        result[first : first + step] = planes.movedim(1, -1)
+        planes = planes.clamp_(0, 1).view(len(part), part.shape[-1], size[1], size[0])
+        result[images, ..., which] = planes.movedim(1, -1)
+
+    fill_in_parts(fill, (count, channels), max(1, SLICE // largest), (width, height), size)
     return result
+
+
+def fill_in_parts(
+    fill: Callable[[slice, slice], None], parts: tuple[int, int], at_once: int,
+    old: tuple[int, int], new: tuple[int, int],
+) -> None:  # fmt: skip
+    """Fill a resized batch, a few images at a time; where memory does not hold one, by channels.
+
+    Args:
+        fill: does some channels of some images.
+        parts: how many images and channels there are.
+        at_once: how many images to do at a time.
+        old, new: widths and heights, for the error.
+    """
+
+    def subject(place: int) -> str:
+        return f"a picture of {old[0]} x {old[1]} pixels"
+
+    verb = f"resized to {new[0]} x {new[1]}"
+    count, channels = parts
+    done = 0
+    while done < count:
+        images = memory.divided(
+            count - done,
+            lambda part, first=done: fill(
+                slice(first + part.start, first + part.stop), slice(None)
+            ),
+            subject, verb, at_once=at_once,
+        )  # fmt: skip
+        try:
+            for part, _ in images:
+                done += part.stop - part.start
+        except memory.OutOfMemory as error:
+            if channels < 2:
+                raise
+            one, at_once = slice(done, done + 1), 1
+            single = memory.divided(
+                channels, lambda part, one=one: fill(one, part), subject, verb, at_once=1
+            )
+            try:
+                for _ in single:
+                    pass
+            except memory.OutOfMemory as last:
+                raise last.about(subject(0), error.tried) from last.__cause__
+            done += 1
 
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
@@ -200,15 +249,25 @@ def paste(
     if inside.empty:
         return True
     part = inside.shifted(-box.x1, -box.y1)
-    weight = mask[:, part.y1 : part.y2, part.x1 : part.x2, None].to(image.device)
-    new = pixels[:, part.y1 : part.y2, part.x1 : part.x2].to(image.device)
+    weight = mask[:, part.y1 : part.y2, part.x1 : part.x2, None]
+    new = pixels[:, part.y1 : part.y2, part.x1 : part.x2]
     below = image[:, inside.y1 : inside.y2, inside.x1 : inside.x2]
-    _blend(below, new, weight if opacity == 1 else weight * opacity)
+
+    def blend(rows: slice) -> None:
+        own = weight[:, rows].to(image.device)
+        own = own if opacity == 1 else own * opacity
+        _blend(below[:, rows], new[:, rows].to(image.device), own)
+
+    bands = memory.divided(
+        inside.height, blend, lambda _: f"a crop of {box.width} x {box.height} pixels", "pasted"
+    )
+    for _ in bands:
+        pass
     return True
 
 
 def _blend(below: torch.Tensor, new: torch.Tensor, weight: torch.Tensor) -> None:
-    """Bring an image by a weight 0..1 to new pixels, in place."""
+    """Bring an image by a weight 0..1 to new pixels, in place; all of it or, failing, nothing."""
     # lerp rather than the sum written out: exact at both ends of the weight
     if below.dtype == _precise(below.dtype):
         below.lerp_(new.to(below), weight.to(below))

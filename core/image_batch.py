@@ -16,6 +16,7 @@ from ..utils.check import check_segs
 from ..utils.notes import note
 from . import mask as masks
 from .geometry import Box
+from .memory import persist
 from .segs import SEG, SEGS, BatchImage, confidence, empty, of_image
 
 NOTE = "batch"  # kind of the notes given here
@@ -54,13 +55,17 @@ def in_each_image(
     Returns:
         SEGS that know their images; for B = 1 what `detect` gives.
     """
-    if len(image) == 1:
+
+    def found_in(single: torch.Tensor) -> Any:
         check()
-        return detect(image)
+        subject = f"the image of {single.shape[2]} x {single.shape[1]} pixels"
+        return persist(lambda: detect(single), subject, "searched")
+
+    if len(image) == 1:
+        return found_in(image)
     header, items = empty(image.shape[1:3])
     for index, single in enumerate(image.split(1)):
-        check()
-        found = detect(single)
+        found = found_in(single)
         if found is None:
             continue
         check_segs(found, "the detector's result")

@@ -18,7 +18,7 @@ from .backend import Backend, Layer, SamplerRun
 from .mask import dilate, for_latent, shares_of, union
 from .random_state import seeded_globals
 from .samplers import AdvancedKSampler, Recovery
-from .sampling import Part, make_run, with_samples
+from .sampling import Part, make_run, sampled, with_samples
 from .schedule import Window, mix_noise, seed_for, start_noise
 from .streams import is_nested, picture, with_picture
 from .waves import Road, walk
@@ -129,7 +129,7 @@ def sample_regions(
     if run is None:
         return _step_by_step(regional, latent, part, base_steps, backend)
     bar = backend.progress(len(run.sigmas) - 1)
-    samples = backend.sample(run, lambda step, _, denoised: bar(step + 1, run.model, denoised))
+    samples = sampled(run, lambda step, _, denoised: bar(step + 1, run.model, denoised), backend)
     return with_samples(latent, samples)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .geometry import Size
-from .image import LOBES
+from .image import LOBES, fill_in_parts
 from .separable import Block, along_height, along_width, blocks
 
 if TYPE_CHECKING:
@@ -75,10 +75,15 @@ def resample(
     columns = _weights(width, size[0], method, supersample)
     rows = _weights(height, size[1], method, supersample)
     result = image.new_empty(count, size[1], size[0], channels)
-    for pixels, target in zip(image, result, strict=True):
-        planes = pixels.movedim(-1, 0).float()
+
+    def fill(images: slice, which: slice) -> None:
+        part = image[images, ..., which]
+        planes = part.movedim(-1, 1).reshape(-1, height, width).float()
         planes = along_height(along_width(planes, columns), rows)
-        target.copy_(planes.clamp_(0, 1).movedim(0, -1))
+        planes = planes.clamp_(0, 1).view(len(part), part.shape[-1], size[1], size[0])
+        result[images, ..., which] = planes.movedim(1, -1)
+
+    fill_in_parts(fill, (count, channels), 1, (width, height), size)
     return result
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .backend import OF_EMPTY_LATENTS, Backend, SamplerRun
+from . import memory
+from .backend import OF_EMPTY_LATENTS, Backend, OnStep, SamplerRun
 from .hooks import Hook
 from .schedule import (
     Window,
@@ -18,7 +19,7 @@ from .schedule import (
     window_sigmas,
 )
 from .settings import Conditioning, Sampling
-from .streams import without_noise
+from .streams import picture, without_noise
 from .tiled import Tiles
 
 
@@ -125,7 +126,22 @@ def sample_part(
     def on_step(step: int, total: int, denoised: torch.Tensor | None) -> None:
         bar(index * steps + (step + 1) * steps // max(1, total), recipe.model, denoised)
 
-    return with_samples(latent, backend.sample(run, on_step))
+    return with_samples(latent, sampled(run, on_step, backend))
+
+
+def sampled(run: SamplerRun, on_step: OnStep, backend: Backend) -> torch.Tensor:
+    """The samples of a run that nothing can divide.
+
+    Raises:
+        memory.OutOfMemory: there is no memory for it.
+    """
+    height, width = picture(run.latent).shape[-2:]
+    return memory.persist(
+        lambda: backend.sample(run, on_step),
+        f"{run.subject.name} of {len(picture(run.latent))} x {width} x {height} cells",
+        "sampled",
+        memory.Trying(backend.free_memory, backend.is_out_of_memory),
+    )
 
 
 def sample_latent(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..utils.notes import note
+from . import memory
 from .backend import Backend, OnStep, SamplerRun
 from .rows import joined, mergeable_groups
 from .streams import picture
@@ -29,6 +30,9 @@ class Encode:
     pixels: torch.Tensor
     tiled: bool
     video: bool
+    subject: str = "a picture"  # what an error names
+
+    verb = "encoded"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Sample:
     run: SamplerRun
     on_step: OnStep
 
+    verb = "sampled"
+
+    @property
+    def subject(self) -> str:
+        return self.run.subject.name
+
 
 @dataclass(frozen=True)
 class Decode:
@@ -46,6 +56,9 @@ class Decode:
     vae: Any
     latent: torch.Tensor
     tiled: bool
+    subject: str = "a latent"
+
+    verb = "decoded"
 
 
 Request = Encode | Sample | Decode
@@ -153,11 +166,11 @@ def _together(
         own = key(request)
         groups.setdefault(("alone", position) if own is None else own, []).append(position)
     for positions in groups.values():
-        if len(positions) == 1:
-            yield positions[0], work([requests[positions[0]]])
-            continue
         values = max(tensor(requests[position]).numel() for position in positions)
         for part, result in _in_memory(positions, requests, work, values, backend, room):
+            if len(part) == 1:
+                yield part[0], result
+                continue
             sizes = [len(tensor(requests[position])) for position in part]
             yield from zip(part, result.split(sizes), strict=True)
 
@@ -198,32 +211,32 @@ def _in_memory(
 
     Args:
         values: of the largest of these requests.
+
+    Raises:
+        memory.OutOfMemory: one of them alone does not fit.
     """
-    left = list(positions)
-    kind = type(requests[left[0]])
-    at_once = len(left)  # only ever falls, down to 1, where an error is final
-    while left:
-        at_once = min(at_once, room.holds(kind, values, len(left)))
-        part = left[:at_once]
-        result = None
-        try:
-            result = work([requests[position] for position in part])
-        except Exception as error:
-            if len(part) == 1 or not backend.is_out_of_memory(error):
-                raise
-        if result is not None:
-            left = left[len(part) :]
-            yield part, result
-            continue
-        # Only here is the error gone, which held on to the memory that ran out.
-        at_once = (len(part) + 1) // 2
-        room.keep_to(kind, at_once * values)
+    kind = type(requests[positions[0]])
+
+    def fewer(before: int, now: int) -> None:
+        room.keep_to(kind, now * values)
         note(
             "memory",
-            f"Out of memory: cannot {kind.__name__.lower()} {len(part)} crops at once; going on "
-            f"with {at_once}.",
+            f"Out of memory: cannot {kind.__name__.lower()} {before} crops at once; going on "
+            f"with {now}.",
         )
-        backend.free_memory()
+
+    parts = memory.divided(
+        len(positions),
+        lambda part: work([requests[position] for position in positions[part]]),
+        lambda place: requests[positions[place]].subject,
+        kind.verb,
+        memory.Trying(backend.free_memory, backend.is_out_of_memory),
+        room.holds(kind, values, len(positions)),
+        fewer,
+    )
+    for part, result in parts:
+        yield list(positions[part]), result
+        del result
 
 
 def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

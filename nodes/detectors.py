@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from ..core.detectors.boxes import image_name
 from ..core.detectors.prompts import DETECTION_HINTS, NEGATIVE_HINTS, SamHints
 from ..core.detectors.refine import Detection, detect_segs
 from ..core.detectors.sam import sam_masks_of_batch
 from ..core.detectors.video import MASKING_MODES, PIVOTS, detect_in_frames, track
 from ..core.host import ComfyBackend
 from ..core.image_batch import in_each_image
+from ..core.memory import persist
 from ..core.segs import filter_by_labels
 from ..utils.check import check_image, check_mask, check_segs
 from .pipes import read_detailer_pipe
@@ -117,7 +119,11 @@ class BboxDetectorCombined_v2:
     def mask(self, detector, image, threshold, dilation):
         """What is found in one image [1,H,W,C]: [1,H,W]."""
         ComfyBackend().check_interrupt()
-        mask = detector.detect_combined(image, threshold, dilation)
+        mask = persist(
+            lambda: detector.detect_combined(image, threshold, dilation),
+            image_name(image),
+            "searched",
+        )
         if mask is None:  # other packs' detectors, when they find nothing
             mask = torch.zeros(image.shape[1:3])
         return check_mask(mask, self.detector)

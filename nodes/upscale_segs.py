@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from ..core.host import ComfyBackend, call_node
+from ..core.memory import persist
 from ..core.resample import METHODS
 from ..core.settings import Detail, Masking, Models, Pasting
 from ..core.upscale import OWN_SIZE, Enlarging, upscale_segs
@@ -129,7 +132,16 @@ def model_upscaler(model: Any) -> Callable | None:
     """What enlarges pixels [N,H,W,3] with an upscale model; None without one."""
     if model is None:
         return None
-    return lambda pixels: call_node("ImageUpscaleWithModel", upscale_model=model, image=pixels)[0]
+
+    def enlarge(pixels: torch.Tensor) -> torch.Tensor:
+        height, width = pixels.shape[1:3]
+        return persist(
+            lambda: call_node("ImageUpscaleWithModel", upscale_model=model, image=pixels)[0],
+            f"a picture of {width} x {height} pixels",
+            "enlarged by the upscale model",
+        )
+
+    return enlarge
 
 
 NODES = {

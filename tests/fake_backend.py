@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from detailers.core.backend import ROWS, SAME, SamplerRun
 from detailers.core.clips import frames_of_steps
 from detailers.core.geometry import Box, Sizing
+from detailers.core.memory import is_out_of_memory
 from detailers.core.segs import SEG
 from detailers.core.settings import (
     VAE_TILE,
@@ -119,7 +120,7 @@ class FakeBackend:
         rows: int = 99,
     ) -> None:  # fmt: skip
         self.rows = rows  # that memory holds; sampling more runs out of it
-        self.freed = 0
+        self.freed = self.unloaded = 0
         self.draw = draw
         self.library = library or Library([])
         self.stop_after = stop_after  # sampler steps until the user asks to stop
@@ -255,10 +256,11 @@ class FakeBackend:
         return None
 
     def is_out_of_memory(self, error):
-        return isinstance(error, MemoryError)
+        return is_out_of_memory(error)
 
-    def free_memory(self):
+    def free_memory(self, unload=False):
         self.freed += 1
+        self.unloaded += unload
 
     def sample(self, run, on_step):
         if len(run.latent) > self.rows:

@@ -13,6 +13,7 @@ from ..geometry import Box, Size, crop_region
 from ..hooks import Hook
 from ..image import crop
 from ..mask import dilate
+from ..memory import persist
 from ..segs import SEG, SEGS
 
 
@@ -32,6 +33,10 @@ class BoxDetector:
     def find(self, image: torch.Tensor, threshold: float) -> Sequence[Find]:
         """What is in one image [H,W,3] with at least this confidence."""
         raise NotImplementedError
+
+    def found(self, image: torch.Tensor, threshold: float) -> Sequence[Find]:
+        """As `find`, again where memory ran out."""
+        return persist(lambda: self.find(image, threshold), image_name(image), "searched")
 
     def setAux(self, text: str) -> None:
         """Some detectors are told what to look for; the others take no notice."""
@@ -57,7 +62,7 @@ class BoxDetector:
         hook = Hook(detailer_hook)
         size = Size(image.shape[2], image.shape[1])
         segs = []
-        for found in self.find(image[0], threshold):
+        for found in self.found(image[0], threshold):
             bbox = found.bbox.clipped(size)
             if bbox.width <= drop_size or bbox.height <= drop_size:
                 continue
@@ -82,10 +87,15 @@ class BoxDetector:
         size = Size(image.shape[2], image.shape[1])
         whole = Box(0, 0, *size)
         result = torch.zeros(size.height, size.width)
-        for found in self.find(image[0], threshold):
+        for found in self.found(image[0], threshold):
             mask = found_mask(found, found.bbox.clipped(size), size, whole, dilation)
             torch.maximum(result, mask, out=result)
         return result
+
+
+def image_name(image: torch.Tensor) -> str:
+    """An image [...,H,W,C] as errors name it."""
+    return f"the image of {image.shape[-2]} x {image.shape[-3]} pixels"
 
 
 def found_mask(found: Find, bbox: Box, image: Size, region: Box, dilation: int) -> torch.Tensor:

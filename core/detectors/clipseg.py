@@ -16,7 +16,9 @@ from ..geometry import Box, Size
 from ..hooks import Hook
 from ..image import to_rgb
 from ..mask import dilate, feather, resize_mask
+from ..memory import persist
 from ..segs import SEGS, from_mask
+from .boxes import image_name
 from .network import Network, normalised
 
 _SIDE = 352  # pixels that the network was trained at
@@ -84,7 +86,7 @@ class CLIPSegDetector:
                 "Provider."
             )
         rgb, _ = to_rgb(image[:1])
-        sure = self._sure(rgb, text)
+        sure = persist(lambda: self._sure(rgb, text), image_name(rgb), "searched by CLIPSeg")
         if options.blur > 0:
             sure = feather(sure, round(_REACH * options.blur), options.blur)
         mask = dilate((sure > options.threshold).float(), 2 * options.dilation + 1)

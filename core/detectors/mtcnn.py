@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..image import to_rgb
-from .boxes import BoxDetector, Find
+from ..memory import persist
+from .boxes import BoxDetector, Find, image_name
 from .network import Network
 from .yolo import outer_box
 
@@ -155,6 +156,9 @@ class FaceFinder:
 
     def find(self, image: torch.Tensor, threshold: float) -> Faces:
         """The faces in an image [H,W,C] with at least this score, the surest first."""
+        return persist(lambda: self._find(image, threshold), image_name(image), "searched")
+
+    def _find(self, image: torch.Tensor, threshold: float) -> Faces:
         with torch.inference_mode(), self.network.on_device() as device:
             rgb, _ = to_rgb(image[None])
             planes = rgb.movedim(-1, 1).to(device, torch.float32).clamp(0, 1)

@@ -10,8 +10,10 @@ import torch
 from ..geometry import Size
 from ..image import to_rgb
 from ..mask import dilate
+from ..memory import persist
 from ..segs import SEGS, combined_mask, normalise
 from ..segs_ops import both, change_masks, combine_with_mask
+from .boxes import image_name
 from .prompts import SamHints
 from .sam import sam_mask
 
@@ -70,9 +72,12 @@ def detect_segs(
     """
     rgb, _ = to_rgb(image)
     size = Size(rgb.shape[2], rgb.shape[1])
-    segs = bbox_detector.detect(
-        rgb, settings.bbox_threshold, settings.bbox_dilation, settings.crop_factor,
-        settings.drop_size, detailer_hook=hook,
+    segs = persist(
+        lambda: bbox_detector.detect(
+            rgb, settings.bbox_threshold, settings.bbox_dilation, settings.crop_factor,
+            settings.drop_size, detailer_hook=hook,
+        ),
+        image_name(rgb), "searched",
     )  # fmt: skip
     segs = normalise(segs, size, "bbox_detector")
     if sam_model is not None:
@@ -91,11 +96,15 @@ def detect_segs(
 
 def _segm(image: torch.Tensor, detector: Any, settings: Detection) -> SEGS:
     threshold, dilation = settings.segm_threshold, settings.segm_dilation
-    found = detector.detect(
-        image,
-        settings.bbox_threshold if threshold is None else threshold,
-        settings.bbox_dilation if dilation is None else dilation,
-        settings.crop_factor,
-        settings.drop_size,
+    found = persist(
+        lambda: detector.detect(
+            image,
+            settings.bbox_threshold if threshold is None else threshold,
+            settings.bbox_dilation if dilation is None else dilation,
+            settings.crop_factor,
+            settings.drop_size,
+        ),
+        image_name(image),
+        "searched",
     )
     return normalise(found, Size(image.shape[2], image.shape[1]), "segm_detector")

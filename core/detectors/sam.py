@@ -15,11 +15,15 @@ from ..geometry import Box, Size
 from ..image import to_rgb
 from ..image_batch import in_image, positions_by_image
 from ..mask import dilate
+from ..memory import Trying, divided, free, persist
 from ..segs import SEGS, normalise
+from .boxes import image_name
 from .network import Network
 from .prompts import Prompt, SamHints, prompts
 
 AT_ONCE = 16  # questions that go through the network together
+_SAM_VERB = "looked at by the SAM"
+_WITH_THE_NETWORK = Trying(free=lambda unload=False: free())  # which is on its device, and stays
 
 
 class SamWrapper(Protocol):
@@ -119,9 +123,12 @@ def _one_by_one(
     try:
         for question in questions:
             box = None if question.box is None else list(question.box.as_tuple())
-            masks = wrapper.predict(
-                pixels, list(question.points), list(question.labels), box, threshold
-            )
+            masks = persist(
+                lambda question=question, box=box: wrapper.predict(
+                    pixels, list(question.points), list(question.labels), box, threshold
+                ),
+                image_name(image), _SAM_VERB, _WITH_THE_NETWORK,
+            )  # fmt: skip
             union = torch.zeros(image.shape[:2])
             for mask in masks:
                 union = torch.maximum(union, (to_tensor(mask) > 0).float().cpu())
@@ -207,17 +214,32 @@ class Sam:
         Returns:
             [H,W] float 0 or 1 each, on the CPU.
         """
+        return persist(
+            lambda: self._masks(image, questions, threshold), image_name(image), _SAM_VERB
+        )
+
+    def _masks(
+        self, image: torch.Tensor, questions: Sequence[Prompt], threshold: float
+    ) -> list[torch.Tensor]:
         size = Size(image.shape[1], image.shape[0])
         result: list[torch.Tensor] = [torch.zeros(image.shape[:2])] * len(questions)
         with torch.inference_mode(), self.network.on_device() as device:
             seen = self._embed(self.network.module, image.to(device, torch.float32))
-            for group in _alike(questions):
+
+            def ask(group: Sequence[int]) -> None:
                 self.network.check_interrupt()
                 asked = _questions([questions[index] for index in group], seen.scale, device)
                 masks, ratings = self._ask(self.network.module, seen, asked)
                 for index, three, rated in zip(group, masks, ratings, strict=True):
                     chosen = three[_good(rated, threshold)]
                     result[index] = _to_image(chosen, seen, size).any(dim=0).float().cpu()
+
+            for group in _alike(questions):
+                for _ in divided(
+                    len(group), lambda part, group=group: ask(group[part]),
+                    lambda place: image_name(image), _SAM_VERB, _WITH_THE_NETWORK,
+                ):  # fmt: skip
+                    pass
         return [mask.clone() for mask in result]  # no longer of inference mode
 
     def prepare_device(self) -> None:
@@ -236,6 +258,19 @@ class Sam:
         threshold: float,
     ) -> list[np.ndarray]:
         """See `SamWrapper`."""
+        return persist(
+            lambda: self._predict(image, points, plabs, bbox, threshold), image_name(image),
+            _SAM_VERB, _WITH_THE_NETWORK,
+        )  # fmt: skip
+
+    def _predict(
+        self,
+        image: np.ndarray,
+        points: Sequence[tuple[float, float]],
+        plabs: Sequence[int],
+        bbox: Sequence[float] | None,
+        threshold: float,
+    ) -> list[np.ndarray]:
         size = Size(image.shape[1], image.shape[0])
         box = None if bbox is None else Box.of(bbox)
         prompt = Prompt(tuple(points or ()), tuple(plabs or ()), box)

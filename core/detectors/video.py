@@ -8,6 +8,7 @@ import torch
 
 from ...utils.arrays import to_numpy, to_tensor
 from ..image import to_rgb
+from ..memory import persist
 from ..segs import SEGS, combined_mask, from_mask
 from .refine import Detection, detect_segs
 from .sam import Follow, Sam
@@ -89,8 +90,13 @@ def track(
     follow = follower(sam_model)
     rgb, _ = to_rgb(frames)
     shape, items = detect_segs(rgb[:1], bbox_detector, settings)
+    followed = persist(
+        lambda: follow(rgb, [seg.bbox for seg in items], lowest),
+        f"a clip of {len(rgb)} frames of {rgb.shape[2]} x {rgb.shape[1]} pixels",
+        "followed by the SAM",
+    )
     result = []
-    for seg, masks in zip(items, follow(rgb, [seg.bbox for seg in items], lowest), strict=True):
+    for seg, masks in zip(items, followed, strict=True):
         united = masks.any(dim=0).float()
         _, shapes = from_mask(
             united, False, settings.crop_factor, False, settings.drop_size, contour_fill=True
