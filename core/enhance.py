@@ -83,21 +83,23 @@ class Crop:
         """These rows at the job's working size, upright: [n,H,W,3]."""
         turn, size = self.job.turn, self.job.size
         pixels = self.pixels[rows]
-        return self.persist(
-            lambda: resize(pixels, size) if turn is None else turn.upright(pixels, size),
-            "enlarged",
-        )
+        return resize(pixels, size) if turn is None else turn.upright(pixels, size)
 
     def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
         """The crop's rows with these pixels [n,H,W,3], of any size, in their place."""
         original = self.pixels[rows]
-        size = Size(original.shape[2], original.shape[1])
-        turn = self.job.turn
+        if self.job.turn is not None:
+            return self.job.turn.back(pixels, original)
+        return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
+
+    def enlarged(self, rows: slice) -> torch.Tensor:
+        """As `at_working_size`, again where memory ran out."""
+        return self.persist(lambda: self.at_working_size(rows), "enlarged")
+
+    def shrunk(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
+        """As `from_working_size`, again where memory ran out."""
         return self.persist(
-            lambda: (
-                resize(pixels.to(original), size) if turn is None else turn.back(pixels, original)
-            ),
-            "brought back to its size",
+            lambda: self.from_working_size(pixels, rows), "brought back to its size"
         )
 
     def soft_mask(self, reach: int) -> torch.Tensor:
@@ -250,8 +252,8 @@ class Run:
     def _without_sampling(self, crop: Crop) -> torch.Tensor:
         """What the hook makes of the enlarged crop, at the crop's own size."""
         rows = slice(None)
-        pixels = self.hook.post_upscale(crop.at_working_size(rows), self._hook_mask(crop))
-        return crop.from_working_size(pixels, rows).clone()  # may be the crop itself
+        pixels = self.hook.post_upscale(crop.enlarged(rows), self._hook_mask(crop))
+        return crop.shrunk(pixels, rows).clone()  # may be the crop itself
 
     def _hook_mask(self, crop: Crop) -> torch.Tensor:
         soft = crop.soft_mask(self.detail.masking.noise_mask_feather)
@@ -360,7 +362,7 @@ class Run:
             shown = Shown(
                 cut,
                 latent["samples"],
-                lambda: canvas.pad(crop.at_working_size(slice(None))),
+                lambda: canvas.pad(crop.enlarged(slice(None))),
                 lambda pixels, video: Encode(models.vae, pixels, tiled, video, crop.name),
                 self.backend.takes_references_of_one_size(own.model),
             )
@@ -408,7 +410,7 @@ class Run:
         control_images: list[torch.Tensor] = []
         latent: dict = {}
         for rows in row_slices(len(crop.pixels), canvas.size, whole):
-            pixels = crop.at_working_size(rows)
+            pixels = crop.enlarged(rows)
             if self.hook.has("post_upscale"):
                 pixels = self.hook.post_upscale(pixels, self._hook_mask(crop))
             pixels = canvas.pad(pixels)
@@ -484,7 +486,7 @@ class Run:
             pixels = yield Decode(vae, samples if whole else samples[part], tiled, crop.name)
             pixels = canvas.unpad(pixels[: part.stop - part.start])  # a clip may come back longer
             pixels = self.hook.post_decode(pixels)
-            out[part] = crop.from_working_size(pixels, part)
+            out[part] = crop.shrunk(pixels, part)
         return out
 
 
