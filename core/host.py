@@ -40,6 +40,7 @@ from .host_patches import cut_patches
 from .host_rows import HostRows, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
 from .host_sizes import native_area, takes_references_of_one_size
 from .host_tiled import guider_of
+from .host_user import lora_presets
 from .host_vae import HostVae
 from .latent_file import to_bytes
 from .lora import BlockWeights
@@ -137,7 +138,9 @@ class ComfyBackend(HostVae, HostRows):
             weights = self._read_lora(lora.name)
             if weights is None:
                 continue
-            blocks = BlockWeights.parse(lora.lbw, lora.lbw_a, lora.lbw_b) if lora.lbw else None
+            blocks = None
+            if lora.lbw:
+                blocks = BlockWeights.parse(lora.lbw, lora.lbw_a, lora.lbw_b, lora_presets)
             if blocks is None:
                 model, clip = comfy.sd.load_lora_for_models(
                     model, clip, weights, lora.model_strength, lora.clip_strength

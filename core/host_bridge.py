@@ -101,11 +101,12 @@ def is_running(node: type) -> bool:
     A node of an expanded graph is in no prompt; the host runs it all the same.
     """
     running = running_node()
-    server = prompt_server()
-    if running is None or server is None:
+    if running is None:
         return False
     prompt_id, node_id = running
-    for _, running_id, prompt, *_ in list(server.prompt_queue.currently_running.values()):
+    for _, running_id, prompt, *_ in list(
+        prompt_server().prompt_queue.currently_running.values()
+    ):  # fmt: skip
         if running_id == prompt_id and node_id in prompt:
             return registered_nodes()[0].get(prompt[node_id]["class_type"]) is node
     return True

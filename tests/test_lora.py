@@ -1,7 +1,7 @@
 """Block weights of LoRAs."""
 
 import pytest
-from detailers.core.lora import BlockWeights
+from detailers.core.lora import PRESETS, BlockWeights, read_presets
 
 UNET = "diffusion_model.{}.1.transformer_blocks.0.attn1.to_q.weight"
 TEXT = "clip_l.transformer.text_model.encoder.layers.3.mlp.fc1.weight"
@@ -63,7 +63,7 @@ def test_letters_stand_for_their_numbers_and_blanks_do_not_matter():
 
 @pytest.mark.parametrize(
     "text",
-    ["1,2,3", "", numbers(18), "SD-MIDD", "x," + numbers(16), "A," + numbers(16)],
+    ["1,2,3", "", numbers(18), "SD-NOTHING", "x," + numbers(16), "A," + numbers(16)],
     ids=["three", "none", "eighteen", "preset", "word", "letter without a number"],
 )
 def test_a_list_that_is_not_understood_is_left_out_with_a_warning(text, caplog):
@@ -71,3 +71,79 @@ def test_a_list_that_is_not_understood_is_left_out_with_a_warning(text, caplog):
     assert len(caplog.messages) == 1
     assert f"LBW={text}" in caplog.messages[0]
     assert caplog.records[0].levelname == "WARNING"
+
+
+PARTS = [f"middle_block.{i}" for i in range(3)]
+
+
+def test_a_preset_is_used_by_its_name_in_any_case():
+    for name in ("SD-MIDD", "sd-midd", " SD-Midd "):
+        weights = BlockWeights.parse(name, None, None)
+        assert weights.base == 1
+        assert factors(weights, *(f"input_blocks.{i}" for i in (1, 2, 4, 5, 7, 8))) == [
+            0, 0, 0, 1, 1, 1,
+        ]  # fmt: skip
+        assert factors(weights, "middle_block") == [1]
+        assert factors(weights, *(f"output_blocks.{i}" for i in range(3, 12))) == [
+            1, 1, 1, 1, 0, 0, 0, 0, 0,
+        ]  # fmt: skip
+
+
+def test_every_preset_is_a_list_of_a_known_length():
+    for name in PRESETS:
+        assert BlockWeights.parse(name, None, None) is not None, name
+        assert len(PRESETS[name].split(",")) == {
+            "SD": 17, "SD-L": 27, "SDXL": 12, "SDXL-L": 21, "FLUX": 18,
+        }[name.split("-")[0] + ("-L" if "LYC" in name else "")]  # fmt: skip
+
+
+def test_letters_of_presets_are_1_without_a_number():
+    assert BlockWeights.parse("SD-AB", 0.5, 2.0).base == 0.5
+    plain = BlockWeights.parse("SD-AB", None, 2.0)
+    assert (plain.base, plain.blocks["in1"]) == (1.0, 2.0)
+
+
+def test_what_is_by_chance_is_the_same_each_time():
+    first, again = (BlockWeights.parse("SD-ROUT", None, None).blocks for _ in range(2))
+    assert first == again
+    drawn = [first[f"out{i}"] for i in range(3, 12)]
+    assert len(set(drawn)) > 5
+    assert all(0 <= value <= 3 for value in drawn)
+
+
+def test_parts_of_the_middle_block():
+    weights = BlockWeights.parse(numbers(27), None, None)
+    assert factors(weights, "input_blocks.1", *PARTS, "output_blocks.0") == [1, 12, 13, 14, 15]
+    weights = BlockWeights.parse(numbers(21), None, None)
+    assert factors(weights, "input_blocks.8", *PARTS, "output_blocks.8") == [8, 9, 10, 11, 20]
+    whole = BlockWeights.parse(numbers(26), None, None)
+    assert factors(whole, *PARTS) == [13, 13, 13]
+
+
+def test_double_blocks_and_what_follows_them():
+    weights = BlockWeights.parse("FLUX-DBL-TAIL", None, None)
+    blocks = [f"double_blocks.{i}" for i in (0, 10, 11, 16, 18)]
+    assert factors(weights, *blocks, "single_blocks.3") == [0, 0, 1, 1, 1, 1]
+    assert factors(BlockWeights.parse("SD-OUTD", None, None), "double_blocks.1") == [1]
+
+
+def test_the_users_presets_go_first(caplog):
+    own = read_presets(
+        "MINE:" + ",".join(["0.5"] * 17) + "\n\n@TEST:17\nno preset\n sd-all : " + numbers(12)
+    )
+    assert sorted(own) == ["MINE", "SD-ALL"]
+    assert BlockWeights.parse("mine", None, None, lambda: own).base == 0.5
+    assert BlockWeights.parse("SD-ALL", None, None, lambda: own).blocks["mid"] == 5
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("text", ["SD-NOTHING", "%default=1"])
+def test_a_name_that_is_no_preset_is_told_with_those_there_are(caplog, text):
+    assert BlockWeights.parse(text, None, None, lambda: {"MINE": "1"}) is None
+    assert f"LBW={text} is not a list" in caplog.messages[0]
+    assert "MINE, SD-AB, " in caplog.messages[0]
+
+
+def test_a_preset_of_the_users_that_is_no_list_is_told(caplog):
+    assert BlockWeights.parse("MINE", None, None, lambda: {"MINE": "1,x"}) is None
+    assert "LBW=MINE is a preset that holds '1,x'" in caplog.messages[0]

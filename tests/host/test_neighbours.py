@@ -1,0 +1,219 @@
+"""Beside packs that work with ComfyUI-Impact-Pack's nodes and modules, and find ours instead.
+
+They are loaded before and after ours. Of the older pack itself there is a folder: one that cannot
+be imported, or one that is left over.
+"""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detailers.dev.server import MODEL_PACK, ROOT, Server
+from detailers.tests.host.graphs import Graph, box
+
+NEIGHBOUR = Path(__file__).parent / "neighbour"
+OLDER_PACK = "ComfyUI-Impact-Pack"
+BROKEN = """
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "modules"))
+import impact.config
+import impact.needs_what_nobody_has
+"""
+OURS = "detailers-under-test"
+SETTINGS = {
+    "guide_size": 64, "guide_size_for": True, "max_size": 128, "seed": 5, "steps": 4, "cfg": 1.0,
+    "sampler_name": "euler", "scheduler": "simple", "denoise": 0.5, "feather": 3,
+    "noise_mask": True, "force_inpaint": True, "wildcard": "", "cycle": 1, "noise_mask_feather": 0,
+}  # fmt: skip
+
+
+def broken_pack(folder):
+    modules = folder / "modules" / "impact"
+    modules.mkdir(parents=True)
+    (folder / "__init__.py").write_text(BROKEN)
+    (modules / "__init__.py").write_text("")
+    (modules / "config.py").write_text("")
+
+
+def left_over(folder):
+    (folder / "wildcards").mkdir(parents=True)
+
+
+def started(host, base, earlier, later, settings=None):
+    """A server with ours between the packs of two folders; a default folder comes first."""
+    folders = {
+        name: {"custom_nodes": str(base / name), "is_default": name == "earlier"}
+        for name in ("earlier", "later")
+    }
+    for name, packs in (("earlier", earlier), ("later", later)):
+        (base / name).mkdir()
+        for pack, make in packs.items():
+            if callable(make):
+                make(base / name / pack)
+            else:
+                (base / name / pack).symlink_to(make, target_is_directory=True)
+    (base / "folders.yaml").write_text(json.dumps(folders))  # JSON is YAML too
+    args = ["--extra-model-paths-config", str(base / "folders.yaml")]
+    packs = {OURS: ROOT, "detailers-models": MODEL_PACK}
+    server = Server(host.tree, host.python, packs, args=args)
+    if settings is not None:
+        private = server.base / "user" / "__detailers"
+        private.mkdir(parents=True)
+        (private / "settings.json").write_text(json.dumps(settings))
+    return server
+
+
+@pytest.fixture(scope="module", params=["broken before", "left over after"])
+def neighbours(host, request, tmp_path_factory):
+    """(server, when its neighbours were loaded, the older pack's folder)"""
+    base = tmp_path_factory.mktemp("packs")
+    if request.param == "broken before":
+        when, folder = ("late",), base / "earlier" / OLDER_PACK
+        packs = {OLDER_PACK: broken_pack}, {"late": NEIGHBOUR}
+    else:
+        when, folder = ("early", "late"), base / "later" / OLDER_PACK
+        packs = {"early": NEIGHBOUR}, {"late": NEIGHBOUR, OLDER_PACK: left_over}
+    with started(host, base, *packs) as server:
+        yield server, when, folder
+
+
+@pytest.fixture
+def scene():
+    graph = Graph()
+    graph.picture = graph.image(96, 64)
+    graph.found = graph.segs(96, 64, box(8, 8, 40, 40, mask="e"))
+    graph.model_ = graph.model("flat8")
+    graph.models = graph.parts(graph.model_)
+    graph.pipe = graph.add("ToBasicPipe", **graph.models)[0]
+    return graph
+
+
+def results(server, graph, **links):
+    for name, link in links.items():
+        graph.add("DetailersTestSave", value=link, name=name)
+    done = server.run(graph)
+    assert done.ok, done.error or done.messages
+    return {name: server.result(name) for name in links}
+
+
+def detailed(graph, node_id, **more):
+    common = {"image": graph.picture, "segs": graph.found, **graph.models, **SETTINGS}
+    return graph.add(node_id, **common, **more)[0]
+
+
+def test_all_nodes_have_their_plain_ids_and_one_line_says_why(neighbours):
+    server, _, folder = neighbours
+    ours = {
+        node_id
+        for node_id, node in server.object_info().items()
+        if node["python_module"] == f"custom_nodes.{OURS}"
+    }
+    assert len(ours) > 200
+    assert not [node_id for node_id in ours if "//" in node_id]
+    lines = [line for line in server.log().splitlines() if "none of its nodes" in line]
+    assert len(lines) == 1
+    assert str(folder) in lines[0]
+    assert "keep the plain ids" in lines[0]
+
+
+def test_every_way_of_detailing_gives_what_the_node_gives(neighbours, scene):
+    server, when, _ = neighbours
+    ways = ("object", "on_class", "named", "function", "by_hand")
+    links = {"own": detailed(scene, "DetailerForEach"), "before": scene.picture}
+    for name in when:
+        for way in ways:
+            inputs = {"image": scene.picture, "segs": scene.found, "basic_pipe": scene.pipe}
+            links[f"{way} {name}"] = scene.add(f"NeighbourDetail {name}", way=way, **inputs)[0]
+    out = results(server, scene, **links)
+    own = out.pop("own")["t0"]
+    assert np.abs(out.pop("before")["t0"] - own).max() > 0.01
+    assert len(out) == len(ways) * len(when)
+    for name, got in out.items():
+        np.testing.assert_allclose(got["t0"], own, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_sampling_by_the_function_of_the_regional_sampler(neighbours, scene):
+    server, when, _ = neighbours
+    latent = scene.encode(scene.model_, scene.picture)
+    settings = {"seed": 5, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    links = {"stock": scene.sample(scene.model_, latent, denoise=0.5, **settings)}
+    for name in when:
+        links[name] = scene.add(f"NeighbourSample {name}", basic_pipe=scene.pipe, latent=latent)[0]
+    out = results(server, scene, **links)
+    for name in when:
+        np.testing.assert_array_equal(
+            out[name]["latent0_samples"], out["stock"]["latent0_samples"], err_msg=name
+        )
+
+
+def test_texts_of_other_packs_are_drawn_as_the_prompt_arrives(neighbours, scene):
+    server, when, _ = neighbours
+    text = {"wildcard_text": "{red|green|blue} hair", "populated_text": "of before", "seed": 4}
+    links = {}
+    for name in when:
+        node = scene.add(f"NeighbourText {name}", clip=scene.models["clip"], **text)
+        links[name] = node[0]
+        links[f"{name} encoded"] = scene.add("ToBasicPipe", **scene.models | {"positive": node[1]})[
+            0
+        ]
+    out = results(server, scene, **links)
+    for name in when:
+        assert json.loads(str(out[name]["s0"])) in ("red hair", "green hair", "blue hair")
+    asked = server.post("/impact/wildcards", {"text": text["wildcard_text"], "seed": 4})
+    assert asked["text"] == json.loads(str(out[when[0]]["s0"]))
+
+
+def test_derived_classes_have_no_inputs_that_they_do_not_know(neighbours, scene):
+    server, _, _ = neighbours
+    info = server.object_info()
+    older = list(info["DetailerForEach"]["input_order"]["optional"])
+    assert older[-4:] == ["detail_batch", "size_grid", "paste_options", "crop_options"]
+    order = {
+        kind: info[f"Neighbour{kind} late"]["input_order"]["optional"]
+        for kind in ("Derived", "Borrowed")
+    }
+    assert order == {"Derived": older[:-4], "Borrowed": [*older[:-4], "enabled"]}
+    out = results(
+        server, scene, own=detailed(scene, "DetailerForEach"),
+        derived=detailed(scene, "NeighbourDerived late"),
+        borrowed=detailed(scene, "NeighbourBorrowed late"), before=scene.picture,
+    )  # fmt: skip
+    np.testing.assert_array_equal(out["derived"]["t0"], 1 - out["own"]["t0"])
+    np.testing.assert_array_equal(out["borrowed"]["t0"], out["before"]["t0"])
+
+
+def fetched(server, path):
+    with urllib.request.urlopen(server.url + path, timeout=60) as answer:
+        return answer.headers.get_content_type(), answer.read().decode()
+
+
+@pytest.mark.parametrize("folder", [OLDER_PACK, "comfyui-impact-pack"])
+def test_what_scripts_ask_of_the_older_pack_is_answered(neighbours, folder):
+    server, _, _ = neighbours
+    kind, script = fetched(server, f"/extensions/{folder}/impact-pack.js")
+    assert kind in ("text/javascript", "application/javascript")
+    assert "export function get_wildcards_list()" in script
+    names = json.loads(fetched(server, "/api/impact/wildcards/list")[1])["data"]
+    assert names
+    assert all(name.startswith("__") and name.endswith("__") for name in names)
+    assert json.loads(fetched(server, "/impact/wildcards/list/loaded")[1])["data"] == names
+    assert fetched(server, "/impact/wildcards/refresh")[1] == ""
+    for body in ([], {"seed": 1}, {"text": "a", "seed": "x"}):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            server.post("/impact/wildcards", body)
+        assert raised.value.code == 400
+
+
+def test_a_setting_of_the_users_turns_it_off(host, tmp_path, scene):
+    with started(host, tmp_path, {}, {"late": NEIGHBOUR}, {"compat": False}) as server:
+        inputs = {"image": scene.picture, "segs": scene.found, "basic_pipe": scene.pipe}
+        detail = scene.add("NeighbourDetail late", way="function", **inputs)[0]
+        scene.add("PreviewImage", images=detail)
+        assert "No module named 'impact'" in server.run(scene).error.message
+        with pytest.raises(urllib.error.HTTPError):
+            fetched(server, "/impact/wildcards/list")
