@@ -6,14 +6,20 @@ const SUBGRAPH_INPUT = "-10"; // the node that stands for a subgraph's inputs in
 
 export const root = () => app.canvas && (app.rootGraph ?? app.graph);
 
-/** A node's id, without the ending that it has beside another pack with the same ids. */
-export const plainType = (node) =>
-  (node.comfyClass ?? node.type ?? "").replace(/ \/\/Detailers$/, "");
-
 const PACK = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2));
 
 /** Whether a node's definition is one of this pack. */
 export const isOurs = (definition) => definition.python_module === `custom_nodes.${PACK}`;
+
+/**
+ * A node's id, without the ending that it has beside another pack with the same ids. Another pack's
+ * node of such an id has none.
+ */
+export const plainType = (node) => {
+  const definition = node.constructor?.nodeData;
+  if (definition?.python_module && !isOurs(definition)) return "";
+  return (node.comfyClass ?? node.type ?? "").replace(/ \/\/Detailers$/, "");
+};
 
 export const widget = (node, name) => node.widgets?.find((w) => w.name === name);
 

@@ -110,7 +110,6 @@ OTHER_SAMPLERS = ("other_noisy", "res_other_momentum", "heun")
 EARLIER = ["EmptySegs", "MaskToSEGS"]
 LATER = ["SEGSPaste", "ToBasicPipe"]
 ODD_NAME = "my detailers-v1.0 (copy)"
-OLDER_PACK = "ComfyUI-Impact-Pack"
 
 
 def write_pack(folder, ids):
@@ -139,15 +138,6 @@ def between(host, tmp_path_factory):
     args = ["--extra-model-paths-config", str(folder / "folders.yaml")]
     packs = {ODD_NAME: ROOT, "detailers-models": MODEL_PACK}
     with Server(host.tree, host.python, packs, args=args) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def beside_older(host, tmp_path_factory):
-    """A server with a pack that claims two of our ids in the folder of the older pack."""
-    older = write_pack(tmp_path_factory.mktemp("packs") / "older", EARLIER)
-    packs = {ODD_NAME: ROOT, OLDER_PACK: older}
-    with Server(host.tree, host.python, packs) as server:
         yield server
 
 
@@ -315,15 +305,3 @@ def test_schedulers_of_a_pack_that_loads_later_are_taken(between):
     failed = between.run(wrong)
     assert "scheduler" in str(failed.error)
     assert "nobody's" in str(failed.error)
-
-
-def test_beside_the_older_pack_all_shared_ids_are_left_to_it(beside_older):
-    assert ids_of(beside_older, OLDER_PACK) == set(EARLIER)
-    ours = ids_of(beside_older, ODD_NAME)
-    assert moved(["DetailerForEach", *EARLIER, *LATER]) < ours
-    plain = {node_id for node_id in ours if "//" not in node_id}
-    assert all(node_id.startswith("Detailers") for node_id in plain)
-    lines = [line for line in beside_older.log().splitlines() if "//Detailers" in line]
-    assert len(lines) == 1
-    assert OLDER_PACK in lines[0]
-    assert "ours are registered as '<id> //Detailers'" in lines[0]

@@ -24,6 +24,43 @@ sys.path.append(str(Path(__file__).parent / "modules"))
 import impact.config
 import impact.needs_what_nobody_has
 """
+# The older pack as it works: a few of its nodes, one of which has a text to be drawn by it.
+LOADED = """
+class Claim:
+    CATEGORY = "older"
+    RETURN_TYPES = ("SEGS",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        return (((7, 7), []),)
+
+
+class ImpactWildcardProcessor:
+    CATEGORY = "older"
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        texts = {name: ("STRING", {}) for name in ("wildcard_text", "populated_text")}
+        mode = (["populate", "fixed"],)
+        return {"required": {**texts, "mode": mode, "seed": ("INT", {})}}
+
+    def run(self, wildcard_text, populated_text, mode, seed):
+        return (f"{populated_text}, {mode}, {seed}",)
+
+
+NODE_CLASS_MAPPINGS = {
+    "EmptySegs": type("EmptySegs", (Claim,), {}),
+    "MaskToSEGS": type("MaskToSEGS", (Claim,), {}),
+    "ImpactWildcardProcessor": ImpactWildcardProcessor,
+}
+"""
+CLAIMED = {"EmptySegs", "MaskToSEGS", "ImpactWildcardProcessor"}
 OURS = "detailers-under-test"
 SETTINGS = {
     "guide_size": 64, "guide_size_for": True, "max_size": 128, "seed": 5, "steps": 4, "cfg": 1.0,
@@ -38,6 +75,11 @@ def broken_pack(folder):
     (folder / "__init__.py").write_text(BROKEN)
     (modules / "__init__.py").write_text("")
     (modules / "config.py").write_text("")
+
+
+def loaded_pack(folder):
+    folder.mkdir()
+    (folder / "__init__.py").write_text(LOADED)
 
 
 def left_over(folder):
@@ -80,6 +122,15 @@ def neighbours(host, request, tmp_path_factory):
         packs = {"early": NEIGHBOUR}, {"late": NEIGHBOUR, OLDER_PACK: left_over}
     with started(host, base, *packs) as server:
         yield server, when, folder
+
+
+@pytest.fixture(scope="module", params=["earlier", "later"])
+def beside_older(host, request, tmp_path_factory):
+    """A server with ours after or before the older pack, which works."""
+    packs = {"earlier": {}, "later": {}}
+    packs[request.param] = {OLDER_PACK: loaded_pack}
+    with started(host, tmp_path_factory.mktemp("packs"), **packs) as server:
+        yield server
 
 
 @pytest.fixture
@@ -217,3 +268,52 @@ def test_a_setting_of_the_users_turns_it_off(host, tmp_path, scene):
         assert "No module named 'impact'" in server.run(scene).error.message
         with pytest.raises(urllib.error.HTTPError):
             fetched(server, "/impact/wildcards/list")
+
+
+def ids_of(server, folder):
+    return {
+        node_id
+        for node_id, node in server.object_info().items()
+        if node["python_module"] == f"custom_nodes.{folder}"
+    }
+
+
+def test_beside_the_older_pack_all_shared_ids_are_left_to_it(beside_older):
+    """Whichever is loaded first."""
+    assert ids_of(beside_older, OLDER_PACK) == CLAIMED
+    ours = ids_of(beside_older, OURS)
+    moved = ("DetailerForEach", "SEGSPaste", *CLAIMED)
+    assert {f"{node_id} //Detailers" for node_id in moved} < ours
+    plain = {node_id for node_id in ours if "//" not in node_id}
+    assert plain
+    assert all(node_id.startswith("Detailers") for node_id in plain)
+    assert "SEGSPaste" not in beside_older.object_info()
+    lines = [line for line in beside_older.log().splitlines() if "//Detailers" in line]
+    assert len(lines) == 1
+    assert OLDER_PACK in lines[0]
+    assert "ours are registered as '<id> //Detailers'" in lines[0]
+
+
+def test_texts_of_the_older_packs_nodes_are_left_to_it(beside_older):
+    """And ours, under the other ids, are drawn."""
+    graph = Graph()
+    text = {
+        "wildcard_text": "{red|green}",
+        "populated_text": "theirs",
+        "mode": "populate",
+        "seed": 3,
+    }
+    theirs = graph.add("ImpactWildcardProcessor", **text)[0]
+    ours = graph.add(
+        "ImpactWildcardProcessor //Detailers", **text, **{"Select to add Wildcard": ""}
+    )[0]
+    out = results(beside_older, graph, theirs=theirs, ours=ours)
+    assert json.loads(str(out["theirs"]["s0"])) == "theirs, populate, 3"
+    assert json.loads(str(out["ours"]["s0"])) in ("red", "green")
+
+
+def test_what_is_asked_of_the_older_pack_is_left_to_it(beside_older):
+    for path in ("/impact/wildcards/list", f"/extensions/{OLDER_PACK}/impact-pack.js"):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            fetched(beside_older, path)
+        assert raised.value.code == 404
