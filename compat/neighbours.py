@@ -64,16 +64,16 @@ def stand_in(ours: Iterable[type]) -> None:
             compat.take_over(finder, found.folder)
 
     host.after_all_packs(settle)
-    _answer_requests(older.is_absent)
+    _answer(older.is_absent)
 
 
-# Requests -------------------------------------------------------------------------------------
+# What the server is asked ----------------------------------------------------------------------
 
 Answer = Callable[[Any], Awaitable[Any]]
 
 
-def _answer_requests(is_absent: Callable[[], bool]) -> None:
-    """Answer requests for what the older pack's server has.
+def _answer(is_absent: Callable[[], bool]) -> None:
+    """Answer for what the older pack's server has.
 
     They are no routes: the server does not start where two packs have the same ones.
     """
@@ -122,7 +122,7 @@ def _answer_requests(is_absent: Callable[[], bool]) -> None:
     try:
         server.app.middlewares.append(answer_for_older)
     except (AttributeError, RuntimeError) as error:  # the server runs already, or is another one
-        log.warning("requests to ComfyUI-Impact-Pack are not answered: %s", error)
+        log.warning("nothing is answered for ComfyUI-Impact-Pack: %s", error)
 
 
 async def _names() -> list[str]:
