@@ -6,11 +6,13 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from ..utils.check import described, quoted
 from ..utils.notes import note
+from .called import Source, number
 from .pictures import segment_pictures
 from .segs import SEGS
 from .segs_filter import split
@@ -103,7 +105,11 @@ def split_by_class(
         fallback: [B,H,W,C] that SEGs without a picture of their own are cut from; those that have
             none then count among the others. Of several pictures the first is looked at.
     """
-    condition.tell_unknown(classifier.labels)
+    source = Source.of("The classifier", classifier, "classify", "Connect another one.")
+    labels = getattr(classifier, "labels", None)
+    if isinstance(labels, str) or not (labels and all(isinstance(label, str) for label in labels)):
+        raise source.wrong(f"{quoted(labels)} as its labels", "a list of texts as its labels")
+    condition.tell_unknown(labels)
     pictures = segment_pictures(segs, fallback)
     places = [i for i, picture in enumerate(pictures) if picture is not None]
     if len(places) < len(pictures):
@@ -112,5 +118,16 @@ def split_by_class(
             f"{len(pictures) - len(places)} segments have no picture to classify. Connect "
             "'ref_image_opt'.",
         )
-    scores = classifier.classify([pictures[i][0] for i in places]) if places else []
-    return split(segs, [i for i, of in zip(places, scores, strict=True) if condition.holds(of)])
+    shown = [pictures[i][0] for i in places]
+    scores = source.call(source.method(classifier, "classify"), shown) if places else []
+    wanted = f"a dict of a score for each label, for each of {len(places)} pictures"
+    if not (isinstance(scores, (list, tuple)) and len(scores) == len(places)):
+        raise source.wrong(described(scores), wanted)
+    own = [_scores(source, of, wanted) for of in scores]
+    return split(segs, [i for i, of in zip(places, own, strict=True) if condition.holds(of)])
+
+
+def _scores(source: Source, given: Any, wanted: str) -> dict[str, float]:
+    if not isinstance(given, Mapping):
+        raise source.wrong(described(given), wanted)
+    return {str(label): number(source, score, wanted) for label, score in given.items()}

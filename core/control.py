@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from ..utils.arrays import to_tensor
+from . import called
+from .called import Source
 from .geometry import Box, Size, crop_region
 from .image import crop, pad_edge, resize, to_rgb
 from .planes import Cut, shown_part
@@ -97,7 +98,12 @@ class SegmentControl:
         if self.previous is None:
             return positive, negative, []
         place = {"cut": cut, "row": row} if isinstance(self.previous, SegmentControl) else {}
-        positive, negative, images = self.previous.apply(positive, negative, image, mask, **place)
+        source = Source.of("The control_net_wrapper", self.previous, "apply")
+        apply = source.method(self.previous, "apply")
+        positive, negative, images = called.parts(
+            source, source.call(apply, positive, negative, image, mask, **place),
+            3, "positive, negative and a list of pictures",
+        )  # fmt: skip
         return positive, negative, list(images or [])
 
     def doit_ipadapter(self, model: Any) -> tuple[Any, Images]:
@@ -166,8 +172,9 @@ class ControlNetOnSegment(SegmentControl):
         return positive, negative, [*images, shown]
 
     def _preprocessed(self, image: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        made = to_tensor(self.preprocessor.apply(image, mask), like=image)
-        made = to_rgb(made if made.ndim == 4 else made[None])[0]
+        source = Source.of("The SEGS_PREPROCESSOR", self.preprocessor, "apply")
+        made = source.call(source.method(self.preprocessor, "apply"), image, mask)
+        made = called.shown_picture(source, made, image)
         return resize(made, Size(image.shape[2], image.shape[1]))
 
 

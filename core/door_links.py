@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from ..utils.check import (
+    all_finite,
+    check_batch_index,
     check_computable,
     check_finite,
     check_image,
@@ -122,6 +124,7 @@ def latent(declared: Input) -> Check:
             check_finite(part, declared.name)
         if value.get("noise_mask") is not None:
             _check_noise_mask(value["noise_mask"], declared, remedy)
+        check_batch_index(value.get("batch_index"), len(parts[0]), declared.name)
         return value
 
     return check
@@ -266,6 +269,17 @@ def _options_problem(options: Mapping[str, Any]) -> str:
     plane = options.get("mask")
     if plane is not None and (plane.ndim < 2 or not plane.numel()):
         return f"'mask' should be [H,W] or [N,H,W] but is {described(plane)}"
+    if plane is not None and not all_finite(plane):
+        return "'mask' holds values that are not finite"
+    for name in ("vace_frames", "vace_mask", "reference_latents"):
+        planes = options.get(name)
+        if planes is not None and not _are_planes(planes):
+            return f"'{name}' should be a list of tensors but is {described(planes)}"
+    if isinstance(options.get("control"), _DATA):
+        return f"'control' should be a ControlNet but is {described(options['control'])}"
+    gligen = options.get("gligen")
+    if gligen is not None and not (isinstance(gligen, (list, tuple)) and len(gligen) == 3):
+        return f"'gligen' should be (kind, model, boxes) but is {described(gligen)}"
     for name in ("strength", "mask_strength", "start_percent", "end_percent"):
         value = options.get(name)
         if value is not None and not _is_finite(value):
@@ -279,6 +293,11 @@ def _options_problem(options: Mapping[str, Any]) -> str:
     if len(sides) not in (4, 6) or not all(_is_finite(side) for side in sides):
         return f"'area' should be (height, width, y, x) but is {quoted(area)}"
     return ""
+
+
+def _are_planes(values: Any) -> bool:
+    is_list = isinstance(values, (list, tuple))
+    return is_list and all(isinstance(one, torch.Tensor) and one.ndim > 1 for one in values)
 
 
 def _is_finite(value: Any) -> bool:

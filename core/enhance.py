@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
-from ..utils.arrays import to_tensor
 from ..utils.notes import note
-from . import memory
+from . import called, memory
 from .backend import Backend, SamplerRun, Subject
 from .blend import Blending
 from .conditioning import Shows, cut_conditioning
 from .control import SegmentControl
+from .faults import fault_of
 from .geometry import NATIVE, Size, Sizing, padding
 from .hooks import Hook
-from .image import collapsed, is_black, pad_edge, resize, unpad, usable
+from .image import is_black, pad_edge, resize, unpad, usable
 from .mask import feather, for_latent, is_hard, resize_mask
 from .plan import Job, Plan, make_plan
 from .planes import Cut
@@ -44,13 +44,6 @@ from .upright import turned
 from .waves import Decode, Encode, Road, Room, Sample, walk
 
 Result = TypeVar("Result")
-
-NOT_FINITE = (
-    "the model gave values that are not finite. A VAE in half precision often does; run it in "
-    "float32 or bfloat16."
-)
-
-COLLAPSED = "the model gave nothing but black where the image is not black."
 
 # Rows of a clip are enlarged, encoded, decoded and shrunk a slice at a time, so that memory does
 # not grow with the clip: a slice holds about this many pixels of the working size.
@@ -240,7 +233,7 @@ class Run:
     def _judge(self, pixels: torch.Tensor, crop: Crop) -> tuple[str, bool]:
         """What is wrong with a result, if anything, and whether to make it again."""
         retry = self.detail.retry
-        broken = _broken(pixels, crop)
+        broken = fault_of(pixels, crop.pixels)
         if broken:
             return broken, retry.when_broken or self.hook.should_retry(pixels)
         if retry.when_broken and any(is_black(row) for row in pixels.split(1)):
@@ -266,7 +259,7 @@ class Run:
             Pixels of the crop's own size, which may hold non-finite values if the model gave such.
         """
         enhanced, latent = yield from self._way(crop, models, seed, steps)
-        broken = _broken(enhanced.pixels, crop)
+        broken = fault_of(enhanced.pixels, crop.pixels)
         if not broken:
             return replace(enhanced, pixels=self._restored(crop, enhanced.pixels))
         precise = self.backend.in_float32(models.vae)
@@ -282,7 +275,7 @@ class Run:
             enhanced = replace(enhanced, pixels=pixels)
         else:
             enhanced, _ = yield from self._way(crop, models._replace(vae=precise), seed, steps)
-        if _broken(enhanced.pixels, crop):
+        if fault_of(enhanced.pixels, crop.pixels):
             return enhanced
         return replace(enhanced, pixels=self._restored(crop, enhanced.pixels))
 
@@ -483,8 +476,10 @@ class Run:
         whole = self.hook.has("post_decode") or samples.ndim > 4 or len(samples) != rows
         out = torch.empty_like(crop.pixels)
         for part in row_slices(rows, canvas.size, whole):
+            count = part.stop - part.start
             pixels = yield Decode(vae, samples if whole else samples[part], tiled, crop.name)
-            pixels = canvas.unpad(pixels[: part.stop - part.start])  # a clip may come back longer
+            pixels = called.made_pixels(called.vae(vae, "decode"), pixels, count)
+            pixels = canvas.unpad(pixels[:count])  # a clip may come back longer
             pixels = self.hook.post_decode(pixels)
             out[part] = crop.shrunk(pixels, part)
         return out
@@ -672,19 +667,16 @@ def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> N
         )
 
 
-def _broken(pixels: torch.Tensor, crop: Crop) -> str:
-    """Why a crop's result must never be pasted; empty if it may."""
-    if not usable(pixels):
-        return NOT_FINITE
-    return COLLAPSED if collapsed(pixels, crop.pixels) else ""
-
-
 def _cut(
     conditioning: Conditioning | str, cut: Cut, controls: dict[int, Any], shows: Shows
 ) -> Conditioning | str:
     if isinstance(conditioning, str):
         return conditioning
-    return cut_conditioning(conditioning, cut, controls, shows)
+    source = called.Source(
+        "Cutting the conditioning to the segment",
+        "Check the areas, masks and ControlNets in 'positive' and 'negative'.",
+    )
+    return source.call(cut_conditioning, conditioning, cut, controls, shows)
 
 
 def _apply_control(
@@ -698,17 +690,25 @@ def _apply_control(
 
     `place` tells the wrappers of this pack where they are.
     """
-    positive, negative, images = wrapper.apply(
-        models.positive, models.negative, pixels, noise_mask, **place
-    )
+    source = called.Source.of("The control_net_wrapper", wrapper, "apply")
+    positive, negative, images = called.parts(
+        source,
+        source.call(
+            source.method(wrapper, "apply"), models.positive, models.negative, pixels, noise_mask,
+            **place,
+        ),
+        3, "positive, negative and a list of pictures",
+    )  # fmt: skip
     models = models._replace(positive=positive, negative=negative)
     images = list(images or [])
     if callable(getattr(wrapper, "doit_ipadapter", None)):
-        model, more = wrapper.doit_ipadapter(models.model)
+        source = called.Source.of("The control_net_wrapper", wrapper, "doit_ipadapter")
+        answer = source.call(wrapper.doit_ipadapter, models.model)
+        model, more = called.parts(source, answer, 2, "a model and a list of pictures")
         models = models._replace(model=model)
         images += list(more or [])
     # Copies: what they show may be pasted into later, and be let go of before they are.
-    return models, [to_tensor(image).clone() for image in images]
+    return models, [called.shown_picture(source, image, pixels).clone() for image in images]
 
 
 def _lengthened(frames: torch.Tensor, length: int) -> torch.Tensor:

@@ -36,10 +36,10 @@ class Box:
             ValueError: `values` are not four finite numbers.
         """
         try:
-            x1, y1, x2, y2 = (int(value) for value in values)
-        except (TypeError, ValueError, OverflowError) as error:
+            x1, y1, x2, y2 = (int(value) for value in values if not isinstance(values, str))
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last: tensors
             raise ValueError(
-                f"A region is written as four finite numbers (x1, y1, x2, y2), not {values!r}."
+                f"A region is written as four finite numbers (x1, y1, x2, y2), not {values!r:.80}."
             ) from error
         return cls(x1, y1, x2, y2)
 

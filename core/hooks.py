@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
 
+from ..utils.check import check_segs, described
+from . import called
+from .called import Source
 from .geometry import Box, Size
+from .schedule import seed_for
 
 
 class DetailerHook:
@@ -32,6 +37,7 @@ class DetailerHook:
         return crop_region
 
     def touch_scaled_size(self, w: int, h: int) -> tuple[int, int]:
+        """The working size; more than `bounds.MOST_SAMPLED` pixels are an error."""
         return w, h
 
     def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -90,6 +96,113 @@ def takes_mask(post_upscale: Callable) -> bool:
     return len(named) > 1
 
 
+# What each point's return value, other than None, has to be: (source, value, arguments) -> value.
+# It has to be of the kind that the hook was given. Detailers of other packs may hand a hook of this
+# pack what they like: what is none of our kinds is no matter of ours.
+
+
+def _segs(source: Source, value: Any, args: tuple) -> Any:
+    if _is_segs(args[0]):
+        try:
+            check_segs(value, source.name)
+        except ValueError as error:
+            raise called.told(error) from None
+    return value
+
+
+def _is_segs(value: Any) -> bool:
+    try:
+        check_segs(value, "")
+    except ValueError:
+        return False
+    return True
+
+
+def _region(source: Source, value: Any, args: tuple) -> tuple[int, ...]:
+    corners = called.numbers(source, value, 4, "a region (x1, y1, x2, y2) in pixels")
+    return Box.of(corners).as_tuple()
+
+
+def _size(source: Source, value: Any, args: tuple) -> tuple[int, int]:
+    width, height = called.numbers(source, value, 2, "a width and a height in pixels")
+    return max(1, int(width)), max(1, int(height))
+
+
+def _pixels(source: Source, value: Any, args: tuple) -> torch.Tensor:
+    is_ours = isinstance(args[0], torch.Tensor) and args[0].ndim == 4
+    return called.pixels(source, value, args[0]) if is_ours else value
+
+
+def _image(source: Source, value: Any, args: tuple) -> torch.Tensor:
+    image = args[0]
+    if not (isinstance(image, torch.Tensor) and image.ndim == 4):
+        return value
+    return called.pixels(source, value, image, Size(image.shape[2], image.shape[1]))
+
+
+def _latent(source: Source, value: Any, args: tuple) -> dict:
+    return called.latent(source, value, args[0]) if isinstance(args[0], dict) else value
+
+
+def _noise(source: Source, value: Any, args: tuple) -> tuple[Any, bool]:
+    if not (isinstance(value, (tuple, list)) and len(value) == 2):
+        raise source.wrong(described(value), "the noise and whether it is touched")
+    noise, is_touched = value[0], called.truth(source, value[1])
+    if is_touched and noise is not None and isinstance(args[1], torch.Tensor):
+        noise = called.noise(source, noise, args[1])
+    return noise, is_touched
+
+
+def _truth(source: Source, value: Any, args: tuple) -> bool:
+    return called.truth(source, value)
+
+
+SETTINGS = (
+    "model", "seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative", "latent",
+    "denoise",
+)  # fmt: skip
+
+
+def _settings(source: Source, value: Any, args: tuple) -> tuple:
+    if not (isinstance(value, (tuple, list)) and len(value) == len(SETTINGS)):
+        raise source.wrong(described(value), f"the {len(SETTINGS)} values {', '.join(SETTINGS)}")
+    before = args[SETTINGS.index("latent")]
+    if not isinstance(before, dict):
+        return tuple(value)
+    own = dict(zip(SETTINGS, value, strict=True))
+    own["seed"] = seed_for(called.whole(source, own["seed"], "a whole number as 'seed'"), 0)
+    own["steps"] = called.step_count(source, own["steps"])
+    for name in ("cfg", "denoise"):
+        own[name] = called.number(source, own[name], f"a finite number as '{name}'")
+    for name in ("sampler_name", "scheduler"):
+        if not isinstance(own[name], str):
+            raise source.wrong(described(own[name]), f"a name as '{name}'")
+    for name in ("positive", "negative"):
+        if not isinstance(own[name], (list, tuple, str)):
+            raise source.wrong(described(own[name]), f"a conditioning as '{name}'")
+    if own["model"] is None:
+        raise source.wrong("None as 'model'", "a model")
+    own["latent"] = called.latent(source, own["latent"], before)
+    return tuple(own.values())
+
+
+_CHECKS: dict[str, Callable[[Source, Any, tuple], Any]] = {
+    "post_detection": _segs,
+    "post_crop_region": _region,
+    "touch_scaled_size": _size,
+    "post_upscale": _pixels,
+    "get_skip_sampling": _truth,
+    "post_encode": _latent,
+    "cycle_latent": _latent,
+    "pre_ksample": _settings,
+    "get_custom_noise": _noise,
+    "pre_decode": _latent,
+    "post_decode": _pixels,
+    "should_retry_patch": _truth,
+    "post_paste": _image,
+}
+
+
 def touched_noise(answer: tuple[torch.Tensor | None, bool] | None) -> torch.Tensor | None:
     """The noise in what a hook's `get_custom_noise` returns; None where it changes nothing."""
     noise, is_touched = (None, False) if answer is None else answer
@@ -100,7 +213,10 @@ class Hook:
     """Calls a DETAILER_HOOK, of this pack or another, at each point of the protocol.
 
     A method that the object lacks means "no change", and so does one that returns None; without an
-    object nothing changes at all.
+    object nothing changes at all. Whatever else a method returns is checked.
+
+    Raises:
+        ValueError, RuntimeError: a method raised, or returned something else than its point wants.
     """
 
     def __init__(self, target: Any = None) -> None:
@@ -115,12 +231,27 @@ class Hook:
         return any(self.method(name) is not None for name in names)
 
     def method(self, name: str) -> Callable | None:
-        """The object's method; None if it has none, or only the one that changes nothing."""
+        """The object's method, whose results are checked; None if it has none, or only the one
+        that changes nothing."""
         method = getattr(self.target, name, None)
         if not callable(method):
             return None
         nothing = getattr(DetailerHook, name, None)
-        return None if getattr(method, "__func__", method) is nothing else method
+        if getattr(method, "__func__", method) is nothing:
+            return None
+        return self._checked(method, name)
+
+    def _checked(self, method: Callable, name: str) -> Callable:
+        """The method, but an error of it says whose it is, and what it returns is checked."""
+        source = Source.of("The hook", self.target, name)
+        check = _CHECKS.get(name)
+
+        @wraps(method)
+        def checked(*args: Any) -> Any:
+            value = source.call(method, *args)
+            return value if value is None or check is None else check(source, value, args)
+
+        return checked
 
     def _pass(self, name: str, value: Any) -> Any:
         """Hand one value through the object's method, if it has it."""
@@ -147,8 +278,7 @@ class Hook:
         touched = method(size.width, size.height)
         if touched is None:
             return size
-        width, height = touched
-        return Size(max(1, int(width)), max(1, int(height)))
+        return Size(*touched)
 
     def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         method = self.method("post_upscale")

@@ -29,6 +29,7 @@ from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler
 from ..utils.notes import note
 from ..wildcards.grammar import Lora
 from ..wildcards.library import Library
+from . import called
 from .backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
 from .conditioning import with_values
 from .detectors.weights import expect_plain
@@ -94,6 +95,22 @@ class ComfyBackend(HostVae, HostRows):
         self._schedules: dict[tuple, tuple[Any, torch.Tensor]] = {}
 
     # VAE
+
+    def ratio(self, vae: Any) -> int:
+        source = called.vae(vae, "spacial_compression_encode")
+        wanted = "a number of pixels, 1 or more"
+        ratio = called.whole(source, source.call(super().ratio, vae), wanted)
+        if ratio < 1:
+            raise source.wrong(str(ratio), wanted)
+        return ratio
+
+    def encode(self, vae: Any, pixels: torch.Tensor, **how: Any) -> torch.Tensor:
+        source = called.vae(vae, "encode")
+        return called.made_samples(source, source.call(super().encode, vae, pixels, **how))
+
+    def decode(self, vae: Any, latent: torch.Tensor, **how: Any) -> torch.Tensor:
+        source = called.vae(vae, "decode")
+        return called.made_pixels(source, source.call(super().decode, vae, latent, **how), 1)
 
     def grid(self, model: Any, vae: Any) -> int:
         network = getattr(getattr(model, "model", None), "diffusion_model", None)
@@ -196,11 +213,14 @@ class ComfyBackend(HostVae, HostRows):
         self, model: Any, sampler_name: str, scheduler: str, steps: int, func: Callable | None
     ) -> torch.Tensor:
         if func is not None:
-            return func(model, sampler_name, steps)
+            source = called.Source.of("The scheduler function", func)
+            return called.sigmas(source, source.call(func, model, sampler_name, steps), steps)
         sampling = model.get_model_object("model_sampling")
         key = (id(sampling), sampler_name, scheduler, steps)
         if key not in self._schedules:  # the model is kept too, so that its id stays its own
-            self._schedules[key] = sampling, _sigmas(sampling, sampler_name, scheduler, steps)
+            source = called.Source(f"The scheduler {scheduler!r}", "Choose another 'scheduler'.")
+            levels = source.call(_sigmas, sampling, sampler_name, scheduler, steps)
+            self._schedules[key] = sampling, called.sigmas(source, levels, steps)
         return self._schedules[key][1]
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
@@ -214,13 +234,9 @@ class ComfyBackend(HostVae, HostRows):
         mask = mask_for_streams(run.noise_mask, latent)
         noise = run.noise if run.noise.ndim == latent.ndim else run.noise.unsqueeze(2)
         guider = guider_of(run, self)
-        if run.negative == NEGATIVE_PLACEHOLDER:
-            positive = with_values(run.positive, guidance=run.cfg)
-            guider.inner_set_conds({"positive": positive})
-        else:
-            guider.set_conds(run.positive, run.negative)
-            guider.set_cfg(run.cfg)
-        sampler = run.sampler or _sampler(run, latent)
+        with telling(run, latent, self.is_out_of_memory):
+            _guide(guider, run)
+        sampler = _given_sampler(run.sampler) or _sampler(run, latent)
         if run.start is not None:
             sampler, noise, latent = going_on(run, sampler, latent, noise)
         if run.whole is not None:
@@ -285,7 +301,7 @@ def _sigmas(sampling: Any, sampler_name: str, scheduler: str, steps: int) -> tor
     elif scheduler in schedulers():
         sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
     else:
-        raise unknown_scheduler(scheduler, schedulers())
+        raise called.told(unknown_scheduler(scheduler, schedulers()))
     return torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas
 
 
@@ -311,6 +327,23 @@ def _draw_as_the_host_does(run: SamplerRun) -> None:
             continue
         for _ in range(max(run.batch_index) + 1):
             torch.randn(1, *noise.shape[1:])
+
+
+def _guide(guider: Any, run: SamplerRun) -> None:
+    """Give a guider the conditionings of a run."""
+    if run.negative == NEGATIVE_PLACEHOLDER:
+        positive = with_values(run.positive, guidance=run.cfg)
+        guider.inner_set_conds({"positive": positive})
+    else:
+        guider.set_conds(run.positive, run.negative)
+        guider.set_cfg(run.cfg)
+
+
+def _given_sampler(sampler: Any) -> Any:
+    """A SAMPLER object that may be called as one; None for none."""
+    if sampler is not None:
+        called.Source.of("The SAMPLER", sampler).method(sampler, "sample")
+    return sampler
 
 
 def _sampler(run: SamplerRun, latent: torch.Tensor) -> Any:

@@ -11,6 +11,7 @@ import comfy.model_base
 import torch
 
 from .backend import SamplerRun
+from .called import passes, told
 from .host_call import call_node
 from .streams import Latent, is_nested, picture, streams
 
@@ -84,18 +85,18 @@ def _channels(form: Any) -> int | None:
 def telling(
     run: SamplerRun, latent: Latent, is_out_of_memory: Callable[[BaseException], bool]
 ) -> Iterator[None]:
-    """Errors of sizes say what was sampled, and what may not fit.
+    """Errors, which mostly are of sizes, say what was sampled, and what may not fit.
 
     Raises:
         ValueError, RuntimeError: as inside, with more to say.
     """
     try:
         yield
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-        if is_out_of_memory(error):
+    except Exception as error:  # whatever models, samplers and patches of other packs raise
+        if passes(error) or is_out_of_memory(error):
             raise
         kind = ValueError if isinstance(error, ValueError) else RuntimeError
-        raise kind(_told(run, latent, error)) from error
+        raise told(kind(_told(run, latent, error))) from error
 
 
 def _told(run: SamplerRun, latent: Latent, error: BaseException) -> str:

@@ -10,12 +10,14 @@ import torch
 
 from ..utils.check import all_finite, check_shape
 from . import memory
+from .bounds import check_pixels
 from .geometry import Box, Size
 from .separable import Block, along_height, along_width, blocks
 
 LOBES = 3  # the `a` of the Lanczos window
 NEARLY_BLACK = 1 / 255  # what no step of 8 bits shows
 DARK = 16 / 255  # what has nothing above this may rightly come out black
+SMALLER = "Ask for a smaller size or factor."
 SLICE = 1 << 24  # values that a resize works on at a time (64 MB in float32)
 
 
@@ -51,6 +53,7 @@ def resize(image: torch.Tensor, size: Size) -> torch.Tensor:
     count, height, width, channels = image.shape
     if (width, height) == tuple(size):
         return image
+    check_pixels(size, "A resized picture", remedy=SMALLER)
     columns, rows = _lanczos(width, size[0]), _lanczos(height, size[1])
     result = image.new_empty(count, size[1], size[0], channels)
     largest = channels * max(height, size[1]) * max(width, size[0])
@@ -218,7 +221,7 @@ def paste(
         pixels: [B or 1,h,w,C], as large as the box.
         mask: [B or 1,h,w] 0..1, as large as the box.
         box: where the crop belongs; it may leave the image.
-        opacity: 0..1.
+        opacity: 0..1; other values count as the nearer end, NaN as 0.
 
     Returns:
         Whether it was pasted: a crop that holds a value that is not finite never is.
@@ -245,6 +248,7 @@ def paste(
         )
     if not usable(pixels):
         return False
+    opacity = min(max(0.0, opacity), 1.0)
     inside = box.clipped(Size(width, height))
     if inside.empty:
         return True

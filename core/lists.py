@@ -22,7 +22,7 @@ def image_batch(images: Sequence[torch.Tensor]) -> torch.Tensor:
     Returns:
         [B,H,W,C] on the first one's device, of its dtype.
     """
-    first = images[0]
+    first = _first(images, "image")
     size = Size(first.shape[2], first.shape[1])
     channels = max(image.shape[-1] for image in images)
     fitted = [
@@ -33,10 +33,16 @@ def image_batch(images: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def mask_batch(masks: Sequence[torch.Tensor]) -> torch.Tensor:
     """All masks in one batch [B,H,W]; sizes as in `image_batch`."""
-    first = masks[0]
+    first = _first(masks, "mask")
     size = Size(first.shape[2], first.shape[1])
     fitted = [resize_mask(centre(mask.to(first)[..., None], size)[..., 0], size) for mask in masks]
     return fitted[0] if len(fitted) == 1 else torch.cat(fitted)
+
+
+def _first(several: Sequence[torch.Tensor], what: str) -> torch.Tensor:
+    if not several:
+        raise ValueError(f"There is no {what} to make a batch of. Connect one at least.")
+    return several[0]
 
 
 def centre(image: torch.Tensor, size: Size) -> torch.Tensor:

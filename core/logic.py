@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from .streams import picture
+
 
 def equal(a: Any, b: Any) -> bool:
     """Equality of anything; tensors are equal where shape and every value are."""
@@ -131,6 +133,7 @@ def latent_size(latent: dict[str, Any]) -> tuple[int, int, int, int]:
 
     A latent that does not tell its ratio has 8 pixels to a value, as most have.
     """
-    samples = latent["samples"]
-    ratio = int(latent.get("downscale_ratio_spacial") or 8)
+    samples = picture(latent["samples"])
+    given = latent.get("downscale_ratio_spacial")
+    ratio = int(given) if isinstance(given, (int, float)) and 1 <= given < math.inf else 8
     return samples.shape[0], samples.shape[-2] * ratio, samples.shape[-1] * ratio, samples.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -10,12 +11,14 @@ import torch
 
 from ..utils.check import check_shape
 from ..utils.notes import note
+from .bounds import check_pixels
 from .geometry import Box, Size
 from .precision import in_float32
 from .separable import Block, along_height, along_width, blocks
 from .streams import picture
 
 SIGMA = 10.0  # pixels, ComfyUI-Impact-Pack's value: pasted edges look as shared workflows expect
+LEAST_SIGMA = 1e-3  # pixels; a narrower gaussian leaves every pixel as it is
 SIGMAS_OF_REACH = 2.5  # a fade ends where its gaussian has fallen to 4 % of its peak
 MOST_ROUNDING = 0.02  # of the ratio of a picture's sides, where sizes are brought to a grid
 LOWEST = 1 / 255  # what is fainter than one step of 8 bits belongs to no shape
@@ -29,14 +32,14 @@ def feather(mask: torch.Tensor, radius: int, sigma: float = SIGMA) -> torch.Tens
         radius: reach of the fade in pixels, so that the kernel has 2 * radius + 1; 0 returns the
             mask as it is. A mask whose shorter side is below the kernel gets the largest odd
             kernel below half that side, and none where that is under 3.
-        sigma: width of the gaussian in pixels.
+        sigma: width of the gaussian in pixels; next to none returns the mask as it is.
 
     Returns:
         [B,H,W] 0..1, same device and dtype; exactly 0 further than `radius` from the mask.
     """
     check_shape(mask, "BHW", "mask")
     radius = _fitting_radius(min(mask.shape[1:]), radius)
-    if radius < 1:
+    if radius < 1 or abs(sigma) < LEAST_SIGMA:
         return mask
     soft = mask if mask.dtype in (torch.float32, torch.float64) else mask.float()
     return blur(soft, radius, sigma).clamp_(0, 1).to(mask.dtype)
@@ -48,8 +51,13 @@ def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
 
     Args:
         radius: pixels that the kernel reaches to either side; along an axis at most its length - 1.
-        sigma: width of the gaussian in pixels.
+        sigma: width of the gaussian in pixels; 0 leaves the planes as they are.
+
+    Raises:
+        ValueError: `sigma` is not a number.
     """
+    if math.isnan(sigma):
+        raise ValueError("'sigma' is NaN: give the width of the gaussian in pixels, such as 10.")
     height, width = planes.shape[1:]
     planes = along_width(planes, _gaussian(width, min(radius, width - 1), sigma))
     return along_height(planes, _gaussian(height, min(radius, height - 1), sigma))
@@ -63,9 +71,11 @@ def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
 
     Args:
         mask: [B,H,W] float 0..1.
-        reach: in pixels; 0 returns the mask as it is.
+        reach: in pixels; 0 returns the mask as it is, and more than twice the longer side counts
+            as that.
     """
     check_shape(mask, "BHW", "mask")
+    reach = min(reach, 2 * max(mask.shape[1:]))
     if reach < 1:
         return mask
     wide = torch.nn.functional.pad(mask[:, None], [reach] * 4, mode="replicate")[:, 0]
@@ -87,7 +97,8 @@ def _fitting_radius(side: int, radius: int) -> int:
 @lru_cache(maxsize=128)
 def _gaussian(length: int, radius: int, sigma: float) -> tuple[Block, ...]:
     """Gaussian weights along an axis of `length` pixels, mirrored about its end pixels."""
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    width = max(abs(sigma), LEAST_SIGMA)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
     kernel /= kernel.sum()
 
     def weights(first: int, last: int) -> tuple[int, np.ndarray]:
@@ -110,7 +121,8 @@ def dilate(mask: torch.Tensor, amount: int) -> torch.Tensor:
 
     Args:
         mask: [B,H,W] float.
-        amount: width of the window in pixels; 0, 1 and -1 return the mask as it is.
+        amount: width of the window in pixels, of any size: what reaches over the whole mask costs
+            no more than the mask does; 0, 1 and -1 return the mask as it is.
     """
     check_shape(mask, "BHW", "mask")
     if abs(amount) < 2:
@@ -125,7 +137,9 @@ def dilate(mask: torch.Tensor, amount: int) -> torch.Tensor:
 def _windowed_max(mask: torch.Tensor, window: int, axis: int) -> torch.Tensor:
     """The highest of `window` pixels along an axis, window // 2 of them before the pixel."""
     other_axis = [0, 0] if axis == 1 else []
-    ends = [window // 2, window - 1 - window // 2]
+    length = mask.shape[axis]  # further than to the other end there is nothing to see
+    ends = [min(window // 2, length), min(window - 1 - window // 2, length)]
+    window = sum(ends) + 1
     mask = torch.nn.functional.pad(mask, other_axis + ends, value=-torch.inf)
     covered = 1  # every value is the highest of this many from there on; doubled step by step
     while covered < window:
@@ -143,6 +157,7 @@ def resize_mask(mask: torch.Tensor, size: Size) -> torch.Tensor:
     height, width = mask.shape[1:]
     if (width, height) == tuple(size):
         return mask
+    check_pixels(size, "A resized mask", remedy="Ask for a smaller size.")
     result = torch.nn.functional.interpolate(
         mask[:, None],
         size=(size[1], size[0]),
@@ -187,8 +202,8 @@ def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
     channels; of a latent with time the rows of a mask without are spread over it.
 
     Args:
-        mask: [N,H,W], or with the latent's axes, as the host's video nodes make it; where there are
-            several streams, the picture's counts.
+        mask: [H,W], [N,H,W], or with the latent's axes, as the host's video nodes make it; where
+            there are several streams, the picture's counts.
     """
     latent = picture(latent)
     mask = picture(mask).to(latent.device, torch.float32)
@@ -196,7 +211,7 @@ def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         flat = mask[:, :1] if mask.ndim == 5 else mask.reshape(1, 1, -1, *mask.shape[-2:])
         size, mode = latent.shape[2:], "trilinear"
     else:
-        flat = mask[:, :1] if mask.ndim == 4 else mask[:, None]
+        flat = mask[:, :1] if mask.ndim == 4 else mask.reshape(-1, 1, *mask.shape[-2:])
         size, mode = latent.shape[-2:], "bilinear"
     return torch.nn.functional.interpolate(flat, size=size, mode=mode).to(latent.dtype)
 

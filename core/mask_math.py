@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .bounds import check_pixels
 from .geometry import Box, Size
 from .mask import feather, fitted_mask
 from .precision import in_float32
@@ -60,6 +61,7 @@ def rectangle(size: Size, box: Box, blur_radius: int = 0) -> torch.Tensor:
         blur_radius: reach of a gaussian over the edges, in pixels. Its width follows from the
             reach by OpenCV's rule for kernels of 2 * radius + 1 pixels.
     """
+    check_pixels(size, "The mask", remedy="Give a smaller 'image_width' and 'image_height'.")
     box = box.clipped(size)
     mask = torch.zeros(1, size[1], size[0])
     mask[:, box.y1 : box.y2, box.x1 : box.x2] = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..utils.arrays import to_tensor
+from ..utils.check import check_image
 from ..utils.notes import note
 from .blend import Blending
 from .geometry import Box, Size
@@ -58,9 +59,12 @@ def control_pictures(segs: SEGS) -> list[torch.Tensor]:
     for seg in segs[1]:
         chain = []
         wrapper = getattr(seg, "control_net_wrapper", None)
-        while wrapper is not None:
+        passed: set[int] = set()
+        while wrapper is not None and id(wrapper) not in passed:  # a chain may bite its tail
+            passed.add(id(wrapper))
             picture = getattr(wrapper, "control_image", None)
             if picture is not None:
+                check_image(to_tensor(picture), "control_image of a segment's ControlNet")
                 chain.append(to_tensor(picture))
             # the one applied before it; ComfyUI-Impact-Pack's wrappers use the second name
             wrapper = getattr(wrapper, "previous", None) or getattr(
@@ -74,6 +78,8 @@ def _with_mask(picture: torch.Tensor, seg: SEG, min_alpha: float) -> torch.Tenso
     """The picture with the segment's mask as alpha, frame by frame where there is one for each."""
     mask = to_tensor(seg.cropped_mask, like=picture)
     mask = mask[None] if mask.ndim == 2 else mask
+    if not mask.numel():  # of a region without a pixel
+        mask = mask.new_zeros(1, *picture.shape[1:3])
     if len(mask) != len(picture):
         mask = union(mask).expand(len(picture), -1, -1)
     alpha = resize(mask[..., None], Size(picture.shape[2], picture.shape[1]))

@@ -18,6 +18,7 @@ import torch
 from ..utils.arrays import to_tensor
 from ..utils.notes import note
 from ..wildcards.deal import Segment, deal
+from .bounds import MOST_SAMPLED, check_pixels
 from .geometry import Box, Size, Sizing, Skip, working_size
 from .segs import SEG
 from .turn import Turn
@@ -88,8 +89,11 @@ def make_plan(
         sizing: how large each crop is sampled.
         seed: the node's seed; segment i in working order gets seed + i unless its text names one.
         text: the node's segment text, which may also set the working order.
-        touch_size: has the last word on a working size.
+        touch_size: has the last word on a working size, as far as MOST_SAMPLED pixels.
         turned: as `core/upright.turned`; None for what is not turned.
+
+    Raises:
+        ValueError: a working size is above that.
     """
     dealt = deal(text, [Segment(tuple(seg.bbox), str(seg.label)) for seg in segs], seed)
     entries: list[Job | Skipped] = []
@@ -110,10 +114,12 @@ def make_plan(
         if isinstance(size, Skip):
             entries.append(Skipped(entry.index, segs[entry.index], size.reason, by_size=True))
             continue
-        job = Job(
-            entry.index, seg, bbox, region, touch_size(size), entry.seed, entry.text, entry.concat,
-            turn,
+        size = touch_size(size)
+        check_pixels(
+            size, f"The working size of segment {entry.index}", MOST_SAMPLED,
+            "Lower 'max_size' or 'guide_size', or disconnect the hook that asks for it.",
         )  # fmt: skip
+        job = Job(entry.index, seg, bbox, region, size, entry.seed, entry.text, entry.concat, turn)
         entries.append(job)
     reached = {entry.index for entry in dealt}
     entries += [

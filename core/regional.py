@@ -14,7 +14,11 @@ from typing import Any
 
 import torch
 
+from ..utils.check import all_finite, described, is_array
+from . import called
 from .backend import Backend, Layer, SamplerRun
+from .called import Source
+from .faults import check_samples
 from .mask import dilate, for_latent, shares_of, union
 from .random_state import seeded_globals
 from .samplers import AdvancedKSampler, Recovery
@@ -29,6 +33,7 @@ _SEEDS = 1125899906842624
 SECOND_SEED_MODES = (
     "ignore", "fixed", "seed+seed_2nd", "seed-seed_2nd", "increment", "decrement", "randomize",
 )  # fmt: skip
+_FROM = "Take entries of RegionalPrompt."
 VARIATION_METHODS = ("linear", "slerp")
 
 
@@ -98,13 +103,19 @@ class Regional:
 
 def regions_of(prompts: Sequence[Any], samples: torch.Tensor, overlap: int) -> list[Region]:
     """The regions of REGIONAL_PROMPTS, grown by a window of `overlap` pixels of their masks."""
-    return [
-        Region(
-            prompt.sampler,
-            for_latent(_flat(prompt.get_mask_erosion(overlap)), samples).clamp(0, 1),
-        )
-        for prompt in prompts
-    ]
+    return [_region(prompt, samples, overlap) for prompt in prompts]
+
+
+def _region(prompt: Any, samples: torch.Tensor, overlap: int) -> Region:
+    """One of the regions; an entry may be another pack's."""
+    source = Source.of("An entry of 'regional_prompts',", prompt, "get_mask_erosion", _FROM)
+    mask = source.call(source.method(prompt, "get_mask_erosion"), overlap)
+    if not (isinstance(mask, torch.Tensor) and is_array(mask) and mask.ndim > 1 and mask.numel()):
+        raise source.wrong(described(mask), "a mask [1,1,H,W]")
+    if not all_finite(mask.float()):
+        raise source.wrong("a mask with values that are not finite", "a mask within 0..1")
+    sampler = getattr(prompt, "sampler", None)
+    return Region(sampler, for_latent(_flat(mask.float()), samples).clamp(0, 1))
 
 
 def _flat(mask: torch.Tensor) -> torch.Tensor:
@@ -130,6 +141,7 @@ def sample_regions(
         return _step_by_step(regional, latent, part, base_steps, backend)
     bar = backend.progress(len(run.sigmas) - 1)
     samples = sampled(run, lambda step, _, denoised: bar(step + 1, run.model, denoised), backend)
+    check_samples(samples, "The latent sampled by regions", run.latent)
     return with_samples(latent, samples)
 
 
@@ -206,7 +218,7 @@ def _side_by_side(regional: Regional, latent: dict, part: Part, backend: Backend
     base, *others = walk(roads, backend)
     samples = picture(base["samples"])
     for region, result in zip(regional.regions, others, strict=True):
-        own = picture(result["samples"]).to(samples)
+        own = called.like(_source(region.sampler), picture(result["samples"]), samples).to(samples)
         samples = torch.lerp(samples, own, region.weight.to(samples))
     return with_samples(latent, with_picture(base["samples"], samples))
 
@@ -222,7 +234,8 @@ def _in_turn(regional: Regional, latent: dict, part: Part, backend: Backend) -> 
             continue
         (result,) = walk([_road(sampler, latent, part, regional.recovery, backend)], backend)
         own = picture(before)
-        own = torch.lerp(own, picture(result["samples"]).to(own), share.to(own))
+        other = called.like(_source(sampler), picture(result["samples"]), own)
+        own = torch.lerp(own, other.to(own), share.to(own))
         latent = with_samples(
             latent, with_picture(result["samples"] if streams_too else before, own)
         )
@@ -235,12 +248,19 @@ def _road(
     """The way of one sampler; one of another pack samples at once, by itself."""
     if isinstance(sampler, AdvancedKSampler):
         return (yield from sampler.road(latent, part, recovery, backend))
+    source = _source(sampler)
+    sample = source.method(sampler, "sample_advanced")
     with seeded_globals(seed_for(part.seed, part.number)):  # whatever it may draw from
-        return sampler.sample_advanced(
-            part.noise is not None, part.seed, part.window.total, dict(latent), part.window.start,
-            part.window.end, part.leftover, recovery_mode=recovery.mode,
+        result = source.call(
+            sample, part.noise is not None, part.seed, part.window.total, dict(latent),
+            part.window.start, part.window.end, part.leftover, recovery_mode=recovery.mode,
             recovery_sampler=recovery.sampler, recovery_sigma_ratio=recovery.ratio,
         )  # fmt: skip
+    return called.sampled(source, result, latent)
+
+
+def _source(sampler: Any) -> Source:
+    return Source.of("The KSAMPLER_ADVANCED", sampler, "sample_advanced", "Connect another one.")
 
 
 # The nodes ---------------------------------------------------------------------------------
@@ -306,7 +326,10 @@ def region_noise(latent: dict, seed: int, prompts: Sequence[Any] = ()) -> torch.
     noise = start_noise(latent["samples"], seed, rows=latent.get("batch_index"))
     for prompt in prompts:
         if hasattr(prompt, "touch_noise"):
-            noise = prompt.touch_noise(noise)
+            source = Source.of("An entry of 'regional_prompts',", prompt, "touch_noise", _FROM)
+            changed = source.call(prompt.touch_noise, noise)
+            called.noise(source, picture(changed), picture(noise))
+            noise = changed
     return noise
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .bounds import check_pixels
 from .geometry import Size
-from .image import LOBES, fill_in_parts
+from .image import LOBES, SMALLER, fill_in_parts
 from .separable import Block, along_height, along_width, blocks
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def resample(
             f"'resampling_method' is {method!r}, which does not exist. Choose one of: "
             f"{', '.join(METHODS)}."
         )
+    check_pixels(size, "The resized picture", remedy=SMALLER)
     count, height, width, channels = image.shape
     columns = _weights(width, size[0], method, supersample)
     rows = _weights(height, size[1], method, supersample)

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 from ..utils.notes import note
+from . import called
 from .backend import Backend
+from .called import Source
+from .faults import check_samples
 from .mask import for_latent
 from .sampling import Part, Recipe, make_run, noise_for, sample_latent, with_samples
 from .schedule import Window
@@ -174,12 +177,28 @@ class AdvancedKSampler:
         if run is None:
             return result
         samples = yield Sample(run, lambda step, total, denoised: None)
+        check_samples(samples, "The sampled latent", run.latent)
         return with_samples(result, samples)
 
 
 def is_on(value: bool | str) -> bool:
     """A switch of a sampler, which may also be "enable" or "disable"."""
     return value not in (False, "disable")
+
+
+def sampled_by(sampler: Any, latent: dict, *hook: Any) -> dict:
+    """A LATENT sampled by a KSAMPLER of any pack.
+
+    Raises:
+        ValueError, RuntimeError: it is none, it raised, or it gave no latent.
+    """
+    source = _source(sampler)
+    sample = source.method(sampler, "sample")
+    return called.sampled(source, source.call(sample, latent, *hook), latent)
+
+
+def _source(sampler: Any) -> Source:
+    return Source.of("The KSAMPLER", sampler, "sample", "Connect another one.")
 
 
 def sample_in_mask(
@@ -197,9 +216,10 @@ def sample_in_mask(
     if apart:
         return _mixed(latent, base, inner, mask)
     outside = mask_for_streams((mask != 1).float(), latent["samples"], others=1.0)
-    latent = base.sample({**latent, "noise_mask": outside})
-    result = inner.sample({**latent, "noise_mask": mask})
+    latent = sampled_by(base, {**latent, "noise_mask": outside})
+    result = sampled_by(inner, {**latent, "noise_mask": mask})
     below, own = picture(latent["samples"]), picture(result["samples"])
+    called.like(_source(inner), own, below)
     # Exactly as before outside of the mask: not every sampler ends without noise there.
     own = torch.where(for_latent(mask, own) == 0, below.to(own), own)
     return _without_mask({**result, "samples": with_picture(result["samples"], own)})
@@ -209,10 +229,11 @@ def _mixed(latent: dict, base: Any, inner: Any, mask: torch.Tensor) -> dict:
     share = for_latent(mask, picture(latent["samples"])).clamp(0, 1)
     flat = share.reshape(-1, *share.shape[-2:])
     outside = mask_for_streams((flat != 1).float(), latent["samples"], others=1.0)
-    below = base.sample({**latent, "noise_mask": outside})
-    result = inner.sample({**latent, "noise_mask": (flat != 0).float()})
+    below = sampled_by(base, {**latent, "noise_mask": outside})
+    result = sampled_by(inner, {**latent, "noise_mask": (flat != 0).float()})
     own = picture(below["samples"])
-    own = torch.lerp(own, picture(result["samples"]).to(own), share.to(own))
+    other = called.like(_source(inner), picture(result["samples"]), own)
+    own = torch.lerp(own, other.to(own), share.to(own))
     return _without_mask({**below, "samples": with_picture(below["samples"], own)})
 
 

@@ -10,6 +10,7 @@ import torch
 
 from . import memory
 from .backend import OF_EMPTY_LATENTS, Backend, OnStep, SamplerRun
+from .faults import check_samples
 from .hooks import Hook
 from .schedule import (
     Window,
@@ -126,7 +127,9 @@ def sample_part(
     def on_step(step: int, total: int, denoised: torch.Tensor | None) -> None:
         bar(index * steps + (step + 1) * steps // max(1, total), recipe.model, denoised)
 
-    return with_samples(latent, sampled(run, on_step, backend))
+    samples = sampled(run, on_step, backend)
+    check_samples(samples, "The sampled latent", run.latent)
+    return with_samples(latent, samples)
 
 
 def sampled(run: SamplerRun, on_step: OnStep, backend: Backend) -> torch.Tensor:

@@ -18,6 +18,7 @@ from ..utils.arrays import to_numpy, to_tensor
 from ..utils.check import check_finite, check_mask, check_segs
 from ..utils.notes import note
 from . import mask as masks
+from .bounds import check_pixels, check_values
 from .geometry import Box, Size, crop_region
 from .image import resize
 
@@ -99,13 +100,13 @@ def confidence(seg: Any) -> float:
 
 
 def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | None:
-    """A SEG's own picture [B,h,w,C] 0..1; None where it has none.
+    """A SEG's own picture [B,h,w,C] 0..1; None where it has none, or one without a pixel.
 
     Args:
         like: device and dtype to follow.
     """
     pixels = seg.cropped_image
-    if pixels is None:
+    if pixels is None or 0 in pixels.shape:
         return None
     in_bytes = str(pixels.dtype).endswith("uint8")
     pixels = to_tensor(pixels, like=like)
@@ -115,13 +116,14 @@ def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | No
 
 def image_size(segs: SEGS) -> Size:
     """The size that the regions refer to; where SEGS do not say it, the least that holds them."""
-    (height, width), items = segs
-    if height and width:
-        return Size(int(width), int(height))
+    header, items = segs
+    size = _size_of(header)
+    if 0 not in size:
+        return size
     regions = [Box.of(seg.crop_region) for seg in items]
     return Size(
-        max((region.x2 for region in regions), default=0),
-        max((region.y2 for region in regions), default=0),
+        max((0, *(region.x2 for region in regions))),
+        max((0, *(region.y2 for region in regions))),
     )
 
 
@@ -289,7 +291,7 @@ def normalise(segs: Any, image: Size, name: str) -> SEGS:
         return empty((image[1], image[0]))
     check_segs(segs, name)
     shape, items = segs
-    made_for = Size(int(shape[1]), int(shape[0]))
+    made_for = _size_of(shape)
     if items and 0 not in made_for and masks.is_stretched(made_for, image):
         note(
             "size",
@@ -297,9 +299,17 @@ def normalise(segs: Any, image: Size, name: str) -> SEGS:
             f" stretched to one of {image[0]}x{image[1]}. Make it from an image of the same shape,"
             " so that the segments stay where they are.",
         )
-    items = [_clean(seg, f"{name}, mask of SEG {index}") for index, seg in enumerate(items)]
-    shape, items = scale_to(((int(shape[0]), int(shape[1])), items), image)
-    return shape, [_clipped(seg, image) for seg in items]
+    fitted = []
+    for index, seg in enumerate(items):
+        own = f"{name}, mask of SEG {index}"
+        fitted.append(_placed(_clean(seg, own), made_for, Size(*image), own, clip=True))
+    return (image[1], image[0]), fitted
+
+
+def _size_of(header: Sequence[float]) -> Size:
+    """The size that SEGS begin with, as (height, width)."""
+    height, width = header
+    return Size(int(float(width)), int(float(height)))
 
 
 def scale_to(segs: SEGS, size: Size) -> SEGS:
@@ -308,29 +318,69 @@ def scale_to(segs: SEGS, size: Size) -> SEGS:
     x goes by the ratio of the widths and y by that of the heights; masks and cropped images are
     resized along. SEGS with a size of 0 say nothing about their image and only take the new size.
     """
-    (height, width), items = segs
-    old, new = Size(int(width), int(height)), Size(*size)
-    return (new.height, new.width), [_scaled(seg, old, new) for seg in items]
+    header, items = segs
+    old, new = _size_of(header), Size(*size)
+    moves = old != new and 0 not in old
+    return (new.height, new.width), [
+        _placed(seg, old, new, f"segs, mask of SEG {index}") if moves else seg
+        for index, seg in enumerate(items)
+    ]
 
 
-def _scaled(seg: SEG, old: Size, new: Size) -> SEG:
-    if old == new or 0 in old:
-        return seg
-    bbox = Box.of(seg.bbox).scaled(old, new)
-    region = Box.of(seg.crop_region).scaled(old, new)
-    if not (region.empty or bbox.empty):
-        region = region.union(bbox)  # a bbox that kept its last pixel may stick out
-    return edited(
-        seg,
-        cropped_image=_resized_image(own_picture(seg), region.size),
-        cropped_mask=_resized_mask(seg.cropped_mask, region.size),
-        crop_region=region.as_tuple(),
-        bbox=bbox.as_tuple(),
-    )
+def _placed(seg: SEG, old: Size, new: Size, name: str, *, clip: bool = False) -> SEG:
+    """A SEG in an image that goes from size `old` to `new`.
+
+    Mask and picture are cut before they are resized, so that nothing is made of the size of a
+    region that leaves the image.
+
+    Args:
+        clip: cut off what lies outside of the image.
+    """
+    region, bbox = Box.of(seg.crop_region), Box.of(seg.bbox)
+    scales = old != new and 0 not in old
+    if scales:
+        bbox, region = bbox.scaled(old, new), region.scaled(old, new)
+        if not (region.empty or bbox.empty):
+            region = region.union(bbox)  # a bbox that kept its last pixel may stick out
+    if clip:
+        bbox = bbox.clipped(new)
+    inside = region.clipped(new) if clip else region
+    check_pixels(inside.size, name, remedy="Give the segment a region within its image.")
+    fields = {"crop_region": inside.as_tuple(), "bbox": bbox.as_tuple()}
+    pixels = seg.cropped_image
+    if inside.empty:
+        pixels = None if inside != region or scales else pixels
+    elif scales:
+        pixels = _resized_image(_part(own_picture(seg), region, inside, axes=(-3, -2)), inside.size)
+    elif inside != region and pixels is not None:
+        pixels = _part(pixels, region, inside, axes=(-3, -2))
+    mask = _part(seg.cropped_mask, region, inside)
+    if mask.shape[-2:] != (inside.height, inside.width):
+        mask = _resized_mask(mask, inside.size)
+    return edited(seg, cropped_image=pixels, cropped_mask=mask, **fields)
+
+
+def _part(array: Any, region: Box, inside: Box, axes: tuple[int, int] = (-2, -1)) -> Any:
+    """What the part `inside` of a region shows of its mask or picture, as a view.
+
+    Args:
+        array: of the region, though it need not be of its size; None stays None.
+        axes: which are height and width.
+    """
+    if array is None or inside == region or region.empty:
+        return array
+    height, width = (array.shape[axis] for axis in axes)
+    cut = inside.shifted(-region.x1, -region.y1).scaled(region.size, Size(width, height))
+    window = [slice(None)] * array.ndim
+    window[axes[0]], window[axes[1]] = slice(cut.y1, cut.y2), slice(cut.x1, cut.x2)
+    return array[tuple(window)]
 
 
 def _clean(seg: Any, name: str) -> SEG:
-    """A SEG of our own class, with a float32 mask of its region's size."""
+    """A SEG of our own class, with plain numbers and a float32 mask.
+
+    A mask that is not of its region's size is told, and stays so.
+    """
     region = Box.of(seg.crop_region)
     in_bytes = str(seg.cropped_mask.dtype).endswith("uint8")
     mask = to_numpy(seg.cropped_mask)
@@ -346,9 +396,10 @@ def _clean(seg: Any, name: str) -> SEG:
             f"{name} is resized to its region: it has {mask.shape[-1]}x{mask.shape[-2]} pixels, "
             f"the region {region.width}x{region.height}.",
         )
-        mask = _resized_mask(mask, region.size)
     pixels = seg.cropped_image
-    if pixels is not None and (pixels.ndim == 3 or str(pixels.dtype).endswith("uint8")):
+    if pixels is not None and 0 in pixels.shape:
+        pixels = None
+    elif pixels is not None and (pixels.ndim == 3 or str(pixels.dtype).endswith("uint8")):
         pixels = to_numpy(own_picture(seg))
     return edited(
         seg,
@@ -357,27 +408,7 @@ def _clean(seg: Any, name: str) -> SEG:
         confidence=confidence(seg),
         crop_region=region.as_tuple(),
         bbox=Box.of(seg.bbox).as_tuple(),
-    )
-
-
-def _clipped(seg: SEG, image: Size) -> SEG:
-    region = Box.of(seg.crop_region)
-    seg = seg._replace(bbox=Box.of(seg.bbox).clipped(image).as_tuple())
-    inside = region.clipped(image)
-    if inside == region:
-        return seg
-    part = inside.shifted(-region.x1, -region.y1)
-    pixels = seg.cropped_image
-    if inside.empty:
-        pixels = None
-    elif pixels is not None:
-        own = Size(pixels.shape[2], pixels.shape[1])  # need not be the region's
-        cut = part.scaled(region.size, own)
-        pixels = pixels[:, cut.y1 : cut.y2, cut.x1 : cut.x2]
-    return seg._replace(
-        cropped_image=pixels,
-        cropped_mask=_cut(seg.cropped_mask, part),
-        crop_region=inside.as_tuple(),
+        label=seg.label if isinstance(seg.label, str) else str(seg.label),
     )
 
 
@@ -409,17 +440,19 @@ def combined_mask(segs: SEGS) -> torch.Tensor:
         [F,H,W], frame by frame, where all video masks have F frames. SEGS with a size of 0 give an
         empty mask of 64x64.
     """
-    height, width = segs[0]
-    if not (height and width):
+    size = _size_of(segs[0])
+    if 0 in size:
         return torch.zeros(1, 64, 64)
-    (height, width), items = normalise(segs, Size(int(width), int(height)), "segs")
+    (height, width), items = normalise(segs, size, "segs")
     frames = {len(seg.cropped_mask) for seg in items if seg.cropped_mask.ndim == 3}
     frames |= {
         seg.batch_image.count
         for seg in items
         if seg.batch_image is not None and seg.batch_image.index is not None
     }
-    result = torch.zeros(frames.pop() if len(frames) == 1 else 1, height, width)
+    count = frames.pop() if len(frames) == 1 else 1
+    check_values(count, size, "The mask of 'segs'", "Give them the size of a real image.")
+    result = torch.zeros(count, height, width)
     for seg in items:
         image = seg.batch_image
         of_one = image is not None and image.index is not None and image.count == len(result)
@@ -429,11 +462,15 @@ def combined_mask(segs: SEGS) -> torch.Tensor:
 
 def mask_list(segs: SEGS) -> list[torch.Tensor]:
     """For every SEG, of any pack, its mask at the image's size: [1,H,W], for video [F,H,W]."""
-    height, width = segs[0]
-    (height, width), items = normalise(segs, Size(int(width), int(height)), "segs")
+    size = _size_of(segs[0])
+    (height, width), items = normalise(segs, size, "segs")
+    counts = [len(seg.cropped_mask) if seg.cropped_mask.ndim == 3 else 1 for seg in items]
+    check_values(
+        sum(counts), size, "The masks of 'segs'",
+        "Take fewer segments at a time, or 'SEGS to MASK (combined)'.",
+    )  # fmt: skip
     result = []
-    for seg in items:
-        count = len(seg.cropped_mask) if seg.cropped_mask.ndim == 3 else 1
+    for seg, count in zip(items, counts, strict=True):
         result.append(torch.zeros(count, height, width))
         _lay(seg, result[-1])
     return result

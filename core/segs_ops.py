@@ -206,7 +206,7 @@ def combine_with_segs(segs: SEGS, others: SEGS, combine: Pixelwise) -> SEGS:
     """
     size = image_size(segs)
     header, items = normalise(segs, size, "base_segs")
-    if not items:
+    if not items or 0 in size:
         return header, []
     mask = combined_mask(normalise(others, size, "mask_segs"))
     combined = (_combined(seg, mask, combine) for seg in items)

@@ -20,6 +20,7 @@ from .mask import dilate
 from .segs import SEG, SEGS, combined_mask, normalise
 
 SMALLEST = 64  # pixels; no tile is smaller, unless the image is
+MOST_TILES = 2**16
 # Irregular tiles are enlarged, so that their wandering edges have room to overlap: by this many
 # pixels at irregularity 1. The figures follow ComfyUI-Impact-Pack, so that shared workflows get as
 # many tiles as before.
@@ -148,7 +149,8 @@ def covered(segs: SEGS, image: Size, dilation: int, name: str) -> torch.Tensor:
 
 def _tiles(area: Box, image: Size, layout: TileLayout) -> Iterator[tuple[Box, Size]]:
     """The tiles of an area, and by how much their edges may wander without leaving a gap."""
-    side, overlap = layout.bbox_size, min(layout.min_overlap, layout.bbox_size // 2)
+    side = max(1, layout.bbox_size)
+    overlap = min(max(0, layout.min_overlap), side // 2)
     if layout.irregularity > 0:
         room = max(_LEAST_ROOM, int(_ROOM[layout.mode] * layout.irregularity))
         side, overlap = side + 2 * room, overlap + room
@@ -156,6 +158,11 @@ def _tiles(area: Box, image: Size, layout: TileLayout) -> Iterator[tuple[Box, Si
     overlap = min(overlap, side // 2)
     columns, dx = _starts(area.x1, area.x2, image[0], side, overlap)
     rows, dy = _starts(area.y1, area.y2, image[1], side, overlap)
+    if len(columns) * len(rows) > MOST_TILES:
+        raise ValueError(
+            f"Tiles of {side}x{side} pixels would be {len(columns) * len(rows)}; the most is"
+            f" {MOST_TILES}. Give a larger 'bbox_size'."
+        )
     for y in rows:
         for x in columns:
             yield Box(x, y, x + side, y + side), Size(dx // 2, dy // 2)

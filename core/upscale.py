@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .backend import Backend
+from .bounds import check_pixels
 from .detail import detail_image
 from .geometry import Size, Sizing
 from .image import merge_alpha, split_alpha, to_rgb
@@ -31,15 +32,17 @@ class Enlarging:
 
     def size(self, old: Size) -> Size:
         """The size that an image of size `old` gets."""
+        multiple = max(1, self.multiple)
         width, height = (
-            max(1, round(int(side * self.factor) / self.multiple)) * self.multiple for side in old
-        )
+            max(1, round(int(side * self.factor) / multiple)) * multiple for side in old
+        )  # fmt: skip
         return Size(width, height)
 
 
 def enlarge(image: torch.Tensor, enlarging: Enlarging) -> torch.Tensor:
     """Bring an image [B,H,W,C] to its new size; a model does not see its alpha."""
     size = enlarging.size(Size(image.shape[2], image.shape[1]))
+    check_pixels(size, "The enlarged image", remedy="Lower 'rescale_factor'.")
     colours, alpha = split_alpha(image)
     if enlarging.model is not None:
         colours = enlarging.model(to_rgb(colours)[0].contiguous()).to(image)

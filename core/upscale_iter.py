@@ -13,13 +13,16 @@ import torch.nn.functional as F
 
 from ..utils.notes import note
 from .backend import Backend
+from .bounds import check_pixels
+from .called import Source, sampled
 from .control import AttachControlNet, ControlNet
+from .faults import check_samples, decoded, encoded
 from .geometry import Size, padding
 from .hooks import Hook
-from .image import pad_edge, resize
+from .image import SMALLER, pad_edge, resize
 from .mask import for_latent
 from .precision import in_float32
-from .samplers import KSampler, sample_in_mask
+from .samplers import KSampler, sample_in_mask, sampled_by
 from .sampling import with_samples
 from .settings import VaeTile
 from .streams import is_nested, picture, with_picture
@@ -30,6 +33,7 @@ FULL_SCHEDULES = (
     "none", "interleave1", "interleave2", "interleave3", "last1", "last2", "interleave1+last1",
     "interleave2+last1", "interleave3+last1",
 )  # fmt: skip
+MOST_ENLARGINGS = 16  # times that an upscale model is used one after another
 _HINT_BLUR = 8  # how much coarser than the picture the hint of a tile ControlNet is
 
 
@@ -89,18 +93,32 @@ class Scaling:
     tile: VaeTile = field(default_factory=VaeTile)
     model: Callable[[torch.Tensor], torch.Tensor] | None = None  # enlarges pixels beforehand
 
-    def decode(self, latent: dict, backend: Backend) -> torch.Tensor:
+    def decode(
+        self, latent: dict, backend: Backend, original: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The pixels of a LATENT; see `faults.decoded`."""
         samples = picture(latent["samples"])
-        return backend.decode(self.vae, samples, tiled=self.tiled, tile=self.tile)
+
+        def decode(vae: Any) -> torch.Tensor:
+            return backend.decode(vae, samples, tiled=self.tiled, tile=self.tile)
+
+        return decoded(samples, self.vae, decode, backend, original)
 
     def encode(self, pixels: torch.Tensor, video: bool, backend: Backend) -> dict:
-        samples = backend.encode(self.vae, pixels, tiled=self.tiled, video=video, tile=self.tile)
-        return {"samples": samples}
+        """The LATENT of pixels; see `faults.encoded`."""
+
+        def encode(vae: Any) -> torch.Tensor:
+            return backend.encode(vae, pixels, tiled=self.tiled, video=video, tile=self.tile)
+
+        return {"samples": encoded(pixels, self.vae, encode, backend)}
 
     def enlarge(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
         """Bring pixels [N,H,W,3] to a size, by way of the model as often as it takes."""
+        check_pixels(size, "The enlarged picture", remedy=SMALLER)
         width = pixels.shape[2]
-        while self.model is not None and width < size.width:
+        for _ in range(MOST_ENLARGINGS if self.model is not None else 0):
+            if width >= size.width:
+                break
             pixels = self.model(pixels)
             if pixels.shape[2] <= width:
                 break  # it does not enlarge
@@ -127,6 +145,7 @@ def enlarged(
     backend: Backend,
     hook: Hook | None = None,
     show: Callable[[torch.Tensor], None] | None = None,
+    original: torch.Tensor | None = None,
 ) -> tuple[dict, torch.Tensor]:
     """A LATENT brought to another size; streams besides the picture stay as they are.
 
@@ -134,15 +153,17 @@ def enlarged(
         size: width and height in pixels, of which as many are taken as are whole latent pixels.
         hook: steps in before and after the pixels, and before and after they are enlarged.
         show: gets the pixels before they are enlarged.
+        original: as in `faults.fault_of`.
 
     Returns:
         The new LATENT and its pixels, without what the hook makes of them.
     """
     hook = Hook() if hook is None else hook
-    pixels = hook.post_decode(scaling.decode(hook.pre_decode(latent), backend))
+    target = on_grid(*size, backend.ratio(scaling.vae))
+    check_pixels(target, "The enlarged picture", remedy=SMALLER)
+    pixels = hook.post_decode(scaling.decode(hook.pre_decode(latent), backend, original))
     if show is not None:
         show(pixels)
-    target = on_grid(*size, backend.ratio(scaling.vae))
     pixels = scaling.enlarge(pixels, target)
     changed = hook.post_upscale(pixels, torch.ones(1, *pixels.shape[1:3]))
     result = scaling.encode(changed, is_clip(latent), backend)
@@ -174,6 +195,7 @@ class Upscaler(ABC):
         self.scaling, self.backend, self.show = scaling, backend, show
         self.vae, self.is_tiled = scaling.vae, scaling.tiled
         self.tile_size = scaling.tile.side
+        self._begun: torch.Tensor | None = None  # [N,1,1,3], the brightest of the first iteration
 
     def upscale(
         self,
@@ -206,7 +228,12 @@ class Upscaler(ABC):
         for hook in self.hooks:
             hook.set_steps(*step_info)
         show = None if save_temp_prefix is None else partial(self.show, save_temp_prefix)
-        latent, pixels = enlarged(samples, (w, h), self.scaling, backend, self.hooks[0], show)
+        begun = self._begun if step_info[0] else None
+        latent, pixels = enlarged(
+            samples, (w, h), self.scaling, backend, self.hooks[0], show, begun
+        )  # fmt: skip
+        if not step_info[0]:
+            self._begun = pixels.amax(dim=(1, 2), keepdim=True)
         if samples.get("noise_mask") is not None:
             latent = {**latent, "noise_mask": samples["noise_mask"]}
         return self.refine(latent, pixels, step_info)
@@ -293,8 +320,8 @@ class MaskUpscaler(Upscaler):
     def refine(self, latent: dict, pixels: torch.Tensor, step_info: tuple[int, int]) -> dict:
         base_hook, inner_hook, full_hook = self.pk_hooks
         if is_full(self.schedule, *step_info):
-            latent = self.base.sample(latent, base_hook)
-            return (self.full or self.base).sample(latent, full_hook)
+            latent = sampled_by(self.base, latent, base_hook)
+            return sampled_by(self.full or self.base, latent, full_hook)
         mask = for_latent(self.mask, latent["samples"])
         return sample_in_mask(
             latent,
@@ -345,15 +372,35 @@ class Iterations:
 
 def upscale_latent(latent: dict, iterations: Iterations, upscaler: Any, backend: Backend) -> dict:
     """Enlarge a LATENT step by step with an UPSCALER, of this pack or another."""
-    width, height = size_in_pixels(latent, upscaler.vae, backend)
+    source = Source.of("The UPSCALER", upscaler, "upscale_shape", "Connect another one.")
+    upscale = source.method(upscaler, "upscale_shape")
+    width, height = size_in_pixels(latent, vae_of(upscaler), backend)
     sizes = factors(iterations.factor, iterations.steps, iterations.mode)
     for step, factor in enumerate(sizes):
         backend.check_interrupt()
-        latent = upscaler.upscale_shape(
-            (step, iterations.steps), latent, width * factor, height * factor,
+        before = latent
+        latent = source.call(
+            upscale, (step, iterations.steps), latent, width * factor, height * factor,
             iterations.prefix or None,
         )  # fmt: skip
+        latent = sampled(source, latent, before)
+    name = f"The latent after the last of {iterations.steps} iterations"
+    check_samples(latent["samples"], name, before["samples"])
     return latent
+
+
+def vae_of(upscaler: Any) -> Any:
+    """The VAE of an UPSCALER.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if getattr(upscaler, "vae", None) is None:
+        raise ValueError(
+            f"'upscaler' is a {type(upscaler).__name__} without a VAE. Connect the UPSCALER output"
+            " of an upscaler provider."
+        )
+    return upscaler.vae
 
 
 def upscale_pixels(
@@ -369,7 +416,8 @@ def upscale_pixels(
     size = Size(pixels.shape[2], pixels.shape[1])
     padded = pad_edge(pixels, padding(size, backend.ratio(vae)))
     latent = scaling.encode(padded, False, backend)
-    result = scaling.decode(upscale_latent(latent, iterations, upscaler, backend), backend)
+    latent = upscale_latent(latent, iterations, upscaler, backend)
+    result = scaling.decode(latent, backend, padded)
     width = round(result.shape[2] * size.width / padded.shape[2])
     height = round(result.shape[1] * size.height / padded.shape[1])
     return result[:, :height, :width]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from ..core.detectors.boxes import image_name
+from ..core.detectors.given import found_by, mask_by
 from ..core.detectors.prompts import DETECTION_HINTS, NEGATIVE_HINTS, SamHints
 from ..core.detectors.refine import Detection, detect_segs
 from ..core.detectors.sam import sam_masks_of_batch
 from ..core.detectors.video import MASKING_MODES, PIVOTS, detect_in_frames, track
 from ..core.host import ComfyBackend
 from ..core.image_batch import in_each_image
-from ..core.memory import persist
 from ..core.segs import filter_by_labels
-from ..utils.check import check_image, check_mask, check_segs
+from ..utils.check import check_image, check_segs
 from .pipes import read_detailer_pipe
 from .widgets import grown, inputs
 
@@ -72,11 +71,12 @@ class BboxDetectorSEGS:
         check_image(image, "image")
         segs = in_each_image(
             image,
-            lambda single: detector[self.detector].detect(
-                single, threshold, dilation, crop_factor, drop_size, detailer_hook=detailer_hook
+            lambda single: found_by(
+                detector[self.detector], self.detector, single, threshold, dilation, crop_factor,
+                drop_size, detailer_hook=detailer_hook,
             ),
             ComfyBackend().check_interrupt,
-        )
+        )  # fmt: skip
         return (filter_by_labels(segs, labels or "all"),)
 
 
@@ -119,14 +119,7 @@ class BboxDetectorCombined_v2:
     def mask(self, detector, image, threshold, dilation):
         """What is found in one image [1,H,W,C]: [1,H,W]."""
         ComfyBackend().check_interrupt()
-        mask = persist(
-            lambda: detector.detect_combined(image, threshold, dilation),
-            image_name(image),
-            "searched",
-        )
-        if mask is None:  # other packs' detectors, when they find nothing
-            mask = torch.zeros(image.shape[1:3])
-        return check_mask(mask, self.detector)
+        return mask_by(detector, self.detector, image, threshold, dilation)
 
 
 class SegmDetectorCombined_v2(BboxDetectorCombined_v2):

@@ -24,6 +24,7 @@ from ..core.upscale_iter import (
     size_in_pixels,
     upscale_latent,
     upscale_pixels,
+    vae_of,
 )
 from ..utils.check import check_image, check_latent, check_mask
 from .pipes import pipe_models
@@ -70,7 +71,7 @@ class IterativeLatentUpscale:
     def run(self, samples, upscaler, unique_id=None, **widgets):
         check_latent(samples, "samples")
         result = upscale_latent(samples, _iterations(**widgets), upscaler, ComfyBackend())
-        return (result, upscaler.vae)
+        return (result, vae_of(upscaler))
 
 
 class IterativeImageUpscale:
@@ -164,7 +165,7 @@ class PixelKSampleUpscalerProvider:
         }
 
     def run(self, model, vae, positive, negative, **widgets):
-        return (_sampling_upscaler(Models(model, None, vae, positive, negative), **widgets),)
+        return (_sampling_upscaler(pipe_models((model, None, vae, positive, negative)), **widgets),)
 
 
 class PixelKSampleUpscalerProviderPipe(PixelKSampleUpscalerProvider):
@@ -217,7 +218,7 @@ class PixelTiledKSampleUpscalerProvider(PixelKSampleUpscalerProvider):
         }
 
     def run(self, model, vae, positive, negative, **widgets):
-        models = Models(model, None, vae, positive, negative)
+        models = pipe_models((model, None, vae, positive, negative))
         return (_tiled_upscaler(models, **widgets),)
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 
+from ..core import called
+from ..core.bounds import check_pixels
+from ..core.called import Source
+from ..core.geometry import Size
 from ..core.host import ComfyBackend, call_node
 from ..core.memory import persist
 from ..core.resample import METHODS
@@ -132,14 +136,20 @@ def model_upscaler(model: Any) -> Callable | None:
     """What enlarges pixels [N,H,W,3] with an upscale model; None without one."""
     if model is None:
         return None
+    source = Source.of("'upscale_model_opt':", model, remedy="Choose another upscale model.")
 
     def enlarge(pixels: torch.Tensor) -> torch.Tensor:
+        times = called.number(source, getattr(model, "scale", 1), "a finite number as 'scale'")
         height, width = pixels.shape[1:3]
-        return persist(
-            lambda: call_node("ImageUpscaleWithModel", upscale_model=model, image=pixels)[0],
+        size = Size(int(width * times), int(height * times))
+        check_pixels(size, "What the upscale model makes", remedy="Give it a smaller picture.")
+        inputs = {"upscale_model": model, "image": pixels}
+        larger = persist(
+            lambda: source.call(call_node, "ImageUpscaleWithModel", **inputs)[0],
             f"a picture of {width} x {height} pixels",
             "enlarged by the upscale model",
         )
+        return called.pixels(source, larger, pixels)
 
     return enlarge
 

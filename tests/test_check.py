@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detailers.utils.arrays import to_numpy, to_tensor
-from detailers.utils.check import check_image, check_mask, check_segs, check_shape
+from detailers.utils.check import (
+    check_image,
+    check_latent,
+    check_mask,
+    check_segs,
+    check_shape,
+)
 
 OtherSeg = namedtuple(
     "OtherSeg", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper"
@@ -132,3 +138,106 @@ def test_arrays_of_every_kind_become_float_tensors():
     assert to_tensor(np.arange(3)[::-1]).tolist() == [2.0, 1.0, 0.0]
     assert to_tensor(np.ones(2), like).dtype == torch.float64
     assert to_numpy(torch.ones(2, dtype=torch.bfloat16)).dtype == np.float32
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cropped_mask": [[0, 1], [1, 0]]}, "cropped_mask of SEG 0 .* a list of 2"),
+        ({"cropped_mask": "mask"}, "cropped_mask of SEG 0 .* a str"),
+        ({"cropped_mask": np.ones((1, 1, 4, 3))}, r"cropped_mask .* \[1, 1, 4, 3\]"),
+        ({"cropped_mask": np.array([["a", "b"]])}, "cropped_mask"),
+        ({"cropped_mask": np.array([[None, 1]], object)}, "cropped_mask"),
+        ({"cropped_mask": np.ones((4, 3), complex)}, "cropped_mask"),
+        ({"cropped_mask": torch.ones(4, 3).to_sparse()}, "cropped_mask"),
+        ({"cropped_mask": torch.ones(4, 3, device="meta")}, "cropped_mask"),
+        ({"cropped_image": "picture"}, "cropped_image of SEG 0 .* a str"),
+        ({"cropped_image": np.ones((4, 3, 2))}, "cropped_image .* 1, 3 or 4 channels"),
+        ({"cropped_image": np.ones((4, 3))}, r"cropped_image .* \[4, 3\]"),
+        ({"crop_region": "1234"}, "crop_region .* '1234'"),
+        ({"crop_region": (0, 0, 3, 10**400)}, "crop_region of SEG 0 .* four finite numbers"),
+        ({"bbox": (0, 0, NAN, 4)}, "bbox of SEG 0 .* nan"),
+        ({"bbox": torch.ones(2, 4)}, "bbox"),
+        ({"confidence": "sure"}, "confidence of SEG 0 .* 'sure'"),
+        ({"confidence": NAN}, "confidence of SEG 0 .* nan"),
+        ({"confidence": np.array([0.5, NAN])}, "confidence"),
+        ({"confidence": {}}, "confidence"),
+    ],
+)
+def test_parts_of_segs_of_the_wrong_kind_are_named(fields, words):
+    with pytest.raises(ValueError, match=words):
+        check_segs(((4, 3), [GOOD._replace(**fields)]), "segs")
+
+
+@pytest.mark.parametrize("shape", ["12", (-1, 4), (NAN, 4), (10**400, 4), None])
+def test_segs_begin_with_a_size(shape):
+    with pytest.raises(ValueError, match="'segs' should be"):
+        check_segs((shape, []), "segs")
+
+
+@pytest.mark.parametrize("sure", [None, 0, [0.1, 0.9], np.float32(0.5), torch.tensor(0.5)])
+def test_confidences_of_all_packs_pass(sure):
+    check_segs(((4, 3), [GOOD._replace(confidence=sure)]), "segs")
+
+
+# Latents
+
+
+class Nested:
+    """Streams in one object, as the host holds them."""
+
+    is_nested = True
+
+    def __init__(self, *streams):
+        self.streams = streams
+
+    def unbind(self):
+        return self.streams
+
+
+LATENT = torch.zeros(2, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "latent",
+    [
+        {"samples": LATENT},
+        {"samples": torch.zeros(1, 4, 3, 8, 8, dtype=torch.float16)},
+        {"samples": Nested(torch.zeros(1, 4, 3, 8, 8), torch.zeros(1, 8, 5))},
+        {"samples": LATENT, "noise_mask": torch.ones(64, 64), "batch_index": [3, 5]},
+        {"samples": LATENT, "noise_mask": Nested(torch.ones(1, 8, 8)), "batch_index": None},
+    ],
+)
+def test_latents_of_all_kinds_pass(latent):
+    check_latent(latent, "samples")
+
+
+@pytest.mark.parametrize(
+    ("latent", "words"),
+    [
+        (None, "'samples' should be a latent.* None"),
+        ({}, "'samples' should be a latent"),
+        ({"samples": torch.zeros(4, 8)}, r"\[4, 8\]"),
+        ({"samples": torch.zeros(1, 4, 0, 8)}, r"\[1, 4, 0, 8\]"),
+        ({"samples": LATENT.long()}, "should be a latent"),
+        ({"samples": LATENT.to_sparse()}, "no plain tensor but a sparse"),
+        ({"samples": torch.zeros(1, 4, 8, 8, device="meta")}, "no numbers"),
+        ({"samples": Nested()}, "should be a latent"),
+        ({"samples": Nested("sound")}, "should be a latent"),
+        ({"samples": LATENT, "noise_mask": "white"}, "noise_mask should be a mask .* a str"),
+        ({"samples": LATENT, "noise_mask": torch.ones(8)}, r"noise_mask .* \[8\]"),
+        ({"samples": LATENT, "noise_mask": torch.ones(1, 0, 8)}, "noise_mask should be a mask"),
+        ({"samples": LATENT, "noise_mask": torch.full((1, 8, 8), NAN)}, "its noise_mask' holds 64"),
+        ({"samples": LATENT, "batch_index": "01"}, "batch_index should be 2 whole numbers"),
+        ({"samples": LATENT, "batch_index": [0]}, "batch_index"),
+        ({"samples": LATENT, "batch_index": [0, -1]}, "batch_index"),
+        ({"samples": LATENT, "batch_index": [0, 10**9]}, "batch_index .* to 65536"),
+        ({"samples": LATENT, "batch_index": [0, 0.5]}, "batch_index"),
+    ],
+)
+def test_latents_that_are_none_are_named(latent, words):
+    with pytest.raises(ValueError, match=words):
+        check_latent(latent, "samples")

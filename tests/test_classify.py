@@ -1,5 +1,7 @@
 """Conditions on a classifier's scores, and the segments that meet them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,18 @@ def test_segments_without_a_picture_are_cut_from_the_image_or_left_over():
 def test_nothing_is_classified_without_segments():
     empty = ((0, 0), [])
     assert split_by_class(empty, Brightness(), Condition.parse("bright > 0")) == (empty, empty)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, 5, [], [{}, {}], ["female"], [{"female": "very"}], [{"female": float("nan")}]]
+)
+def test_what_a_classifier_gives_is_checked(answer):
+    other = SimpleNamespace(labels=["female"], classify=lambda pictures: answer)
+    picture = np.ones((1, 4, 4, 3), np.float32)
+    segs = ((4, 4), [make_seg((0, 0, 4, 4))._replace(cropped_image=picture)])
+    with pytest.raises(ValueError, match=r"^The classifier SimpleNamespace \(classify\) gave"):
+        split_by_class(segs, other, Condition.parse("female > 0.5"))
+    for labels in (None, [], "female", [5]):
+        other.labels = labels
+        with pytest.raises(ValueError, match="as its labels"):
+            split_by_class(segs, other, Condition.parse("female > 0.5"))

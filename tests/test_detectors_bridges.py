@@ -236,3 +236,37 @@ def test_landmarks_beyond_the_image_or_not_finite_do_no_harm():
 def test_what_is_no_landmarks_is_an_error():
     with pytest.raises(ValueError, match="'face_landmarks' should come from ComfyUI's"):
         landmarks_to_segs({"frames": []}, FACE_PARTS, PLAIN)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        5, "boxes", [5], [["box"]], [[{"x": 1}]],
+        [[{"x": np.nan, "y": 0, "width": 5, "height": 5}]],
+        [[{"x": 10**400, "y": 0, "width": 5, "height": 5}]], torch.zeros(2, 4),
+        [[{"x": 0, "y": 0, "width": 5, "height": 5, "score": "sure"}]],
+        [[{"x": 0, "y": 0, "width": 5, "height": 5, "score": np.inf}]],
+    ],
+)  # fmt: skip
+def test_boxes_that_are_none_are_an_error(boxes):
+    with pytest.raises(ValueError, match="'bboxes' should hold boxes"):
+        box_frames(boxes, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_size": (0, 90)}, {"image_size": "60"}, {"image_size": (np.nan, 90)}, {"frames": 5},
+        {"frames": [[5]]}, {"frames": [[{"landmarks_xy": "points"}]]}, {"connection_sets": [1]},
+        {"frames": [[{"landmarks_xy": np.zeros((2, 2))}]]}, {"connection_sets": {"lips": [5]}},
+        {"frames": [[{"landmarks_xy": np.zeros((99, 3))}]]},
+    ],
+)  # fmt: skip
+def test_parts_of_landmarks_of_the_wrong_kind_are_an_error(changes):
+    with pytest.raises(ValueError, match="'face_landmarks' should come from ComfyUI's"):
+        landmarks_to_segs(landmarks([face()]) | changes, FACE_PARTS, PLAIN)
+
+
+def test_landmarks_of_too_large_an_image_are_refused():
+    with pytest.raises(ValueError, match="The image of 'face_landmarks' would be"):
+        landmarks_to_segs(landmarks([face()]) | {"image_size": (10**9, 10**9)}, FACE_PARTS, PLAIN)

@@ -1,5 +1,6 @@
 """Lists of images and masks become batches."""
 
+import pytest
 import torch
 from detailers.core.geometry import Size
 from detailers.core.image import resize
@@ -65,3 +66,10 @@ def test_the_centre_is_in_the_middle_and_has_nearly_the_shape(width, height, new
         assert abs(part_width - min(width, height * new_width / new_height)) <= 2
     else:
         assert abs(part_height - min(height, width * new_height / new_width)) <= 2
+
+
+def test_there_is_no_batch_of_nothing():
+    with pytest.raises(ValueError, match="no image to make a batch of"):
+        image_batch([])
+    with pytest.raises(ValueError, match="no mask to make a batch of"):
+        mask_batch([])

@@ -7,9 +7,11 @@ import torch
 from detailers.core.geometry import Box, Size
 from detailers.core.mask import (
     bbox,
+    blur,
     contour_box,
     contours,
     dilate,
+    fade,
     feather,
     fill_contour,
     for_latent,
@@ -246,3 +248,52 @@ def test_hard_masks_hold_0_and_1_alone():
     assert is_hard(None)
     assert is_hard(torch.eye(4)[None])
     assert not is_hard(torch.tensor([[[0.0, 0.5, 1.0]]]))
+
+
+# Odd values
+
+
+@pytest.mark.parametrize("sigma", [0, 0.0, 1e-300, 1e-6, -0.0])
+def test_a_gaussian_without_width_leaves_the_mask_as_it_is(sigma):
+    mask = noise(1, 20, 30)
+    assert torch.equal(feather(mask, 5, sigma), mask)
+    assert torch.allclose(blur(mask, 5, sigma), mask, atol=1e-6)
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=True),
+    st.one_of(st.integers(-100, 100), st.integers(-(2**40), 2**40)),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_sigma_and_radius_gives_a_mask(sigma, radius):
+    soft = feather(noise(1, 12, 16), radius, sigma)
+    assert torch.isfinite(soft).all()
+    assert soft.min() >= 0 and soft.max() <= 1
+
+
+def test_a_gaussian_of_nan_is_refused():
+    with pytest.raises(ValueError, match="'sigma' is NaN"):
+        feather(noise(1, 20, 30), 5, float("nan"))
+
+
+@pytest.mark.parametrize("amount", [100, 101, 2**31, 2**31 + 1, 10**30])
+def test_a_window_beyond_the_mask_takes_its_highest_value_at_once(amount):
+    mask = noise(2, 7, 9)
+    highest, lowest = mask.amax((1, 2), True), mask.amin((1, 2), True)
+    assert torch.equal(dilate(mask, amount), highest.expand_as(mask))
+    assert torch.equal(dilate(mask, -amount), lowest.expand_as(mask))
+
+
+@pytest.mark.parametrize("amount", range(2, 40))
+def test_a_window_as_wide_as_the_mask_is_that_of_opencv(amount):
+    mask = noise(1, 11, 13)
+    expected = cv2.dilate(mask[0].numpy(), np.ones((amount, amount), np.uint8))
+    assert np.array_equal(dilate(mask, amount)[0].numpy(), expected)
+
+
+def test_a_fade_of_any_reach_costs_no_more_than_the_mask():
+    mask = torch.zeros(1, 8, 8)
+    mask[:, :4] = 1
+    soft = fade(mask, 10**9)
+    assert torch.equal(soft, fade(mask, 16))
+    assert soft.min() >= 0 and soft.max() <= 1

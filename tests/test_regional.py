@@ -1,5 +1,7 @@
 """Regions of a latent: masks, seeds, noise, side by side or in turn."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from detailers.core.regional import (
@@ -254,3 +256,47 @@ def test_what_samplers_of_other_packs_draw_depends_on_the_seed_and_the_step():
     torch.rand(3)
     assert drawn(5) == first
     assert len({*first, *drawn(50)}) == 6
+
+
+# Of other packs
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [None, "mask", 5, torch.zeros(3), torch.zeros(1, 0, 8), torch.full((1, 1, 6, 8), torch.nan)],
+)
+def test_an_entry_that_gives_no_mask_is_named(mask):
+    prompt = SimpleNamespace(get_mask_erosion=lambda factor: mask, sampler=None)
+    with pytest.raises(ValueError, match=r"'regional_prompts', SimpleNamespace \(get_mask"):
+        regions_of([prompt], LATENT["samples"], 0)
+    with pytest.raises(ValueError, match=r"'regional_prompts', str .* has no get_mask_erosion"):
+        regions_of(["left"], LATENT["samples"], 0)
+
+
+@pytest.mark.parametrize("noise", [None, "noise", torch.zeros(1, 2, 3, 3)])
+def test_an_entry_that_gives_no_noise_is_named(noise):
+    prompt = SimpleNamespace(touch_noise=lambda given: noise)
+    with pytest.raises(ValueError, match=r"'regional_prompts', SimpleNamespace \(touch"):
+        region_noise(LATENT, 5, [prompt])
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    [None, {"samples": "latent"}, {"samples": torch.zeros(1, 2, 3, 3)},
+     {"samples": torch.full((1, 2, 6, 8), torch.nan)}],
+)  # fmt: skip
+def test_a_sampler_of_another_pack_that_gives_no_latent_is_named(answer, together):
+    other = SimpleNamespace(sample_advanced=lambda *given, **named: answer)
+    regional = Regional(sampler("base"), [Region(other, half(4)[None])], Recovery(), together)
+    with pytest.raises(ValueError, match=r"ADVANCED SimpleNamespace \(sample_advanced\) gave"):
+        sample_regions(regional, LATENT, Part(Window(4, 0, 4), 5), FakeBackend(paint))
+
+
+def test_a_region_that_is_not_finite_is_an_error(prompts):
+    def broken(run):
+        return paint(run) * torch.nan
+
+    regional = Regional(sampler("base"), regions_of(prompts, LATENT["samples"], 0), Recovery())
+    with pytest.raises(ValueError, match="The latent sampled by regions holds values that are not"):
+        sample_regions(regional, LATENT, Part(Window(4, 0, 4), 5), FakeBackend(broken))

@@ -190,3 +190,10 @@ def test_filters_are_dilated_and_brought_to_the_images_size():
     assert torch.nonzero(mask[0].amax(0)).flatten()[[0, -1]].tolist() == [38, 61]
     assert torch.nonzero(mask[0].amax(1)).flatten()[[0, -1]].tolist() == [18, 31]
     assert not covered(segs, Size(100, 50), -20, "filter_in_segs_opt").any()
+
+
+@pytest.mark.parametrize(("bbox_size", "overlap"), [(0, 0), (-5, 100), (1, -7)])
+def test_tiles_of_no_size_are_of_one_pixel_and_not_without_number(bbox_size, overlap):
+    assert len(tiles((12, 10), bbox_size, overlap)[1]) == 120
+    with pytest.raises(ValueError, match=r"would be 1000000; the most is 65536\. .*'bbox_size'"):
+        tiles((1000, 1000), bbox_size, overlap)

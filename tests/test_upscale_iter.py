@@ -1,12 +1,15 @@
 """Enlarging in steps: sizes, pixels, hooks, and which sampler has its turn."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from detailers.core.control import ControlNet
 from detailers.core.geometry import Size
 from detailers.core.hook_kinds import CombinedHook, CycleRange
 from detailers.core.hooks import DetailerHook, Hook
-from detailers.core.samplers import KSampler
+from detailers.core.samplers import KSampler, sample_in_mask
 from detailers.core.schedule import start_noise
 from detailers.core.upscale_hooks import IterationNoiseHook, ScheduleHook
 from detailers.core.upscale_iter import (
@@ -28,6 +31,7 @@ from detailers.core.upscale_iter import (
 )
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, brighten, fill, noise_image
 from detailers.tests.test_sampling import recipe, sampling
+from detailers.utils.notes import collected_notes
 
 VAE = FakeVAE(ratio=4)
 
@@ -281,3 +285,105 @@ def test_noise_is_injected_after_encoding():
     drawn = start_noise(latent["samples"], 9)
     torch.testing.assert_close(hook.post_encode(latent)["samples"], 0.3 * drawn)
     assert hook.cycle_latent(latent) is latent
+
+
+# What comes out wrong
+
+NAN = float("nan")
+HALF = FakeVAE(ratio=4, half=True)
+
+
+def enlarge_image(draw=lambda run: run.latent, vae=VAE, image=None, steps=2, **options):
+    backend = FakeBackend(draw)
+    own = upscaler(backend, **options)
+    own.scaling = replace(own.scaling, vae=vae)
+    own.vae = vae
+    image = torch.full((1, 16, 16, 3), 0.5) if image is None else image
+    with collected_notes() as notes:
+        result = upscale_pixels(image, Iterations(2, steps), own, vae, backend)
+    return result, [note.text for note in notes]
+
+
+def test_a_vae_that_fails_in_half_precision_is_run_in_float32():
+    right, none = enlarge_image()
+    result, notes = enlarge_image(vae=HALF)
+    assert none == []
+    assert torch.equal(result, right)
+    assert len(notes) == 3  # one for each size that is decoded
+    assert "is decoded again with the VAE in float32" in notes[0]
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
+def test_a_latent_that_is_not_finite_is_an_error(value):
+    with pytest.raises(ValueError, match=r"The sampled latent holds values that are not finite"):
+        enlarge_image(lambda run: run.latent * 0 + value)
+
+
+def test_a_picture_that_turns_black_is_told():
+    _, notes = enlarge_image(lambda run: torch.zeros_like(run.latent))
+    assert all("nothing but black where the image is not black" in text for text in notes)
+    assert [text.split()[3] for text in notes] == ["24x24", "32x32"]
+    _, notes = enlarge_image(
+        lambda run: torch.zeros_like(run.latent), image=torch.zeros(1, 16, 16, 3)
+    )
+    assert notes == []
+
+
+def test_a_latent_that_comes_in_broken_is_not_the_models_fault():
+    backend = FakeBackend()
+    latent = {"samples": latent_of(16, 16)["samples"] * NAN}
+    with pytest.raises(ValueError, match=r"The latent \[1, 48, 4, 4\] holds values that are not"):
+        upscale_latent(latent, Iterations(2, 1), upscaler(backend), backend)
+    with pytest.raises(ValueError, match="as does the latent that came in"):
+        KSampler(recipe(), sampling(), lambda: backend).sample(latent)
+
+
+def test_a_size_beyond_the_bound_is_refused_at_once():
+    backend = FakeBackend()
+    with pytest.raises(ValueError, match=r"The enlarged picture would be 160000x160000 pixels"):
+        upscale_latent(latent_of(16, 16), Iterations(10000, 1), upscaler(backend), backend)
+    assert backend.decoded == []
+
+
+def test_an_upscale_model_is_not_used_without_end():
+    calls = []
+
+    def grows(pixels):
+        calls.append(1)
+        return torch.nn.functional.pad(pixels, (0, 0, 0, 1))
+
+    scaling = Scaling(VAE, "bilinear", model=grows)
+    assert scaling.enlarge(torch.zeros(1, 4, 4, 3), Size(400, 400)).shape == (1, 400, 400, 3)
+    assert len(calls) == 16
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, 5, {}, {"samples": None}, {"samples": "latent"}, {"samples": torch.zeros(2, 2)}],
+)
+def test_upscalers_and_samplers_of_other_packs_are_named(answer):
+    backend = FakeBackend()
+    other = SimpleNamespace(vae=VAE, upscale_shape=lambda *given: answer)
+    with pytest.raises(ValueError, match=r"^The UPSCALER SimpleNamespace \(upscale_shape\) gave "):
+        upscale_latent(latent_of(16, 16), Iterations(2, 1), other, backend)
+    sampler = SimpleNamespace(sample=lambda *given: answer)
+    mask = torch.ones(1, 4, 4)
+    for apart in (False, True):
+        with pytest.raises(ValueError, match=r"^The KSAMPLER SimpleNamespace \(sample\) gave "):
+            sample_in_mask(latent_of(16, 16), sampler, sampler, mask, apart=apart)
+
+
+def test_what_is_no_upscaler_is_named():
+    with pytest.raises(ValueError, match=r"The UPSCALER str .* has no upscale_shape\(\)"):
+        upscale_latent(latent_of(16, 16), Iterations(2, 1), "model", FakeBackend())
+    without = SimpleNamespace(upscale_shape=lambda *given: None)
+    with pytest.raises(ValueError, match="'upscaler' is a SimpleNamespace without a VAE"):
+        upscale_latent(latent_of(16, 16), Iterations(2, 1), without, FakeBackend())
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_latents_of_two_samplers_that_do_not_fit_are_told(apart):
+    same = SimpleNamespace(sample=lambda latent, *hook: latent)
+    other = SimpleNamespace(sample=lambda latent, *hook: {"samples": torch.zeros(1, 48, 3, 3)})
+    with pytest.raises(ValueError, match=r"samples of the shape \[1, 48, 4, 4\]"):
+        sample_in_mask(latent_of(16, 16), same, other, torch.ones(1, 4, 4), apart=apart)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 SEG_FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", "label")
-MOST_PIXELS = 2**30  # of the image that SEGS are of: a mask of it has 4 GB
+MOST_PIXELS = 2**28  # of a picture or a mask: 16384 x 16384, ComfyUI's own largest sides
+MOST_ROWS = 2**16  # of the batch that a latent is said to be of: noise is drawn for all of them
 LONGEST_SHOWN = 60  # signs of a value that an error quotes
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -125,17 +126,62 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def check_latent(latent: Any, name: str) -> None:
-    """Raise unless it is a LATENT: {"samples": [N,C,h,w] or [N,C,T,h,w], ...}."""
+    """Raise unless it is a LATENT: {"samples": [N,C,h,w] or [N,C,T,h,w], ...}.
+
+    Samples of several streams, as video with sound has them, count by the first. A noise mask and
+    a batch_index, where there are such, have to fit.
+    """
     samples = latent.get("samples") if isinstance(latent, dict) else None
-    if isinstance(samples, torch.Tensor):
-        check_computable(samples, name)
-    if isinstance(samples, torch.Tensor) and samples.ndim in (4, 5) and samples.numel():
+    parts = _streams(samples)
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            check_computable(part, name)
+    if not (parts and all(map(_is_floats, parts)) and parts[0].ndim in (4, 5)):
+        raise ValueError(
+            f"'{name}' should be a latent, that is a dict with 'samples' [N,C,h,w] or"
+            f" [N,C,T,h,w], but is {described(latent if samples is None else samples)}. Connect the"
+            " LATENT output of a sampler, of 'VAE Encode' or of 'Empty Latent Image'."
+        )
+    mask, rows = latent.get("noise_mask"), latent.get("batch_index")
+    if mask is not None:
+        masks = _streams(mask)
+        if not (masks and all(is_array(one, (2, 3, 4, 5)) and 0 not in one.shape for one in masks)):
+            raise ValueError(
+                f"'{name}': its noise_mask should be a mask [N,H,W] but is {described(mask)}. Set"
+                " it by 'Set Latent Noise Mask', or take it off by 'Remove Noise Mask'."
+            )
+        for one in masks:
+            check_finite(one, f"{name}, its noise_mask")
+    check_batch_index(rows, len(parts[0]), name)
+
+
+def check_batch_index(rows: Any, count: int, name: str) -> None:
+    """Raise unless it is None or says of each latent of a batch which row of a larger one it is."""
+    if rows is None:
         return
-    raise ValueError(
-        f"'{name}' should be a latent, that is a dict with 'samples' [N,C,h,w] or [N,C,T,h,w], but"
-        f" is {described(latent if samples is None else samples)}. Connect the LATENT output of a"
-        " sampler, of 'VAE Encode' or of 'Empty Latent Image'."
-    )
+    if not (
+        _is_numbers(rows, count)
+        and all(0 <= float(row) <= MOST_ROWS and float(row).is_integer() for row in rows)
+    ):
+        raise ValueError(
+            f"'{name}': its batch_index should be {count} whole numbers, one for each latent, from"
+            f" 0 to {MOST_ROWS}, but is {quoted(rows)}. Leave the node out that sets it."
+        )
+
+
+def _streams(samples: Any) -> list[Any]:
+    """The streams of samples; none where they cannot be told."""
+    if isinstance(samples, torch.Tensor) or not getattr(samples, "is_nested", False):
+        return [samples]
+    try:
+        return list(samples.unbind())
+    except Exception:  # whatever an object raises that only says that it is nested
+        return []
+
+
+def _is_floats(value: Any) -> bool:
+    is_dense = isinstance(value, torch.Tensor) and is_array(value)
+    return is_dense and value.is_floating_point() and value.numel() > 0
 
 
 def check_finite(tensor: torch.Tensor, name: str) -> None:
@@ -178,7 +224,8 @@ def check_segs(segs: Any, name: str) -> None:
             f"'{name}' should be SEGS, that is ((height, width), [SEG, ...]), but begins with"
             f" {quoted(shape)}, followed by {described(items)}. {remedy}"
         )
-    if min(shape) < 0 or float(shape[0]) * float(shape[1]) > MOST_PIXELS:
+    height, width = map(float, shape)
+    if min(height, width) < 0 or height * width > MOST_PIXELS:
         raise ValueError(
             f"'{name}' should be of an image of at most {MOST_PIXELS} pixels but is of one of the "
             f"height and width {quoted(shape)}. {remedy}"
@@ -201,15 +248,16 @@ def check_seg(seg: Any, name: str, which: str, remedy: str) -> None:
                 f"'{name}': the {field} of {which} should be four finite numbers (x1, y1, x2, y2)"
                 f" but is {quoted(getattr(seg, field))}. {remedy}"
             )
-    if not _is_array(seg.cropped_mask, (2, 3)):
+    if not is_array(seg.cropped_mask, (2, 3)):
         raise ValueError(
             f"'{name}': the cropped_mask of {which} should be an array [h,w] or [F,h,w] of numbers"
             f" but is {described(seg.cropped_mask)}. {remedy}"
         )
-    if seg.cropped_image is not None and not _is_array(seg.cropped_image, (3, 4)):
+    picture = seg.cropped_image
+    if picture is not None and not (is_array(picture, (3, 4)) and picture.shape[-1] in (1, 3, 4)):
         raise ValueError(
             f"'{name}': the cropped_image of {which} should be None or an array [B,h,w,C] of"
-            f" numbers but is {described(seg.cropped_image)}. {remedy}"
+            f" numbers with 1, 3 or 4 channels but is {described(picture)}. {remedy}"
         )
     if not _is_confidence(seg.confidence):
         raise ValueError(
@@ -237,14 +285,14 @@ def _is_numbers(values: Any, count: int) -> bool:
     return len(numbers) == count and all(math.isfinite(number) for number in numbers)
 
 
-def _is_array(values: Any, axes: tuple[int, ...]) -> bool:
-    """Whether it is an array or a plain tensor of numbers with one of these numbers of axes."""
+def is_array(values: Any, axes: tuple[int, ...] | None = None) -> bool:
+    """Whether it is an array or a plain tensor of numbers, with one of these numbers of axes."""
     if isinstance(values, torch.Tensor):
         usual = values.dtype in _COMPUTABLE and values.layout is torch.strided
-        return usual and not values.is_nested and values.device.type != "meta" and (
-            values.ndim in axes
-        )  # fmt: skip
-    return isinstance(values, np.ndarray) and values.ndim in axes and values.dtype.kind in "fbiu"
+        usual = usual and not values.is_nested and values.device.type != "meta"
+    else:
+        usual = isinstance(values, np.ndarray) and values.dtype.kind in "fbiu"
+    return usual and (axes is None or values.ndim in axes)
 
 
 def _is_confidence(value: Any) -> bool:

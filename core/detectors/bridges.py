@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...utils.check import check_mask
+from ...utils.check import check_mask, quoted
 from ...utils.notes import note
+from ..bounds import check_pixels
 from ..geometry import Box, Size, crop_region
 from ..image_batch import NOTE, counted, in_batch, in_each_image
 from ..mask import bbox, contours, dilate
@@ -62,6 +63,8 @@ def box_frames(boxes: Any, count: int) -> list[list[Find]]:
     """
     if isinstance(boxes, dict):
         boxes = [[boxes]]
+    if not (boxes is None or isinstance(boxes, (list, tuple))):
+        raise _no_boxes(boxes)
     boxes = list(boxes or [])
     if boxes and isinstance(boxes[0], dict):
         boxes = [boxes]
@@ -75,19 +78,28 @@ def box_frames(boxes: Any, count: int) -> list[list[Find]]:
             " images that were searched.",
         )
     boxes = (boxes + [[]] * count)[:count]
+    for frame in boxes:
+        if not (frame is None or isinstance(frame, (list, tuple))):
+            raise _no_boxes(frame)
     return [[_find(box) for box in frame or []] for frame in boxes]
 
 
 def _find(box: Any) -> Find:
     try:
         x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"'bboxes' should hold boxes with x, y, width and height, but one is {box!r}. Connect "
-            "a BOUNDING_BOX output."
-        ) from error
-    label = box.get("label") or LABEL
-    return Find(outer_box((x, y, x + width, y + height)), float(box.get("score", 1.0)), str(label))
+        score, label = float(box.get("score", 1.0)), str(box.get("label") or LABEL)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError, IndexError) as error:
+        raise _no_boxes(box) from error
+    if not np.isfinite((x, y, width, height, score)).all():
+        raise _no_boxes(box)
+    return Find(outer_box((x, y, x + width, y + height)), score, label)
+
+
+def _no_boxes(box: Any) -> ValueError:
+    return ValueError(
+        "'bboxes' should hold boxes with x, y, width and height, and perhaps a score, as finite"
+        f" numbers, but one is {quoted(box)}. Connect a BOUNDING_BOX output."
+    )
 
 
 def boxes_to_segs(
@@ -399,12 +411,24 @@ def _read(landmarks: Any) -> tuple[list, dict, Size]:
     """Frames, connections and image size of FACE_LANDMARKS."""
     try:
         height, width = (int(side) for side in landmarks["image_size"])
-        return landmarks["frames"], landmarks["connection_sets"], Size(width, height)
-    except (TypeError, KeyError, ValueError) as error:
+        frames = [list(faces) for faces in landmarks["frames"]]
+        connections = dict(landmarks["connection_sets"])
+        last = max((end for lines in connections.values() for end in _ends(lines or ())), default=0)
+        for face in (face for faces in frames for face in faces):
+            points = np.asarray(face["landmarks_xy"], dtype=float)
+            if points.ndim != 2 or points.shape[1] != 2 or len(points) <= last:
+                raise ValueError("its points are no [points,2], or too few for its lines")
+            float(face.get("score", 1.0))
+        if min(width, height) < 1:
+            raise ValueError("its image has no pixel")
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(
             "'face_landmarks' should come from ComfyUI's 'Detect Face Landmarks (MediaPipe)' or "
-            f"from 'Face Landmarks (MTCNN)', but is a {type(landmarks).__name__} of another kind."
+            f"from 'Face Landmarks (MTCNN)', but is a {type(landmarks).__name__} of another kind"
+            f" ({error})."
         ) from error
+    check_pixels(Size(width, height), "The image of 'face_landmarks'")
+    return frames, connections, Size(width, height)
 
 
 def _has(connections: dict, part: str) -> bool:

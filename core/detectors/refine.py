@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
-from ..geometry import Size
 from ..image import to_rgb
 from ..mask import dilate
-from ..memory import persist
-from ..segs import SEGS, combined_mask, normalise
+from ..segs import SEGS, combined_mask
 from ..segs_ops import both, change_masks, combine_with_mask
-from .boxes import image_name
+from .given import found_by
 from .prompts import SamHints
 from .sam import sam_mask
 
@@ -71,15 +69,10 @@ def detect_segs(
         SEGS of the image's size.
     """
     rgb, _ = to_rgb(image)
-    size = Size(rgb.shape[2], rgb.shape[1])
-    segs = persist(
-        lambda: bbox_detector.detect(
-            rgb, settings.bbox_threshold, settings.bbox_dilation, settings.crop_factor,
-            settings.drop_size, detailer_hook=hook,
-        ),
-        image_name(rgb), "searched",
+    segs = found_by(
+        bbox_detector, "bbox_detector", rgb, settings.bbox_threshold, settings.bbox_dilation,
+        settings.crop_factor, settings.drop_size, detailer_hook=hook,
     )  # fmt: skip
-    segs = normalise(segs, size, "bbox_detector")
     if sam_model is not None:
         mask = sam_mask(sam_model, segs, rgb, settings.sam_hints)
         segs = combine_with_mask(segs, mask[None], both)
@@ -96,15 +89,12 @@ def detect_segs(
 
 def _segm(image: torch.Tensor, detector: Any, settings: Detection) -> SEGS:
     threshold, dilation = settings.segm_threshold, settings.segm_dilation
-    found = persist(
-        lambda: detector.detect(
-            image,
-            settings.bbox_threshold if threshold is None else threshold,
-            settings.bbox_dilation if dilation is None else dilation,
-            settings.crop_factor,
-            settings.drop_size,
-        ),
-        image_name(image),
-        "searched",
+    return found_by(
+        detector,
+        "segm_detector",
+        image,
+        settings.bbox_threshold if threshold is None else threshold,
+        settings.bbox_dilation if dilation is None else dilation,
+        settings.crop_factor,
+        settings.drop_size,
     )
-    return normalise(found, Size(image.shape[2], image.shape[1]), "segm_detector")

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 
 from ...utils.arrays import to_numpy, to_tensor
+from ...utils.check import described, is_array
+from .. import called
+from ..called import Source
 from ..geometry import Box, Size
 from ..image import to_rgb
 from ..image_batch import in_image, positions_by_image
@@ -118,23 +121,28 @@ def _one_by_one(
 ) -> list[torch.Tensor]:
     """Another pack's SAM, which takes an image of bytes and one question at a time."""
     pixels = (to_numpy(image) * 255).clip(0, 255).astype(np.uint8)
-    result = []
-    wrapper.prepare_device()
+    size, result = Size(image.shape[1], image.shape[0]), []
+    source = Source.of("'sam_model':", wrapper, "predict", "Connect another SAM.")
+    source.call(wrapper.prepare_device)
     try:
         for question in questions:
             box = None if question.box is None else list(question.box.as_tuple())
             masks = persist(
-                lambda question=question, box=box: wrapper.predict(
-                    pixels, list(question.points), list(question.labels), box, threshold
+                lambda question=question, box=box: source.call(
+                    wrapper.predict, pixels, list(question.points), list(question.labels), box,
+                    threshold,
                 ),
                 image_name(image), _SAM_VERB, _WITH_THE_NETWORK,
             )  # fmt: skip
+            if not (masks is None or isinstance(masks, (list, tuple)) or is_array(masks)):
+                raise source.wrong(described(masks), "a list of masks [H,W]")
             union = torch.zeros(image.shape[:2])
-            for mask in masks:
-                union = torch.maximum(union, (to_tensor(mask) > 0).float().cpu())
+            for mask in [] if masks is None else masks:
+                marked = called.mask(source, mask, size)[0]
+                union = torch.maximum(union, (marked > 0).float().cpu())
             result.append(union)
     finally:
-        wrapper.release_device()
+        source.call(wrapper.release_device)
     return result
 
 

@@ -290,3 +290,40 @@ def test_a_text_that_leads_to_itself_is_an_error_of_the_node(refused, server):
     (folder / "ring.txt").write_text("__ring__\n")
     graph = Graph()
     refused(graph, detailer(graph, wildcard="__ring__"), "__ring__", "Take the reference out")
+
+
+# What callables give back
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"touch_scaled_size": [100000, 10000]}, ["segment 0", "100000x10000", "67108864"]),
+        ({"touch_scaled_size": [NAN, 64]}, ["touch_scaled_size", "[nan, 64]", "a width and"]),
+        ({"touch_scaled_size": "abc"}, ["touch_scaled_size", "'abc'"]),
+        ({"post_upscale": NAN}, ["post_upscale", "not finite", "1 picture [N,h,w,3]"]),
+        ({"post_encode": NAN}, ["post_encode", "not finite"]),
+        ({"get_custom_noise": NAN}, ["get_custom_noise", "not finite", "noise of the shape"]),
+        ({"get_custom_noise": "much"}, ["get_custom_noise", "failed with TypeError"]),
+        ({"pre_ksample": {"steps": 10**9}}, ["pre_ksample", "1000000000", "0 to 10000"]),
+        ({"pre_ksample": {"cfg": NAN}}, ["pre_ksample", "nan", "'cfg'"]),
+        ({"pre_ksample": {"positive": 5}}, ["pre_ksample", "a int", "'positive'"]),
+        ({"post_paste": NAN}, ["post_paste", "not finite"]),
+    ],
+)
+def test_what_a_hook_gives_is_checked(refused, changes, words):
+    graph = Graph()
+    hook = graph.hook(**changes)[0]
+    refused(graph, detailer(graph, detailer_hook=hook), *words)
+
+
+def test_lists_of_images_and_masks_check_each_entry(refused):
+    picture, none = {"shape": [1, 8, 8, 3], "fill": 0}, {"shape": [1, 8, 8, 2], "fill": 0}
+    for kind in ("ImpactMakeImageList", "ImpactMakeImageBatch"):
+        graph = Graph()
+        images = {"image1": graph.value(picture), "image2": graph.value(none)}
+        refused(graph, graph.add(kind, **images), "'image2'", "channels")
+    for kind in ("ImpactMakeMaskList", "ImpactMakeMaskBatch"):
+        graph = Graph()
+        masks = {"mask1": graph.value({"shape": [1, 8, 8], "fill": 0}), "mask2": graph.value("x")}
+        refused(graph, graph.add(kind, **masks), "'mask2'", "mask")

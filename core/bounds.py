@@ -1,0 +1,58 @@
+"""How large things may get: bounds that are checked before anything of that size is allocated.
+
+What a widget offers stays below them. Hooks, links and files of other packs can ask for anything.
+"""
+
+from __future__ import annotations
+
+from ..utils.check import MOST_PIXELS
+from .geometry import Size
+
+MOST_SAMPLED = 2**26  # of a crop's working size: 8192 x 8192
+MOST_CELLS = 2**20  # of a latent that a hook gives: 8192 x 8192 pixels at 8 pixels a side
+MOST_VALUES = 2**31  # of all masks or pictures of a batch together: 8 GiB in float32
+MOST_STEPS = 10000  # of a sampler, as many as widgets offer
+
+
+def check_pixels(size: Size, what: str, most: int = MOST_PIXELS, remedy: str = "") -> None:
+    """Raise unless a picture of this size may be made.
+
+    Args:
+        what: the subject of the error, such as "The working size of segment 3".
+        most: pixels.
+        remedy: a sentence that says how to mend it.
+
+    Raises:
+        ValueError: it has more than so many pixels.
+    """
+    width, height = size
+    if width * height > most:
+        raise ValueError(
+            f"{what} would be {_short(width)}x{_short(height)} pixels, that is"
+            f" {_short(width * height)}; the most is {most} ({_side(most)}x{_side(most)})."
+            f" {remedy}".rstrip()
+        )
+
+
+def check_values(count: int, size: Size, what: str, remedy: str = "") -> None:
+    """Raise unless a batch of so many masks or planes of this size may be made.
+
+    Raises:
+        ValueError: one has more than MOST_PIXELS, or all together more than MOST_VALUES.
+    """
+    check_pixels(size, what, remedy=remedy)
+    if count * size[0] * size[1] > MOST_VALUES:
+        raise ValueError(
+            f"{what} would be {_short(count)} times {size[0]}x{size[1]} values; the most is"
+            f" {MOST_VALUES} in all. {remedy}".rstrip()
+        )
+
+
+def _side(pixels: int) -> int:
+    return round(pixels**0.5)
+
+
+def _short(number: int) -> str:
+    """A whole number in a few digits, however large it is."""
+    number = int(number)
+    return str(number) if number < 10**15 else f"about 10^{int(number.bit_length() * 0.30103)}"

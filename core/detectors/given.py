@@ -1,0 +1,70 @@
+"""Asking BBOX_DETECTORs, SEGM_DETECTORs and SAMs of any pack, whose answers are checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .. import called
+from ..called import Source
+from ..geometry import Size
+from ..memory import persist
+from ..segs import SEGS, normalise
+from .boxes import image_name
+
+_REMEDY = "Connect another detector, such as one of 'UltralyticsDetectorProvider'."
+
+
+def _source(detector: Any, name: str, method: str) -> Source:
+    return Source.of(f"'{name}':", detector, method, _REMEDY)
+
+
+def found_by(
+    detector: Any,
+    name: str,
+    image: torch.Tensor,
+    threshold: float,
+    dilation: int,
+    crop_factor: float,
+    drop_size: int,
+    **hook: Any,
+) -> SEGS:
+    """What a detector finds in one image [1,H,W,C]; None counts as nothing.
+
+    Args:
+        name: the input's name, for errors.
+        threshold, dilation, crop_factor, drop_size: as in `boxes.BoxDetector.detect`.
+        hook: `detailer_hook`, for detectors that take one.
+
+    Returns:
+        SEGS of the image's size, with regions within it and masks of their size.
+
+    Raises:
+        ValueError, RuntimeError: it gave no SEGS, or raised.
+    """
+    source = _source(detector, name, "detect")
+    detect = source.method(detector, "detect")
+    found = persist(
+        lambda: source.call(detect, image, threshold, dilation, crop_factor, drop_size, **hook),
+        image_name(image),
+        "searched",
+    )
+    return normalise(found, Size(image.shape[2], image.shape[1]), f"the result of '{name}'")
+
+
+def mask_by(
+    detector: Any, name: str, image: torch.Tensor, threshold: float, dilation: int
+) -> torch.Tensor:
+    """Everything that a detector finds in one image [1,H,W,C], as one mask [1,H,W].
+
+    Raises:
+        ValueError, RuntimeError: it gave no mask, or raised.
+    """
+    source = _source(detector, name, "detect_combined")
+    detect = source.method(detector, "detect_combined")
+    size = Size(image.shape[2], image.shape[1])
+    found = persist(
+        lambda: source.call(detect, image, threshold, dilation), image_name(image), "searched"
+    )
+    return called.mask(source, found, size)
