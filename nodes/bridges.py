@@ -58,6 +58,7 @@ class MediaPipeFaceMeshToSEGS:
     RETURN_TYPES = ("SEGS",)
     OUTPUT_TOOLTIPS = ("A segment for each part of each face, labelled with its name.",)
     FUNCTION = "run"
+    TAKES_NONE = ("crop_min_size",)  # from packs that call it
 
     @classmethod
     def INPUT_TYPES(cls):

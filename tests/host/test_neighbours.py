@@ -86,7 +86,7 @@ def left_over(folder):
     (folder / "wildcards").mkdir(parents=True)
 
 
-def started(host, base, earlier, later, settings=None):
+def started(host, base, earlier, later):
     """A server with ours between the packs of two folders; a default folder comes first."""
     folders = {
         name: {"custom_nodes": str(base / name), "is_default": name == "earlier"}
@@ -102,12 +102,7 @@ def started(host, base, earlier, later, settings=None):
     (base / "folders.yaml").write_text(json.dumps(folders))  # JSON is YAML too
     args = ["--extra-model-paths-config", str(base / "folders.yaml")]
     packs = {OURS: ROOT, "detailers-models": MODEL_PACK}
-    server = Server(host.tree, host.python, packs, args=args)
-    if settings is not None:
-        private = server.base / "user" / "__detailers"
-        private.mkdir(parents=True)
-        (private / "settings.json").write_text(json.dumps(settings))
-    return server
+    return Server(host.tree, host.python, packs, args=args)
 
 
 @pytest.fixture(scope="module", params=["broken before", "left over after"])
@@ -258,16 +253,6 @@ def test_what_scripts_ask_of_the_older_pack_is_answered(neighbours, folder):
         with pytest.raises(urllib.error.HTTPError) as raised:
             server.post("/impact/wildcards", body)
         assert raised.value.code == 400
-
-
-def test_a_setting_of_the_users_turns_it_off(host, tmp_path, scene):
-    with started(host, tmp_path, {}, {"late": NEIGHBOUR}, {"compat": False}) as server:
-        inputs = {"image": scene.picture, "segs": scene.found, "basic_pipe": scene.pipe}
-        detail = scene.add("NeighbourDetail late", way="function", **inputs)[0]
-        scene.add("PreviewImage", images=detail)
-        assert "No module named 'impact'" in server.run(scene).error.message
-        with pytest.raises(urllib.error.HTTPError):
-            fetched(server, "/impact/wildcards/list")
 
 
 def ids_of(server, folder):

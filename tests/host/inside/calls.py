@@ -181,6 +181,32 @@ def check_sampling_by_functions():
 
 
 @quiet
+def check_a_face_mesh_by_position():
+    """As detectors over MediaPipe call it, without a least size of the crop."""
+    mesh = torch.zeros(1, 64, 64, 3)
+    parts = (True, *[False] * 7)
+    segs = node("MediaPipeFaceMeshToSEGS")().doit(mesh, 1.5, True, None, 1, 0, *parts)[0]
+    assert segs == ((64, 64), [])
+
+
+@quiet
+def check_detectors_and_masks_by_position():
+    find = node("BboxDetectorSEGS")
+    segs = find().doit(Detector(), IMAGE, 0.5, 10, 3.0, 10, "all")[0]
+    assert [seg.bbox for seg in segs[1]] == [BOX]
+    assert find.doit(bbox_detector=Detector(), image=IMAGE, threshold=0.5)[0][1][0].bbox == BOX
+    mask = node("SegsToCombinedMask")().doit(SEGS)[0]
+    assert mask.sum() == 32 * 32
+    again = node("MaskToSEGS").doit(mask, False, 1.0, False, 10)[0]
+    assert again[1][0].bbox == BOX
+    paste = node("SEGSPaste").doit(IMAGE, segs, 5, alpha=255)[0]
+    assert paste.shape == IMAGE.shape
+    pipe = node("ToBasicPipe").doit(*PIPE)[0]
+    assert pipe == PIPE
+    assert node("FromBasicPipe")().doit(pipe) == PIPE
+
+
+@quiet
 def check_samplers_and_regions_can_be_taken_apart():
     """By position the pipe comes before the factor; what is in a region is made again."""
     sampler = node("KSamplerAdvancedProvider")().doit(7.0, "euler", "simple", PIPE)[0]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from detailers import compat
 from detailers.core.host_detectors import register_folders
+from detailers.core.user_settings import UserSettings
 from PIL import Image
 
 register_folders()
@@ -85,6 +86,18 @@ def check_nothing_is_given_where_it_is_not_allowed():
         raise AssertionError
     finally:
         sys.meta_path.remove(finder)
+
+
+def check_a_setting_of_the_users_turns_it_off():
+    from detailers.compat import neighbours
+
+    before, own = list(sys.meta_path), neighbours.user_settings
+    neighbours.user_settings = lambda: UserSettings(compat=False)
+    try:
+        neighbours.stand_in([])
+    finally:
+        neighbours.user_settings = own
+    assert sys.meta_path == before
 
 
 @with_modules
