@@ -26,7 +26,9 @@ import nodes as host_nodes
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler
 
+from ..utils.files import is_file
 from ..utils.notes import note
+from ..utils.paths import expect_path, path_fault
 from ..wildcards.grammar import Lora
 from ..wildcards.library import Library
 from . import called
@@ -46,6 +48,7 @@ from .host_vae import HostVae
 from .latent_file import to_bytes
 from .lora import BlockWeights
 from .memory import persist
+from .picture_file import read_rgba
 from .planes import Cut
 from .random_state import seeded_globals
 from .registry import OlderPack
@@ -419,6 +422,7 @@ def scheduled_lora(
         clip_strength: strength of the LoRA on the text encoder, which has no schedule.
         to_conditioning: False applies the LoRA to the text encoder alone.
     """
+    expect_path(lora_name, "lora_name")
     path = folder_paths.get_full_path("loras", lora_name)
     if path is not None:
         expect_plain(path)
@@ -565,6 +569,7 @@ def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str,
     """
     from PIL import Image
 
+    expect_path(prefix, "filename_prefix")
     folder = folder_paths.get_temp_directory()
     entries = []
     for image in images:
@@ -587,15 +592,8 @@ def painted_mask(entry: Any) -> torch.Tensor | None:
     Returns:
         [1,H,W] 0..1; None if there is no such file in the folder that the entry's type names.
     """
-    import numpy as np
-    from PIL import Image
-
     path = file_of(entry)
-    if path is None:
-        return None
-    with Image.open(path) as picture:
-        alpha = np.asarray(picture.convert("RGBA").getchannel("A"), dtype=np.float32)
-    return 1 - torch.from_numpy(alpha / 255)[None]
+    return None if path is None else 1 - torch.from_numpy(read_rgba(path)[..., 3])[None]
 
 
 def file_of(entry: Any) -> Path | None:
@@ -610,8 +608,11 @@ def file_of(entry: Any) -> Path | None:
     if folder is None:
         return None
     try:
+        parts = [str(entry.get("subfolder") or ""), entry["filename"]]
+        if any(path_fault(part) is not None for part in parts):
+            return None
         base = Path(folder).resolve()
-        path = (base / str(entry.get("subfolder") or "") / entry["filename"]).resolve()
-        return path if path.is_relative_to(base) and path.is_file() else None
+        path = base.joinpath(*parts).resolve()
+        return path if path.is_relative_to(base) and is_file(path) else None
     except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, links in a circle
         return None

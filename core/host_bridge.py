@@ -21,6 +21,7 @@ from comfy_execution.utils import get_executing_context
 from comfy_execution.validation import validate_node_input
 
 from ..utils.notes import note
+from ..utils.paths import expect_path
 from . import flow
 from .bridge import (
     Painting,
@@ -49,6 +50,7 @@ from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_late
 from .lists import with_channels
 from .mask import resize_mask
 from .numbered import expect_numbered
+from .picture_file import expect_picture, unusable
 from .prompts import Origin, origin_of, part, plain_id, workflow_id, workflow_of
 from .streams import Latent, picture
 
@@ -281,9 +283,14 @@ def receive_image(value: str, data: str) -> tuple[torch.Tensor, torch.Tensor, li
     if data:
         image, mask = picture_in(data)
         return image, mask, save_previews(image.split(1), "ImgReceiver")
-    if file_at(value) is None:
+    path = file_at(value)
+    if path is None:
         raise ValueError(missing_file("image", value))
-    image, mask = call_node("LoadImage", image=value)[:2]
+    expect_picture(path, "image", value)
+    try:
+        image, mask = call_node("LoadImage", image=value)[:2]
+    except Exception as error:  # whatever ComfyUI's readers of pictures raise
+        raise unusable("image", value, error) from error
     return image, mask, [file_entry(value)]
 
 
@@ -298,6 +305,7 @@ def send_latent(
     latent: dict[str, Any], prefix: str, preview: torch.Tensor, texts: dict[str, Any]
 ) -> dict[str, str]:
     """Write a latent into the output folder; the entry that names it."""
+    expect_path(prefix, "filename_prefix")
     folder = folder_paths.get_output_directory()
     height, width = preview.shape[1:3]
     target, name, counter, subfolder, _ = folder_paths.get_save_image_path(

@@ -13,6 +13,7 @@ import folder_paths
 import torch
 
 from ..utils.notes import note
+from ..utils.paths import expect_path
 from .detectors.boxes import BoxDetector
 from .detectors.clipseg import CLIPSegDetector, load_clipseg
 from .detectors.faces import LBPFaceDetector
@@ -127,6 +128,7 @@ def sam_names() -> list[str]:
 
 def load_yolo(name: str) -> tuple[YoloDetector, YoloDetector | None]:
     """Detectors of boxes and, from a `segm/` file, of shapes."""
+    expect_path(name, "model_name")
     kind, _, own = name.partition("/")
     path = folder_paths.get_full_path(f"ultralytics_{kind}", own) if own else None
     path = path or _file("ultralytics", name)
@@ -217,6 +219,7 @@ def load_face_detector(method: str, smallest: int = 0) -> BoxDetector:
 
 
 def _file(kind: str, name: str) -> str:
+    expect_path(name, "model_name")
     path = folder_paths.get_full_path(kind, name)
     if path is None:
         raise ValueError(

@@ -11,12 +11,15 @@ import string
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
+from ..utils.files import open_file
+from .picture_file import opened, read_rgba
 from .streams import Latent, streams
+from .tensor_files import FAULTS, expect_honest, read_safetensors
 
 SUFFIXES = (".latent", ".latent.png")
 _MEMBER = "latent"
@@ -28,7 +31,6 @@ _LETTERS = np.frombuffer(
 )
 _SIX_BITS = np.full(256, -1, np.int16)  # what a letter's code stands for; -1 for no such letter
 _SIX_BITS[_LETTERS] = np.arange(64)
-_ALWAYS_FINE, _GROWTH = 2**26, 20  # bytes, and times the archive, that a member may unpack to
 
 
 def write_latent_picture(
@@ -89,40 +91,50 @@ def read_latent(
     Raises:
         ValueError: there is no latent in it.
     """
-    import safetensors.torch
-
     try:
-        data = _unpacked(path) if path.name.endswith(".png") else path.read_bytes()
-        tensors = safetensors.torch.load(data)
-        samples = [tensors["latent_tensor"].float()]
-        samples += [stream.float() for stream in _streams_of("latent_tensor", tensors)[1:]]
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        zipfile.BadZipFile,
-        safetensors.SafetensorError,
-    ) as error:
+        with _content(path) as file:
+            tensors = read_safetensors(file)
+        if "latent_tensor" not in tensors:
+            raise ValueError("it holds other things")
+        samples = [_expect_latent(stream) for stream in _streams_of("latent_tensor", tensors)]
+        masks = [_expect_mask(stream) for stream in _streams_of("noise_mask", tensors)]
+    except FAULTS as error:
         raise ValueError(
-            f"'latent' is {path.name!r}, in which no latent is found ({error}). Choose a file "
-            "that LatentSender or SaveLatent has written."
+            f"'latent' is {path.name!r}, in which no latent is found ({str(error)[:200]}). Choose a"
+            " file that LatentSender or SaveLatent has written."
         ) from error
     if _VERSION not in tensors:
         samples = [stream / _EARLY_SCALE for stream in samples]
-    latent = {"samples": samples, "noise_mask": _streams_of("noise_mask", tensors)}
+    latent = {"samples": samples, "noise_mask": masks}
     return {name: own[0] if len(own) == 1 else joined(own) for name, own in latent.items() if own}
 
 
-def _unpacked(path: Path) -> bytes:
-    from PIL import Image
+def _expect_latent(stream: torch.Tensor) -> torch.Tensor:
+    if stream.is_complex() or not 3 <= stream.ndim <= 5 or not stream.numel():
+        raise ValueError(f"its latent has the shape {list(stream.shape)}, type {stream.dtype}")
+    if not stream.float().isfinite().all():
+        raise ValueError("its latent has values that are not finite")
+    return stream.float()
 
-    with Image.open(path) as picture:
-        comment = picture.getexif().get_ifd(_EXIF_IFD)[_USER_COMMENT]
-    with zipfile.ZipFile(io.BytesIO(bytes(comment))) as archive:
-        size = archive.getinfo(_MEMBER).file_size
-        if size > max(_ALWAYS_FINE, _GROWTH * len(comment)):
-            raise ValueError(f"it unpacks to {size} bytes")
-        return archive.read(_MEMBER)
+
+def _expect_mask(stream: torch.Tensor) -> torch.Tensor:
+    if stream.is_complex() or not 2 <= stream.ndim <= 5 or not stream.numel():
+        raise ValueError(f"its noise mask has the shape {list(stream.shape)}, type {stream.dtype}")
+    return stream
+
+
+def _content(path: Path) -> BinaryIO:
+    """The part of a file that is in the format safetensors."""
+    return io.BytesIO(_unpacked(path)) if path.name.endswith(".png") else open_file(path)
+
+
+def _unpacked(path: Path) -> bytes:
+    with opened(path) as picture:
+        comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+    if not isinstance(comment, bytes):
+        raise ValueError("it is a picture alone")
+    with zipfile.ZipFile(io.BytesIO(comment)) as archive:
+        return archive.read(expect_honest(archive)[_MEMBER])
 
 
 def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,17 +146,12 @@ def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         ValueError: it holds no picture.
     """
-    from PIL import Image
-
     try:
-        raw = _from_letters(data.partition(",")[2] or data)
-        with Image.open(io.BytesIO(raw)) as picture:
-            pixels = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
-    except (ValueError, OSError, ImportError, Image.DecompressionBombError) as error:
-        # ImportError: packages replace Image.open by functions that look for more formats
+        pixels = read_rgba(_from_letters(data.partition(",")[2] or data))
+    except ValueError as error:
         raise ValueError(
-            "'image_data' holds no picture. Switch 'save_to_workflow' off, or send the picture "
-            "again."
+            f"'image_data' holds no picture that can be used: {str(error)[:300]}. Switch "
+            "'save_to_workflow' off, or send the picture again."
         ) from error
     pixels = torch.from_numpy(pixels)[None]
     return pixels[..., :3].contiguous(), 1 - pixels[..., 3]

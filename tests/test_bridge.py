@@ -197,7 +197,7 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(tmp_path):
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("latent", bytes(70 * 2**20))
     picture_with(packed.getvalue(), tmp_path / "huge.latent.png")
-    with pytest.raises(ValueError, match="unpacks to 73400320 bytes"):
+    with pytest.raises(ValueError, match=r"unpacks from \d+ to 73400320 bytes"):
         read_latent(tmp_path / "huge.latent.png")
 
 

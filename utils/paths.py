@@ -12,7 +12,7 @@ import re
 LONGEST = 4096  # characters; more is no path on any system
 LONGEST_NAME = 255  # of one part
 _SLASHES = re.compile(r"[/\\]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _DEVICES = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])(?:[ ]*[.:].*|[ ]*)",
     re.IGNORECASE | re.DOTALL,
@@ -29,12 +29,12 @@ def path_fault(text: str, *, windows: bool = os.name == "nt") -> str | None:
     """
     if len(text) > LONGEST:
         return f"has {len(text)} characters, more than a path can have"
-    if _CONTROL.search(text):
+    if "\0" in text or (windows and _CONTROL.search(text)):
         return "holds a control character"
     if re.match(r"[/\\]{2}", text):
         return "begins with two slashes, which leads to another computer or a device"
     parts = _SLASHES.split(text)
-    if any(len(part.encode("utf-8")) > LONGEST_NAME for part in parts):
+    if any(len(part.encode("utf-8", "surrogatepass")) > LONGEST_NAME for part in parts):
         return f"has a part of more than {LONGEST_NAME} bytes, longer than a file's name can be"
     if not windows:
         return None

@@ -35,6 +35,7 @@ def secret(server, tmp_path_factory):
         "file:///etc/passwd", "{'filename': '../secret.png', 'type': 'input'}",
         "{'filename': 'secret.png', 'subfolder': '..', 'type': 'temp'}",
         "{'filename': 'secret.png', 'type': 'models'}", "__import__('os').getcwd()",
+        "//host/share/secret.png", "\\\\host\\share\\secret.png", "\\\\?\\C:\\secret.png [temp]",
     ]  # fmt: skip
 
 
@@ -80,7 +81,8 @@ def test_the_ways_would_lead_to_the_picture(secret, server, results):
     np.testing.assert_allclose(out["image"]["t0"][0, 0, 0] * 255, SECRET[:3], atol=1e-3)
 
 
-@pytest.mark.parametrize("prefix", ["../../up/a", "/tmp/up/a", "a/../../../up/a"])
+@pytest.mark.parametrize("prefix", ["../../up/a", "/tmp/up/a", "a/../../../up/a", "//host/up/a",
+                                    "\\\\host\\up\\a", "up\0a", "up/" * 2000 + "a"])  # fmt: skip
 def test_a_sender_writes_nothing_outside(server, prefix):
     before = {path for path in server.base.rglob("*") if "up" in path.parts}
     graph = Graph()
@@ -107,6 +109,31 @@ def test_a_file_of_another_kind_runs_nothing(server):
         graph.add("DetailersTestSink", value=make(graph, name)[0])
         assert not server.run(graph).ok
     assert not (server.base / "evil").exists()
+
+
+def test_huge_pictures_and_odd_latents_are_clear_errors(server, results):
+    from detailers.tests.test_picture_files import png
+
+    (server.input / "bomb.png").write_bytes(png(50000, 50000))
+    (server.input / "cut.png").write_bytes(png(40, 40)[:60])
+    (server.input / "none.latent").write_bytes(b"\x02" + bytes(7) + b"{}")
+    Image.new("I;16", (6, 4), 13107).save(server.input / "deep.png")
+    os.mkfifo(server.input / "pipe.latent")
+    for make, name, words in (
+        (receiver, "bomb.png", "'image' is 'bomb.png', a picture that cannot be used"),
+        (receiver, "cut.png", "'image' is 'cut.png', a picture that cannot be used"),
+        (latent_receiver, "none.latent", "in which no latent is found (it holds other things)"),
+    ):
+        graph = Graph()
+        graph.add("DetailersTestSink", value=make(graph, name)[0])
+        assert words in server.run(graph).error.message
+    graph = Graph()
+    graph.add("DetailersTestSink", value=latent_receiver(graph, "pipe.latent")[0])
+    with pytest.raises(PromptRefused, match="there is no such file"):
+        server.run(graph)
+    graph = Graph()
+    out = results(graph, bomb=bridge(graph, "bomb.png")[1], deep=bridge(graph, "deep.png")[1])
+    assert not out["bomb"]["t0"].any() and not out["deep"]["t0"].any()
 
 
 def test_a_text_that_is_no_picture_is_refused(server):
