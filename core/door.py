@@ -85,9 +85,9 @@ class Door:
             if rule is None:
                 admitted[name] = value
                 continue
-            if value is None and rule.optional and not rule.none:
+            if value is None and rule.optional and (self.is_list or not rule.none):
                 continue  # the node's own default, as where nothing is connected
-            if value is not None or not rule.none:
+            if self.is_list or value is not None or not rule.none:
                 try:
                     value = self._each(name, rule, value) if self.is_list else rule.check(value)
                 except ValueError as error:

@@ -69,8 +69,9 @@ def _function(what: str, remedy: str) -> Callable[[Input], Check]:
 
 def image(declared: Input) -> Check:
     def check(value: Any) -> torch.Tensor:
+        value = _detached(value)
         check_image(value, declared.name)
-        return _plain(value)
+        return value.resolve_neg() if value.is_neg() else value
 
     return check
 
@@ -79,12 +80,13 @@ def mask(declared: Input) -> Check:
     """Of whole numbers, those that are only 0 and 1 are a mask as booleans are."""
 
     def check(value: Any) -> torch.Tensor:
+        value = _detached(value)
         if isinstance(value, torch.Tensor) and not value.is_floating_point():
             check_computable(value, declared.name)
             if value.numel() and (value.dtype == torch.bool or _is_zeros_and_ones(value)):
                 value = value.float()
         check_mask(value, declared.name)
-        return _plain(value)
+        return value.resolve_neg() if value.is_neg() else value
 
     return check
 
@@ -94,11 +96,11 @@ def _is_zeros_and_ones(values: torch.Tensor) -> bool:
     return int(low) >= 0 and int(high) <= 1
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor apart from what made it, so that it can be handed to NumPy too."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    return tensor.resolve_neg() if tensor.is_neg() else tensor
+def _detached(value: Any) -> Any:
+    """A tensor apart from what made it, so that it can be handed to NumPy too."""
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        return value.detach()
+    return value
 
 
 def latent(declared: Input) -> Check:
@@ -148,8 +150,8 @@ def _check_noise_mask(value: Any, declared: Input, remedy: str) -> None:
             f"{described(value)}. Set it with 'Set Latent Noise Mask'. {remedy}"
         )
     for part in parts:
-        check_computable(part, f"noise_mask of {declared.name}")
-        check_finite(part, f"noise_mask of {declared.name}")
+        check_computable(part, f"{declared.name}.noise_mask")
+        check_finite(part, f"{declared.name}.noise_mask")
 
 
 # SEGS
