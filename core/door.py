@@ -35,7 +35,7 @@ _SETTINGS: dict[str, Callable[[Input], Check]] = {
 _LOOKED_INTO = ("IMAGE", "MASK", "SEGS")  # types of which every number is looked at here
 _MOST_NUMBERED = 10_000  # numbered inputs whose checks are kept
 # Types of which None is a value: a loader may have no CLIP, and empty SEGS have no SEG.
-_MAY_LACK = frozenset({"CLIP", "SEG_ELT"})
+_MAY_LACK = frozenset({"CLIP", "SEG_ELT", "SEG_ELT_control_net_wrapper"})
 _ALL = "*"
 
 

@@ -248,58 +248,100 @@ def no_placeholder(declared: Input) -> Check:
 
 def _entry_problem(entry: Any) -> str:
     """What is wrong with an entry of a conditioning, "" if nothing is."""
-    if not isinstance(entry, (list, tuple)) or len(entry) < 2:
+    if not isinstance(entry, (list, tuple)) or len(entry) != 2:
         return f"there is {described(entry)}"
-    tensor, options = entry[0], entry[1]
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim < 2 or not tensor.numel():
-        return f"the tensor is {described(tensor)}"
-    try:
-        check_computable(tensor, "tensor")
-    except ValueError as error:
-        return f"the tensor is of no use: {error}"
+    tensor, options = entry
+    problem = _plane_problem(tensor, 2)
+    if problem:
+        return f"the tensor {problem}"
     if not isinstance(options, dict):
         return f"the dict is {described(options)}"
-    return _options_problem(options)
-
-
-def _options_problem(options: Mapping[str, Any]) -> str:
-    """What is wrong with an entry's options. Those of other packs are left alone."""
-    for name in ("mask", "pooled_output", "concat_mask", "concat_latent_image"):
-        value = options.get(name)
-        if value is not None and not isinstance(value, torch.Tensor):
-            return f"'{name}' should be a tensor but is {described(value)}"
-    plane = options.get("mask")
-    if plane is not None and (plane.ndim < 2 or not plane.numel()):
-        return f"'mask' should be [H,W] or [N,H,W] but is {described(plane)}"
-    if plane is not None and not all_finite(plane):
-        return "'mask' holds values that are not finite"
-    for name in ("vace_frames", "vace_mask", "reference_latents"):
-        planes = options.get(name)
-        if planes is not None and not _are_planes(planes):
-            return f"'{name}' should be a list of tensors but is {described(planes)}"
-    if isinstance(options.get("control"), _DATA):
-        return f"'control' should be a ControlNet but is {described(options['control'])}"
-    gligen = options.get("gligen")
-    if gligen is not None and not (isinstance(gligen, (list, tuple)) and len(gligen) == 3):
-        return f"'gligen' should be (kind, model, boxes) but is {described(gligen)}"
-    for name in ("strength", "mask_strength", "start_percent", "end_percent"):
-        value = options.get(name)
-        if value is not None and not _is_finite(value):
-            return f"'{name}' should be a number but is {described(value)}"
-    area = options.get("area")
-    if area is None:
-        return ""
-    if not isinstance(area, (list, tuple)):
-        return f"'area' should be (height, width, y, x) but is {described(area)}"
-    sides = area[1:] if area and area[0] == "percentage" else area
-    if len(sides) not in (4, 6) or not all(_is_finite(side) for side in sides):
-        return f"'area' should be (height, width, y, x) but is {quoted(area)}"
+    for name, find in _OPTIONS.items():
+        if name in options:
+            problem = find(options[name])
+            if problem:
+                return f"'{name}' {problem}"
     return ""
 
 
-def _are_planes(values: Any) -> bool:
-    is_list = isinstance(values, (list, tuple))
-    return is_list and all(isinstance(one, torch.Tensor) and one.ndim > 1 for one in values)
+def _plane_problem(value: Any, axes: int) -> str:
+    """What is wrong with a tensor that has to have so many axes."""
+    if not isinstance(value, torch.Tensor):
+        return f"should be a tensor but is {described(value)}"
+    try:
+        check_computable(value, "tensor")
+    except ValueError as error:
+        return f"is of no use: {error}"
+    if value.ndim < axes or not value.numel():
+        return f"should have at least {axes} axes and be not empty but is {described(value)}"
+    return ""
+
+
+def _planes_problem(value: Any) -> str:
+    if not isinstance(value, (list, tuple)):
+        return f"should be a list of tensors but is {described(value)}"
+    return next(filter(None, (_plane_problem(plane, 3) for plane in value)), "")
+
+
+def _finite_problem(plane: torch.Tensor) -> str:
+    return "" if all_finite(plane) else "holds values that are not finite"
+
+
+def _number_problem(value: Any) -> str:
+    return "" if _is_finite(value) else f"should be a number but is {described(value)}"
+
+
+def _area_problem(area: Any) -> str:
+    """Of (height, width, y, x), of a clip's area, or of one in shares of the picture."""
+    in_shares = isinstance(area, (list, tuple)) and len(area) > 0 and area[0] == "percentage"
+    sides = area[1:] if in_shares else area
+    if isinstance(sides, (list, tuple)) and len(sides) in (4, 6) and all(map(_is_finite, sides)):
+        return ""
+    return f"should be (height, width, y, x) but is {quoted(area)}"
+
+
+def _gligen_problem(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and len(value) == 3 and not isinstance(
+        value[1], (*_DATA, type(None))
+    ):  # fmt: skip
+        return ""
+    return f"should be (kind, model, boxes) but is {described(value)}"
+
+
+def _able(*methods: str) -> Callable[[Any], str]:
+    def problem(value: Any) -> str:
+        if isinstance(value, _DATA) or not all(hasattr(value, name) for name in methods):
+            return f"should have {', '.join(methods)} but is {described(value)}"
+        return ""
+
+    return problem
+
+
+def _or_none(problem: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: "" if value is None else problem(value)
+
+
+# Options of a conditioning's entry that the host reads, and what finds fault with them. Those of
+# other packs are left alone.
+_OPTIONS: dict[str, Callable[[Any], str]] = {
+    "mask": lambda value: _plane_problem(value, 2) or _finite_problem(value),
+    "pooled_output": _or_none(lambda value: _plane_problem(value, 1)),
+    "concat_mask": _or_none(lambda value: _plane_problem(value, 2)),
+    "concat_latent_image": _or_none(lambda value: _plane_problem(value, 3)),
+    "attention_mask": _or_none(lambda value: _plane_problem(value, 1)),
+    "reference_latents": _or_none(_planes_problem),
+    "vace_frames": _or_none(_planes_problem),
+    "vace_mask": _or_none(_planes_problem),
+    "strength": _number_problem,
+    "mask_strength": _number_problem,
+    "start_percent": _number_problem,
+    "end_percent": _number_problem,
+    "guidance": _or_none(_number_problem),
+    "area": _or_none(_area_problem),
+    "control": _or_none(_able("copy", "get_control")),
+    "gligen": _or_none(_gligen_problem),
+    "hooks": _or_none(_able("hooks")),
+}
 
 
 def _is_finite(value: Any) -> bool:
@@ -456,6 +498,9 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "SEG_ELT": seg,
     "SEGS_HEADER": _numbers(2, "a size (height, width)", _PARTS_REMEDY),
     "SEG_ELT_bbox": _numbers(4, "a box (x1, y1, x2, y2)", _PARTS_REMEDY),
+    "SEG_ELT_control_net_wrapper": _object(
+        "what applies a ControlNet", "Connect that output of 'From SEG_ELT'.", "apply"
+    ),
     "SEG_ELT_crop_region": _numbers(4, "a box (x1, y1, x2, y2)", _PARTS_REMEDY),
     "CONDITIONING": conditioning,
     "REGIONAL_PROMPTS": regional_prompts,

@@ -401,6 +401,8 @@ def test_segs_of_another_class_stay_the_same_object():
         ("confidence", "sure", "'sure'"),
         ("cropped_image", "x", "'x'"),
         ("cropped_image", np.ones(3), "[3]"),
+        ("cropped_image", np.ones((0, 4, 3, 3)), "[0, 4, 3, 3]"),
+        ("control_net_wrapper", 5, "an int, 5"),
     ],
 )
 def test_segs_of_which_a_part_is_wrong(field, value, words):
@@ -447,7 +449,10 @@ def test_the_placeholder_is_for_negatives_alone():
     [None, "x", [], TEXT[:1], [None, {}], ["x", {}], [TEXT[0], None], [torch.zeros(3), {}],
      [TEXT[0], {"mask": "x"}], [TEXT[0], {"mask": torch.zeros(3)}], [TEXT[0], {"area": "x"}],
      [TEXT[0], {"area": (1, 2)}], [TEXT[0], {"strength": "x"}], [TEXT[0].to("meta"), {}],
-     [TEXT[0], {"start_percent": math.nan}], [TEXT[0], {"pooled_output": 5}]],
+     [TEXT[0], {"start_percent": math.nan}], [TEXT[0], {"pooled_output": 5}], [*TEXT, 5],
+     [TEXT[0], {"mask": torch.ones(1, 8, 8).to("meta")}], [TEXT[0], {"mask": None}],
+     [TEXT[0], {"control": "x"}], [TEXT[0], {"gligen": ("position", None, [])}],
+     [TEXT[0], {"hooks": 5}], [TEXT[0], {"reference_latents": [torch.zeros(3)]}]],
 )  # fmt: skip
 def test_conditionings_of_which_a_part_is_wrong(entry):
     assert "entry 1" in refused("CONDITIONING", [TEXT, entry])
@@ -455,7 +460,7 @@ def test_conditionings_of_which_a_part_is_wrong(entry):
 
 def test_conditionings_that_are_right():
     options = {"area": (8, 8, 0, 0), "mask": torch.ones(1, 8, 8), "of another pack": object()}
-    good = [TEXT, (TEXT[0], {**options, "strength": 0.5}, "more")]
+    good = [TEXT, (TEXT[0], {**options, "strength": 0.5})]
     assert let_in("CONDITIONING", good)[0] is good
     relative = [[TEXT[0], {"area": ("percentage", 0.5, 0.5, 0, 0)}]]
     assert let_in("CONDITIONING", relative)[0] is relative

@@ -254,10 +254,17 @@ def check_seg(seg: Any, name: str, which: str, remedy: str) -> None:
             f" but is {described(seg.cropped_mask)}. {remedy}"
         )
     picture = seg.cropped_image
-    if picture is not None and not (is_array(picture, (3, 4)) and picture.shape[-1] in (1, 3, 4)):
+    usual = is_array(picture, (3, 4)) and picture.shape[-1] in (1, 3, 4) and min(picture.shape)
+    if picture is not None and not usual:
         raise ValueError(
             f"'{name}': the cropped_image of {which} should be None or an array [B,h,w,C] of"
             f" numbers with 1, 3 or 4 channels but is {described(picture)}. {remedy}"
+        )
+    wrapper = getattr(seg, "control_net_wrapper", None)
+    if wrapper is not None and not callable(getattr(wrapper, "apply", None)):
+        raise ValueError(
+            f"'{name}': the control_net_wrapper of {which} should be None or have apply() but is"
+            f" {described(wrapper)}. {remedy}"
         )
     if not _is_confidence(seg.confidence):
         raise ValueError(
@@ -317,7 +324,7 @@ def described(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, (str, int, float, complex)) and not isinstance(value, bool):
-        return f"a {type(value).__name__}, {quoted(value)}"
+        return f"{'an' if isinstance(value, int) else 'a'} {type(value).__name__}, {quoted(value)}"
     return "None" if value is None else f"a {type(value).__name__}"
 
 
