@@ -6,6 +6,7 @@ A node says what they cannot know with attributes of its class:
 
 - `TAKES_NONE`: names of required inputs that may be None.
 - `HANDS_ON`: the node only puts parts together or takes them apart. What uses a part checks it.
+- `USES_PARTS`: names of the parts that it uses of pipes, where it does not use all.
 - `VALIDATE_INPUTS`, as for the host: choices that it names take values of no list.
 
 See `door_values.py` for settings, among them what is brought into its range and what is refused,
@@ -116,7 +117,7 @@ class Door:
         return _Rule(check, kind, optional, none)
 
     def _check(self, name: str, kind: Any, options: Mapping[str, Any]) -> Check | None:
-        declared = Input(name, options)
+        declared = Input(name, options, getattr(self._node, "USES_PARTS", None))
         if isinstance(kind, list):
             if self._free(name):
                 return None

@@ -19,7 +19,7 @@ from ..utils.check import (
     check_computable,
     check_finite,
     check_image,
-    check_mask,
+    check_mask_layout,
     check_seg,
     check_segs,
     described,
@@ -85,7 +85,8 @@ def mask(declared: Input) -> Check:
             check_computable(value, declared.name)
             if value.numel() and (value.dtype == torch.bool or _is_zeros_and_ones(value)):
                 value = value.float()
-        check_mask(value, declared.name)
+        check_mask_layout(value, declared.name)
+        check_finite(value, declared.name)
         return value.resolve_neg() if value.is_neg() else value
 
     return check
@@ -376,7 +377,8 @@ def _pipe(
         checks = []
         for name, part in parts.items():
             make = HANDED_ON.get(part) if handed_on else KINDS[part]
-            checks.append(make and make(Input(name, {})))
+            used = declared.parts is None or name in declared.parts
+            checks.append(make(Input(name, {})) if used and make else None)
 
         def check(value: Any) -> Any:
             if not isinstance(value, (tuple, list)) or len(value) != len(parts):
@@ -411,6 +413,20 @@ def _instance(kind: type, what: str, remedy: str) -> Callable[[Input], Check]:
         return check
 
     return for_input
+
+
+def sam(declared: Input) -> Check:
+    """What a SAM of another pack has to have is checked where it is asked for masks."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, _DATA):
+            raise ValueError(
+                f"'{declared.name}' is {described(value)}, which cannot be asked for masks. Connect"
+                " the output of 'SAMLoader (Impact)'."
+            )
+        return value
+
+    return check
 
 
 def regional_prompts(declared: Input) -> Check:
@@ -530,7 +546,7 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     ),
     "BBOX_DETECTOR": _object("a detector", _connected("BBOX_DETECTOR"), "detect"),
     "SEGM_DETECTOR": _object("a detector", _connected("SEGM_DETECTOR"), "detect"),
-    "SAM_MODEL": _object("a SAM", "Connect 'SAMLoader (Impact)'."),
+    "SAM_MODEL": sam,
     "SEGS_PREPROCESSOR": _object("a preprocessor", _connected("SEGS_PREPROCESSOR"), "apply"),
     "TRANSFORMERS_CLASSIFIER": _object("an image classifier", _connected("classifier")),
     "SCHEDULER_FUNC": _function(

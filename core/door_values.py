@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -48,6 +48,7 @@ class Input:
 
     name: str
     options: Mapping[str, Any]
+    parts: Collection[str] | None = None  # of a pipe that the node uses; None is all
 
     def error(self, wanted: str, value: Any, remedy: str) -> ValueError:
         return ValueError(f"'{self.name}' should be {wanted} but is {described(value)}. {remedy}")

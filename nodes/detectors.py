@@ -214,6 +214,7 @@ class ImpactSimpleDetectorSEGSPipe:
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
     OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    USES_PARTS = ("bbox_detector", "segm_detector", "sam_model", "detailer_hook")
     FUNCTION = "run"
 
     @classmethod

@@ -439,9 +439,13 @@ def test_the_placeholder_is_for_negatives_alone():
         own.run(pipe=pipe, positive=NEGATIVE_PLACEHOLDER)
     parts = ("model", "clip", "vae", "positive", "negative")  # stand-ins, which nothing uses here
     assert own.run(pipe=parts, positive="x")["pipe"] == parts
+    own = node({"pipe": ("BASIC_PIPE", {})}, USES_PARTS=("positive",))
+    assert own.run(pipe=(*parts[:3], [TEXT], 5))["pipe"][4] == 5
+    with pytest.raises(ValueError, match=r"'pipe', 'positive' .* 'positive'"):
+        own.run(pipe=parts)
     for count in (0, 4, 6):
         with pytest.raises(ValueError, match=f"'pipe' .* five parts .* a tuple of {count} parts"):
-            own.run(pipe=("x",) * count, positive=[TEXT])
+            own.run(pipe=("x",) * count)
 
 
 @pytest.mark.parametrize(
@@ -486,6 +490,12 @@ def test_objects_of_any_class_are_taken_for_what_they_can_do():
 @pytest.mark.parametrize("value", ["x", 5, {"a": 1}, torch.ones(2), int, ["x"]], ids=str)
 def test_data_is_no_object(kind, value):
     assert "should" in refused(kind, value)
+
+
+def test_a_sam_of_any_class_is_taken():
+    odd = object()
+    assert let_in("SAM_MODEL", odd)[0] is odd
+    assert "is a str, 'x', which cannot be asked for masks" in refused("SAM_MODEL", "x")
 
 
 def test_an_object_that_cannot_be_shown_is_named_by_its_class():

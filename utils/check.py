@@ -15,6 +15,7 @@ import torch
 SEG_FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", "label")
 MOST_PIXELS = 2**28  # of a picture or a mask: 16384 x 16384, ComfyUI's own largest sides
 MOST_ROWS = 2**16  # of the batch that a latent is said to be of: noise is drawn for all of them
+LONGEST_SIDE = 2**17  # in pixels, of the image that SEGS are of
 LONGEST_SHOWN = 60  # signs of a value that an error quotes
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -95,6 +96,14 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
     Raises:
         ValueError: another shape or type, a side of 0, or a value that is not finite.
     """
+    mask = check_mask_layout(mask, name)
+    check_finite(mask, name)
+    low, high = mask.aminmax()
+    return mask.clamp(0, 1) if low < 0 or high > 1 else mask
+
+
+def check_mask_layout(mask: torch.Tensor, name: str) -> torch.Tensor:
+    """The mask as [B,H,W] floats, as `check_mask`, without a look at its values."""
     if not isinstance(mask, torch.Tensor):
         raise ValueError(
             f"'{name}' should be a mask but is {described(mask)}. Check what is connected to it."
@@ -120,9 +129,7 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
             "Divide 8-bit values by 255."
         )
     _check_not_empty(mask, name)
-    check_finite(mask, name)
-    low, high = mask.aminmax()
-    return mask.clamp(0, 1) if low < 0 or high > 1 else mask
+    return mask
 
 
 def check_latent(latent: Any, name: str) -> None:
@@ -224,11 +231,12 @@ def check_segs(segs: Any, name: str) -> None:
             f"'{name}' should be SEGS, that is ((height, width), [SEG, ...]), but begins with"
             f" {quoted(shape)}, followed by {described(items)}. {remedy}"
         )
-    height, width = map(float, shape)
-    if min(height, width) < 0 or height * width > MOST_PIXELS:
+    height, width = (float(side) for side in shape)
+    if min(height, width) < 0 or max(height, width) > LONGEST_SIDE or height * width > MOST_PIXELS:
         raise ValueError(
-            f"'{name}' should be of an image of at most {MOST_PIXELS} pixels but is of one of the "
-            f"height and width {quoted(shape)}. {remedy}"
+            f"'{name}' should be of an image with sides of at most {LONGEST_SIDE} and an area of "
+            f"at most {MOST_PIXELS} pixels but is of one of the height and width {quoted(shape)}. "
+            f"{remedy}"
         )
     for index, seg in enumerate(items):
         check_seg(seg, name, f"SEG {index}", remedy)
