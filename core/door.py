@@ -48,6 +48,7 @@ class _Rule:
     kind: str
     optional: bool  # None is as if nothing were connected
     none: bool  # None is a value
+    setting: bool = False  # of the node, rather than a link alone
 
 
 class Door:
@@ -104,6 +105,8 @@ class Door:
                 f"'{name}' should be a list of values but is {described(values)}. Give this node "
                 "lists, as ComfyUI does."
             )
+        if rule.setting and not values:
+            raise ValueError(f"'{name}' is an empty list. Connect at least one value.")
         return [value if value is None and rule.none else rule.check(value) for value in values]
 
     def _rule(self, name: str, entry: tuple, group: str) -> _Rule | None:
@@ -114,7 +117,8 @@ class Door:
             return _Rule(_as_it_is, _ALL, False, True) if self.is_list else None
         kind = "COMBO" if isinstance(kind, list) else kind
         none = lazy or name in self._takes_none or kind in self._may_lack
-        return _Rule(check, kind, optional, none)
+        setting = (kind == "COMBO" or kind in _SETTINGS) and not options.get("forceInput")
+        return _Rule(check, kind, optional, none, setting)
 
     def _check(self, name: str, kind: Any, options: Mapping[str, Any]) -> Check | None:
         declared = Input(name, options, getattr(self._node, "USES_PARTS", None))

@@ -562,7 +562,7 @@ def web_framework() -> Any:
 
 
 def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
-    """Write images [1,h,w,3 or 4] to the temporary folder, for a node to show.
+    """Write images [1,h,w,1, 3 or 4] to the temporary folder, for a node to show.
 
     Returns:
         The entries that a node puts under `ui`/`images`.
@@ -578,7 +578,9 @@ def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str,
             prefix, folder, width, height
         )
         file = f"{name}_{counter:05}_.png"
-        Image.fromarray(to_bytes(image)).save(os.path.join(target, file), compress_level=1)
+        pixels = to_bytes(image)
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        Image.fromarray(pixels).save(os.path.join(target, file), compress_level=1)
         entries.append({"filename": file, "subfolder": subfolder, "type": "temp"})
     return entries
 

@@ -248,6 +248,8 @@ def test_each_item_of_a_list_is_checked():
         own.run(value=[5, "x"], more=[])
     with pytest.raises(ValueError, match="'more' should be a list"):
         own.run(value=[5], more=None)
+    with pytest.raises(ValueError, match="'value' is an empty list"):
+        own.run(value=[], more=[])
 
 
 def test_inputs_of_which_there_is_any_number():
@@ -483,7 +485,7 @@ def test_objects_of_any_class_are_taken_for_what_they_can_do():
 
 
 @pytest.mark.parametrize(
-    "kind", ["MODEL", "CLIP", "VAE", "BBOX_DETECTOR", "SAM_MODEL", "SAMPLER", "DETAILER_HOOK",
+    "kind", ["MODEL", "CLIP", "VAE", "BBOX_DETECTOR", "SAMPLER", "DETAILER_HOOK",
              "PK_HOOK", "UPSCALER", "KSAMPLER", "CONTROL_NET", "SCHEDULER_FUNC", "PASTE_OPTIONS",
              "REGIONAL_PROMPTS", "FACE_LANDMARKS", "BOUNDING_BOX", "SEGS_PREPROCESSOR"],
 )  # fmt: skip
