@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import importlib.util
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def load(tree: Path, scratch: Path) -> None:
     """Make the pack the package `detailers`, in a host that writes to a scratch folder."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a download is right, but is none of this
     spec = importlib.util.spec_from_loader("detailers", loader=None, is_package=True)
     module = importlib.util.module_from_spec(spec)
     module.__path__ = [str(ROOT)]

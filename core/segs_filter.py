@@ -31,6 +31,7 @@ MEASURES: dict[str, Callable[[Box, SEG], float]] = {
     "confidence": lambda region, seg: confidence(seg),
     "confidence(0-100)": lambda region, seg: 100 * confidence(seg),
 }
+_DIGITS = 20  # of a number that are read; one with more is too high anyway
 IN_THIS_ORDER = "none"  # instead of a measure to order by
 
 
@@ -111,7 +112,8 @@ def pick(segs: SEGS, numbers: str) -> SEGS:
     Args:
         numbers: counted from 1, with anything between them; those that are too high are left out.
     """
-    wanted = {int(number) for number in re.findall(r"\d+", numbers)}
+    digits = (number.lstrip("0")[:_DIGITS] or "0" for number in re.findall(r"\d+", numbers))
+    wanted = {int(number) for number in digits}
     header, items = segs
     beyond = sorted(number for number in wanted if not 0 < number <= len(items))
     if beyond:

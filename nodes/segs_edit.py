@@ -253,6 +253,11 @@ class ImpactAssembleSEGS:
         }  # fmt: skip
 
     def run(self, seg_header, seg_elt):
+        if not seg_header:
+            raise ValueError(
+                "'seg_header' is an empty list, so there is no size that the segments refer to. "
+                "Connect that output of Decompose (SEGS)."
+            )
         segs = (seg_header[0], [seg for seg in seg_elt if seg is not None])
         check_segs(segs, "seg_elt")
         return (segs,)

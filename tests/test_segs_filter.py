@@ -287,3 +287,9 @@ def test_masks_are_united_and_brought_to_the_images_size():
     segs = ((16, 16), [sized(8, 4)])
     assert closest_to_mask(segs, masks, 0.0)[1] > 0.6
     assert closest_to_mask(((0, 0), []), masks, 0.0) == (((0, 0), []), 0.0, [])
+
+
+def test_numbers_without_end_are_too_high(caplog):
+    segs = (4, 3), ["first", "second"]
+    assert pick(segs, f"{'9' * 5000}, {'0' * 5000}2") == ((4, 3), ["second"])
+    assert "'picks' names 99999999999999999999" in caplog.text
