@@ -75,6 +75,16 @@ class Door:
         """The inputs that are declared, numbered ones as far as they are listed."""
         return [name for group in self._groups.values() for name in group.keys()]  # noqa: SIM118
 
+    def declaration(self, name: str) -> tuple:
+        """What an input's checks are made of: the same for inputs that are declared alike."""
+        group = next(group for group, entries in self._groups.items() if name in entries)
+        node = self._node
+        return (
+            name, group, repr(self._groups[group][name]), self.is_list, self._free(name),
+            name in self._takes_none, getattr(node, "HANDS_ON", False),
+            getattr(node, "USES_PARTS", None),
+        )  # fmt: skip
+
     def admit(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         """The inputs as the node is to have them, and those whose contents have been looked at.
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +69,6 @@ def is_own(error: BaseException) -> bool:
         return False
     line = linecache.getline(frame.filename, frame.lineno).strip()
     return isinstance(error, (ValueError, RuntimeError)) and line.startswith("raise ")
-
-
-def at_the_door(
-    node_ids: Sequence[str], samples: Samples, outcome: Outcome
-) -> Iterator[list[Case]]:
-    """For each input the cases that the door lets in; the others are counted."""
-    values = odd_values(samples)
-    for node_id in node_ids:
-        door = door_of(samples.nodes[node_id])
-        for input_name in door.names():
-            yield list(_let_in(door, node_id, input_name, values, outcome))
 
 
 def _let_in(
@@ -218,11 +207,13 @@ def try_all(samples: Samples, node_ids: Sequence[str], tell: Any = print) -> Out
     for node_id in node_ids:
         usual.check(node_id, outcome)
         start, before = time.monotonic(), len(outcome.faults)
-        for cases in at_the_door([node_id], samples, outcome):
+        door, values = door_of(samples.nodes[node_id]), odd_values(samples)
+        for name in door.names():
+            cases = list(_let_in(door, node_id, name, values, outcome))
             for case in cases:
                 run_case(case, samples, outcome)
             if cases:
-                usual.check(node_id, outcome, f"odd values in {cases[-1].input}")
+                usual.check(node_id, outcome, f"odd values in {name}")
         tell(f"{node_id}: {time.monotonic() - start:.1f} s")
         for fault in outcome.faults[before:]:
             tell(f"  {fault}")
@@ -232,9 +223,17 @@ def try_all(samples: Samples, node_ids: Sequence[str], tell: Any = print) -> Out
 
 
 def try_some(samples: Samples, node_ids: Sequence[str], count: int, seed: int = 0) -> Outcome:
-    """Every value at every door, and some of those that it lets in through their nodes."""
+    """Every value at every door, once for inputs that are declared alike, and some of those that
+    are let in through their nodes."""
     outcome, usual = Outcome(), Usual(samples)
-    cases = [case for cases in at_the_door(node_ids, samples, outcome) for case in cases]
+    values, known, cases = odd_values(samples), {}, []
+    for node_id in node_ids:
+        door = door_of(samples.nodes[node_id])
+        for name in door.names():
+            alike = door.declaration(name)
+            if alike not in known:
+                known[alike] = list(_let_in(door, node_id, name, values, outcome))
+            cases += (replace(case, node_id=node_id) for case in known[alike])
     order = np.random.default_rng(seed).permutation(len(cases))
     for case in (cases[number] for number in sorted(order[:count])):
         usual.check(case.node_id, outcome)
