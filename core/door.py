@@ -134,7 +134,7 @@ class Door:
         declared = Input(name, options, getattr(self._node, "USES_PARTS", None))
         if isinstance(kind, list):
             if self._free(name):
-                return None
+                return door_values.free_choice(declared)
             return door_values.choice(declared, functools.partial(self._entries, name))
         make = self._kinds.get(kind)
         return make and make(declared)

@@ -226,6 +226,17 @@ def text(declared: Input) -> Check:
     return check
 
 
+def free_choice(declared: Input) -> Check:
+    """For a choice that the node checks by itself, which may be of no list."""
+
+    def check(value: Any) -> Any:
+        if value is not None and not isinstance(value, (str, int, float)):
+            raise declared.error("a text of its list", value, "Choose one in the node.")
+        return value
+
+    return check
+
+
 def choice(declared: Input, entries_now: Callable[[], Sequence[Any]]) -> Check:
     """For an input that is a choice of a list.
 

@@ -26,6 +26,7 @@ import nodes as host_nodes
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler
 
+from ..utils.check import quoted
 from ..utils.files import is_file
 from ..utils.notes import note
 from ..utils.paths import expect_path, path_fault
@@ -561,6 +562,21 @@ def web_framework() -> Any:
     return server.web
 
 
+def place_for(prefix: str, folder: str, width: int, height: int) -> tuple[str, str, int, str]:
+    """Where ComfyUI puts the next file of a prefix: folder, name, number and subfolder.
+
+    Raises:
+        ValueError: that is outside of `folder`.
+    """
+    try:
+        return folder_paths.get_save_image_path(prefix, folder, width, height)[:4]
+    except Exception as error:  # ComfyUI raises no narrower one
+        raise ValueError(
+            f"'filename_prefix' is {quoted(prefix)}, which names no place inside of ComfyUI's "
+            "folder for such files. Write a name, or a folder and a name such as faces/face."
+        ) from error
+
+
 def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
     """Write images [1,h,w,1, 3 or 4] to the temporary folder, for a node to show.
 
@@ -574,9 +590,7 @@ def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str,
     entries = []
     for image in images:
         height, width = image.shape[1:3]
-        target, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            prefix, folder, width, height
-        )
+        target, name, counter, subfolder = place_for(prefix, folder, width, height)
         file = f"{name}_{counter:05}_.png"
         pixels = to_bytes(image)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels

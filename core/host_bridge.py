@@ -40,6 +40,7 @@ from .host import (
     file_of,
     find_file,
     painted_mask,
+    place_for,
     prompt_server,
     registered_nodes,
     save_previews,
@@ -308,9 +309,7 @@ def send_latent(
     expect_path(prefix, "filename_prefix")
     folder = folder_paths.get_output_directory()
     height, width = preview.shape[1:3]
-    target, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder, width, height
-    )
+    target, name, counter, subfolder = place_for(prefix, folder, width, height)
     file = f"{name}_{counter:05}_.latent.png"
     texts = {key: json.dumps(value) for key, value in texts.items() if value is not None}
     write_latent_picture(Path(target, file), latent, preview, texts)

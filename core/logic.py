@@ -7,17 +7,20 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from .streams import picture
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Equality of anything; tensors are equal where shape and every value are."""
+    """Equality of anything; tensors and arrays are equal where shape and every value are."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return a.shape == b.shape and bool((a == b.to(a.device)).all())
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
         return False
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return type(a) is type(b) and a.shape == b.shape and bool(np.all(a == b))
     return bool(a == b)
 
 
@@ -38,6 +41,10 @@ OPERATORS: dict[str, Callable[[bool, bool], bool]] = {
 }
 
 
+# What values raise that cannot be compared: of other kinds, of many values, or no number.
+_NO_ORDER = (TypeError, RuntimeError, ValueError, ArithmeticError)
+
+
 def compare(how: str, a: Any, b: Any) -> bool:
     """One of the `COMPARISONS`.
 
@@ -46,7 +53,7 @@ def compare(how: str, a: Any, b: Any) -> bool:
     """
     try:
         return bool(COMPARISONS[how](a, b))
-    except (TypeError, RuntimeError) as error:
+    except _NO_ORDER as error:
         raise ValueError(_no_order("cmp", how, a, b)) from error
 
 
@@ -58,7 +65,7 @@ def least_or_most(most: bool, a: Any, b: Any) -> Any:
     """
     try:
         return max(a, b) if most else min(a, b)
-    except (TypeError, RuntimeError) as error:
+    except _NO_ORDER as error:
         raise ValueError(_no_order("mode", "max" if most else "min", a, b)) from error
 
 
@@ -69,12 +76,20 @@ def _no_order(name: str, value: str, a: Any, b: Any) -> str:
     )
 
 
+def shown(value: Any, as_text: Callable[[Any], str] = str) -> str:
+    """A value as text; its class where it cannot be shown."""
+    try:
+        return as_text(value)
+    except Exception:  # whatever an object of another pack raises
+        return f"a {type(value).__name__} that cannot be shown"
+
+
 def converted(value: Any) -> tuple[str, float, int, bool]:
     """A value as text, as a number, as a whole number cut towards 0, and as true or false.
 
     What is no number counts as 1, except "false", which counts as 0.
     """
-    text = str(value)
+    text = shown(value)
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..core.flow import ACTIVE, MODES, MUTED, TARGETS, input_label, output_count, remote_place
 from ..core.host_bridge import BLOCKED, tell_editor, wait, wrong_link
+from ..core.logic import shown
 from ..utils.check import check_image
 from ..utils.notes import note
 from .widgets import Numbered, described
@@ -491,7 +492,11 @@ class ImpactLogger:
 
     def run(self, data, text, unique_id=None):
         shape = getattr(data, "shape", None)
-        what = f"{type(data).__name__} {list(shape)}" if shape is not None else repr(data)[:2000]
+        what = (
+            f"{type(data).__name__} {list(shape)}"
+            if shape is not None
+            else shown(data, repr)[:2000]
+        )
         log.info("node %s: %s %s", unique_id, text, what)
         return ()
 

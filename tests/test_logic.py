@@ -1,5 +1,8 @@
 """core/logic.py: comparisons, conversions, sizes."""
 
+from decimal import Decimal
+
+import numpy as np
 import pytest
 import torch
 from detailers.core.logic import (
@@ -109,3 +112,22 @@ def test_sizes():
     assert latent_size({"samples": torch.zeros(2, 4, 5, 7)}) == (2, 40, 56, 4)
     video = {"samples": torch.zeros(1, 16, 3, 5, 7), "downscale_ratio_spacial": 16}
     assert latent_size(video) == (1, 80, 112, 16)
+
+
+def test_arrays_are_compared_value_by_value():
+    assert equal(np.array([1, 2]), np.array([1, 2]))
+    assert not equal(np.array([1, 2]), np.array([1, 3]))
+    assert not equal(np.array([1, 2]), np.array([1]))
+    assert not equal(np.array([1, 2]), [1, 2])
+    for ask in (lambda a, b: compare("a > b", a, b), lambda a, b: least_or_most(True, a, b)):
+        for a, b in ((np.array([1, 2]), 3), (Decimal("NaN"), Decimal(1))):
+            with pytest.raises(ValueError, match="of which neither is larger"):
+                ask(a, b)
+
+
+def test_what_cannot_be_shown_is_named():
+    class Odd:
+        def __str__(self):
+            raise RuntimeError
+
+    assert converted(Odd())[0] == "a Odd that cannot be shown"

@@ -23,7 +23,7 @@ from .samples import Samples
 
 @contextmanager
 def samples() -> Iterator[Samples]:
-    """Good values for the pack's nodes, in a host that writes to a folder of its own and is quiet."""
+    """Good values for the pack's nodes, in a quiet host that writes to a folder of its own."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # a download is right, but is none of this
     shown, comfy.utils.PROGRESS_BAR_ENABLED = comfy.utils.PROGRESS_BAR_ENABLED, False
     folders = {name: getattr(folder_paths, f"get_{name}_directory")() for name in _FOLDERS}

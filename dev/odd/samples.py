@@ -11,6 +11,7 @@ from typing import Any
 import comfy.samplers
 import numpy as np
 import torch
+from comfy_execution.graph import DynamicPrompt
 
 from ...core.segs import SEG
 from ..model_pack.links import DetailersTestPreprocessor, DetailersTestScheduler
@@ -219,7 +220,7 @@ class Samples:
         if getattr(node, "INPUT_IS_LIST", False):
             values = {name: [value] for name, value in values.items()}
         for name in groups.get("hidden", {}):
-            values[name] = "1" if name == "unique_id" else None
+            values[name] = {"unique_id": "1", "dynprompt": DynamicPrompt({})}.get(name)
         return values
 
     def _value(self, name: str, kind: Any, options: Mapping[str, Any] | None = None) -> Any:
