@@ -10,6 +10,7 @@ from ..core.calls import called_as
 from ..core.detail import detail_image
 from ..core.detectors.prompts import SamHints
 from ..core.detectors.sam import sam_mask
+from ..core.frames import detail_frames
 from ..core.geometry import Size
 from ..core.hooks import Hook
 from ..core.host import MAX_RESOLUTION, ComfyBackend, schedulers
@@ -17,13 +18,14 @@ from ..core.regional import RegionalPrompt
 from ..core.schedule import EXTRA_SCHEDULERS
 from ..core.segs import SEG, SEGS, combined_mask, from_mask, mask_list, scale_to
 from ..core.segs_ops import both, combine_with_mask, combine_with_masks, without
-from ..core.settings import Kept
+from ..core.settings import Detail, Kept
 from ..nodes.detailer import make_detail, older_models
 from .utils import make_3d_mask, to_tensor
 
 __all__ = [
     "MAX_RESOLUTION", "REGIONAL_PROMPT", "SEG", "apply_mask_to_each_seg",
-    "crop_condition_mask", "enhance_detail", "get_schedulers", "make_sam_mask", "mask_to_segs",
+    "crop_condition_mask", "enhance_detail", "enhance_detail_for_animatediff", "get_schedulers",
+    "make_sam_mask", "mask_to_segs",
     "segs_bitwise_and_mask", "segs_bitwise_subtract_mask", "segs_scale_match",
     "segs_to_combined_mask", "segs_to_masklist",
 ]  # fmt: skip
@@ -148,16 +150,11 @@ def enhance_detail(
     Returns:
         The new crop [1,h,w,3], None where it is large enough already; and what its ControlNet saw.
     """
-    models, refiner = older_models(given)
-    text = wildcard_opt or ""
-    if text and wildcard_opt_concat_mode == "concat":
-        text = f"[CONCAT] {text}"
-    detail = make_detail(
-        models, refiner, guide_size_for=guide_size_for_bbox, wildcard=text,
-        noise_mask=noise_mask is not None, scheduler_func_opt=scheduler_func,
-        tiled_encode=vae_tiled_encode, tiled_decode=vae_tiled_decode,
-        detailer_hook=None if detailer_hook is None else _WithoutPasting(detailer_hook),
-        kept=_KEPT, **given,
+    detail = _detail(
+        guide_size_for_bbox, wildcard_opt, wildcard_opt_concat_mode, detailer_hook, scheduler_func,
+        noise_mask=noise_mask is not None, tiled_encode=vae_tiled_encode,
+        tiled_decode=vae_tiled_decode, kept=Kept(segs=False, cropped=False, refined_alpha=False),
+        **given,
     )  # fmt: skip
     segs = _segs_of_crop(image, bbox, noise_mask, control_net_wrapper)
     result = detail_image(to_tensor(image), segs, detail, ComfyBackend())
@@ -165,7 +162,39 @@ def enhance_detail(
     return (pictures[0] if pictures else None), result.control_images or None
 
 
-_KEPT = Kept(segs=False, cropped=False, refined_alpha=False)
+@called_as(
+    "image_frames, model, clip, vae, guide_size, guide_size_for_bbox, max_size, bbox, seed, steps,"
+    "cfg, sampler_name, scheduler, positive, negative, denoise, noise_mask, wildcard_opt=None,"
+    "wildcard_opt_concat_mode=None, detailer_hook=None, refiner_ratio=None, refiner_model=None,"
+    "refiner_clip=None, refiner_positive=None, refiner_negative=None, control_net_wrapper=None,"
+    "noise_mask_feather=0, scheduler_func=None"
+)
+def enhance_detail_for_animatediff(
+    image_frames, guide_size_for_bbox, bbox, noise_mask, wildcard_opt, wildcard_opt_concat_mode,
+    detailer_hook, control_net_wrapper, scheduler_func, **given,
+) -> tuple[torch.Tensor | None, list[torch.Tensor] | None]:  # fmt: skip
+    """Sample the crops [F,h,w,C] of a video's frames anew, all together; as `enhance_detail`."""
+    detail = _detail(
+        guide_size_for_bbox, wildcard_opt, wildcard_opt_concat_mode, detailer_hook, scheduler_func,
+        noise_mask=noise_mask is not None, **given,
+    )  # fmt: skip
+    frames = to_tensor(image_frames)
+    segs = _segs_of_crop(frames, bbox, noise_mask, control_net_wrapper)
+    result = detail_frames(frames, segs, detail, ComfyBackend(), pasted=False)
+    picture = result.segs[1][0].cropped_image
+    return (None if picture is None else to_tensor(picture)), result.control_images or None
+
+
+def _detail(guide_size_for_bbox, text, concat_mode, hook, scheduler_func, **given) -> Detail:
+    """The settings of a detailer, of what such functions are called with."""
+    models, refiner = older_models(given)
+    if text and concat_mode == "concat":
+        text = f"[CONCAT] {text}"
+    return make_detail(
+        models, refiner, guide_size_for=guide_size_for_bbox, wildcard=text,
+        detailer_hook=None if hook is None else _WithoutPasting(hook),
+        scheduler_func_opt=scheduler_func, **given,
+    )  # fmt: skip
 
 
 def _segs_of_crop(image: torch.Tensor, bbox: Any, mask: Any, control: Any) -> SEGS:
@@ -174,7 +203,8 @@ def _segs_of_crop(image: torch.Tensor, bbox: Any, mask: Any, control: Any) -> SE
     x1, y1, x2, y2 = map(int, bbox)
     across, down = min(width, x2 - x1), min(height, y2 - y1)
     left, top = (width - across) // 2, (height - down) // 2
-    shape = torch.ones(height, width) if mask is None else make_3d_mask(mask)[0].float()
+    shape = torch.ones(1, height, width) if mask is None else make_3d_mask(mask).float()
+    shape = shape[0] if len(shape) == 1 else shape
     seg = SEG(
         None, shape.cpu().numpy(), 1.0, (0, 0, width, height),
         (left, top, left + across, top + down), "", control,

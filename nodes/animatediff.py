@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.calls import called_as
 from ..core.frames import detail_frames
 from ..core.host import ComfyBackend
 from ..utils.check import check_image, check_segs
@@ -48,6 +49,18 @@ class SEGSDetailerForAnimateDiff:
             image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=False, **widgets
         )
         return (result.segs, image_list(result.control_images))
+
+    # By this name other packs call it.
+
+    @staticmethod
+    @called_as(
+        "image_frames, segs, guide_size, guide_size_for, max_size, seed, steps, cfg, sampler_name,"
+        "scheduler, denoise, basic_pipe, refiner_ratio=0.0, refiner_basic_pipe_opt=None,"
+        "inpaint_model=False, noise_mask_feather=0, scheduler_func_opt=None"
+    )
+    def do_detail(refiner_ratio, **given):
+        """(SEGS with the new crops, what ControlNets saw)."""
+        return SEGSDetailerForAnimateDiff().run(refiner_ratio=refiner_ratio or 0.0, **given)
 
 
 class DetailerForEachPipeForAnimateDiff:

@@ -338,9 +338,9 @@ class SEGSDetailer:
         "batch_size=1, cycle=1, refiner_basic_pipe_opt=None, inpaint_model=False,"
         "noise_mask_feather=0, scheduler_func_opt=None"
     )
-    def do_detail(**given):
+    def do_detail(refiner_ratio, **given):
         """(SEGS with the new crops, what ControlNets saw)."""
-        return SEGSDetailer().run(**given)
+        return SEGSDetailer().run(refiner_ratio=refiner_ratio or 0.0, **given)
 
 
 class MaskDetailerPipe:

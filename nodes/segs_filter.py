@@ -108,6 +108,11 @@ class ImpactSEGSLabelFilter:
     def run(self, segs, preset, labels):
         return split_by_labels(given_segs(segs), labels if labels.strip() else preset)
 
+    @staticmethod
+    def filter(segs, labels):
+        """The same for a list of labels; by this name other packs call it."""
+        return split_by_labels(given_segs(segs), ", ".join(labels))
+
 
 class ImpactSEGSRangeFilter:
     DESCRIPTION = "Takes the segments whose size, place or confidence is in a range."

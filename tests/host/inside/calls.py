@@ -5,7 +5,7 @@ import inspect
 import math
 
 import torch
-from detailers.compat.core import enhance_detail
+from detailers.compat.core import enhance_detail, enhance_detail_for_animatediff
 from detailers.core.calls import give_older_inputs
 from detailers.core.host_detectors import register_folders
 from detailers.core.segs import SEG
@@ -151,6 +151,21 @@ def check_one_crop_is_enhanced_as_a_detailer_does_it():
 
 
 @quiet
+def check_the_frames_of_a_video():
+    frames = torch.cat([IMAGE, IMAGE.flip(2)])
+    sampling = (*SAMPLING.values(), 0.5)
+    video = node("SEGSDetailerForAnimateDiff")
+    segs, _ = video.do_detail(frames, SEGS, *SIZE.values(), *sampling, PIPE, None)
+    wanted = torch.as_tensor(segs[1][0].cropped_image)
+    assert wanted.shape == (2, 32, 32, 3)
+    crops = frames[:, 8:40, 8:40].numpy()
+    order = [*PARTS.values(), *SIZE.values(), BOX, *SAMPLING.values(), *PROMPTS.values(), 0.5]
+    got, seen = enhance_detail_for_animatediff(crops, *order, torch.ones(32, 32).numpy())
+    same(got, wanted)
+    assert seen is None
+
+
+@quiet
 def check_sampling_by_functions():
     """As KSampler samples, in one go and in two; with another pack's noise and callback."""
     import nodes
@@ -199,6 +214,8 @@ def check_detectors_and_masks_by_position():
     assert mask.sum() == 32 * 32
     again = node("MaskToSEGS").doit(mask, False, 1.0, False, 10)[0]
     assert again[1][0].bbox == BOX
+    kept, rest = node("ImpactSEGSLabelFilter").filter(segs, ["A", "B"])
+    assert ([seg.label for seg in kept[1]], rest[1]) == (["A"], [])
     paste = node("SEGSPaste").doit(IMAGE, segs, 5, alpha=255)[0]
     assert paste.shape == IMAGE.shape
     pipe = node("ToBasicPipe").doit(*PIPE)[0]
