@@ -108,6 +108,17 @@ def image_list(images: list[torch.Tensor]) -> list[torch.Tensor]:
     return largest_first(images)
 
 
+# Of the function by which other packs detail.
+_OLDER_PARAMETERS = (
+    "image, segs, model, clip, vae, guide_size, guide_size_for_bbox, max_size, seed, steps,"
+    "cfg, sampler_name, scheduler, positive, negative, denoise, feather, noise_mask,"
+    "force_inpaint, wildcard_opt=None, detailer_hook=None, refiner_ratio=None,"
+    "refiner_model=None, refiner_clip=None, refiner_positive=None, refiner_negative=None,"
+    "cycle=1, inpaint_model=False, noise_mask_feather=0, scheduler_func_opt=None,"
+    "tiled_encode=False, tiled_decode=False"
+)
+
+
 class DetailerForEach:
     DESCRIPTION = (
         "Redraws every segment of an image: crops it, enlarges the crop, samples it with the "
@@ -140,28 +151,26 @@ class DetailerForEach:
     # By this name other packs call it.
 
     @staticmethod
-    @called_as(
-        "image, segs, model, clip, vae, guide_size, guide_size_for_bbox, max_size, seed, steps,"
-        "cfg, sampler_name, scheduler, positive, negative, denoise, feather, noise_mask,"
-        "force_inpaint, wildcard_opt=None, detailer_hook=None, refiner_ratio=None,"
-        "refiner_model=None, refiner_clip=None, refiner_positive=None, refiner_negative=None,"
-        "cycle=1, inpaint_model=False, noise_mask_feather=0, scheduler_func_opt=None,"
-        "tiled_encode=False, tiled_decode=False"
-    )
-    def do_detail(image, segs, guide_size_for_bbox, wildcard_opt, **given):
+    @called_as(_OLDER_PARAMETERS)
+    def do_detail(**given):
         """Detail the segments of an image.
 
         Returns:
             (image, crops before, crops after, these with their mask as alpha, what ControlNets saw,
             SEGS with the new crops); the lists hold the largest first and may be empty.
         """
-        models, refiner = older_models(given)
-        result = detailed(
-            image, segs, models, refiner, guide_size_for=guide_size_for_bbox,
-            wildcard=wildcard_opt, **given,
-        )  # fmt: skip
-        lists = (result.cropped, result.refined, result.refined_alpha, result.control_images)
-        return (result.image, *map(largest_first, lists), result.segs)
+        return done_detail(**given)
+
+
+def done_detail(image, segs, guide_size_for_bbox, wildcard_opt, **given) -> tuple:
+    """The work of `do_detail`."""
+    models, refiner = older_models(given)
+    result = detailed(
+        image, segs, models, refiner, guide_size_for=guide_size_for_bbox, wildcard=wildcard_opt,
+        **given,
+    )  # fmt: skip
+    lists = (result.cropped, result.refined, result.refined_alpha, result.control_images)
+    return (result.image, *map(largest_first, lists), result.segs)
 
 
 def older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
@@ -205,6 +214,13 @@ class DetailerForEachAutoRetry(DetailerForEach):
         models = pipe_models((model, clip, vae, positive, negative))
         retry = Retry(times=max_retries, when_broken=True)
         return (detailed(image, segs, models, retry=retry, kept=NO_CROPS, **widgets).image,)
+
+    @staticmethod
+    @called_as(f"{_OLDER_PARAMETERS}, max_retries=1")
+    def do_detail(max_retries, **given):
+        """As that of DetailerForEach."""
+        retry = Retry(times=max_retries, when_broken=True)
+        return done_detail(retry=retry, **given)
 
 
 class DetailerForEachDebug(DetailerForEach):

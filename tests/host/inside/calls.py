@@ -122,6 +122,8 @@ def check_the_functions_of_detailers():
     empty = do_detail(IMAGE, ((64, 96), []), *list(DETAIL.values())[2:])
     same(empty[0], IMAGE)
     assert [list(part) for part in empty[1:5]] == [[]] * 4
+    retried = node("DetailerForEachAutoRetry").do_detail(*DETAIL.values(), "", max_retries=2)
+    same(retried[0], wanted)
     face = node("FaceDetailer")
     found = (0.5, 0, 1.0, "center-1", 0, 0.93, 0, 0.7, "False", 10, Detector())
     settings = [DETAIL[name] for name in DETAIL if name != "segs"]
