@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -550,9 +551,8 @@ def at_startup(server: Any, action: Callable[[], Awaitable[None]]) -> None:
 
 def prompt_server() -> Any:
     """The server; None where a script imports the pack without one."""
-    from server import PromptServer
-
-    return getattr(PromptServer, "instance", None)
+    server = sys.modules.get("server")  # of the host's program, which imports it first
+    return getattr(getattr(server, "PromptServer", None), "instance", None)
 
 
 def web_framework() -> Any:
