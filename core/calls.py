@@ -19,7 +19,9 @@ OWN_INPUTS = frozenset({
     "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
 })  # fmt: skip
 _WRITING_AID = "Select to add"  # begins the names of choices that only help to write a text
-_NODES = f"{__name__.removesuffix('.core.calls')}.nodes."  # begins the modules of our classes
+_PACK = __name__.removesuffix(".core.calls")
+_NODES = f"{_PACK}.nodes."  # begins the modules of our classes
+_CALLERS = 6  # how far back it is looked who asks for inputs
 
 # What FUNCTION named where it was not `doit`.
 OLDER_METHODS: Mapping[str, str] = {
@@ -240,10 +242,21 @@ def is_own(node: type) -> bool:
 
 
 def _asked_by_another_class() -> bool:
-    """Whether what asks for inputs is another pack's class that tells of its own."""
+    """Whether what asks for inputs is another pack's class that tells of its own.
+
+    It asks in its INPUT_TYPES, by way of a helper perhaps, or while its module is loaded.
+    """
     caller = sys._getframe(2)
-    module = caller.f_globals.get("__name__", "")
-    return caller.f_code.co_name == "INPUT_TYPES" and not module.startswith(_NODES)
+    for _ in range(_CALLERS):
+        if caller is None:
+            return False
+        name, module = caller.f_code.co_name, caller.f_globals.get("__name__", "")
+        if name == "INPUT_TYPES" and not module.startswith(_NODES):
+            return True
+        if name == "<module>" and not module.startswith(("__main__", _PACK)):
+            return True
+        caller = caller.f_back
+    return False
 
 
 def without_own(groups: Mapping[str, Any], owner: type | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Nodes called as packs call those of ComfyUI-Impact-Pack: by position and by name, on the class
 and on objects; and the functions by which they sample."""
 
+import copy
 import inspect
 import math
 
@@ -287,11 +288,23 @@ def check_what_is_ours_alone_is_not_inherited():
     class Takes:
         INPUT_TYPES = kind.INPUT_TYPES
 
-    for other in (Inherits, Asks, Takes):
+    def borrowed():
+        return copy.deepcopy(kind.INPUT_TYPES())
+
+    class Helped:
+        @classmethod
+        def INPUT_TYPES(cls):
+            return borrowed()
+
+    for other in (Inherits, Asks, Takes, Helped):
         assert list(other.INPUT_TYPES()["optional"]) == older, other
         assert other.INPUT_TYPES()["required"] == kind.INPUT_TYPES()["required"]
     assert list(Extends.INPUT_TYPES()["optional"]) == [*older, "theirs"]
     assert list(kind.INPUT_TYPES()["optional"]) == list(ours)
+
+    space = {"kind": kind, "__name__": "their_pack"}
+    exec("taken = kind.INPUT_TYPES()", space)  # noqa: S102 - as their module is loaded
+    assert list(space["taken"]["optional"]) == older
 
     class Fixed(node("ImpactRemoteInt")):
         def doit(self, **inputs):
