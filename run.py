@@ -8,6 +8,8 @@
     python run.py bench [options]        speed and memory against the least possible work
     python run.py bench quality          picture quality against a known truth
     python run.py bench odd              odd values in every input of every node
+    python run.py bench fuzz             random wildcard texts and YAML files
+    python run.py bench wildcards        what large and hostile wildcard files cost
 
 `python run.py COMMAND --help` tells a command's options.
 
@@ -470,7 +472,7 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
 
 
 COMMANDS = ("install", "demo", "test", "serve", "bench")
-BENCHES = ("quality", "odd")  # besides the one of speed and memory
+BENCHES = ("quality", "odd", "fuzz", "wildcards")  # besides the one of speed and memory
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ GROUPS = {
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
 }  # fmt: skip
-_EXPRESSION = re.compile(r"\s*(?P<left>[^<>=]+?)\s*(?P<sign>>=|<=|>|<|=)\s*(?P<right>[^<>=]+?)\s*")
+_EXPRESSION = re.compile(r"(?P<left>[^<>=]+)(?P<sign>>=|<=|>|<|=)(?P<right>[^<>=]+)")
 
 
 class Classifier(Protocol):
@@ -53,18 +53,19 @@ class Condition:
             ValueError: it is none, or names a group that does not exist.
         """
         match = _EXPRESSION.fullmatch(text)
-        if match is None:
+        left, right = (match["left"].strip(), match["right"].strip()) if match else ("", "")
+        if not (left and right):
             raise ValueError(
-                f"'manual_expr' is {text!r}, which is no condition. Write a label, one of "
+                f"'manual_expr' is {text[:200]!r}, which is no condition. Write a label, one of "
                 f"{' '.join(_COMPARISONS)}, and a label or number, such as: female > 0.5"
             )
-        for side in (match["left"], match["right"]):
+        for side in (left, right):
             if side.startswith("#") and side.casefold() not in GROUPS:
                 raise ValueError(
-                    f"'manual_expr' names the group {side!r}, which does not exist. Write one of "
-                    f"{', '.join(GROUPS)}, or a label without #."
+                    f"'manual_expr' names the group {side[:200]!r}, which does not exist. Write "
+                    f"one of {', '.join(GROUPS)}, or a label without #."
                 )
-        return cls(match["left"], match["sign"], match["right"])
+        return cls(left, match["sign"], right)
 
     def holds(self, scores: Mapping[str, float]) -> bool:
         """Whether scores by label meet it; never where a label is not among them."""

@@ -122,6 +122,39 @@ those that the pack did not raise on purpose. It also prints what the checks cos
     return parser
 
 
+def bench_fuzz(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench fuzz",
+        """Random wildcard texts and YAML files, half each. What must hold is in tests/fuzz.py.
+
+    python run.py bench fuzz                      a million
+    python run.py bench fuzz --examples 20000 --first 7
+
+Ends at the first that fails, with the shortest text that does.""",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--examples", type=int, default=1_000_000, help="(default: %(default)s)")
+    add("--first", type=int, default=0, help="seed of the first round (default: %(default)s)")
+    return parser
+
+
+def bench_wildcards(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench wildcards",
+        """What large and hostile wildcard files cost, in seconds and memory.
+
+    python run.py bench wildcards
+
+Printed are, for 5,000 files of 200 MB, the start, all names, the first and the next draw; and for
+files and texts that were made to be slow, how long they are read and drawn from.""",
+    )
+    add_place(parser)
+    parser.add_argument("--files", type=int, default=5000, help="(default: %(default)s)")
+    parser.add_argument("--megabytes", type=int, default=200, help="(default: %(default)s)")
+    return parser
+
+
 def install() -> argparse.ArgumentParser:
     parser = _parser(
         "install",
