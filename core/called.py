@@ -116,14 +116,20 @@ def parts(source: Source, value: Any, count: int, wanted: str) -> list[Any]:
 
 def number(source: Source, value: Any, wanted: str = "a finite number") -> float | int:
     """A finite number; texts and arrays of one number are read as such."""
+    found = _finite(value)
+    if found is None:
+        raise source.wrong(quoted(value), wanted)
+    return found
+
+
+def _finite(value: Any) -> float | int | None:
+    """A value as a finite number; None if it is none."""
     try:
         given = value.item() if is_array(value) else value
         given = given if isinstance(given, int) else float(given)
-        if isinstance(given, int) or math.isfinite(given):
-            return given
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        pass
-    raise source.wrong(quoted(value), wanted)
+        return None
+    return given if isinstance(given, int) or math.isfinite(given) else None
 
 
 def whole(source: Source, value: Any, wanted: str = "a whole number") -> int:
@@ -137,9 +143,10 @@ def numbers(source: Source, values: Any, count: int, wanted: str) -> list[float 
         given = None if isinstance(values, (str, bytes, dict, set)) else list(values)
     except TypeError:
         given = None
-    if given is None or len(given) != count:
+    found = [_finite(value) for value in given or ()]
+    if len(found) != count or None in found:
         raise source.wrong(quoted(values), wanted)
-    return [number(source, value, wanted) for value in given]
+    return found
 
 
 def truth(source: Source, value: Any) -> bool:

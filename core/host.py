@@ -259,6 +259,9 @@ class ComfyBackend(HostVae, HostRows):
                 callback=on_sampled,
                 disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=run.seed,
             )  # fmt: skip
+        if run.sampler is not None:
+            source = called.Source.of("The SAMPLER", run.sampler, "sample")
+            called.like(source, picture(samples), picture(latent))
         if run.sigmas[-1] == 0:
             samples = with_kept_streams(samples, latent, mask)
         return samples.to(comfy.model_management.intermediate_device())

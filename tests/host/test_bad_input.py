@@ -299,8 +299,8 @@ def test_a_text_that_leads_to_itself_is_an_error_of_the_node(refused, server):
     ("changes", "words"),
     [
         ({"touch_scaled_size": [100000, 10000]}, ["segment 0", "100000x10000", "67108864"]),
-        ({"touch_scaled_size": [NAN, 64]}, ["touch_scaled_size", "[nan, 64]", "a width and"]),
-        ({"touch_scaled_size": "abc"}, ["touch_scaled_size", "'abc'"]),
+        ({"touch_scaled_size": [NAN, 64]}, ["touch_scaled_size", "(nan, 64)", "a width and"]),
+        ({"touch_scaled_size": "abc"}, ["touch_scaled_size", "('a', 'b', 'c')"]),
         ({"post_upscale": NAN}, ["post_upscale", "not finite", "1 picture [N,h,w,3]"]),
         ({"post_encode": NAN}, ["post_encode", "not finite"]),
         ({"get_custom_noise": NAN}, ["get_custom_noise", "not finite", "noise of the shape"]),

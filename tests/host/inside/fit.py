@@ -1,6 +1,7 @@
 """Models, VAEs and latents that do not fit one another say so, and say where."""
 
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import comfy.latent_formats
@@ -153,3 +154,85 @@ def check_formats_that_pack_their_channels_are_not_judged():
     ]  # fmt: skip
     known = [host_fit._channels(kind()) for kind in every]
     assert sum(count is not None for count in known) > 10
+
+
+# What callables of other packs give back
+
+
+def sampled(**changed):
+    settings = Sampling(5, 4, 1.0, "euler", "simple", 0.5)
+    recipe = sampling.Recipe(FLAT, RED, NOTHING, 1.0, "euler", "simple", **changed)
+    latent = {"samples": torch.ones(1, 4, 4, 4)}
+    return sampling.sample_latent(recipe, settings, latent, ComfyBackend())
+
+
+def giving(answer):
+    def give(*_given, **_named):
+        return answer
+
+    return give
+
+
+def check_a_scheduler_function_that_gives_no_levels_is_named():
+    steps = 8  # all those of which half are run
+    for given, words in (
+        (None, "None"),
+        ("karras", "'karras'"),
+        (torch.ones(2, 3), "[2, 3]"),
+        (torch.tensor([1.0, torch.nan, 0.0]), "nan"),
+        (torch.arange(9.0), "0, 1, 2"),
+    ):
+        text = told(partial(sampled, scheduler_func=giving(given)), ValueError)
+        assert text.startswith("The scheduler function give gave"), text
+        assert words in text and f"{steps + 1} noise levels" in text, text
+
+    def fails(model, sampler_name, steps):
+        raise KeyError("lost")
+
+    text = told(lambda: sampled(scheduler_func=fails), RuntimeError)
+    assert text.startswith("The scheduler function fails failed with KeyError: 'lost'."), text
+    assert sampled(scheduler_func=giving([4, 3, 2, 1, 0.5, 0.25, 0.1, 0.05, 0]))
+
+
+def check_a_sampler_object_that_gives_no_latent_is_named():
+    def by_one_giving(answer):
+        sampler = SimpleNamespace(sample=giving(answer), max_denoise=giving(True))
+        return partial(sampled, sampler=sampler)
+
+    text = told(by_one_giving(torch.ones(1, 4, 2, 2)), ValueError)
+    assert text.startswith("The SAMPLER SimpleNamespace (sample) gave"), text
+    assert "[1, 4, 2, 2]" in text and "[1, 4, 4, 4]" in text, text
+    text = told(by_one_giving(None), RuntimeError)
+    assert "The latent cannot be sampled: " in text, text
+    text = told(by_one_giving(torch.full((1, 4, 4, 4), torch.nan)), ValueError)
+    assert "The sampled latent holds values that are not finite" in text, text
+    text = told(lambda: sampled(sampler="euler"), ValueError)
+    assert "The SAMPLER str has no sample()" in text, text
+
+
+def check_a_vae_that_is_none_is_named():
+    class Odd:
+        def __init__(self, answer):
+            self.answer = answer
+
+        def encode(self, pixels):
+            return self.answer
+
+        decode = encode
+
+        def spacial_compression_encode(self):
+            return 8
+
+    pixels, latent, backend = torch.zeros(1, 8, 8, 3), torch.zeros(1, 4, 1, 1), ComfyBackend()
+    for answer in (None, "latent", torch.zeros(3), torch.zeros(1, 4, 1, 1).long()):
+        encode = partial(backend.encode, Odd(answer), pixels, tiled=False, video=False)
+        text = told(encode, ValueError)
+        assert text.startswith("'vae': Odd (encode) gave"), text
+    for answer in (torch.zeros(1, 8, 8, 5), torch.zeros(0, 8, 8, 3)):
+        text = told(partial(backend.decode, Odd(answer), latent, tiled=False), ValueError)
+        assert text.startswith("'vae': Odd (decode) gave"), text
+    text = told(lambda: backend.ratio("vae"), RuntimeError)
+    assert text.startswith("'vae': str (spacial_compression_encode) failed with"), text
+    Odd.spacial_compression_encode = lambda self: 0
+    text = told(lambda: backend.ratio(Odd(None)), ValueError)
+    assert "gave 0, but should give a number of pixels, 1 or more" in text, text
