@@ -1,6 +1,7 @@
 """Putting SEGS together and changing them."""
 
 from collections import namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from detailers.tests.fake_backend import make_seg, ramp_image
 
 OtherSeg = namedtuple("OtherSeg", "cropped_image cropped_mask confidence crop_region bbox label")
 EMPTY = ((0, 0), [])
+
+NET = SimpleNamespace(apply=lambda positive, negative, image, mask: (positive, negative, []))
 
 
 def other_pack(region):
@@ -76,7 +79,7 @@ def test_nothing_and_nothing_is_nothing():
 
 
 def test_merging_makes_one_segment_that_holds_all():
-    first = make_seg((0, 0, 4, 4), bbox=(1, 1, 2, 2), image=picture(4, 4), control="net")
+    first = make_seg((0, 0, 4, 4), bbox=(1, 1, 2, 2), image=picture(4, 4), control=NET)
     second = make_seg((6, 2, 8, 4), bbox=(6, 3, 7, 4))._replace(confidence=0.25)
     header, (one,) = merge(((10, 9), [first, second]))
     assert header == (10, 9)
@@ -125,10 +128,10 @@ def test_segments_of_other_packs_take_labels_and_lose_pictures():
 def test_segments_get_their_regions_of_an_image_as_pictures():
     image = ramp_image(2, 6, 9)
     own = picture(2, 2)
-    segs = ((6, 9), [make_seg((1, 2, 5, 4), control="net"), make_seg((0, 0, 2, 2), image=own)])
+    segs = ((6, 9), [make_seg((1, 2, 5, 4), control=NET), make_seg((0, 0, 2, 2), image=own)])
     _, (first, second) = set_pictures(segs, image, override=False)
     np.testing.assert_array_equal(first.cropped_image, image[:, 2:4, 1:5])
-    assert first.control_net_wrapper == "net"
+    assert first.control_net_wrapper is NET
     assert second.cropped_image is own
     _, (_, second) = set_pictures(segs, image, override=True)
     np.testing.assert_array_equal(second.cropped_image, image[:, :2, :2])
@@ -152,10 +155,10 @@ def test_setting_pictures_brings_the_segments_to_the_images_size():
 
 
 def test_pictures_are_removed():
-    segs = ((9, 9), [make_seg((0, 0, 2, 2), image=picture(2, 2), control="net")])
+    segs = ((9, 9), [make_seg((0, 0, 2, 2), image=picture(2, 2), control=NET)])
     (seg,) = without_pictures(segs)[1]
     assert seg.cropped_image is None
-    assert seg.control_net_wrapper == "net"
+    assert seg.control_net_wrapper is NET
 
 
 # Masks
@@ -164,10 +167,10 @@ def test_pictures_are_removed():
 def test_masks_are_dilated_within_their_regions():
     mask = np.zeros((5, 7), np.float32)
     mask[2, 0] = mask[2, 5] = 1
-    segs = ((20, 20), [make_seg((3, 3, 10, 8), mask=mask, control="net")])
+    segs = ((20, 20), [make_seg((3, 3, 10, 8), mask=mask, control=NET)])
     (seg,) = change_masks(segs, lambda mask: dilate(mask, 3))[1]
     assert covered(seg) == rectangle(0, 1, 2, 4) | rectangle(4, 1, 7, 4)
-    assert seg.control_net_wrapper == "net"
+    assert seg.control_net_wrapper is NET
     assert segs[1][0].cropped_mask.sum() == 2  # what came in is left alone
 
 
@@ -202,12 +205,12 @@ def test_a_segment_outside_the_image_is_left_out_of_changes():
 
 def test_a_mask_limits_the_segments_masks():
     grey = np.full((4, 4), 0.5, np.float32)
-    segs = ((8, 8), [make_seg((2, 2, 6, 6), mask=grey, control="net"), make_seg((0, 0, 2, 2))])
+    segs = ((8, 8), [make_seg((2, 2, 6, 6), mask=grey, control=NET), make_seg((0, 0, 2, 2))])
     mask = block(8, 8, (4, 0, 8, 8)) * 0.75
     first, second = combine_with_mask(segs, mask, both)[1]
     assert covered(first) == rectangle(2, 0, 4, 4)
     assert first.cropped_mask.max() == 0.5
-    assert first.control_net_wrapper == "net"
+    assert first.control_net_wrapper is NET
     assert not second.cropped_mask.any()  # it keeps its place
 
 
@@ -249,12 +252,12 @@ def test_each_segment_has_a_mask_of_its_own():
 
 
 def test_segments_are_limited_to_what_all_others_cover():
-    segs = ((9, 20), [make_seg((0, 0, 10, 4), control="net"), make_seg((15, 5, 20, 9))])
+    segs = ((9, 20), [make_seg((0, 0, 10, 4), control=NET), make_seg((15, 5, 20, 9))])
     others = ((9, 20), [make_seg((0, 0, 2, 4)), make_seg((8, 0, 12, 2))])
     header, (seg,) = combine_with_segs(segs, others, both)  # the second shares nothing
     assert header == (9, 20)
     assert seg.crop_region == (0, 0, 10, 4)
-    assert seg.control_net_wrapper == "net"
+    assert seg.control_net_wrapper is NET
     assert covered(seg) == rectangle(0, 0, 2, 4) | rectangle(8, 0, 10, 2)
 
 
@@ -286,11 +289,11 @@ def test_subtracting_leaves_what_is_lighter():
 
 
 def test_a_box_is_scaled_about_its_centre_and_empties_the_mask_around_it():
-    seg = scale_bbox(make_seg((10, 10, 30, 20), bbox=(16, 12, 24, 16), control="net"), 0.5)
+    seg = scale_bbox(make_seg((10, 10, 30, 20), bbox=(16, 12, 24, 16), control=NET), 0.5)
     assert seg.bbox == (18, 13, 22, 15)
     assert seg.crop_region == (10, 10, 30, 20)
     assert covered(seg) == rectangle(8, 3, 12, 5)
-    assert seg.control_net_wrapper == "net"
+    assert seg.control_net_wrapper is NET
 
 
 def test_a_box_grows_no_further_than_its_crop_region():
@@ -316,7 +319,7 @@ def test_the_mask_of_one_segment_is_changed():
 
 
 def test_what_is_given_replaces_the_rest_stays():
-    seg = make_seg((0, 0, 4, 4), control="net")
+    seg = make_seg((0, 0, 4, 4), control=NET)
     changed = edit_seg(
         seg, torch.ones(2, 4, 4, 3), torch.zeros(1, 4, 4), label="new", confidence=None,
         bbox=(1, 1, 2, 2),
@@ -325,7 +328,7 @@ def test_what_is_given_replaces_the_rest_stays():
     assert changed.cropped_mask.shape == (4, 4)
     assert not changed.cropped_mask.any()
     assert (changed.label, changed.confidence, changed.bbox) == ("new", 1.0, (1, 1, 2, 2))
-    assert changed.control_net_wrapper == "net"
+    assert changed.control_net_wrapper is NET
     assert edit_seg(seg, mask=torch.zeros(3, 4, 4)).cropped_mask.shape == (3, 4, 4)
 
 
