@@ -25,6 +25,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from detailers.core.calls import OWN_INPUTS
 from detailers.dev import docs
 from detailers.dev.server import DIRECT
 
@@ -65,6 +66,19 @@ def test_every_id_of_the_interface_files_is_registered(nodes, host, tell):
     known = [node_id for node_id in INTERFACES if node_id in nodes]
     tell(f"ComfyUI {host.label}: {len(known)} of {len(INTERFACES)} ids registered")
     assert sorted(INTERFACES.keys() - nodes.keys()) == []
+
+
+def test_what_is_ours_alone_is_known_as_such(nodes):
+    """So that classes of other packs do not inherit it. Rectangles were drawn by a script there."""
+    shared = json.loads((DATA / "shared.json").read_text())
+    own = {
+        name
+        for node_id, node in nodes.items()
+        if node_id in shared and not node_id.startswith("MaskRectArea")
+        for name in node["input_order"].get("optional", [])
+        if name not in shared[node_id].get("optional", {})
+    }
+    assert own == OWN_INPUTS
 
 
 def differences(node, expected, host):
