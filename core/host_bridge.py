@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -51,9 +52,11 @@ from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_late
 from .lists import with_channels
 from .mask import resize_mask
 from .numbered import expect_numbered
-from .picture_file import expect_picture, unusable
+from .picture_file import expect_picture, read_rgba, unusable
 from .prompts import Origin, origin_of, part, plain_id, workflow_id, workflow_of
 from .streams import Latent, picture
+
+log = logging.getLogger(__name__)
 
 BLOCKED = ExecutionBlocker(None)  # as an output: what follows does not run, and nothing is wrong
 
@@ -290,9 +293,18 @@ def receive_image(value: str, data: str) -> tuple[torch.Tensor, torch.Tensor, li
     expect_picture(path, "image", value)
     try:
         image, mask = call_node("LoadImage", image=value)[:2]
-    except Exception as error:  # whatever ComfyUI's readers of pictures raise
-        raise unusable("image", value, error) from error
+    except Exception:  # whatever ComfyUI's readers of pictures raise
+        log.info("ComfyUI cannot read %s; it is read by Pillow", path, exc_info=True)
+        image, mask = _read_picture(path, value)
     return image, mask, [file_entry(value)]
+
+
+def _read_picture(path: Path, value: str) -> tuple[torch.Tensor, torch.Tensor]:
+    try:
+        pixels = torch.from_numpy(read_rgba(path))[None]
+    except ValueError as error:
+        raise unusable("image", value, error) from error
+    return pixels[..., :3].contiguous(), 1 - pixels[..., 3]
 
 
 def receive_latent(value: str) -> dict[str, Latent]:

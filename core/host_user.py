@@ -8,6 +8,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ..utils.files import read_file
 from .hub import Fetching
 from .lora import read_presets
 from .user_settings import FILE, FOLDER, UserSettings, read_settings
@@ -15,6 +16,7 @@ from .user_settings import FILE, FOLDER, UserSettings, read_settings
 log = logging.getLogger(__name__)
 
 _PRESETS = "lbw-preset.txt"  # of LoRAs' block weights, in this pack's folder of the user's
+_MOST = 2**22  # bytes of a file of presets
 
 
 def user_settings() -> UserSettings:
@@ -41,7 +43,7 @@ def lora_presets() -> dict[str, str]:
     found: dict[str, str] = {}
     for file in _preset_files():
         try:
-            found |= read_presets(file.read_text(encoding="utf-8"))
+            found |= read_presets(read_file(file, _MOST).decode("utf-8"))
         except (OSError, ValueError) as error:
             log.warning("%s cannot be read, so its presets are not known: %s", file, error)
     return found

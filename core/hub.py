@@ -81,7 +81,7 @@ def network_folder(
 
     Args:
         folders: of ComfyUI, in which it may lie as owner/name or name.
-        remedy: what to do where it is not on this machine, as a sentence.
+        remedy: what to do where it is not on this machine, in sentences.
         or_itself: one of `folders` may itself be the one with the network's files.
 
     Raises:
@@ -119,8 +119,8 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
     if not fetching.allowed:
         raise NotHere(
             f"{wanted.name!r} is not on this machine, and a workflow alone may not fetch it. "
-            f'{remedy} To allow it for all workflows, write {{"downloads": true}} into '
-            f"{fetching.settings} and start ComfyUI again."
+            f'To allow it for all workflows, write {{"downloads": true}} into '
+            f"{fetching.settings} and start ComfyUI again. {remedy}"
         )
     if not wanted.is_pinned:
         raise NotHere(

@@ -18,10 +18,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..utils.files import read_file
+
 log = logging.getLogger(__name__)
 
 FOLDER = "detailers"  # of ComfyUI's user folder, after the prefix that keeps it private
 FILE = "settings.json"
+MOST_BYTES = 2**20  # of the file
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class UserSettings:
 def read_settings(file: Path) -> UserSettings:
     """The settings in a file. What cannot be used is left at its default and logged."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_file(file, MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         return UserSettings()
     except (OSError, ValueError) as error:
