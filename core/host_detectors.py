@@ -170,7 +170,7 @@ def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
         if not download:
             remedy += " Or turn 'download' on."
         elif not wanted.is_pinned:
-            remedy += ' The commit of CLIPSeg goes into the same file, as "clipseg_revision".'
+            remedy += ' Its commit goes into that file of yours, too, as "clipseg_revision".'
         folder = network_folder(wanted, folders, fetching(download), remedy, or_itself=True)
         processor, module = load_clipseg(folder)
         return processor, Resident(module)

@@ -11,6 +11,7 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
@@ -180,6 +181,13 @@ def test_a_yolo_file_is_read_though_every_reader_is_replaced(network, tmp_path, 
     replace_everything(monkeypatch)
     found = read_yolo(tmp_path / "a.pt").network.state_dict()
     assert all(found[name].equal(value) for name, value in network.float().state_dict().items())
+
+
+def test_numbers_of_numpy_beside_the_weights_are_no_harm(tmp_path):
+    torch.save(
+        {"a": torch.ones(1), "loss": np.float64(0.5), "all": np.ones(2)}, tmp_path / "a.ckpt"
+    )
+    expect_plain(tmp_path / "a.ckpt")
 
 
 def test_names_that_are_allowed_in_the_process_stay_so(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,8 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def expect_plain(path: str | Path) -> None:
-    """Make sure that a file holds nothing but tensors and plain data, whoever reads it then.
+    """Make sure that a file holds nothing but tensors, plain values and NumPy's numbers, whoever
+    reads it then.
 
     Other readers go by the file's name where this one goes by its content, so the two must agree.
 
@@ -94,11 +95,11 @@ def expect_plain(path: str | Path) -> None:
         if not is_safetensors:
             raise _broken(path, ValueError("it is not in the format that its name says"))
         return
-    _refuse_unknown(path)
+    _refuse_unknown(path, but={name for name in _DATA if name.startswith("numpy.")})
 
 
-def _refuse_unknown(path: Path) -> None:
-    unknown = _read(path, tensors=False).unknown
+def _refuse_unknown(path: Path, but: Set[str] = frozenset()) -> None:
+    unknown = tuple(name for name in _read(path, tensors=False).unknown if name not in but)
     if unknown:
         raise WeightsError(
             f"'{path.name}' is refused: besides weights it holds {_listed(unknown)}, which would "
