@@ -455,7 +455,7 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
         "YOLO_CONFIG_DIR": tempfile.gettempdir(),  # ultralytics writes settings when imported
     }
     failed = call(
-        python, "-m", "pytest", "-rs", *side_by_side(python, hosts, arguments), *arguments,
+        python, "-m", "pytest", "-rsR", *side_by_side(python, hosts, arguments), *arguments,
         **surroundings,
     )  # fmt: skip
     if unclean:
@@ -464,9 +464,14 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
 
 
 def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
-    """Options of pytest with which all tests run in a process for each host, where that helps."""
-    processes = min(len(hosts), os.cpu_count() or 1)
-    if arguments or processes < 2 or lacking(python, ["xdist"]):
+    """Options of pytest with which all tests run in several processes, where that helps.
+
+    One more than there are cores, since tests often wait for their servers; four at most, as each
+    takes 2 to 3 GB of memory with its server and browser.
+    """
+    cores = os.cpu_count() or 1
+    processes = min(cores + 1, 4)
+    if arguments or not hosts or cores < 2 or lacking(python, ["xdist"]):
         return []
     return ["--numprocesses", str(processes), "--dist", "loadgroup"]
 

@@ -47,13 +47,21 @@ from .host import (
     save_previews,
     web_framework,
 )
-from .host_prompts import in_thread, is_registered
+from .host_prompts import NO_JSON, in_thread, is_registered
 from .latent_file import SUFFIXES, picture_in, read_latent, to_bytes, write_latent_picture
 from .lists import with_channels
 from .mask import resize_mask
 from .numbered import expect_numbered
 from .picture_file import expect_picture, read_rgba, unusable
-from .prompts import Origin, origin_of, part, plain_id, workflow_id, workflow_of
+from .prompts import (
+    Origin,
+    fault_of_modes,
+    origin_of,
+    part,
+    plain_id,
+    workflow_id,
+    workflow_of,
+)
 from .streams import Latent, picture
 
 log = logging.getLogger(__name__)
@@ -163,12 +171,17 @@ def watch_flow(ours: Mapping[str, type]) -> None:
     async def on_modes(request: Any) -> Any:
         def work(body: str) -> dict[str, Any]:
             content = json.loads(body)
+            if fault := fault_of_modes(content):
+                raise ValueError(fault)
             flow.set_modes(content["prompt"], content["modes"], _slots_of, _is_required)
             return content["prompt"]
 
-        return web_framework().json_response(
-            {"prompt": await in_thread(work, await request.text())}
-        )
+        web = web_framework()
+        try:
+            prompt = await in_thread(work, await request.text())
+        except NO_JSON as error:
+            return web.json_response({"error": f"The modes cannot be set: {error}"}, status=400)
+        return web.json_response({"prompt": prompt})
 
     server.add_on_prompt_handler(on_prompt)
     server.routes.post("/detailers/modes")(on_modes)

@@ -180,6 +180,22 @@ def fault_of(request: Any) -> str:
     return ""
 
 
+def fault_of_modes(content: Any) -> str:
+    """Why JSON content is no prompt with its nodes' modes, as `flow.set_modes` takes it; or ""."""
+    if fault := fault_of(content):
+        return fault
+    for name in ("prompt", "modes"):
+        if not isinstance(content.get(name), dict):
+            return f"{name!r} is no JSON object."
+    for node_id, node in content["prompt"].items():
+        if "class_type" not in node:
+            return f"Node {node_id} has no 'class_type'."
+    for node_id, mode in content["modes"].items():
+        if not isinstance(mode, int):
+            return f"The mode of node {node_id} is no whole number."
+    return ""
+
+
 def record(workflow: dict[str, Any] | None, drawn: list[Populated]) -> None:
     """Put drawn texts into the workflow that is saved with pictures, in place.
 

@@ -55,6 +55,13 @@ SETTLE = """() => new Promise((done) => {
     requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));
 })"""
 
+CLOSE_OTHERS = """async () => {
+    const {workflow} = window.app.extensionManager;
+    for (const one of [...workflow.openWorkflows]) {
+        if (one !== workflow.activeWorkflow) await workflow.closeWorkflow(one);
+    }
+}"""
+
 LOAD = """async (workflow) => {
     const quiet = {showMissingNodesDialog: false, showMissingModelsDialog: false,
         silentAssetErrors: true};
@@ -214,6 +221,10 @@ class Editor:
         self.page.evaluate(LOAD, workflow)
         self._settle()
         return self.state()
+
+    def close_others(self) -> None:
+        """Close all workflows but the one that is shown: each open one makes the page slower."""
+        self.page.evaluate(CLOSE_OTHERS)
 
     def state(self) -> list[Node]:
         """Every node of the graph and, after each subgraph node, those inside it."""

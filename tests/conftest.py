@@ -7,6 +7,7 @@ machine, is tried again where it fails.
 import importlib.util
 import os
 import sys
+import zlib
 from pathlib import Path
 
 # The tests' tensors are small: threads that share the work mostly wait for one another. It counts
@@ -36,17 +37,29 @@ load_pack()
 pytest_plugins = [f"{PACK}.tests.limits"]
 
 
+def group_of(item):
+    """Which tests stay together where several processes share them; None: each goes anywhere.
+
+    Those of one editor, and those of one of two halves of the modules that use a host: each group
+    starts a server of its own.
+    """
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if "editor" in params:
+        return f"editor {params['editor']}"
+    if "host" in params:
+        return f"host {params['host']} {zlib.crc32(item.path.stem.encode()) % 2}"
+    return None
+
+
 def pytest_collection_modifyitems(config, items):
-    """Keep the tests of one ComfyUI together where several processes share the tests."""
+    """Say which tests stay together, and which are tried again."""
     again = config.pluginmanager.hasplugin("rerunfailures") and config.option.reruns is None
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         if again and folder in ("host", "editor"):
             item.add_marker(pytest.mark.flaky(reruns=TRIES - 1))
-        params = item.callspec.params if hasattr(item, "callspec") else {}
-        label = params.get("host", params.get("editor"))
-        if label is not None:
-            item.add_marker(pytest.mark.xdist_group(label))
+        if group := group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

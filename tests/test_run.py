@@ -354,12 +354,16 @@ def test_the_help_of_what_a_command_calls_is_asked_for_after_two_dashes():
     assert (options.command, rest) == ("test", ["--help"])
 
 
-def test_all_tests_run_in_a_process_for_each_host(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+def test_all_tests_run_in_one_process_more_than_there_are_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(run, "lacking", lambda python, modules: [])
     both = {"main": {}, "oldest": {}}
-    assert run.side_by_side("python", both, [])[:2] == ["--numprocesses", "2"]
-    assert run.side_by_side("python", {"main": {}}, []) == []
+    assert run.side_by_side("python", both, [])[:2] == ["--numprocesses", "3"]
     assert run.side_by_side("python", both, ["-k", "mask"]) == []
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert run.side_by_side("python", {"main": {}}, [])[:2] == ["--numprocesses", "4"]
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert run.side_by_side("python", both, []) == []
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(run, "lacking", lambda python, modules: modules)
     assert run.side_by_side("python", both, []) == []

@@ -42,3 +42,10 @@ def editor(request):
         Editor(server) as editor,
     ):
         yield editor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_workflows(editor):
+    """What the tests of a module have loaded does not make those of the next one slower."""
+    yield
+    editor.close_others()

@@ -77,7 +77,9 @@ def checkpoint(host, server, tmp_path_factory):
         file = folder / f"random-{kind}.safetensors"
         if not file.exists():
             script = ROOT / "dev" / "checkpoint.py"
-            subprocess.run([host.python, script, kind, host.tree, file], check=True)
+            made = file.with_name(f"{os.getpid()}-{file.name}")  # other processes may make it too
+            subprocess.run([host.python, script, kind, host.tree, made], check=True)
+            os.replace(made, file)
         if not (models / file.name).exists():
             try:
                 os.link(file, models / file.name)
