@@ -477,7 +477,7 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
 
 
 COMMANDS = ("install", "demo", "test", "serve", "bench")
-BENCHES = ("quality", "odd", "fuzz", "wildcards")  # besides the one of speed and memory
+BENCHES = ("quality", "odd", "fuzz", "wildcards", "soak")  # besides the one of speed and memory
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:

@@ -155,6 +155,25 @@ files and texts that were made to be slow, how long they are read and drawn from
     return parser
 
 
+def bench_soak(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench soak",
+        """Thousands of mixed prompts in one server, interrupts, and two clients at once.
+
+Printed are, after 100 prompts, 1000 and so on: the server's memory, its open files, files that no
+prompt shows, models that still live, and the time of a prompt that is always the same. Then each
+detailer is interrupted at random moments, after which the same prompt must give the same picture.
+At the end two clients queue prompts while every route of the pack gets right and wrong bodies.""",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--prompts", type=int, default=5000, help="mixed prompts (default: %(default)s)")
+    add("--interrupts", type=int, default=100, help="of each detailer (default: %(default)s)")
+    add("--rounds", type=int, default=100, help="prompts of each client (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
+    return parser
+
+
 def install() -> argparse.ArgumentParser:
     parser = _parser(
         "install",

@@ -44,8 +44,8 @@ def editor(request):
         yield editor
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_workflows(editor):
-    """What the tests of a module have loaded does not make those of the next one slower."""
+@pytest.fixture(autouse=True)
+def one_workflow(editor):
+    """What a test has loaded does not make the next ones slower."""
     yield
     editor.close_others()

@@ -150,6 +150,8 @@ UPGRADE = """async (workflow) => {
     const [again] = upgradeWorkflow(upgraded);
     return {workflow: changes.length ? upgraded : null, changes, once: again === upgraded};
 }"""
+NOT_DRAWN = "() => { window.app.canvas.draw = () => {}; }"
+DRAWN = "() => { delete window.app.canvas.draw; window.app.canvas.setDirty(true, true); }"
 LOAD_PROMPT = """async (prompt) => {
     window.app.graph.clear();
     await window.app.loadApiJson(prompt, "shared");
@@ -474,6 +476,7 @@ def opened(editor):
     contents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in FILES}
     chosen = contents.keys() if is_own(editor) else one_of_each(contents)
     rows, prompts = [], {}
+    editor.page.evaluate(NOT_DRAWN)  # nobody looks at it
     for file in (file for file in FILES if file.name in chosen):
         content = contents[file.name]
         checked = Checked(file.name)
@@ -498,6 +501,7 @@ def opened(editor):
             if NOT_RUN.get(file.name) == _HOST:  # which the editor can mend
                 prompts[f"{file.name}, opened in the editor"] = made_prompt(editor)
         rows.append(checked)
+    editor.page.evaluate(DRAWN)
     return rows, prompts
 
 
