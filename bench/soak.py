@@ -126,9 +126,9 @@ def enlarged(graph: Graph, models: Any, draw: random.Random) -> list:
 
 
 def failing(graph: Graph, models: Any, draw: random.Random) -> list:
-    """It ends with an error after some of its segments."""
-    changed = {"scheduler": graph.value(f"{FAILS} {draw.random()}")}
-    return detailed(graph, models, draw, "DetailerForEach", **changed)
+    """It ends with an error in a hook, once a segment is sampled and decoded."""
+    hook = graph.hook(post_decode=FAILS, name=str(draw.random()))[0]
+    return detailed(graph, models, draw, "DetailerForEach", detailer_hook=hook)
 
 
 def _detailer(kind: str) -> Callable[..., list]:
