@@ -8,6 +8,7 @@ prompt in ComfyUI's cache. What is left may grow by no more than `GROWTH`.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
@@ -245,9 +246,10 @@ class Soak:
 
     def _open_files(self) -> int:
         """The least of some counts: a connection that is closing counts for a moment."""
+        count = self._process.num_handles if os.name == "nt" else self._process.num_fds
         counts = []
         for _ in range(10):
-            counts.append(self._process.num_fds())
+            counts.append(count())
             time.sleep(0.05)
         return min(counts)
 
