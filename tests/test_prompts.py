@@ -6,6 +6,7 @@ from detailers.core.prompts import (
     Populated,
     client_of,
     fault_of,
+    fault_of_modes,
     origin_of,
     part,
     populate,
@@ -249,3 +250,20 @@ def test_a_text_is_recorded_where_it_counts():
     assert outer["widgets_values"] == ["drawn"]
     assert outer["widgets_values_named"] == {"populated_text": "drawn"}
     assert middle["widgets_values"] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ({"prompt": {"1": {"class_type": "X", "inputs": {}}}, "modes": {"1": 4}}, ""),
+        ({"prompt": {}, "modes": {}}, ""),
+        ([], "The body is no JSON object."),
+        ({"prompt": {}}, "'modes' is no JSON object."),
+        ({"modes": {}}, "'prompt' is no JSON object."),
+        ({"prompt": {"1": None}, "modes": {}}, "Node 1 is no JSON object."),
+        ({"prompt": {"1": {"inputs": {}}}, "modes": {}}, "Node 1 has no 'class_type'."),
+        ({"prompt": {}, "modes": {"1": "x"}}, "The mode of node 1 is no whole number."),
+    ],
+)
+def test_what_is_no_prompt_with_modes(content, fault):
+    assert fault_of_modes(content) == fault
