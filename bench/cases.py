@@ -28,9 +28,12 @@ class Case:
 
 
 CASES = (
+    Case("image 1024, 4 segments, 1 step", 1024, (2, 2)),
+    Case("image 1024, 4 segments, 20 steps", 1024, (2, 2), steps=20),
     Case("image 2048, 16 segments, 1 step", 2048, (4, 4)),
     Case("image 2048, 16 segments, 20 steps", 2048, (4, 4), steps=20),
     Case("image 4096, 48 segments, 1 step", 4096, (8, 6)),
+    Case("image 4096, 48 segments, 20 steps", 4096, (8, 6), steps=20),
     Case("video 512, 16 frames, 4 segments", 512, (2, 2), frames=16),
     Case("video 512, 64 frames, 4 segments", 512, (2, 2), frames=64),
     Case("video 1024, 64 frames, 4 segments", 1024, (2, 2), frames=64),
@@ -96,6 +99,16 @@ def graph(case: Case, kind: str, seed: int) -> dict:
             positive=["positive", 0], negative=["negative", 0],
         )  # fmt: skip
     return prompt
+
+
+def inputs_alone(case: Case) -> dict:
+    """An API prompt that makes all that the work of a case is given, and nothing else."""
+    prompt = graph(case, "floor", 0)
+    del prompt["work"]
+    names = ("image", "segs", "positive", "negative")
+    sinks = {f"sink {name}": _node("DetailersTestSink", value=[name, 0]) for name in names}
+    del prompt["sink"]
+    return prompt | sinks
 
 
 def _node(class_type: str, **inputs) -> dict:

@@ -3,7 +3,9 @@
 Each case runs in fresh servers side by side, turn by turn: the floor, the pack one segment at a
 time, and the pack in waves. Printed are the best times and their ratios, each server's peak memory,
 and how often the model was called. Times are the servers' processor time, which hardly depends on
-what else the machine does. A clip is sampled as one in any case, so there waves make no difference.
+what else the machine does. Both are counted from after the inputs are made: the peak is that of the
+resident memory from then on, and "more" is how much that is above what it was then. A clip is
+sampled as one in any case, so there waves make no difference.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import psutil
 from dev import options
 from dev.server import Server
 
-from .cases import CASES, Case, graph
+from .cases import CASES, Case, graph, inputs_alone
 from .faces import measure_faces
 from .imports import measure_import
 from .plan import measure_levels
@@ -29,7 +31,8 @@ PACKS = {"comfyui-detailers": ROOT, "detailers-models": ROOT / "dev" / "model_pa
 KINDS = ("floor", "alone", "waves")
 HEAD = (  # s: seconds of processor time
     "case", "floor s", "one by one s", "waves s", "one by one / floor", "waves / one by one",
-    "calls one by one", "calls waves", "floor MB", "one by one MB", "waves MB",
+    "calls one by one", "calls waves", "floor MB", "one by one MB", "waves MB", "waves / floor MB",
+    "floor more", "one by one more", "waves more",
 )  # fmt: skip
 
 
@@ -38,8 +41,13 @@ class Measured:
     """What one kind of work took."""
 
     seconds: float = float("inf")  # processor time of the best run
-    megabytes: float = 0.0  # the server's peak
+    megabytes: float = 0.0  # the server's peak from after the inputs are made
+    before: float = 0.0  # what it held then
     calls: int = 0  # of the model, in a run
+
+    @property
+    def more(self) -> float:
+        return self.megabytes - self.before
 
 
 def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Measured]:
@@ -49,6 +57,12 @@ def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Meas
     with ExitStack() as stack:
         servers = {kind: stack.enter_context(Server(tree, python, PACKS)) for kind in kinds}
         before = dict.fromkeys(kinds, 0)
+        for kind, server in servers.items():
+            made = server.run(inputs_alone(case), timeout=900)
+            if not made.ok:
+                raise RuntimeError(f"{case.name}, its inputs: {made.error}")
+            measured[kind].before = _resident(server.pid, "VmRSS")
+            _forget_the_peak(server.pid)
         for turn in range(repeats + 1):
             for kind, server in servers.items():
                 process = psutil.Process(server.pid)
@@ -58,9 +72,9 @@ def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Meas
                     raise RuntimeError(f"{case.name}, {kind}: {run.error}")
                 stats = json.loads(run.outputs["sink"]["text"][0])
                 own = measured[kind]
-                if turn:  # the first one also makes the image and warms up
+                if turn:  # the first one warms up
                     own.seconds = min(own.seconds, _processor_time(process) - start)
-                own.megabytes = max(own.megabytes, stats["peak_rss_mb"])
+                own.megabytes = _resident(server.pid, "VmHWM")
                 own.calls, before[kind] = stats["model_calls"] - before[kind], stats["model_calls"]
     return measured
 
@@ -68,6 +82,17 @@ def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Meas
 def _processor_time(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
+
+
+def _resident(pid: int, field: str) -> float:
+    """Resident memory of a process in MB: VmRSS now, VmHWM at most."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def _forget_the_peak(pid: int) -> None:
+    """From now on VmHWM counts from what the process holds now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
 
 def row(case: Case, measured: dict[str, Measured]) -> str:
@@ -78,7 +103,8 @@ def row(case: Case, measured: dict[str, Measured]) -> str:
         case.name, f"{floor.seconds:.3f}", f"{alone.seconds:.3f}", f"{waves.seconds:.3f}",
         f"{alone.seconds / floor.seconds:.2f}", f"{waves.seconds / alone.seconds:.2f}",
         f"{alone.calls}", f"{waves.calls}", f"{floor.megabytes:.0f}", f"{alone.megabytes:.0f}",
-        f"{waves.megabytes:.0f}",
+        f"{waves.megabytes:.0f}", f"{waves.megabytes / floor.megabytes:.2f}",
+        f"{floor.more:.0f}", f"{alone.more:.0f}", f"{waves.more:.0f}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -113,6 +113,9 @@ class Backend(TextBackend, Protocol):
     def mixes_rows(self, vae: Any) -> bool:
         """Whether the VAE may look from one row of a batch to another."""
 
+    def pixels_at_once(self, vae: Any) -> int:
+        """Up to how many pixels the VAE is faster for several pictures together than for each."""
+
     def in_float32(self, vae: Any) -> Any:
         """The VAE in float32, which overflows nowhere; None if it is that already."""
 

@@ -235,15 +235,32 @@ def _detail_in_place(
     rows = [images[row : row + 1] for row, _ in batch]
     crops = [
         Crop(
-            job, _size(image), crop(image, job.region).clone(), still_mask(job.seg, image),
-            row % count,
+            job, _size(image), _pixels(image, job, run), still_mask(job.seg, image), row % count
         )
         for (row, job), image in zip(batch, rows, strict=True)
     ]  # fmt: skip
-    return [
-        _paste_in_place(image, own, enhanced, run)
-        for image, own, enhanced in zip(rows, crops, run.enhance(crops), strict=True)
-    ]
+    if run.hook.has("post_paste"):  # it may change what lies in the regions of the others
+        return [
+            _paste_in_place(image, own, enhanced, run)
+            for image, own, enhanced in zip(rows, crops, run.enhance(crops), strict=True)
+        ]
+    done: dict[int, _Done] = {}
+
+    def finished(place: int, enhanced: Enhanced) -> None:
+        done[place] = _paste_in_place(rows[place], crops[place], enhanced, run)
+
+    run.enhance_each(crops, finished)
+    return [done[place] for place in range(len(crops))]
+
+
+def _pixels(image: torch.Tensor, job: Job, run: Run) -> torch.Tensor:
+    """A job's region of an image [1,H,W,3].
+
+    It is a copy where it outlasts the paste into that region, or where code of others sees it.
+    """
+    part = crop(image, job.region)
+    seen = run.detail.hook is not None or job.seg.control_net_wrapper is not None
+    return part.clone() if seen or run.detail.kept.cropped else part
 
 
 def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run) -> _Done:

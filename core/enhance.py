@@ -41,7 +41,7 @@ from .settings import Conditioning, Detail, Models, Refiner, Sampling
 from .streams import is_nested, mask_for_streams, picture, with_picture
 from .text import SegmentTexts
 from .upright import turned
-from .waves import Decode, Encode, Road, Room, Sample, walk
+from .waves import Decode, Encode, Road, Room, Sample, walk, walk_each
 
 Result = TypeVar("Result")
 
@@ -49,7 +49,7 @@ Result = TypeVar("Result")
 # not grow with the clip: a slice holds about this many pixels of the working size.
 SLICE_PIXELS = 2**22
 LEAST_LEFT = 0.5  # of a mask's peak at the latent's size; with less it counts as lost
-MOST_SIDE_BY_SIDE = 16  # crops whose pixels are held at once
+MOST_SIDE_BY_SIDE = 16  # crops that are under way at once
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,13 @@ class Run:
         Each is made again with the next seed where the hook or the settings ask for that.
         """
         return walk([self._road(crop) for crop in crops], self.backend, self.room)
+
+    def enhance_each(
+        self, crops: Sequence[Crop], finished: Callable[[int, Enhanced], None]
+    ) -> None:
+        """As `enhance`; each result is handed over, with its crop's place, once it is there."""
+        roads = [self._road(crop) for crop in crops]
+        walk_each(roads, self.backend, finished, self.room)
 
     def _road(self, crop: Crop) -> Road[Enhanced]:
         with memory.naming(crop.name, "detailed"):

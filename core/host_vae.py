@@ -25,6 +25,9 @@ Work = Callable[[Any, torch.Tensor], torch.Tensor]
 
 _TILED = ("encode_tiled", "decode_tiled", "_encode_tiled", "_decode_tiled")
 _VERBS = {"encode": "encoded", "decode": "decoded"}
+# Pixels that are encoded or decoded together. On a CPU the picture of one crop of 512x512 fills
+# its cache, so more of them at once only take more memory and time.
+_PIXELS_OF_CPU, _PIXELS_OF_OTHERS = 2**18, 2**22
 _LEAST_TILE = 128  # pixels of the smallest tiles that are tried for want of memory
 
 
@@ -58,6 +61,11 @@ class HostVae:
         if own.encode is not known.encode or own.decode is not known.decode:
             return True
         return isinstance(getattr(vae.first_stage_model, "decoder", None), VideoDecoder)
+
+    def pixels_at_once(self, vae: Any) -> int:
+        device = getattr(vae, "device", None)
+        is_cpu = device is not None and torch.device(device).type == "cpu"
+        return _PIXELS_OF_CPU if is_cpu else _PIXELS_OF_OTHERS
 
     def clip_length(self, vae: Any, frames: int) -> int:
         if not self.is_video_vae(vae):

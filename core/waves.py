@@ -3,10 +3,15 @@
 The road of a segment is a generator. Where it needs heavy work it yields a request and goes on with
 the answer; what several roads ask for at the same time is done together. Each road keeps its own
 seed, text, hook calls and cycles, so what comes out is what each would get alone.
+
+Only at the sampler do all roads meet, as a network is faster for many latents, which are small. The
+pixels are encoded and decoded a few at a time, as many as suit the device, and a road begins only
+when there is room for it: what a road holds while it waits for the sampler is its latent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,7 +68,7 @@ class Decode:
 
 Request = Encode | Sample | Decode
 Road = Generator[Request, torch.Tensor, Result]
-_ORDER = (Encode, Sample, Decode)  # what is served first, so that roads meet at the sampler
+Finished = Callable[[int, Any], None]  # the road's place, what it returned
 
 
 class Room:
@@ -94,29 +99,95 @@ def walk(roads: Sequence[Road[Result]], backend: Backend, room: Room | None = No
     Returns:
         What each road returned, in the order of the roads.
     """
-    room = Room() if room is None else room
     results: dict[int, Result] = {}
-    waiting: dict[int, Request] = {}
+    walk_each(roads, backend, results.__setitem__, room)
+    return [results[index] for index in range(len(roads))]
 
-    def advance(index: int, answer: torch.Tensor | None) -> None:
-        try:
-            waiting[index] = roads[index].send(answer)
-        except StopIteration as end:
-            results[index] = end.value
 
+def walk_each(
+    roads: Sequence[Road[Result]],
+    backend: Backend,
+    finished: Callable[[int, Result], None],
+    room: Room | None = None,
+) -> None:
+    """As `walk`, where each result is handed over as soon as its road has ended.
+
+    Args:
+        finished: gets the place of the road and what it returned.
+    """
     try:
-        for index in range(len(roads)):
-            advance(index, None)
-        while waiting:
-            kind = min((type(request) for request in waiting.values()), key=_ORDER.index)
-            indices = [i for i, request in waiting.items() if type(request) is kind]
-            requests = [waiting.pop(i) for i in indices]
-            for position, answer in _SERVE[kind](requests, backend, room):
-                advance(indices[position], answer)
+        _Walk(roads, backend, finished, Room() if room is None else room).to_the_end()
     finally:
         for road in roads:
             road.close()
-    return [results[index] for index in range(len(roads))]
+
+
+class _Walk:
+    """Roads under way."""
+
+    def __init__(
+        self, roads: Sequence[Road[Any]], backend: Backend, finished: Finished, room: Room
+    ) -> None:
+        self.roads, self.backend, self.finished, self.room = roads, backend, finished, room
+        self.begun = 0  # how many roads are
+        self.waiting: dict[int, Request] = {}  # what the roads ask for, by their places
+        self.pixels = 0  # of the last request with pixels: what to expect of the next one
+
+    def to_the_end(self) -> None:
+        while self.begun < len(self.roads) or self.waiting:
+            asking = self._asking_for_pixels()
+            if self.begun < len(self.roads) and self._has_room_after(asking):
+                self._advance(self.begun, None)
+                self.begun += 1
+            else:
+                self._serve(self._first_few(asking) or list(self.waiting))
+
+    def _advance(self, place: int, answer: torch.Tensor | None) -> None:
+        try:
+            request = self.roads[place].send(answer)
+        except StopIteration as end:
+            self.finished(place, end.value)
+            return
+        self.waiting[place] = request
+        if not isinstance(request, Sample):
+            self.pixels = self._pixels(request)
+
+    def _asking_for_pixels(self) -> list[int]:
+        """Which roads wait for what is made of pixels, or for pixels, all of one kind."""
+        places = [i for i, request in self.waiting.items() if not isinstance(request, Sample)]
+        return [i for i in places if type(self.waiting[i]) is type(self.waiting[places[0]])]
+
+    def _has_room_after(self, asking: Sequence[int]) -> bool:
+        """Whether one more road may ask along with these."""
+        if not asking:
+            return True
+        held = sum(self._pixels(self.waiting[place]) for place in asking)
+        return held + self.pixels <= self._at_once(asking[0])
+
+    def _first_few(self, asking: Sequence[int]) -> list[int]:
+        """As many of them as suit the device; at least one, if there are any."""
+        few: list[int] = []
+        held = 0
+        for place in asking:
+            held += self._pixels(self.waiting[place])
+            if few and held > self._at_once(few[0]):
+                break
+            few.append(place)
+        return few
+
+    def _at_once(self, place: int) -> int:
+        return self.backend.pixels_at_once(self.waiting[place].vae)
+
+    def _pixels(self, request: Encode | Decode) -> int:
+        if isinstance(request, Encode):
+            return math.prod(request.pixels.shape[:-1])
+        return request.latent[:, 0].numel() * self.backend.ratio(request.vae) ** 2
+
+    def _serve(self, places: Sequence[int]) -> None:
+        requests = [self.waiting.pop(place) for place in places]
+        for position, answer in _SERVE[type(requests[0])](requests, self.backend, self.room):
+            self._advance(places[position], answer)
+            del answer
 
 
 Answers = Iterator[tuple[int, torch.Tensor]]  # position of the request, its answer

@@ -117,8 +117,9 @@ class FakeBackend:
 
     def __init__(
         self, draw: Draw = identity, library: Library | None = None, stop_after: int | None = None,
-        rows: int = 99,
+        rows: int = 99, pixels: int = 2**30,
     ) -> None:  # fmt: skip
+        self.pixels = pixels  # that are encoded or decoded together
         self.rows = rows  # that memory holds; sampling more runs out of it
         self.freed = self.unloaded = 0
         self.draw = draw
@@ -165,6 +166,9 @@ class FakeBackend:
 
     def mixes_rows(self, vae):
         return False
+
+    def pixels_at_once(self, vae):
+        return self.pixels
 
     def encode(self, vae, pixels, *, tiled, video, tile=VAE_TILE):
         """Space (and time) go to channels: [N,3rr,h/r,w/r] or [1,3rrt,T,h/r,w/r]."""

@@ -200,10 +200,8 @@ def test_versions_of_a_batch_meet_and_follow_one_another():
 
 def test_a_version_has_the_row_of_its_image(monkeypatch):
     seen = []
-    enhance = Run.enhance
-    monkeypatch.setattr(
-        Run, "enhance", lambda run, crops: seen.extend(c.row for c in crops) or enhance(run, crops)
-    )
+    road = Run._road
+    monkeypatch.setattr(Run, "_road", lambda run, crop: seen.append(crop.row) or road(run, crop))
     segs = ((40, 60), [make_seg(THREE[0])])
     image = noise_image(2, 40, 60)
     detail_versions(image, [segs, segs], make_detail(batch=0), FakeBackend(grain), 2)
