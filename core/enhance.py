@@ -41,7 +41,7 @@ from .settings import Conditioning, Detail, Models, Refiner, Sampling
 from .streams import is_nested, mask_for_streams, picture, with_picture
 from .text import SegmentTexts
 from .upright import turned
-from .waves import Decode, Encode, Road, Room, Sample, walk, walk_each
+from .waves import Decode, Encode, Meet, Road, Room, Sample, walk, walk_each
 
 Result = TypeVar("Result")
 
@@ -541,6 +541,7 @@ class _Pass:
         window = denoise_window(sampling.steps, sampling.denoise)
         if window.steps < 1:
             return samples
+        yield Meet()
         noise = start_noise(samples, sampling.seed)
         noise = with_picture(noise, self.run.hook.custom_noise(sampling.seed, picture(noise)))
         left = None

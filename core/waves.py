@@ -66,8 +66,17 @@ class Decode:
     verb = "decoded"
 
 
-Request = Encode | Sample | Decode
+@dataclass(frozen=True)
+class Meet:
+    """Ask to go on when all roads have come to the sampler.
+
+    What is made only then, such as noise, does not lie among the pixels that come and go before.
+    """
+
+
+Request = Encode | Meet | Sample | Decode
 Road = Generator[Request, torch.Tensor, Result]
+_PIXELS = (Encode, Decode)  # what is asked for a few at a time
 Finished = Callable[[int, Any], None]  # the road's place, what it returned
 
 
@@ -139,8 +148,18 @@ class _Walk:
             if self.begun < len(self.roads) and self._has_room_after(asking):
                 self._advance(self.begun, None)
                 self.begun += 1
-            else:
-                self._serve(self._first_few(asking) or list(self.waiting))
+            elif asking:
+                self._serve(self._first_few(asking))
+            elif not self._meet():
+                self._serve(list(self.waiting))
+
+    def _meet(self) -> list[int]:
+        """Let all go on that wait for the others; which these are."""
+        places = [i for i, request in self.waiting.items() if isinstance(request, Meet)]
+        for place in places:
+            del self.waiting[place]
+            self._advance(place, None)
+        return places
 
     def _advance(self, place: int, answer: torch.Tensor | None) -> None:
         try:
@@ -149,12 +168,12 @@ class _Walk:
             self.finished(place, end.value)
             return
         self.waiting[place] = request
-        if not isinstance(request, Sample):
+        if isinstance(request, _PIXELS):
             self.pixels = self._pixels(request)
 
     def _asking_for_pixels(self) -> list[int]:
         """Which roads wait for what is made of pixels, or for pixels, all of one kind."""
-        places = [i for i, request in self.waiting.items() if not isinstance(request, Sample)]
+        places = [i for i, request in self.waiting.items() if isinstance(request, _PIXELS)]
         return [i for i in places if type(self.waiting[i]) is type(self.waiting[places[0]])]
 
     def _has_room_after(self, asking: Sequence[int]) -> bool:

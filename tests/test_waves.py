@@ -1,13 +1,15 @@
 """Segments side by side: who shares a call of the sampler, and that the picture stays the same."""
 
 import logging
+import weakref
 
 import pytest
 import torch
+from detailers.core import detail as detail_module
 from detailers.core.detail import detail_each, detail_image, detail_segs, detail_versions
 from detailers.core.enhance import Run
 from detailers.core.hooks import DetailerHook
-from detailers.core.settings import Refiner, Retry
+from detailers.core.settings import NO_CROPS, Refiner, Retry
 from detailers.core.waves import Encode, Room, walk
 from detailers.tests.fake_backend import (
     FakeBackend,
@@ -459,6 +461,102 @@ def test_room_counts_values():
     assert room.holds(Encode, 100, 8) == 8
     room.keep_to(Encode, 400)
     assert [room.holds(Encode, values, 8) for values in (100, 40, 150, 4000)] == [4, 8, 2, 1]
+
+
+# A few pixels at a time
+
+
+class Narrow(FakeBackend):
+    """Writes down what is called when, and which pixels that it was given are still there."""
+
+    def __init__(self, pixels, draw=grain):
+        super().__init__(draw, pixels=pixels)
+        self.calls, self.alive = [], []
+        self._given = []
+
+    def encode(self, vae, pixels, **options):
+        self._given.append(weakref.ref(pixels))
+        latent = super().encode(vae, pixels, **options)
+        self.encoded.clear()
+        self.calls.append(f"encode {len(pixels)}")
+        return latent
+
+    def sample(self, run, on_step):
+        self.calls.append(f"sample {len(run.latent)}")
+        self.alive = [ref() is not None for ref in self._given]
+        return super().sample(run, on_step)
+
+    def decode(self, vae, latent, **options):
+        self.calls.append(f"decode {len(latent)}")
+        return super().decode(vae, latent, **options)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "few"), [(1, [1] * 5), (24 * 24, [1] * 5), (2 * 24 * 24, [2, 2, 1]), (2**20, [5])]
+)
+def test_all_meet_at_the_sampler_and_pixels_go_a_few_at_a_time(pixels, few):
+    expected, _ = detailed(FIVE, batch=1, guide_size=24)
+    backend = Narrow(pixels)
+    found, _ = detailed(FIVE, backend, guide_size=24)
+    assert backend.calls == [
+        *(f"encode {count}" for count in few), "sample 5", *(f"decode {count}" for count in few)
+    ]  # fmt: skip
+    assert not any(backend.alive)  # no enlarged crop waits for the sampler
+    assert torch.allclose(found.image, expected.image, atol=1e-5)
+
+
+def test_each_is_pasted_once_it_is_decoded(monkeypatch):
+    backend = Narrow(1)
+    paste = detail_module._paste_in_place
+    monkeypatch.setattr(
+        detail_module, "_paste_in_place",
+        lambda *args: backend.calls.append("paste") or paste(*args),
+    )  # fmt: skip
+    detailed(THREE, backend)
+    assert backend.calls[3:] == ["sample 3", *["decode 1", "paste"] * 3]
+
+
+def test_a_hook_that_changes_the_image_sees_all_results_made_before():
+    class Hook(DetailerHook):
+        shares_batches = True
+
+        def post_paste(self, image):
+            backend.calls.append("paste")
+            return image
+
+    backend = Narrow(1)
+    detailed(THREE, backend, hook=Hook())
+    assert backend.calls[3:] == ["sample 3", *["decode 1"] * 3, *["paste"] * 3]
+
+
+def test_a_hook_that_changes_its_pixels_in_place_changes_no_others():
+    class Hook(DetailerHook):
+        shares_batches = True
+
+        def post_upscale(self, pixels, mask):
+            return pixels.fill_(0.25)
+
+    image = noise_image(1, 40, 60)
+    masks = [torch.zeros(16, 16).numpy() for _ in THREE]
+    for mask in masks:
+        mask[4:12, 4:12] = 1
+    segs = [make_seg(box, mask=mask) for box, mask in zip(THREE, masks, strict=True)]
+    detail = make_detail(batch=0, guide_size=16, hook=Hook())
+    found = detail_image(image, ((40, 60), segs), detail, FakeBackend()).image
+    assert torch.equal(found[:, :4], image[:, :4])
+    assert torch.allclose(found[:, 5:11, 5:11], torch.tensor(0.25))
+
+
+def test_a_crop_is_no_copy_unless_it_is_given_back(monkeypatch):
+    crops = []
+    road = Run._road
+    monkeypatch.setattr(Run, "_road", lambda run, crop: crops.append(crop) or road(run, crop))
+    detailed(THREE, kept=NO_CROPS)
+    first = crops[0].pixels.untyped_storage().data_ptr()
+    assert all(own.pixels.untyped_storage().data_ptr() == first for own in crops)
+    crops.clear()
+    detailed(THREE)
+    assert len({own.pixels.untyped_storage().data_ptr() for own in crops}) == 3
 
 
 # Bar, previews, interrupt
