@@ -417,7 +417,7 @@ def client(server: Server, name: str, colour: str, rounds: int) -> list[str]:
             segs = graph.segs(64, 64, {"bbox": [8, 8, 56, 56], "mask": "full"})
             image = graph.detail(
                 "DetailerForEach", graph.plain(64, 64, turn), segs, models, positive=colour,
-                wildcard=f"[LAB]\n[ALL] {colour}", seed=turn, steps=2,
+                wildcard=colour, seed=turn, steps=2,
             )[0]  # fmt: skip
             for what, link in (("text", drawn), ("image", image)):
                 graph.add("DetailersTestSave", value=link, name=f"{name}-{what}")
