@@ -491,12 +491,9 @@ class ImpactLogger:
         }
 
     def run(self, data, text, unique_id=None):
-        shape = getattr(data, "shape", None)
-        what = (
-            f"{type(data).__name__} {list(shape)}"
-            if shape is not None
-            else shown(data, repr)[:2000]
-        )
+        what = shown(data, repr)[:2000]
+        if (shape := getattr(data, "shape", None)) is not None:
+            what = f"{type(data).__name__} {shown(shape, lambda sides: str(list(sides)))}"
         log.info("node %s: %s %s", unique_id, text, what)
         return ()
 
