@@ -78,11 +78,13 @@ class Door:
     def declaration(self, name: str) -> tuple:
         """What an input's checks are made of: the same for inputs that are declared alike."""
         group = next(group for group, entries in self._groups.items() if name in entries)
-        node = self._node
+        kind, options = (*self._groups[group][name], {})[:2]
+        matter = ("min", "max", "label_on", "label_off", "forceInput", "lazy")
         return (
-            name, group, repr(self._groups[group][name]), self.is_list, self._free(name),
-            name in self._takes_none, getattr(node, "HANDS_ON", False),
-            getattr(node, "USES_PARTS", None),
+            repr(kind), *(repr(options.get(option)) for option in matter), group, self.is_list,
+            self._free(name), name in self._takes_none, "negative" in name,
+            name in door_values.NAMES_FILES | door_values.NAMES_SOMETHING,
+            getattr(self._node, "HANDS_ON", False), getattr(self._node, "USES_PARTS", None),
         )  # fmt: skip
 
     def admit(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:

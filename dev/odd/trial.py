@@ -230,10 +230,10 @@ def try_some(samples: Samples, node_ids: Sequence[str], count: int, seed: int = 
     for node_id in node_ids:
         door = door_of(samples.nodes[node_id])
         for name in door.names():
-            alike = door.declaration(name)
+            alike = (*door.declaration(name), name if name in WORK else "")
             if alike not in known:
                 known[alike] = list(_let_in(door, node_id, name, values, outcome))
-            cases += (replace(case, node_id=node_id) for case in known[alike])
+            cases += (replace(case, node_id=node_id, input=name) for case in known[alike])
     order = np.random.default_rng(seed).permutation(len(cases))
     for case in (cases[number] for number in sorted(order[:count])):
         usual.check(case.node_id, outcome)
