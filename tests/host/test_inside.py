@@ -27,7 +27,7 @@ def troubles(host):
         if module not in known:
             command = [host.python, INSIDE / "run.py", host.tree, module]
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=300,
+                command, capture_output=True, text=True, timeout=900,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             )  # fmt: skip
             lines = [line for line in done.stdout.splitlines() if line.startswith('{"check"')]
