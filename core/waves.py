@@ -90,7 +90,7 @@ class Room:
         self._values: dict[type[Request], int] = {}
 
     def holds(self, kind: type[Request], values: int, wanted: int) -> int:
-        """How many of `wanted` requests with so many values each to try at once; at least 1."""
+        """How many of `wanted` things with so many values each to try at once; at least 1."""
         if kind not in self._values:
             return wanted
         return min(wanted, max(1, self._values[kind] // values))
@@ -138,6 +138,7 @@ class _Walk:
         self, roads: Sequence[Road[Any]], backend: Backend, finished: Finished, room: Room
     ) -> None:
         self.roads, self.backend, self.finished, self.room = roads, backend, finished, room
+        self.resume = [road.send for road in roads]  # each goes on with an answer
         self.begun = 0  # how many roads are
         self.waiting: dict[int, Request] = {}  # what the roads ask for, by their places
         self.pixels = 0  # of the last request with pixels: what to expect of the next one
@@ -163,7 +164,7 @@ class _Walk:
 
     def _advance(self, place: int, answer: torch.Tensor | None) -> None:
         try:
-            request = self.roads[place].send(answer)
+            request = self.resume[place](answer)
         except StopIteration as end:
             self.finished(place, end.value)
             return
@@ -203,8 +204,8 @@ class _Walk:
         return request.latent[:, 0].numel() * self.backend.ratio(request.vae) ** 2
 
     def _serve(self, places: Sequence[int]) -> None:
-        requests = [self.waiting.pop(place) for place in places]
-        for position, answer in _SERVE[type(requests[0])](requests, self.backend, self.room):
+        asked = [self.waiting.pop(place) for place in places]
+        for position, answer in _SERVE[type(asked[0])](asked, self.backend, self.room):
             self._advance(places[position], answer)
             del answer
 
@@ -212,7 +213,7 @@ class _Walk:
 Answers = Iterator[tuple[int, torch.Tensor]]  # position of the request, its answer
 
 
-def _serve_encodes(requests: Sequence[Encode], backend: Backend, room: Room) -> Answers:
+def _serve_encodes(asked: Sequence[Encode], backend: Backend, room: Room) -> Answers:
     def key(request: Encode) -> tuple | None:
         if request.video or backend.mixes_rows(request.vae):
             return None
@@ -223,10 +224,10 @@ def _serve_encodes(requests: Sequence[Encode], backend: Backend, room: Room) -> 
         pixels = _stacked([request.pixels for request in group])
         return backend.encode(first.vae, pixels, tiled=first.tiled, video=first.video)
 
-    return _together(requests, key, work, lambda request: request.pixels, backend, room)
+    return _together(asked, key, work, lambda request: request.pixels, backend, room)
 
 
-def _serve_decodes(requests: Sequence[Decode], backend: Backend, room: Room) -> Answers:
+def _serve_decodes(asked: Sequence[Decode], backend: Backend, room: Room) -> Answers:
     def key(request: Decode) -> tuple | None:
         if request.latent.ndim > 4 and request.latent.shape[2] > 1:
             return None  # a clip
@@ -239,33 +240,33 @@ def _serve_decodes(requests: Sequence[Decode], backend: Backend, room: Room) -> 
         latent = _stacked([request.latent for request in group])
         return backend.decode(first.vae, latent, tiled=first.tiled)
 
-    return _together(requests, key, work, lambda request: request.latent, backend, room)
+    return _together(asked, key, work, lambda request: request.latent, backend, room)
 
 
 def _together(
-    requests: Sequence[Any],
+    asked: Sequence[Any],
     key: Callable[[Any], tuple | None],
     work: Callable[[Sequence[Any]], torch.Tensor],
     tensor: Callable[[Any], torch.Tensor],
     backend: Backend,
     room: Room,
 ) -> Answers:
-    """Do requests of equal key in one go and hand out their rows; a key of None is alone."""
+    """Do what has equal keys in one go and hand out its rows; a key of None is alone."""
     groups: dict[Any, list[int]] = {}
-    for position, request in enumerate(requests):
+    for position, request in enumerate(asked):
         own = key(request)
         groups.setdefault(("alone", position) if own is None else own, []).append(position)
     for positions in groups.values():
-        values = max(tensor(requests[position]).numel() for position in positions)
-        for part, result in _in_memory(positions, requests, work, values, backend, room):
+        values = max(tensor(asked[position]).numel() for position in positions)
+        for part, result in _in_memory(positions, asked, work, values, backend, room):
             if len(part) == 1:
                 yield part[0], result
                 continue
-            sizes = [len(tensor(requests[position])) for position in part]
+            sizes = [len(tensor(asked[position])) for position in part]
             yield from zip(part, result.split(sizes), strict=True)
 
 
-def _serve_samples(requests: Sequence[Sample], backend: Backend, room: Room) -> Answers:
+def _serve_samples(asked: Sequence[Sample], backend: Backend, room: Room) -> Answers:
     def work(group: Sequence[Sample]) -> torch.Tensor:
         if len(group) == 1:
             return backend.sample(group[0].run, group[0].on_step)
@@ -278,9 +279,9 @@ def _serve_samples(requests: Sequence[Sample], backend: Backend, room: Room) -> 
 
         return backend.sample(joined([request.run for request in group], backend), on_step)
 
-    for positions in mergeable_groups([request.run for request in requests], backend):
-        values = picture(requests[positions[0]].run.latent).numel()
-        for part, result in _in_memory(positions, requests, work, values, backend, room):
+    for positions in mergeable_groups([request.run for request in asked], backend):
+        values = picture(asked[positions[0]].run.latent).numel()
+        for part, result in _in_memory(positions, asked, work, values, backend, room):
             if len(part) == 1:
                 yield part[0], result
             else:
@@ -289,23 +290,23 @@ def _serve_samples(requests: Sequence[Sample], backend: Backend, room: Room) -> 
 
 def _in_memory(
     positions: Sequence[int],
-    requests: Sequence[Any],
+    asked: Sequence[Any],
     work: Callable[[Sequence[Any]], torch.Tensor],
     values: int,
     backend: Backend,
     room: Room,
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Do the requests at these positions together; halve what does not fit into memory.
+    """Do what is asked at these positions together; halve what does not fit into memory.
 
     What was done before memory ran out stays done.
 
     Args:
-        values: of the largest of these requests.
+        values: of the largest of these.
 
     Raises:
         memory.OutOfMemory: one of them alone does not fit.
     """
-    kind = type(requests[positions[0]])
+    kind = type(asked[positions[0]])
 
     def fewer(before: int, now: int) -> None:
         room.keep_to(kind, now * values)
@@ -317,8 +318,8 @@ def _in_memory(
 
     parts = memory.divided(
         len(positions),
-        lambda part: work([requests[position] for position in positions[part]]),
-        lambda place: requests[positions[place]].subject,
+        lambda part: work([asked[position] for position in positions[part]]),
+        lambda place: asked[positions[place]].subject,
         kind.verb,
         memory.Trying(backend.free_memory, backend.is_out_of_memory),
         room.holds(kind, values, len(positions)),
