@@ -15,3 +15,5 @@ def use_host(tree: Path, cpu: bool) -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = cpu
+    # As the host's main.py does it: once `nodes` is imported, `utils` would be a module of comfy.
+    import utils.install_util  # noqa: F401
