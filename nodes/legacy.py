@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from ..core.host_detectors import yolo_names
+from ..utils.check import described
 from .detector_models import UltralyticsDetectorProvider
 
 
@@ -39,6 +40,11 @@ def namesake(model_name: str, files: list[str]) -> str:
     Raises:
         ValueError: there is none.
     """
+    if not isinstance(model_name, str) or not model_name.strip("/. "):
+        raise ValueError(
+            f"'model_name' should be the name of a detector's file but is {described(model_name)}. "
+            "Replace this node by UltralyticsDetectorProvider with a YOLO detector."
+        )
     wanted = PurePosixPath(model_name)
     same = [file for file in files if PurePosixPath(file).stem == wanted.stem]
     same.sort(key=lambda file: PurePosixPath(file).parent != wanted.parent)
