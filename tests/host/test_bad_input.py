@@ -307,7 +307,7 @@ def test_a_text_that_leads_to_itself_is_an_error_of_the_node(refused, server):
         ({"get_custom_noise": "much"}, ["get_custom_noise", "failed with TypeError"]),
         ({"pre_ksample": {"steps": 10**9}}, ["pre_ksample", "1000000000", "0 to 10000"]),
         ({"pre_ksample": {"cfg": NAN}}, ["pre_ksample", "nan", "'cfg'"]),
-        ({"pre_ksample": {"positive": 5}}, ["pre_ksample", "a int", "'positive'"]),
+        ({"pre_ksample": {"positive": 5}}, ["pre_ksample", "an int", "'positive'"]),
         ({"post_paste": NAN}, ["post_paste", "not finite"]),
     ],
 )
