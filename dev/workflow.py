@@ -12,7 +12,10 @@ SEEDS = ("seed", "noise_seed")  # after these the editor has a widget of its own
 
 
 class Workflow:
-    """A workflow without subgraphs, and with no node muted or bypassed.
+    """A workflow with no node muted or bypassed, and each of its subgraphs used once.
+
+    A node in a subgraph is found by its name as those around are. Its widgets have the values that
+    count, so the subgraph's own node should have none.
 
     Attributes:
         content: the file's JSON; changed in place.
@@ -30,12 +33,30 @@ class Workflow:
 
     def node(self, name: str) -> dict:
         """The one node with this title or, without a title of its own, this type."""
-        (found,) = [n for n in self.content["nodes"] if n.get("title", n["type"]) == name]
+        (found,) = [n for _, n in self._everywhere() if n.get("title", n["type"]) == name]
         return found
 
     def id(self, name: str) -> str:
         """The node's id, as a prompt has it."""
-        return str(self.node(name)["id"])
+        node = self.node(name)
+        return next(id for id, one in self._everywhere() if one is node)
+
+    def _everywhere(self) -> Iterator[tuple[str, dict]]:
+        """All nodes, those in subgraphs too, with their ids in a prompt."""
+        inside = self._subgraphs()
+
+        def visit(nodes: list[dict], prefix: str) -> Iterator[tuple[str, dict]]:
+            for node in nodes:
+                yield f"{prefix}{node['id']}", node
+                if node["type"] in inside:
+                    yield from visit(inside[node["type"]]["nodes"], f"{prefix}{node['id']}:")
+
+        yield from visit(self.content["nodes"], "")
+
+    def _subgraphs(self) -> dict[str, dict]:
+        """The subgraphs by the type of the nodes that stand for them."""
+        subgraphs = self.content.get("definitions", {}).get("subgraphs", [])
+        return {subgraph["id"]: subgraph for subgraph in subgraphs}
 
     def __getitem__(self, place: tuple[str, str]) -> Any:
         """The value of the widget (node, widget)."""
@@ -60,22 +81,51 @@ class Workflow:
 
     def prompt(self) -> dict[str, dict]:
         """The API-format prompt that the editor makes of it."""
-        sources = {link[0]: [str(link[1]), link[2]] for link in self.content["links"]}
+        inside, nodes = self._subgraphs(), dict(self._everywhere())
+        sources = self._sources()
+
+        def source(link: tuple[str, Any]) -> list | None:
+            """The node and output that a link comes from, through subgraphs; None where open."""
+            if link not in sources:
+                return None
+            level, (origin, slot) = link[0], sources[link]
+            if origin == -10:  # comes from the subgraph's own node, in the level around
+                outer = nodes[level[:-1]]
+                return source((_outer(level), outer["inputs"][slot]["link"]))
+            node = nodes[f"{level}{origin}"]
+            if node["type"] in inside:
+                inner = f"{level}{origin}:"
+                output = inside[node["type"]]["outputs"][slot]
+                return source((inner, output["linkIds"][0]))
+            return [f"{level}{origin}", slot]
+
+        def inputs(id: str, node: dict) -> dict[str, Any]:
+            level = id.rpartition(":")[0]
+            level = f"{level}:" if level else ""
+            linked = {slot["name"]: source((level, slot["link"])) for slot in node["inputs"]}
+            values = {name: value for name, value in _widgets(node) if name}
+            return values | {name: found for name, found in linked.items() if found}
+
         return {
-            str(node["id"]): {
-                "class_type": node["type"],
-                "inputs": {
-                    **{name: value for name, value in _widgets(node) if name},
-                    **{
-                        slot["name"]: sources[slot["link"]]
-                        for slot in node["inputs"]
-                        if slot["link"] is not None
-                    },
-                },
-            }
-            for node in self.content["nodes"]
-            if node["type"] not in NOTES
+            id: {"class_type": node["type"], "inputs": inputs(id, node)}
+            for id, node in nodes.items()
+            if node["type"] not in NOTES and node["type"] not in inside
         }
+
+    def _sources(self) -> dict[tuple[str, Any], tuple[int, int]]:
+        """Node and output of each link, which has the place of its graph and its number."""
+        found = {("", link[0]): (link[1], link[2]) for link in self.content["links"]}
+        inside = self._subgraphs()
+        for id, node in self._everywhere():
+            for link in inside.get(node["type"], {"links": ()})["links"]:
+                found[f"{id}:", link["id"]] = (link["origin_id"], link["origin_slot"])
+        return found
+
+
+def _outer(level: str) -> str:
+    """The place around that of a subgraph: "" around "5:", "5:" around "5:3:"."""
+    place = level[:-1].rpartition(":")[0]
+    return f"{place}:" if place else ""
 
 
 def _widgets(node: dict) -> Iterator[tuple[str, Any]]:
@@ -84,4 +134,4 @@ def _widgets(node: dict) -> Iterator[tuple[str, Any]]:
     for slot in node["inputs"]:
         if "widget" in slot:
             names += [slot["name"], ""] if slot["name"] in SEEDS else [slot["name"]]
-    return zip(names, node.get("widgets_values", ()), strict=True)
+    return zip(names, node.get("widgets_values", ()) or [], strict=True)

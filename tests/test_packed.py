@@ -12,7 +12,7 @@ def test_users_get_what_the_pack_needs_and_no_more():
     files = packed_files()
     assert {name.partition("/")[0] for name in files} == {
         "LICENSE", "README.md", "__init__.py", "compat", "core", "example_workflows", "locales",
-        "nodes", "pyproject.toml", "requirements.txt", "utils", "web", "wildcards",
+        "nodes", "pyproject.toml", "requirements.txt", "subgraphs", "utils", "web", "wildcards",
     }  # fmt: skip
     assert {"core/detectors/yolo.py", "web/docs/FaceDetailer.md", "web/legacy.json",
             "wildcards/samples/colour.txt"} <= set(files)  # fmt: skip
