@@ -1,7 +1,19 @@
 """dev/docs.py on hand-made answers to /object_info."""
 
+import re
+
 import pytest
-from detailers.dev.docs import Host, body_of, faults, pack_nodes, read_page, render, write_pages
+from detailers.dev.docs import (
+    PAGES,
+    Host,
+    body_of,
+    faults,
+    pack_nodes,
+    read_page,
+    render,
+    write_pages,
+)
+from PIL import Image
 
 SIZE = {"default": 512, "min": 16, "max": 16384, "step": 8}
 HOST_NODES = {
@@ -136,3 +148,17 @@ def test_renewing_keeps_what_is_written_by_hand(tmp_path):
     write_pages(info, only=["Cut"], pages=tmp_path)
     assert faults(info, tmp_path) == ["Paste.md: its title or its tables are out of date"]
     assert body_of(read_page(tmp_path, "Cut")) == "By hand: é."
+
+
+def test_pictures_of_pages_are_there_and_small():
+    used = set()
+    for page in PAGES.glob("*.md"):
+        for text, file in re.findall(r"!\[(.*?)\]\((.*?)\)", page.read_text(encoding="utf-8")):
+            assert len(text) > 20, f"{page.name}: {file} needs words for those who cannot see it"
+            used.add(file)
+    assert len(used) >= 6
+    assert used == {f"images/{file.name}" for file in (PAGES / "images").iterdir()}
+    assert sum((PAGES / file).stat().st_size for file in used) < 2_000_000
+    for file in used:
+        with Image.open(PAGES / file) as picture:
+            assert 300 <= picture.width <= 1000
