@@ -22,12 +22,12 @@ from .server import ROOT, Server, project_packs
 
 SIZE = (600, 600)
 LENS = 190  # pixels of an enlarged part's side
-SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 7, "9_": 5}  # of the streets
+SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 2, "9_": 5}  # of the streets
 SIDE = 512
 SETTINGS = {
     "6_": {"denoise": 0.25, "guide_size": 256},
     "7_": {"guide_size": 256, "max_size": 512, "denoise": 0.25},
-    "8_": {"guide_size": 192, "max_size": 256, "steps": 6},
+    "8_": {"guide_size": 256, "max_size": 320, "steps": 6},
     "9_": {
         "bbox_size": 256,
         "guide_size": 256,
