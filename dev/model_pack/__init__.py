@@ -5,7 +5,7 @@ posterior mean of a Gaussian prior; the prompt's colour words set the prior's me
 inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
 """
 
-from . import floor, foreign, held, hook, links, model, results, sources, state, vae
+from . import floor, foreign, held, hook, links, model, results, slow_files, sources, state, vae
 
 NODE_CLASS_MAPPINGS = {
     "DetailersTestModel": model.DetailersTestModel,
@@ -34,6 +34,7 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestRowsThatFit": foreign.DetailersTestRowsThatFit,
     "DetailersTestWhyAlone": foreign.DetailersTestWhyAlone,
     "DetailersTestState": state.DetailersTestState,
+    "DetailersTestSlowFiles": slow_files.DetailersTestSlowFiles,
     "DetailersTestWrite": results.DetailersTestWrite,
     "DetailersTestBare": floor.DetailersTestBare,
 }

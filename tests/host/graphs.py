@@ -70,7 +70,10 @@ class Graph(dict):
     """A prompt for the server."""
 
     def add(self, class_type, **inputs):
-        key = str(len(self) + 1)
+        return self.add_as(str(len(self) + 1), class_type, **inputs)
+
+    def add_as(self, key, class_type, **inputs):
+        """A node of an id of its own, for nodes that remember by their id what they have shown."""
         self[key] = {"class_type": class_type, "inputs": inputs}
         return Node(key)
 

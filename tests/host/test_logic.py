@@ -419,7 +419,7 @@ def test_a_latent_is_painted_on(results, server, by_vae):
         latent = graph.encode(model, graph.image(64, 32))
         inputs = {"latent": latent, "image": painting, "preview_method": "Latent2RGB-SD15"}
         inputs |= {"vae_opt": model[2]} if by_vae else {}
-        node = graph.add("PreviewBridgeLatent", **inputs | changed)
+        node = graph.add_as(f"painted {by_vae}", "PreviewBridgeLatent", **inputs | changed)
         return results(graph, latent=node[0], mask=node[1], was=latent)
 
     out = painted()

@@ -189,25 +189,27 @@ def test_a_body_that_is_no_prompt_is_refused(server):
     assert server.get("/queue") == {"queue_running": [], "queue_pending": []}
 
 
-class Pipe:
-    """A wildcard file that whoever reads it waits for, until it is written."""
+class HeldFile:
+    """A wildcard file that whoever reads it waits for, until it is let go."""
 
-    def __init__(self, server, name):
+    def __init__(self, server, name, content):
+        graph = Graph()
+        graph.add("DetailersTestSlowFiles")
+        server.run(graph)
         self.path = server.base / "models" / "wildcards" / name
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        os.mkfifo(self.path)
+        self.waiting = self.path.with_name(name + ".held")  # see the test pack's slow files
+        self.waiting.touch()
+        self.path.write_bytes(content)
 
-    def write(self, content):
-        """Give the content to who reads, if anybody does."""
-        try:
-            pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            return
-        os.write(pipe, content)
-        os.close(pipe)
+    def let_go(self):
+        self.waiting.unlink(missing_ok=True)
+
+    def remove(self):
+        self.let_go()
+        self.path.unlink()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize(
     ("what", "name", "content"),
     [
@@ -230,23 +232,19 @@ def test_the_server_answers_others_while_a_wildcard_file_is_read(server, what, n
         "/detailers/upgrade": lambda: server.post(what, old),
         "/object_info": lambda: server.object_info("ImpactWildcardProcessor"),
     }
-    pipe = Pipe(server, name)
+    file = HeldFile(server, name, content)
     with ThreadPoolExecutor() as pool:
         request = pool.submit(requests[what])
         try:
             time.sleep(1)
             assert not request.done()  # it waits for the file
-            while not request.done():
-                with urllib.request.urlopen(server.url + "/queue", timeout=20) as answer:
-                    assert answer.status == 200
-                pipe.write(content)
-                time.sleep(0.3)
+            with urllib.request.urlopen(server.url + "/queue", timeout=20) as answer:
+                assert answer.status == 200
+            assert not request.done()
+            file.let_go()
+            result = request.result(60)
         finally:
-            while not request.done():
-                pipe.write(content)
-                time.sleep(0.01)
-            pipe.path.unlink()
-        result = request.result()
+            file.remove()
     if what == "/prompt":
         assert str(server.result("slowly")["s0"]) == '"a red dog"'
     elif what == "/object_info":
