@@ -104,7 +104,7 @@ def _case(
 ) -> Case:
     """A result: the truth in the mask and the image around it, seen through a VAE, and in the mask
     a shift and a slant of colours on top, as a model that paints in a light of its own."""
-    colour = core("colour")
+    colour = core("pixels.colour")
     height, width = mask.shape[1:]
     across = torch.linspace(-1, 1, width)[None, None, :, None]
     down = torch.linspace(-1, 1, height)[None, :, None, None]
@@ -113,7 +113,7 @@ def _case(
         return torch.from_numpy(random.normal(0, spread, 3).astype(np.float32))
 
     light = draw(0.02) + across * draw(0.015) + down * draw(0.015)
-    soft = core("mask").fade(mask, 2)[..., None]
+    soft = core("pixels.mask").fade(mask, 2)[..., None]
     own = colour.from_oklab(colour.to_oklab(truth) + light).clamp(0, 1)
     seen = torch.lerp(original, own, soft)
     grain = torch.from_numpy(random.normal(0, 0.01, seen.shape).astype(np.float32))
@@ -132,7 +132,7 @@ def measured(case: Case, options: Any) -> np.ndarray:
 
 def pasted(case: Case, result: torch.Tensor, options: Any) -> torch.Tensor:
     """The crop of an image after pasting a result into it."""
-    blend, restore, geometry = core("blend"), core("restore"), core("geometry")
+    blend, restore, geometry = core("pixels.blend"), core("pixels.vae_shift"), core("geometry")
     height, width = case.mask.shape[1:]
     box, image = geometry.Box(8, 8, width + 8, height + 8), geometry.Size(width + 16, height + 16)
     canvas = torch.zeros(1, image.height, image.width, 3)
@@ -147,7 +147,7 @@ def pasted(case: Case, result: torch.Tensor, options: Any) -> torch.Tensor:
 
 def _faults(case: Case, found: torch.Tensor, best: torch.Tensor) -> tuple[float, float, float]:
     """Seam, colour and inside of a pasted crop, against the best that could be."""
-    colour, masks = core("colour"), core("mask")
+    colour, masks = core("pixels.colour"), core("pixels.mask")
     covered = (case.mask >= 0.5).float()
     inner = masks.grow(covered, -RIM)
     rim = (masks.grow(covered, RIM) - inner)[..., None]

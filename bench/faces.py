@@ -25,7 +25,7 @@ def measure_faces(repeats: int = 3) -> Iterator[str]:
     networks = core("detectors.network").CpuNetwork(files.load_networks())
     detectors = (
         mtcnn.MTCNNFaceDetector(mtcnn.FaceFinder(networks)),
-        core("detectors.faces").LBPFaceDetector(),
+        core("detectors.lbp_faces").LBPFaceDetector(),
     )
     yield f"| {' | '.join(HEAD)} |"
     yield f"| --- |{' ---: |' * (len(HEAD) - 1)}"

@@ -175,7 +175,7 @@ def make_models(kind: Architecture, dtype: torch.dtype) -> Any:
 def timed_backend(clock: Clock) -> Any:
     """The host as a backend that notes how long it encodes, samples and decodes."""
 
-    class Timed(part("host").ComfyBackend):
+    class Timed(part("host.backend").ComfyBackend):
         def encode(self, *args: Any, **options: Any) -> torch.Tensor:
             with clock.stage("encode"):
                 return super().encode(*args, **options)
@@ -203,7 +203,7 @@ def segments(side: int) -> tuple[torch.Tensor, tuple]:
         for y in range(0, ACROSS * half, half)
         for x in range(0, ACROSS * half, half)
     ]
-    seg = part("segs").SEG
+    seg = part("segs.seg").SEG
     return image, (tuple(image.shape[1:3]), [
         seg(None, mask, 1.0, region, region, "A", None) for region in regions[:SEGMENTS]
     ])  # fmt: skip
@@ -221,7 +221,7 @@ def detailed(models: Any, kind: Architecture, steps: int, batch: int) -> Clock:
     )
     clock = Clock()
     with clock.stage("all"):
-        part("detail").detail_image(image, segs, detail, timed_backend(clock))
+        part("detail.images").detail_image(image, segs, detail, timed_backend(clock))
     return clock
 
 

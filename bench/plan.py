@@ -30,7 +30,7 @@ def core(name: str) -> Any:
 
 def measure_levels(repeats: int = 5) -> str:
     """A line with the best time to group the tiles of a large image into levels."""
-    box, levels = core("geometry").Box, core("plan").levels
+    box, levels = core("geometry").Box, core("detail.plan").levels
     starts = [STEP * number for number in range(SIDE)]
     regions = [box(x, y, x + TILE, y + TILE) for y in starts for x in starts]
     best = float("inf")

@@ -41,7 +41,7 @@ def write_many(folder: Path, files: int, megabytes: int) -> None:
 def main() -> int:
     args = options.bench_wildcards().parse_args()
     load_pack()
-    from detailers.core import legacy
+    from detailers.core.graph import legacy
     from detailers.wildcards.grammar import WildcardError, expand
     from detailers.wildcards.library import Library
 

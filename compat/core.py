@@ -6,20 +6,21 @@ from typing import Any
 
 import torch
 
-from ..core.calls import called_as
-from ..core.detail import detail_image
-from ..core.detectors.prompts import SamHints
-from ..core.detectors.sam import sam_mask
-from ..core.frames import detail_frames
+from ..core.detail.images import detail_image
+from ..core.detail.video import detail_frames
+from ..core.detectors.sam.model import sam_mask
+from ..core.detectors.sam.questions import SamHints
 from ..core.geometry import Size
-from ..core.hooks import Hook
-from ..core.host import MAX_RESOLUTION, ComfyBackend, schedulers
-from ..core.regional import RegionalPrompt
-from ..core.schedule import EXTRA_SCHEDULERS
-from ..core.segs import SEG, SEGS, combined_mask, from_mask, mask_list, scale_to
-from ..core.segs_ops import both, combine_with_mask, combine_with_masks, without
-from ..core.settings import Detail, Kept
-from ..nodes.detailer import make_detail, older_models
+from ..core.graph.calls import called_as
+from ..core.hook_protocol import Hook
+from ..core.host.backend import MAX_RESOLUTION, ComfyBackend
+from ..core.host.samplers import schedulers
+from ..core.sampling.regional import RegionalPrompt
+from ..core.sampling.sigmas import EXTRA_SCHEDULERS
+from ..core.segs.edit import both, combine_with_mask, combine_with_masks, without
+from ..core.segs.seg import SEG, SEGS, combined_mask, from_mask, mask_list, scale_to
+from ..core.settings import Detail, KeptCrops
+from ..nodes.detail.images import make_detail, older_models
 from .utils import make_3d_mask, to_tensor
 
 __all__ = [
@@ -153,8 +154,8 @@ def enhance_detail(
     detail = _detail(
         guide_size_for_bbox, wildcard_opt, wildcard_opt_concat_mode, detailer_hook, scheduler_func,
         noise_mask=noise_mask is not None, tiled_encode=vae_tiled_encode,
-        tiled_decode=vae_tiled_decode, kept=Kept(segs=False, cropped=False, refined_alpha=False),
-        **given,
+        tiled_decode=vae_tiled_decode,
+        kept=KeptCrops(segs=False, cropped=False, refined_alpha=False), **given,
     )  # fmt: skip
     segs = _segs_of_crop(image, bbox, noise_mask, control_net_wrapper)
     result = detail_image(to_tensor(image), segs, detail, ComfyBackend())

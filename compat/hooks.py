@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.hook_kinds import CombinedHook, RetryBlackHook
-from ..core.hooks import DetailerHook
+from ..core.hook_protocol import DetailerHook
+from ..core.hooks.builtin import CombinedHook, RetryBlackHook
 
 __all__ = [
     "BlackPatchRetryHook", "DetailerHook", "DetailerHookCombine", "PixelKSampleHook",

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from ..core.host import ComfyBackend
-from ..core.samplers import AdvancedKSampler, KSampler
-from ..core.sampling import Recipe
+from ..core.host.backend import ComfyBackend
+from ..core.sampling.latent import SamplerSetup
+from ..core.sampling.sampler_objects import AdvancedKSampler, KSampler
 from ..core.settings import Conditioning, Sampling
-from ..nodes.samplers import ksampler_wrapper, separated_sample
+from ..nodes.sampling.samplers import ksampler_wrapper, separated_sample
 
 __all__ = [
     "KSamplerAdvancedWrapper", "KSamplerWrapper", "calculate_sigmas", "ksampler_wrapper",
@@ -31,7 +31,9 @@ class KSamplerWrapper(KSampler):
         positive: Conditioning, negative: Conditioning | str, denoise: float,
         scheduler_func: Any = None,
     ) -> None:  # fmt: skip
-        recipe = Recipe(model, positive, negative, cfg, sampler_name, scheduler, scheduler_func)
+        recipe = SamplerSetup(
+            model, positive, negative, cfg, sampler_name, scheduler, scheduler_func
+        )
         sampling = Sampling(seed, steps, cfg, sampler_name, scheduler, denoise)
         super().__init__(recipe, sampling, ComfyBackend)
 
@@ -44,7 +46,7 @@ class KSamplerAdvancedWrapper(AdvancedKSampler):
         negative: Conditioning | str, sampler_opt: Any = None, sigma_factor: float = 1.0,
         scheduler_func: Any = None,
     ) -> None:  # fmt: skip
-        recipe = Recipe(
+        recipe = SamplerSetup(
             model, positive, negative, cfg, sampler_name, scheduler, scheduler_func, sampler_opt,
             sigma_factor,
         )  # fmt: skip

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import compat
-from ..core import host
-from ..core.host_prompts import in_thread, wildcard_names
-from ..core.host_user import user_settings
+from ..core.host import folders
+from ..core.host import server as server_module
+from ..core.host.prompts import in_thread, wildcard_names
+from ..core.host.user_folder import user_settings
 from ..wildcards.grammar import WildcardError, expand
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class _OlderPack:
         self._ours, self.all_loaded = set(ours), False
 
     def look(self) -> Any:
-        return host.older_pack(self._ours)
+        return folders.older_pack(self._ours)
 
     def is_absent(self) -> bool:
         """While packs are loaded, a folder of it that can be loaded counts as the pack itself."""
@@ -63,7 +64,7 @@ def stand_in(ours: Iterable[type]) -> None:
         if found is not None and not found.is_loaded:
             compat.take_over(finder, found.folder)
 
-    host.after_all_packs(settle)
+    server_module.after_all_packs(settle)
     _answer(older.is_absent)
 
 
@@ -77,10 +78,10 @@ def _answer(is_absent: Callable[[], bool]) -> None:
 
     They are no routes: the server does not start where two packs have the same ones.
     """
-    server = host.prompt_server()
+    server = server_module.prompt_server()
     if server is None:
         return
-    web = host.web_framework()
+    web = server_module.web_framework()
 
     async def names(_request: Any) -> Any:
         return web.json_response({"data": await _names()})
@@ -135,7 +136,7 @@ def _drawn(body: str) -> tuple[dict[str, Any], int]:
     try:
         content = json.loads(body)
         text, seed = content["text"], int(content.get("seed") or 0)
-        return {"text": expand(str(text), seed, host.wildcard_library())}, 200
+        return {"text": expand(str(text), seed, folders.wildcard_library())}, 200
     except WildcardError as error:
         return {"text": text, "error": str(error)}, 400
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

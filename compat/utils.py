@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..core.files.latent_file import to_bytes
 from ..core.geometry import Box, Size, crop_region
-from ..core.host import ComfyBackend
-from ..core.image import paste, resize
-from ..core.latent_file import to_bytes
-from ..core.mask import dilate, feather, union
-from ..core.mask import resize_mask as resized
-from ..core.mask_math import binary, difference, intersection, total
+from ..core.host.backend import ComfyBackend
+from ..core.pixels.image import paste
+from ..core.pixels.mask import binary, difference, dilate, feather, intersection, total, union
+from ..core.pixels.mask import resize_mask as resized
+from ..core.pixels.resample import resize
 from ..utils import arrays
 
 __all__ = [
@@ -258,7 +258,7 @@ def make_4d_mask(mask: Any) -> torch.Tensor:
 
 
 def tensor_gaussian_blur_mask(mask: Any, kernel_size: int, sigma: float = 10.0) -> torch.Tensor:
-    """A mask with soft edges, as [B,h,w,1]; `kernel_size` is the radius of `core/mask.feather`."""
+    """A mask with soft edges, as [B,h,w,1]; `kernel_size` is the radius of `mask.feather`."""
     return feather(make_3d_mask(mask).float(), int(kernel_size), sigma)[..., None]
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from ..nodes.wildcards import ImpactWildcardEncode, ImpactWildcardProcessor
+from ..nodes.prompts.wildcards import ImpactWildcardEncode, ImpactWildcardProcessor
 from ..wildcards.deal import MAX_SEED, in_parts, labelled_text
 
 __all__ = [

@@ -1,7 +1,7 @@
 """What the core asks of the engine that encodes, samples and decodes.
 
-`core/host.py` answers with ComfyUI. Tests answer with a few lines of torch; so could a worker of a
-cluster.
+`core/host/backend.py` answers with ComfyUI. Tests answer with a few lines of torch; so could a
+worker of a cluster.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import torch
 
-from .planes import Cut
-from .settings import VAE_TILE, Conditioning, VaeTile
+from .pixels.crop_view import Cut
+from .prompts.segment_text import TextBackend
+from .settings import VAE_TILE, Conditioning, Tiles, VaeTile
 from .streams import Latent
-from .text import TextBackend
-from .tiled import Tiles
 
 # What the host notes of an empty LATENT, so that it can be fitted to any model.
 OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")

@@ -69,7 +69,9 @@ class Pasting:
 
     blend: str = FEATHER  # MULTIBAND: coarse colours fade over a wider band than fine detail
     colour_match: float = 0.0  # 0..1, how far colours at the mask's rim are brought to the image's
-    restore_kept: bool = False  # take back what the VAE did to the pixels, see `core/restore.py`
+    restore_kept: bool = (
+        False  # take back what the VAE did to the pixels, see `core/pixels/vae_shift.py`
+    )
     mask_grow: int = 0  # the mask is grown by this many pixels before pasting; below 0 it shrinks
     fade: int | None = None  # reach of the edge to either side; None is Masking.feather
     fade_inside: bool = False  # fade towards the crop's border where the mask would be cut there
@@ -134,10 +136,10 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCrops:
     """Which crops a run of images gives back: each takes memory until the run ends.
 
-    The names are those of `core/detail.Detailed`.
+    The names are those of `core/detail/images.Detailed`.
     """
 
     segs: bool = True  # as the segments' pictures
@@ -147,7 +149,7 @@ class Kept:
     control_images: bool = True
 
 
-NO_CROPS = Kept(False, False, False, False, False)
+NO_CROPS = KeptCrops(False, False, False, False, False)
 
 
 @dataclass(frozen=True)
@@ -167,4 +169,13 @@ class Detail:
     retry: Retry = field(default_factory=Retry)
     references: str = REFERENCES_AUTO  # one of REFERENCE_CHOICES
     batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one
-    kept: Kept = field(default_factory=Kept)
+    kept: KeptCrops = field(default_factory=KeptCrops)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a latent is cut; the fields are those of the tiled sampler nodes."""
+
+    width: int  # in pixels
+    height: int
+    strategy: str  # one of STRATEGIES

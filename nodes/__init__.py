@@ -5,75 +5,23 @@ Each module lists its nodes in `NODES`: id -> (class, display name).
 
 from __future__ import annotations
 
-from ..core.door import guard
-from ..core.entry import open_to_host
-from ..core.host_bridge import is_running, running_node
-from . import (
-    animatediff,
-    bridge,
-    bridges,
-    classify,
-    conditioning,
-    control,
-    detailer,
-    detector_models,
-    detectors,
-    face,
-    face_detectors,
-    flow,
-    hooks,
-    legacy,
-    lists,
-    logic,
-    lora_schedule,
-    masks,
-    options,
-    pipes,
-    regional,
-    samplers,
-    segs,
-    segs_edit,
-    segs_filter,
-    tiles,
-    upscale,
-    upscale_hooks,
-    upscale_segs,
-    wildcards,
-)
+from ..core.graph.node_calls import open_to_host
+from ..core.graph.validation import guard
+from ..core.host.messages import is_running, running_node
+from . import detail, detect, graph, hooks, masks, prompts, sampling, segs, upscale
 from .advanced import fold_rare_settings
 
-_FAMILIES = (
-    detailer,
-    animatediff,
-    detectors,
-    face_detectors,
-    detector_models,
-    bridges,
+_ROOMS = (
+    detail,
+    detect,
     segs,
-    masks,
-    options,
-    pipes,
-    wildcards,
-    conditioning,
-    face,
-    lists,
-    lora_schedule,
+    prompts,
+    graph,
     hooks,
-    control,
-    segs_edit,
-    segs_filter,
-    tiles,
-    classify,
-    upscale_segs,
     upscale,
-    upscale_hooks,
-    samplers,
-    regional,
-    bridge,
-    logic,
-    flow,
-    legacy,
+    sampling,
 )
+_FAMILIES = (*(family for room in _ROOMS for family in room.FAMILIES), masks)
 
 NODE_CLASSES = {
     node_id: node for family in _FAMILIES for node_id, (node, _) in family.NODES.items()

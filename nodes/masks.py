@@ -7,11 +7,20 @@ from typing import Any
 import torch
 
 from ..core.geometry import Box, Size
-from ..core.host import MAX_RESOLUTION, painted_mask, save_previews
-from ..core.mask import dilate, feather, union
-from ..core.mask_math import binary, difference, intersection, rectangle, total
-from ..core.prompts import workflow_nodes
-from ..core.segs import combined_mask, empty, from_mask, from_mask_frames, mask_list
+from ..core.host.backend import MAX_RESOLUTION
+from ..core.host.folders import painted_mask, save_previews
+from ..core.pixels.mask import (
+    binary,
+    difference,
+    dilate,
+    feather,
+    intersection,
+    rectangle,
+    total,
+    union,
+)
+from ..core.prompts.wildcard_nodes import workflow_nodes
+from ..core.segs.seg import combined_mask, empty, from_mask, from_mask_frames, mask_list
 from ..utils.check import check_image, check_mask, check_segs
 from ..utils.notes import note
 from .widgets import inputs

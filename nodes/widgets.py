@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..core.host import MAX_RESOLUTION, samplers, schedulers
-from ..core.numbered import used_numbers
-from ..core.schedule import EXTRA_SCHEDULERS
+from ..core.graph.numbered_inputs import used_numbers
+from ..core.host.backend import MAX_RESOLUTION
+from ..core.host.samplers import samplers, schedulers
+from ..core.sampling.sigmas import EXTRA_SCHEDULERS
 from ..core.settings import MAX_SEED
 
 Input = tuple[Any, dict[str, Any]]

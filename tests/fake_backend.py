@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from detailers.core.backend import ROWS, SAME, SamplerRun
-from detailers.core.clips import frames_of_steps
 from detailers.core.geometry import Box, Sizing
 from detailers.core.memory import is_out_of_memory
-from detailers.core.segs import SEG
+from detailers.core.sampling.clip_frames import frames_of_steps
+from detailers.core.segs.seg import SEG
 from detailers.core.settings import (
     VAE_TILE,
     Detail,

@@ -116,8 +116,9 @@ def _place() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if str(path.parent) == CORE:
-            return f"{path.stem}:{frame.f_code.co_name}"
+        if path.is_relative_to(CORE):
+            place = path.relative_to(CORE).with_suffix("").as_posix()
+            return f"{place}:{frame.f_code.co_name}"
         frame = frame.f_back
     return "elsewhere"
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from detailers.core.blend import Blending, _coarse_bands, multiband
-from detailers.core.colour import from_oklab, to_oklab
 from detailers.core.geometry import Box, Size
-from detailers.core.image import paste
-from detailers.core.mask import fade, feather, grow
+from detailers.core.pixels.blend import Blending, _coarse_bands, multiband
+from detailers.core.pixels.colour import from_oklab, to_oklab
+from detailers.core.pixels.image import paste
+from detailers.core.pixels.mask import fade, feather, grow
 from detailers.core.settings import MULTIBAND, Pasting
 from detailers.tests.fake_backend import noise_image, outside, ramp_image
 from hypothesis import given, settings

@@ -7,12 +7,10 @@ import pytest
 import torch
 from detailers.core.bounds import MOST_PIXELS, MOST_SAMPLED, check_pixels, check_values
 from detailers.core.geometry import Box, Size
-from detailers.core.image import resize
-from detailers.core.mask import resize_mask
-from detailers.core.mask_math import rectangle
-from detailers.core.resample import resample
-from detailers.core.segs import SEG, combined_mask, mask_list, normalise
-from detailers.core.segs_ops import change_masks
+from detailers.core.pixels.mask import rectangle, resize_mask
+from detailers.core.pixels.resample import resample, resize
+from detailers.core.segs.edit import change_masks
+from detailers.core.segs.seg import SEG, combined_mask, mask_list, normalise
 
 HUGE = 10**9
 

@@ -1,4 +1,4 @@
-"""core/bridge.py: painted masks and the pictures they belong to; core/latent_file.py."""
+"""core/graph/painted_masks.py and core/files/latent_file.py: painted masks, latents in files."""
 
 import base64
 import io
@@ -7,7 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from detailers.core.bridge import (
+from detailers.core.files.latent_file import picture_in, read_latent, write_latent_picture
+from detailers.core.geometry import Size
+from detailers.core.graph.painted_masks import (
     Painting,
     Paintings,
     Picture,
@@ -16,8 +18,6 @@ from detailers.core.bridge import (
     fingerprint,
     keep_mask,
 )
-from detailers.core.geometry import Size
-from detailers.core.latent_file import picture_in, read_latent, write_latent_picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

@@ -5,17 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core import called
-from detailers.core.called import Source
-from detailers.core.control import ControlNetOnSegment, SegmentControl
-from detailers.core.detail import detail_image
+from detailers.core import checked_calls
+from detailers.core.checked_calls import Source
+from detailers.core.detail.images import detail_image
 from detailers.core.detectors.given import found_by, mask_by
-from detailers.core.detectors.prompts import SamHints
-from detailers.core.detectors.sam import sam_mask
+from detailers.core.detectors.sam.model import sam_mask
+from detailers.core.detectors.sam.questions import SamHints
 from detailers.core.geometry import Box, Size
-from detailers.core.hook_kinds import CombinedHook
-from detailers.core.hooks import Hook
-from detailers.core.segs import SEG
+from detailers.core.hook_protocol import Hook
+from detailers.core.hooks.builtin import CombinedHook
+from detailers.core.prompts.control import ControlNetOnSegment, SegmentControl
+from detailers.core.segs.seg import SEG
 from detailers.tests.fake_backend import FakeBackend, make_detail, make_seg, noise_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,7 +89,7 @@ def test_names_of_callables():
 )  # fmt: skip
 def test_noise_levels_that_are_none(levels):
     with pytest.raises(ValueError, match=r"^The thing gave .* 5 noise levels"):
-        called.sigmas(SOURCE, levels, 4)
+        checked_calls.sigmas(SOURCE, levels, 4)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_noise_levels_that_are_none(levels):
     [torch.tensor([2.0, 1.0, 1.0, 0.0]), [2, 1, 1, 0], np.array([2, 1, 1, 0]), ("2", 1, 1, 0.0)],
 )
 def test_noise_levels_of_any_sequence(levels):
-    found = called.sigmas(SOURCE, levels, 4)
+    found = checked_calls.sigmas(SOURCE, levels, 4)
     assert found.dtype == torch.float32
     assert found.tolist() == [2, 1, 1, 0]
 

@@ -1,11 +1,11 @@
-"""core/calls.py: how other packs call and inherit nodes."""
+"""core/graph/calls.py: how other packs call and inherit nodes."""
 
 import inspect
 
 import pytest
 import torch
-from detailers.core.calls import Entry, OlderInputs, called_as, named, older_order
-from detailers.core.entry import open_to_host
+from detailers.core.graph.calls import Entry, OlderInputs, called_as, named, older_order
+from detailers.core.graph.node_calls import open_to_host
 
 
 class Paste:

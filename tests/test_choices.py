@@ -1,8 +1,8 @@
-"""core/choices.py and core/numbered.py: what the host compares."""
+"""core/graph/choices.py and core/graph/numbered_inputs.py: what the host compares."""
 
 import pytest
-from detailers.core.choices import Choices, LiveType, open_choices
-from detailers.core.numbered import expect_numbered, used_numbers
+from detailers.core.graph.choices import Choices, LiveType, open_choices
+from detailers.core.graph.numbered_inputs import expect_numbered, used_numbers
 
 
 class Node:

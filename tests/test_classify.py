@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core.classify import Condition, split_by_class
+from detailers.core.segs.classify import Condition, split_by_class
 from detailers.tests.fake_backend import make_seg
 
 SCORES = {"Female": 0.7, "male": 0.3, "Age 16-25": 0.05, "笑顔": 0.9}

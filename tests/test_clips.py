@@ -1,7 +1,7 @@
 """Frames and latent steps of video VAEs, by what the VAEs tell of themselves."""
 
 import pytest
-from detailers.core.clips import causal, frames_of_steps, whole_length
+from detailers.core.sampling.clip_frames import causal, frames_of_steps, whole_length
 
 # (steps of so many frames, frames of so many steps), as the host's VAEs tell them
 FOURS = (lambda n: (n + 3) // 4, lambda t: 4 * t - 3)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detailers.core.colour import ColourChange, from_oklab, rim, to_oklab
+from detailers.core.pixels.colour import ColourChange, from_oklab, rim, to_oklab
 from detailers.tests.fake_backend import noise_image
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from detailers.core.conditioning import (
+from detailers.core.geometry import Box, Size
+from detailers.core.pixels.crop_view import Cut
+from detailers.core.prompts.cut_conditioning import cut_conditioning
+from detailers.core.prompts.join_conditioning import (
     concat_text,
-    cut_conditioning,
     encode_chunks,
     replace_text,
     with_values,
 )
-from detailers.core.geometry import Box, Size
-from detailers.core.planes import Cut
 from detailers.tests.fake_backend import FakeControl
 from detailers.utils.notes import collected_notes
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core.conditioning import Cut
-from detailers.core.control import ControlNet, SegmentControl, adapt_segs, control_segs
-from detailers.core.control import without_control as cleared
-from detailers.core.detail import detail_image
-from detailers.core.frames import detail_frames
+from detailers.core.detail.images import detail_image
+from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Box, Size
-from detailers.core.image import resize
+from detailers.core.pixels.resample import resize
+from detailers.core.prompts.control import ControlNet, SegmentControl, adapt_segs, control_segs
+from detailers.core.prompts.control import without_control as cleared
+from detailers.core.prompts.cut_conditioning import Cut
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeModel,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detailers.core.curve import EASINGS, Ramp, draw_steps
+from detailers.core.prompts.lora_schedule import EASINGS, Ramp, draw_steps
 
 
 def test_keyframes_of_a_straight_ramp():

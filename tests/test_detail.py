@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from detailers.core.detail import detail_image, detail_segs
+from detailers.core.detail.images import detail_image, detail_segs
 from detailers.core.geometry import NATIVE, Size
-from detailers.core.image import resize
-from detailers.core.segs import SEG, BatchImage, of_image
-from detailers.core.settings import NO_CROPS, Kept
+from detailers.core.pixels.resample import resize
+from detailers.core.segs.seg import SEG, BatchImage, of_image
+from detailers.core.settings import NO_CROPS, KeptCrops
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeVAE,
@@ -481,8 +481,8 @@ def crops_alive():
         (replace(NO_CROPS, cropped=True), 1),
         (replace(NO_CROPS, refined=True), 1),
         (replace(NO_CROPS, segs=True), 1),
-        (Kept(segs=False), 1 + 1 + 4 / 3),
-        (Kept(), 1 + 1 + 4 / 3 + 1),
+        (KeptCrops(segs=False), 1 + 1 + 4 / 3),
+        (KeptCrops(), 1 + 1 + 4 / 3 + 1),
     ],
 )  # fmt: skip
 def test_a_run_keeps_no_more_crops_than_are_wanted(kept, each):

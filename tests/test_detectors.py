@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from detailers.core.detectors import faces
-from detailers.core.detectors.boxes import BoxDetector, Find, found_mask
-from detailers.core.detectors.faces import LBPFaceDetector
+from detailers.core.detectors import lbp_faces
+from detailers.core.detectors.base import BoxDetector, Detection, found_mask
+from detailers.core.detectors.lbp_faces import LBPFaceDetector
 from detailers.core.geometry import Box, Size
 from detailers.tests.fake_backend import noise_image, ramp_image
 from hypothesis import given
@@ -59,7 +59,7 @@ def opencv_dilated(mask, amount):
 
 def test_a_find_becomes_a_segment():
     image = ramp_image(2, 30, 60)
-    detector = Scripted(Find(Box(20, 10, 30, 16), 0.75, "cup"))
+    detector = Scripted(Detection(Box(20, 10, 30, 16), 0.75, "cup"))
     shape, (seg,) = detector.detect(image, 0.3, 0, 2.0)
     assert detector.seen == [((30, 60, 3), 0.3)]
     assert shape == (30, 60)
@@ -78,14 +78,14 @@ def test_a_find_becomes_a_segment():
 def test_a_find_with_a_mask_keeps_it():
     mask = torch.zeros(6, 10)  # of the box's size
     mask[2, 2:5] = 0.5
-    detector = Scripted(Find(Box(20, 10, 30, 16), 0.75, "cup", mask))
+    detector = Scripted(Detection(Box(20, 10, 30, 16), 0.75, "cup", mask))
     _, (seg,) = detector.detect(ramp_image(1, 30, 60), 0.3, 0, 1.0)
     assert seg.cropped_mask[2].tolist() == [0, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0, 0]
     assert seg.cropped_mask.sum() == 1.5
 
 
 def test_finds_not_wider_and_taller_than_drop_size_are_dropped():
-    finds = [Find(Box(0, 0, w, h), 0.9, f"{w}x{h}") for w, h in ((10, 30), (31, 10), (11, 11))]
+    finds = [Detection(Box(0, 0, w, h), 0.9, f"{w}x{h}") for w, h in ((10, 30), (31, 10), (11, 11))]
     _, segs = Scripted(*finds).detect(ramp_image(1, 40, 60), 0.3, 0, 1.0, drop_size=10)
     assert [seg.label for seg in segs] == ["11x11"]
 
@@ -93,7 +93,7 @@ def test_finds_not_wider_and_taller_than_drop_size_are_dropped():
 def test_finds_over_the_border_are_clipped_with_their_masks():
     mask = torch.arange(300.0).view(15, 20)
     detector = Scripted(
-        Find(Box(50, -5, 70, 10), 0.9, "a", mask), Find(Box(70, 0, 80, 10), 0.9, "b")
+        Detection(Box(50, -5, 70, 10), 0.9, "a", mask), Detection(Box(70, 0, 80, 10), 0.9, "b")
     )
     _, segs = detector.detect(ramp_image(1, 30, 60), 0.3, 0, 1.0)
     assert [(seg.label, seg.bbox) for seg in segs] == [("a", (50, 0, 60, 10))]
@@ -102,7 +102,7 @@ def test_finds_over_the_border_are_clipped_with_their_masks():
 
 def test_a_hook_moves_the_crop_region_but_not_out_of_the_image():
     hook = MovingHook([10, 5, 500, 20])
-    detector = Scripted(Find(Box(20, 10, 30, 16), 0.9, "a"))
+    detector = Scripted(Detection(Box(20, 10, 30, 16), 0.9, "a"))
     _, (seg,) = detector.detect(ramp_image(1, 30, 60), 0.3, 0, 2.0, detailer_hook=hook)
     assert hook.calls == [(60, 30, (20, 10, 30, 16), (15, 7, 35, 19))]
     assert seg.crop_region == (10, 5, 60, 20)
@@ -112,14 +112,14 @@ def test_a_hook_moves_the_crop_region_but_not_out_of_the_image():
 
 
 def test_a_find_whose_region_a_hook_makes_empty_is_dropped():
-    detector = Scripted(Find(Box(20, 10, 30, 16), 0.9, "a"))
+    detector = Scripted(Detection(Box(20, 10, 30, 16), 0.9, "a"))
     hook = MovingHook([70, 0, 80, 10])
     _, segs = detector.detect(ramp_image(1, 30, 60), 0.3, 0, 2.0, detailer_hook=hook)
     assert segs == []
 
 
 def test_a_hook_without_methods_changes_nothing():
-    detector = Scripted(Find(Box(20, 10, 30, 16), 0.9, "a"))
+    detector = Scripted(Detection(Box(20, 10, 30, 16), 0.9, "a"))
     _, (seg,) = detector.detect(ramp_image(1, 30, 60), 0.3, 0, 2.0, detailer_hook=object())
     assert seg.crop_region == (15, 7, 35, 19)
 
@@ -142,7 +142,7 @@ def test_dilation_within_a_region_is_opencvs_of_the_whole_image(x, y, left, top,
     whole = opencv_dilated(rectangle(31, 33, bbox), dilation)
     expected = whole[region.y1 : region.y2, region.x1 : region.x2]
     for mask in (None, torch.ones(bbox.height, bbox.width)):
-        found = Find(bbox, 0.9, "a", mask)
+        found = Detection(bbox, 0.9, "a", mask)
         assert torch.equal(found_mask(found, bbox, size, region, dilation), expected)
 
 
@@ -150,9 +150,9 @@ def test_the_combined_mask_unites_dilated_finds():
     first, second = Box(4, 3, 10, 7), Box(8, 5, 30, 9)
     faint = rectangle(30, 60, Box(40, 20, 50, 25)) * 0.5
     detector = Scripted(
-        Find(first, 0.9, "a"),
-        Find(second, 0.8, "b"),
-        Find(Box(40, 20, 50, 25), 0.7, "c", faint[20:25, 40:50]),
+        Detection(first, 0.9, "a"),
+        Detection(second, 0.8, "b"),
+        Detection(Box(40, 20, 50, 25), 0.7, "c", faint[20:25, 40:50]),
     )
     result = detector.detect_combined(ramp_image(2, 30, 60), 0.25, 3)
     assert detector.seen == [((30, 60, 3), 0.25)]
@@ -230,13 +230,13 @@ def test_no_face_is_found_in_noise_or_in_a_picture_smaller_than_a_face():
 
 def test_windows_that_share_half_their_area_are_one_face_directly_or_through_others():
     chain = [Box(0, 0, 12, 12), Box(8, 0, 20, 12), Box(4, 0, 16, 12), Box(60, 0, 72, 12)]
-    groups = faces._groups(chain)
+    groups = lbp_faces._groups(chain)
     assert sorted(sorted(box.x1 for box in group) for group in groups) == [[0, 4, 8], [60]]
 
 
 def test_without_scikit_image_the_error_says_how_to_get_it(monkeypatch):
     for name in ("skimage", "skimage.data", "skimage.feature"):
         monkeypatch.setitem(sys.modules, name, None)
-    faces._cascade.cache_clear()
+    lbp_faces._cascade.cache_clear()
     with pytest.raises(RuntimeError, match="pip install scikit-image"):
         LBPFaceDetector()

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from detailers.core.detectors.bridges import (
-    FACE_PARTS,
-    Making,
+from detailers.core.detectors.host_data import (
+    SegmentOptions,
     box_frames,
     box_video_to_segs,
     boxes_to_segs,
@@ -15,9 +14,10 @@ from detailers.core.detectors.bridges import (
     segs_to_boxes,
 )
 from detailers.core.geometry import Box
+from detailers.core.segs.face_landmarks import FACE_PARTS
 
 IMAGE = torch.zeros(1, 60, 90, 3)
-PLAIN = Making(crop_factor=1.0, drop_size=1)
+PLAIN = SegmentOptions(crop_factor=1.0, drop_size=1)
 
 
 def box(x, y, width, height, **more):
@@ -46,7 +46,7 @@ def test_boxes_come_in_many_forms(value, counts):
 
 def test_boxes_become_segments_with_score_and_label():
     boxes = [[box(10.4, 5.0, 19.2, 10.0, label="猫", score=0.75), box(0, 0, 9, 9, score=0.2)]]
-    shape, (seg,) = boxes_to_segs(IMAGE, boxes, 0.5, Making(crop_factor=2.0, drop_size=5))
+    shape, (seg,) = boxes_to_segs(IMAGE, boxes, 0.5, SegmentOptions(crop_factor=2.0, drop_size=5))
     assert shape == (60, 90)
     assert (seg.bbox, seg.label, seg.confidence) == ((10, 5, 30, 15), "猫", 0.75)
     assert seg.crop_region == (0, 0, 40, 20)
@@ -82,7 +82,7 @@ def test_boxes_of_a_video_that_touch_are_one_segment():
 
 def test_segments_go_back_to_boxes():
     boxes = [[box(10, 5, 20, 10, label="cat", score=0.75), box(0, 0, 9, 9, label="A", score=1.0)]]
-    segs = boxes_to_segs(IMAGE, boxes, 0.5, Making(crop_factor=2.0, drop_size=1))
+    segs = boxes_to_segs(IMAGE, boxes, 0.5, SegmentOptions(crop_factor=2.0, drop_size=1))
     assert segs_to_boxes(segs, of_crop=False) == boxes
     assert segs_to_boxes(segs, of_crop=True)[0][0] == box(0, 0, 40, 20, label="cat", score=0.75)
     assert segs_to_boxes(((60, 90), []), of_crop=False) == [[]]
@@ -101,13 +101,15 @@ def test_each_mask_is_one_segment_even_in_pieces():
     masks = torch.zeros(3, 60, 90)
     masks[0, 10:20, 10:20] = masks[0, 10:20, 40:50] = 1
     masks[2, 0:4, 0:40] = 1
-    shape, (first, last) = masks_to_segs(masks, Making(crop_factor=1.5, drop_size=3), "thing")
+    shape, (first, last) = masks_to_segs(
+        masks, SegmentOptions(crop_factor=1.5, drop_size=3), "thing"
+    )
     assert shape == (60, 90)
     assert (first.bbox, first.label, first.confidence) == ((10, 10, 50, 20), "thing", 1.0)
     assert first.crop_region == (0, 7, 60, 22)
     assert first.cropped_mask.sum() == 200
     assert last.bbox == (0, 0, 40, 4)
-    _, filled = masks_to_segs(masks, Making(1.0, 4, bbox_fill=True), "thing")
+    _, filled = masks_to_segs(masks, SegmentOptions(1.0, 4, bbox_fill=True), "thing")
     assert [seg.cropped_mask.sum() for seg in filled] == [400]  # the other is not higher than 4
 
 
@@ -165,7 +167,7 @@ def test_the_parts_of_a_drawn_mesh_are_filled():
 
 
 def test_small_parts_get_a_crop_of_the_least_size():
-    making = Making(crop_factor=1.0, drop_size=1, crop_min_size=30)
+    making = SegmentOptions(crop_factor=1.0, drop_size=1, crop_min_size=30)
     _, (seg,) = mesh_to_segs(mesh(), ["left_eye"], making)
     assert seg.crop_region == (0, 0, 30, 30)
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.detectors import onnx as onnx_files
-from detailers.core.detectors.imports import import_ultralytics
+from detailers.core.detectors.isolated_import import import_ultralytics
 from detailers.core.detectors.network import CpuNetwork
 from detailers.core.detectors.onnx import onnx_detector, read_outputs
 from detailers.core.detectors.onnx_file import read_about
-from detailers.core.detectors.weights import WeightsError, class_names, read_tensors, read_yolo
+from detailers.core.detectors.safe_weights import WeightsError, class_names, read_tensors, read_yolo
 from detailers.core.detectors.yolo import (
-    Answer,
     Candidates,
     Layout,
+    NetworkOutput,
     Placement,
     YoloDetector,
     box_mask,
@@ -33,8 +33,8 @@ from detailers.core.detectors.yolo import (
     suppress,
     ultralytics_detector,
 )
+from detailers.core.files.objects import stand_in
 from detailers.core.geometry import Box, Size
-from detailers.core.objects import stand_in
 from detailers.tests.onnx_files import columns, onnx_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -187,7 +187,7 @@ def test_a_yolo_detector_puts_it_all_together():
             [[32.0, 16, 20, 10, 0.9, 0.0, 1], [33, 16, 20, 10, 0.8, 0.0, 1],
              [-50, -50, 9, 9, 0.7, 0, 1], [10, 16, 8, 8, 0.2, 0.6, -1]]
         ).T  # fmt: skip
-        return Answer(predictions, Layout("columns", 2, 1), torch.ones(1, 8, 16))
+        return NetworkOutput(predictions, Layout("columns", 2, 1), torch.ones(1, 8, 16))
 
     def place(image):
         return letterbox(image, 64, 32)
@@ -587,7 +587,7 @@ other.start()
 def another():
     os.environ["SET_MEANWHILE"] = "1"
 threading.Timer(0.3, another).start()
-from detailers.core.detectors.imports import import_ultralytics
+from detailers.core.detectors.isolated_import import import_ultralytics
 import_ultralytics()
 done.set()
 other.join()

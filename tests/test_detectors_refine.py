@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from detailers.core.detectors.boxes import BoxDetector, Find
-from detailers.core.detectors.prompts import Prompt, SamHints, prompts
-from detailers.core.detectors.refine import Detection, detect_segs
-from detailers.core.detectors.sam import Sam, sam_mask, sam_masks
+from detailers.core.detectors.base import BoxDetector, Detection
+from detailers.core.detectors.detect import DetectionOptions, detect_segs
+from detailers.core.detectors.sam.model import Sam, sam_mask, sam_masks
+from detailers.core.detectors.sam.questions import Prompt, SamHints, prompts
 from detailers.core.detectors.video import detect_in_frames, track
 from detailers.core.geometry import Box, Size
-from detailers.core.segs import SEG
+from detailers.core.segs.seg import SEG
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +37,7 @@ class Scripted(BoxDetector):
     def find(self, image, threshold):
         self.calls.append((tuple(image.shape), threshold))
         boxes = self.frames.pop(0) if len(self.frames) > 1 else self.frames[0]
-        return [Find(Box(*box[:4]), *(box[4:] or (0.9, "face"))) for box in boxes]
+        return [Detection(Box(*box[:4]), *(box[4:] or (0.9, "face"))) for box in boxes]
 
 
 class OtherSam:
@@ -195,7 +195,7 @@ def test_segments_of_another_size_are_scaled_to_the_image():
 
 def test_boxes_alone():
     detector = Scripted([(10, 10, 30, 20)])
-    shape, (found,) = detect_segs(IMAGE, detector, Detection(0.3, 0, 2.0, 5))
+    shape, (found,) = detect_segs(IMAGE, detector, DetectionOptions(0.3, 0, 2.0, 5))
     assert shape == (60, 90)
     assert detector.calls == [((60, 90, 3), 0.3)]
     assert (found.bbox, found.crop_region) == ((10, 10, 30, 20), (0, 5, 40, 25))
@@ -204,37 +204,37 @@ def test_boxes_alone():
 
 def test_sam_narrows_the_masks_and_post_dilation_comes_last():
     detector = Scripted([(10, 10, 30, 20)])
-    settings = Detection(crop_factor=2.0, drop_size=5, bbox_dilation=5)
+    settings = DetectionOptions(crop_factor=2.0, drop_size=5, bbox_dilation=5)
     _, (found,) = detect_segs(IMAGE, detector, settings, OtherSam())
     inner = np.zeros((20, 40), np.float32)
     inner[6:14, 11:29] = 1
     assert np.array_equal(found.cropped_mask, inner)
-    grown = Detection(crop_factor=2.0, drop_size=5, post_dilation=3)
+    grown = DetectionOptions(crop_factor=2.0, drop_size=5, post_dilation=3)
     _, (found,) = detect_segs(IMAGE, detector, grown, OtherSam())
     assert found.cropped_mask.sum() == 200
 
 
 def test_a_segm_detector_narrows_the_masks_with_its_own_or_the_boxes_settings():
     boxes, shapes = Scripted([(10, 10, 30, 20)]), Scripted([(0, 0, 20, 60)])
-    settings = Detection(0.4, 2, 2.0, 5, segm_threshold=0.6, segm_dilation=0)
+    settings = DetectionOptions(0.4, 2, 2.0, 5, segm_threshold=0.6, segm_dilation=0)
     _, (found,) = detect_segs(IMAGE, boxes, settings, None, shapes)
     assert shapes.calls == [((60, 90, 3), 0.6)]
     assert found.cropped_mask.sum() == 10 * 11  # 21 x 11 after dilation, cut at x = 20
-    detect_segs(IMAGE, boxes, Detection(0.4), None, shapes)
+    detect_segs(IMAGE, boxes, DetectionOptions(0.4), None, shapes)
     assert shapes.calls[-1] == ((60, 90, 3), 0.4)
 
 
 def test_sam_wins_over_a_segm_detector_and_shapes_may_replace_boxes():
     boxes, shapes = Scripted([(10, 10, 30, 20)]), Scripted([(0, 0, 20, 60)])
-    detect_segs(IMAGE, boxes, Detection(), OtherSam(), shapes)
+    detect_segs(IMAGE, boxes, DetectionOptions(), OtherSam(), shapes)
     assert shapes.calls == []
     shapes.override_bbox_by_segm = True
-    _, (found,) = detect_segs(IMAGE, boxes, Detection(), None, shapes)
+    _, (found,) = detect_segs(IMAGE, boxes, DetectionOptions(), None, shapes)
     assert found.bbox == (0, 0, 20, 60)
 
 
 def test_nothing_found_needs_no_refinement():
-    shape, items = detect_segs(IMAGE, Scripted([]), Detection(), "no SAM at all")
+    shape, items = detect_segs(IMAGE, Scripted([]), DetectionOptions(), "no SAM at all")
     assert (shape, items) == ((60, 90), [])
 
 
@@ -242,8 +242,8 @@ def test_nothing_found_needs_no_refinement():
 @given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 50), st.integers(1, 40)), max_size=9))
 def test_refined_masks_lie_within_the_boxes(boxes):
     detector = Scripted([(x, y, x + side, y + side) for x, y, side in boxes])
-    _, plain = detect_segs(IMAGE, detector, Detection(drop_size=1))
-    _, refined = detect_segs(IMAGE, detector, Detection(drop_size=1), OtherSam())
+    _, plain = detect_segs(IMAGE, detector, DetectionOptions(drop_size=1))
+    _, refined = detect_segs(IMAGE, detector, DetectionOptions(drop_size=1), OtherSam())
     assert [found.bbox for found in plain] == [found.bbox for found in refined]
     for before, after in zip(plain, refined, strict=True):
         assert (after.cropped_mask <= before.cropped_mask).all()
@@ -252,7 +252,7 @@ def test_refined_masks_lie_within_the_boxes(boxes):
 # Video
 
 MOVING = ([(10, 10, 30, 30)], [(20, 10, 40, 30)], [])
-SETTINGS = Detection(crop_factor=1.0, drop_size=5)
+SETTINGS = DetectionOptions(crop_factor=1.0, drop_size=5)
 
 
 def frames(count=3):

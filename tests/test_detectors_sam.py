@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from detailers.core.detectors import sam_v1, sam_v2
 from detailers.core.detectors.clipseg import CLIPSegDetector, CLIPSegOptions, load_clipseg
 from detailers.core.detectors.network import CpuNetwork
-from detailers.core.detectors.prompts import Prompt, SamHints
-from detailers.core.detectors.sam import Sam, sam_masks
-from detailers.core.detectors.sam_files import load_sam
-from detailers.core.detectors.weights import WeightsError
+from detailers.core.detectors.safe_weights import WeightsError
+from detailers.core.detectors.sam import v1, v2
+from detailers.core.detectors.sam.load import load_sam
+from detailers.core.detectors.sam.model import Sam, sam_masks
+from detailers.core.detectors.sam.questions import Prompt, SamHints
 from detailers.core.geometry import Box
-from detailers.core.segs import SEG
+from detailers.core.segs.seg import SEG
 from detailers.tests import sam_models
 
 pytest.importorskip("transformers", reason="needs transformers, as ComfyUI does")
@@ -174,7 +174,7 @@ def test_a_sam_is_held_on_its_device_between_calls():
             log.append("on")
             return super().on_device()
 
-    model = Sam(Logged(sam_models.sam()), sam_v1.embed, sam_v1.ask)
+    model = Sam(Logged(sam_models.sam()), v1.embed, v1.ask)
     assert model.sam_wrapper is model
     model.prepare_device()
     pixels = np.zeros((40, 40, 3), np.uint8)
@@ -207,18 +207,16 @@ def second(request):
     """A network for video of 128 x 128, and a Sam with its weights."""
     network = sam_models.sam2(SIDE, newer=request.param)
     weights = network.state_dict()
-    single = sam_v2.build(dict(weights), video=False, side=SIDE)
-    follower = sam_v2.Follower(
-        lambda: CpuNetwork(sam_v2.build(dict(weights), video=True, side=SIDE))
-    )
-    return network, Sam(CpuNetwork(single), sam_v2.embed, sam_v2.ask, follower)
+    single = v2.build(dict(weights), video=False, side=SIDE)
+    follower = v2.Follower(lambda: CpuNetwork(v2.build(dict(weights), video=True, side=SIDE)))
+    return network, Sam(CpuNetwork(single), v2.embed, v2.ask, follower)
 
 
 def test_sam2_is_known_by_its_weights_and_has_all_of_them(second):
     network, model = second
-    assert sam_v2.is_sam2(network.state_dict())
-    assert not sam_v1.is_sam(network.state_dict())
-    assert not sam_v2.is_sam2(sam_models.sam().state_dict())
+    assert v2.is_sam2(network.state_dict())
+    assert not v1.is_sam(network.state_dict())
+    assert not v2.is_sam2(sam_models.sam().state_dict())
     own = model.network.module.state_dict()
     whole = network.state_dict()
     assert all(torch.equal(whole[name], value) for name, value in own.items())
@@ -237,11 +235,11 @@ def test_sam2_follows_boxes_like_transformers(second, image):
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     network, model = second
-    count = sam_v2._REMEMBERED + 4  # more than a session keeps
+    count = v2._REMEMBERED + 4  # more than a session keeps
     frames = torch.stack([image.roll(5 * index, dims=1) for index in range(count)])
     boxes = [(30, 10, 100, 70), (5, 5, 40, 40)]
     session = Sam2VideoInferenceSession(
-        torch.stack([sam_v2._pixels(frame, SIDE)[0] for frame in frames]), 80, 120,
+        torch.stack([v2._pixels(frame, SIDE)[0] for frame in frames]), 80, 120,
         dtype=torch.float32,
     )  # fmt: skip
     scale = torch.tensor([SIDE / 120, SIDE / 80])
@@ -270,14 +268,14 @@ def test_sam2_follows_boxes_like_transformers(second, image):
 
 def test_a_session_keeps_no_more_than_later_frames_ask_for(second, image, monkeypatch):
     sessions = []
-    make = sam_v2._session
+    make = v2._session
 
     def watched(*arguments):
         sessions.append(make(*arguments))
         return sessions[-1]
 
-    monkeypatch.setattr(sam_v2, "_session", watched)
-    count = sam_v2._REMEMBERED + 4
+    monkeypatch.setattr(v2, "_session", watched)
+    count = v2._REMEMBERED + 4
     frames = torch.stack([image.roll(5 * index, dims=1) for index in range(count)])
     second[1].follow(frames, [(30, 10, 100, 70), (5, 5, 40, 40)], 0.25)
     (session,) = sessions
@@ -293,7 +291,7 @@ def test_following_nothing_needs_no_network(image):
     def fail():
         raise AssertionError("loaded")
 
-    assert sam_v2.Follower(fail)(image[None], [], 0.0) == []
+    assert v2.Follower(fail)(image[None], [], 0.0) == []
 
 
 def test_sam2_in_its_authors_file_is_the_same_network(tmp_path, second):
@@ -304,7 +302,7 @@ def test_sam2_in_its_authors_file_is_the_same_network(tmp_path, second):
     assert "memory_encoder.mask_downsampler.encoder.12.weight" in theirs
     torch.save({"model": theirs}, tmp_path / "sam2.pt")
     with torch.serialization.safe_globals([]):
-        back = sam_v2._translated(torch.load(tmp_path / "sam2.pt", weights_only=True)["model"])
+        back = v2._translated(torch.load(tmp_path / "sam2.pt", weights_only=True)["model"])
     assert back.keys() | {"shared_image_embedding.positional_embedding"} == weights.keys()
     assert all(torch.equal(weights[name], value) for name, value in back.items())
 
@@ -403,7 +401,7 @@ def test_the_published_sizes_are_known(width, blocks, heads, windows, whole):
         "mask_decoder.transformer.layers.0.mlp.proj_in.bias": torch.empty(2048),
         "mask_decoder.iou_prediction_head.proj_in.bias": torch.empty(256),
     }
-    config = sam_v2._image_config(weights, 1024)["vision_config"]
+    config = v2._image_config(weights, 1024)["vision_config"]
     hiera = config["backbone_config"]
     assert hiera["blocks_per_stage"] == blocks
     assert hiera["num_attention_heads_per_stage"] == [heads, 2 * heads, 4 * heads, 8 * heads]

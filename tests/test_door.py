@@ -1,4 +1,4 @@
-"""core/door*.py: what a node is given is checked against what it declares."""
+"""core/graph/validation*.py: what a node is given is checked against what it declares."""
 
 import math
 from collections import namedtuple
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core.door import door_of, guard
+from detailers.core.graph.validation import door_of, guard
 from detailers.core.settings import NEGATIVE_PLACEHOLDER
 from detailers.utils.notes import collected_notes
 from hypothesis import given

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from detailers.core import enhance as enhance_module
-from detailers.core.enhance import Crop, Run
+from detailers.core.detail import canvas, crop_pipeline
+from detailers.core.detail.crop import Crop
+from detailers.core.detail.plan import Job
+from detailers.core.detail.run import Run
 from detailers.core.geometry import Box, Size
-from detailers.core.image import resize
-from detailers.core.mask import feather
-from detailers.core.plan import Job
+from detailers.core.pixels.mask import feather
+from detailers.core.pixels.resample import resize
 from detailers.core.settings import Refiner
 from detailers.tests.fake_backend import (
     FakeBackend,
@@ -45,7 +46,7 @@ def enhance(
     run = Run(make_detail(models, **options), backend)
     run.start(1)
     mask = torch.ones(1, height, width) if mask is None else mask
-    return run.enhance([Crop(job, IMAGE, pixels, mask, video=video)])[0], backend
+    return crop_pipeline.enhance(run, [Crop(job, IMAGE, pixels, mask, video=video)])[0], backend
 
 
 def flat(count=1, height=10, width=20, value=0.25):
@@ -473,7 +474,7 @@ def test_a_still_image_with_a_video_vae():
 
 
 def test_a_long_clip_is_encoded_and_decoded_a_slice_at_a_time(monkeypatch):
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 3 * 20 * 12)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 3 * 20 * 12)
     clip = noise_image(8, 12, 20)
     result, backend = enhance(clip, (20, 12), video=True)
     assert [len(pixels) for pixels in backend.encoded] == [3, 3, 2]
@@ -484,14 +485,14 @@ def test_a_long_clip_is_encoded_and_decoded_a_slice_at_a_time(monkeypatch):
 
 
 def test_a_frame_larger_than_a_slice_is_a_slice_of_its_own(monkeypatch):
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 1)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 1)
     _, backend = enhance(noise_image(3, 12, 20), (20, 12), video=True)
     assert [len(pixels) for pixels in backend.encoded] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("method", ["post_upscale", "post_decode"])
 def test_a_hook_sees_the_whole_clip(monkeypatch, method):
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 3 * 20 * 12)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 3 * 20 * 12)
     seen = []
 
     def step_in(pixels):

@@ -1,7 +1,7 @@
-"""core/entry.py: how the host calls a node, and what it shows of a run's notes."""
+"""core/graph/node_calls.py: how the host calls a node, and what it shows of a run's notes."""
 
 import pytest
-from detailers.core.entry import MOST_NOTES, NOTES, open_to_host
+from detailers.core.graph.node_calls import MOST_NOTES, NOTES, open_to_host
 from detailers.utils.notes import note
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from detailers.core.detail import detail_each, detail_image
-from detailers.core.detectors.refine import Detection
-from detailers.core.face import Finder, detail_faces
-from detailers.core.segs import SEG
+from detailers.core.detail.faces import Finder, detail_faces
+from detailers.core.detail.images import detail_each, detail_image
+from detailers.core.detectors.detect import DetectionOptions
+from detailers.core.segs.seg import SEG
 from detailers.tests.fake_backend import FakeBackend, fill, grain, make_detail, make_seg, outside
 
-SETTINGS = Detection(bbox_threshold=0.5, bbox_dilation=0, crop_factor=1.0, drop_size=1)
+SETTINGS = DetectionOptions(bbox_threshold=0.5, bbox_dilation=0, crop_factor=1.0, drop_size=1)
 
 
 class BrightDetector:

@@ -6,7 +6,12 @@ import threading
 
 import pytest
 from detailers.core.detectors.onnx import onnx_detector
-from detailers.core.detectors.weights import WeightsError, expect_plain, read_tensors, read_yolo
+from detailers.core.detectors.safe_weights import (
+    WeightsError,
+    expect_plain,
+    read_tensors,
+    read_yolo,
+)
 from detailers.utils.files import NoFile, is_file, open_file, read_file
 from detailers.wildcards.library import Library
 

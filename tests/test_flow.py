@@ -1,7 +1,7 @@
-"""core/flow.py: what is decided on a prompt, and where links lead in a workflow."""
+"""core/graph/switches.py: what is decided on a prompt, and where links lead in a workflow."""
 
 import pytest
-from detailers.core.flow import (
+from detailers.core.graph.switches import (
     BYPASSED,
     MUTED,
     Slots,

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core import enhance as enhance_module
-from detailers.core.frames import clip_mask, detail_frames
-from detailers.core.schedule import start_noise
+from detailers.core.detail import canvas
+from detailers.core.detail.video import clip_mask, detail_frames
+from detailers.core.noise import start_noise
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeVAE,
@@ -131,14 +131,14 @@ def test_paste_options_hold_for_every_frame(monkeypatch):
     keep = outside(clip, LEFT)
     assert torch.equal(whole.image[:, keep], clip[:, keep])
     assert (whole.image != clip).any(-1).flatten(1).any(1).all()
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 1)  # a frame at a time
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 1)  # a frame at a time
     sliced, _ = run(clip, segs, brighten(0.2), **BLENDED, feather=2)
     assert torch.allclose(sliced.image, whole.image, atol=1e-5)
 
 
 def test_the_colours_of_a_clip_are_changed_as_one(monkeypatch):
     """A tint of one frame alone must not flicker into that frame's correction alone."""
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 1)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 1)
     clip = torch.full((4, 80, 80, 3), 0.4)
     segs = ((80, 80), [make_seg((8, 8, 72, 72), mask=np.ones((64, 64), np.float32))])
     tints = torch.tensor([0.0, 0.08, 0.0, 0.08])[:, None, None, None]
@@ -167,7 +167,7 @@ def test_the_colours_of_a_clip_do_not_depend_on_the_slices_memory_allows(monkeyp
         )[0].image  # fmt: skip
 
     whole = result()
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", frames * 64 * 64)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", frames * 64 * 64)
     assert torch.allclose(result(), whole, atol=1e-6)
     shift = (whole - clip)[:, 30:50, 30:50].mean(dim=(1, 2, 3))
     assert shift.mean().abs() < 0.01  # the tints' mean is taken off
@@ -331,7 +331,7 @@ def test_an_interrupt_leaves_the_given_frames_untouched(steps):
 @pytest.mark.parametrize("frames", [7, 14, 28])
 def test_work_grows_in_proportion_to_the_frames(monkeypatch, frames):
     """Peers concatenate what they have so far with each frame: quadratic in time and memory."""
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 4 * 32 * 16)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 4 * 32 * 16)
     _, backend = run(flat(frames), ((30, 60), [make_seg(LEFT)]))
     encoded = [len(pixels) for pixels in backend.encoded]
     decoded = [shape[0] for shape in backend.decoded]
@@ -346,6 +346,6 @@ def test_slices_do_not_change_the_result(monkeypatch):
     clip = noise_image(7, 30, 60)
     segs = ((30, 60), [make_seg(LEFT, mask=moving_mask(7, 10, 28)[..., :20]), TWO[1][1]])
     whole, _ = run(clip, segs, grain, feather=3)
-    monkeypatch.setattr(enhance_module, "SLICE_PIXELS", 1)
+    monkeypatch.setattr(canvas, "SLICE_PIXELS", 1)
     sliced, _ = run(clip, segs, grain, feather=3)
     assert torch.equal(sliced.image, whole.image)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from detailers.core.classify import Condition
+from detailers.core.segs.classify import Condition
 from detailers.tests.fuzz import TEXTS, YAML, check_text, check_yaml, fuzz, library_in
 from detailers.wildcards import library as library_module
 from detailers.wildcards.deal import Segment, deal

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 import torch
 from detailers.core.geometry import Box, Size
-from detailers.core.held import Changed, cut_mask, cut_masks_of
-from detailers.core.host_patches import cut_patches
-from detailers.core.planes import Cut
+from detailers.core.host.model_patches import cut_patches
+from detailers.core.pixels.crop_view import Cut
+from detailers.core.prompts.held_masks import Changed, cut_mask, cut_masks_of
 from detailers.utils.notes import collected_notes
 
 CUT = Cut(Size(400, 200), Box(100, 40, 196, 120), Size(192, 160), Size(192, 160), 8)

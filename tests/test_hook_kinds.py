@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from detailers.core.detail import detail_image
-from detailers.core.frames import detail_frames
+from detailers.core.detail.images import detail_image
+from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Box, Size
-from detailers.core.hook_kinds import (
+from detailers.core.hook_protocol import DetailerHook, Hook, takes_mask
+from detailers.core.hooks.builtin import (
     CombinedHook,
     CustomSamplerHook,
     CycleRange,
@@ -26,8 +27,7 @@ from detailers.core.hook_kinds import (
     range_filter_hook,
     reshaped,
 )
-from detailers.core.hooks import DetailerHook, Hook, takes_mask
-from detailers.core.schedule import start_noise
+from detailers.core.noise import start_noise
 from detailers.core.settings import Retry
 from detailers.tests.fake_backend import (
     FakeBackend,

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from detailers.core.detail import detail_image, detail_segs
+from detailers.core.detail.images import detail_image, detail_segs
 from detailers.core.geometry import Box, Size
-from detailers.core.hooks import Hook
-from detailers.core.image import resize
+from detailers.core.hook_protocol import Hook
+from detailers.core.pixels.resample import resize
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeModel,

@@ -7,8 +7,8 @@ import types
 
 import pytest
 import torch
-from detailers.core.detectors.weights import WeightsError
-from detailers.core.hub import Fetching, HubName, NotHere, network_folder
+from detailers.core.detectors.hub import Fetching, HubName, NotHere, network_folder
+from detailers.core.detectors.safe_weights import WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

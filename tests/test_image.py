@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.geometry import Box, Size
-from detailers.core.image import (
+from detailers.core.pixels.image import (
     crop,
     merge_alpha,
     pad_edge,
     paste,
-    resize,
     split_alpha,
     to_rgb,
     unpad,
     usable,
 )
+from detailers.core.pixels.resample import resize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -83,7 +83,7 @@ def test_resize_to_its_own_size_is_the_same_tensor():
 def test_resize_of_many_frames_equals_each_alone(monkeypatch):
     frames = picture(5, 12, 9, 3)
     alone = torch.cat([resize(frame[None], Size(20, 30)) for frame in frames])
-    monkeypatch.setattr("detailers.core.image.SLICE", 4000)  # two frames at a time
+    monkeypatch.setattr("detailers.core.pixels.resample.SLICE", 4000)  # two frames at a time
     assert torch.equal(resize(frames, Size(20, 30)), alone)
 
 

@@ -7,53 +7,21 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from detailers.core.blend import Blending
-from detailers.core.detectors import bridges
-from detailers.core.detectors.bridges import (
-    Making,
+from detailers.core.detectors import host_data
+from detailers.core.detectors.host_data import (
+    SegmentOptions,
     box_video_to_segs,
     boxes_to_segs,
     landmarks_to_segs,
     mesh_to_segs,
     segs_to_boxes,
 )
-from detailers.core.detectors.prompts import SamHints
-from detailers.core.detectors.sam import sam_masks_of_batch
+from detailers.core.detectors.sam.model import sam_masks_of_batch
+from detailers.core.detectors.sam.questions import SamHints
 from detailers.core.geometry import Box, Size
-from detailers.core.hooks import Hook
-from detailers.core.image_batch import (
-    as_clip,
-    belonging_to,
-    by_batch_image,
-    images_of,
-    in_batch,
-    in_each_image,
-    in_image,
-    positions_by_image,
-)
-from detailers.core.masked import segs_for_images
-from detailers.core.pictures import paste_segs, segment_pictures
-from detailers.core.segs import (
-    SEG,
-    BatchImage,
-    combined_mask,
-    confidence,
-    edited,
-    filter_by_labels,
-    from_mask,
-    normalise,
-    of_image,
-    scale_to,
-)
-from detailers.core.segs_filter import (
-    closest_to_mask,
-    pick,
-    split_by_order,
-    split_by_range,
-    suppress_overlaps,
-    without_overlap,
-)
-from detailers.core.segs_ops import (
+from detailers.core.hook_protocol import Hook
+from detailers.core.pixels.blend import Blending
+from detailers.core.segs.edit import (
     assign_labels,
     both,
     change_masks,
@@ -67,8 +35,40 @@ from detailers.core.segs_ops import (
     without,
     without_pictures,
 )
+from detailers.core.segs.filter import (
+    closest_to_mask,
+    pick,
+    split_by_order,
+    split_by_range,
+    suppress_overlaps,
+    without_overlap,
+)
+from detailers.core.segs.from_masks import segs_for_images
+from detailers.core.segs.image_batch import (
+    as_clip,
+    belonging_to,
+    by_batch_image,
+    images_of,
+    in_batch,
+    in_each_image,
+    in_image,
+    positions_by_image,
+)
+from detailers.core.segs.pictures import paste_segs, segment_pictures
+from detailers.core.segs.seg import (
+    SEG,
+    BatchImage,
+    combined_mask,
+    confidence,
+    edited,
+    filter_by_labels,
+    from_mask,
+    normalise,
+    of_image,
+    scale_to,
+)
+from detailers.core.segs.tile_segs import TileLayout, covered, tile_batch
 from detailers.core.settings import Pasting
-from detailers.core.tiles import TileLayout, covered, tile_batch
 from detailers.tests.fake_backend import make_seg, ramp_image
 from detailers.tests.test_detectors_bridges import CONNECTIONS, POINTS
 from detailers.utils.notes import collected_notes
@@ -380,14 +380,14 @@ def bounding(x, y, width, height, **more):
 def test_boxes_become_segments_of_their_images_and_boxes_again():
     image = ramp_image(3, *HEADER)
     boxes = [[bounding(2, 3, 10, 8)], [], [bounding(20, 10, 12, 12), bounding(0, 0, 9, 9)]]
-    segs = boxes_to_segs(image, boxes, 0.5, Making(1.0, 1))
+    segs = boxes_to_segs(image, boxes, 0.5, SegmentOptions(1.0, 1))
     assert where(segs[1]) == [(0, 3), (2, 3), (2, 3)]
     assert [len(frame) for frame in segs_to_boxes(segs, False)] == [1, 0, 2]
     assert torch.equal(torch.from_numpy(segs[1][1].cropped_image), image[2:, 10:22, 20:32])
     with collected_notes() as notes:
-        boxes_to_segs(image, boxes[:2], 0.5, Making(1.0, 1))
+        boxes_to_segs(image, boxes[:2], 0.5, SegmentOptions(1.0, 1))
     assert "boxes for 2 images, but is used on 3 images" in notes[0].text
-    every = boxes_to_segs(image, [bounding(2, 3, 10, 8)], 0.5, Making(1.0, 1))
+    every = boxes_to_segs(image, [bounding(2, 3, 10, 8)], 0.5, SegmentOptions(1.0, 1))
     assert where(every[1]) == [(0, 3), (1, 3), (2, 3)]
 
 
@@ -398,7 +398,7 @@ def test_landmarks_of_images_become_segments_of_each():
         "image_size": (200, 200),
         "connection_sets": CONNECTIONS,
     }
-    making = Making(1.0, 1)
+    making = SegmentOptions(1.0, 1)
     (clip,) = landmarks_to_segs(landmarks, ["face"], making)[1]
     assert clip.cropped_mask.ndim == 3
     first, second = landmarks_to_segs(landmarks, ["face"], making, video=False)[1]
@@ -411,7 +411,7 @@ def test_face_meshes_are_looked_at_one_by_one():
     image = torch.zeros(2, 60, 60, 3)
     for row, x in enumerate((10, 30)):
         image[row, 20:40, x : x + 20] = torch.tensor([10, 200, 10]) / 255
-    items = mesh_to_segs(image, ["face"], Making(1.0, 1))[1]
+    items = mesh_to_segs(image, ["face"], SegmentOptions(1.0, 1))[1]
     assert where(items) == [(0, 2), (1, 2)]
     assert [seg.bbox for seg in items] == [(10, 20, 30, 40), (30, 20, 50, 40)]
 
@@ -452,7 +452,7 @@ def test_boxes_of_a_video_give_what_whole_masks_would(dilation, crop_factor):
         return bounding(x, y, width, height, label=str(label))
 
     boxes = [[drawn() for _ in range(5)] for _ in range(4)]
-    making = Making(crop_factor, 2, dilation)
+    making = SegmentOptions(crop_factor, 2, dilation)
     found = box_video_to_segs(frames, boxes, 0.5, making)
     masks = {}
     for index, frame in enumerate(boxes):
@@ -462,7 +462,7 @@ def test_boxes_of_a_video_give_what_whole_masks_would(dilation, crop_factor):
             mask[index, y : y + box["height"], x : x + box["width"]] = 1
     expected = []
     for label, mask in masks.items():
-        expected += bridges._shapes(mask, making, label, bridges.from_mask_frames)
+        expected += host_data._shapes(mask, making, label, host_data.from_mask_frames)
     assert len(expected) > 2
     for seg, other in zip(found[1], expected, strict=True):
         assert (seg.bbox, seg.crop_region, seg.label) == (
@@ -485,7 +485,7 @@ def test_boxes_of_a_video_need_memory_for_what_they_cover(monkeypatch):
     frames = torch.zeros(8, 200, 300, 3)
     boxes = [[bounding(10 + i, 20, 12, 12), bounding(200, 150, 10, 10)] for i in range(8)]
     monkeypatch.setattr(torch, "zeros", counted)
-    (_, items) = box_video_to_segs(frames, boxes, 0.5, Making(1.0, 1))
+    (_, items) = box_video_to_segs(frames, boxes, 0.5, SegmentOptions(1.0, 1))
     assert len(items) == 2
     assert made == [8 * 12 * 19, 8 * 10 * 10]
 

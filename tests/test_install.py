@@ -51,7 +51,9 @@ def test_a_copy_has_the_files_of_a_published_pack(comfyui):
     call("--copy")
     target = comfyui / "custom_nodes" / "detailers"
     assert files_in(target) == {*packed_files(), install.RECORD}
-    assert (target / "core/mask.py").read_bytes() == (ROOT / "core/mask.py").read_bytes()
+    assert (target / "core/pixels/mask.py").read_bytes() == (
+        ROOT / "core/pixels/mask.py"
+    ).read_bytes()
     (target / "core" / "__pycache__").mkdir()
     (target / "core" / "__pycache__" / "mask.pyc").write_text("")
     call("--uninstall")

@@ -1,11 +1,11 @@
-"""core/legacy.py: prompts of older versions, with the real table."""
+"""core/graph/legacy.py: prompts of older versions, with the real table."""
 
 import copy
 import json
 from pathlib import Path
 
 import pytest
-from detailers.core.legacy import Interfaces, read_table, replacements, upgrade
+from detailers.core.graph.legacy import Interfaces, read_table, replacements, upgrade
 
 SHARED = Path(__file__).parent / "interfaces" / "shared.json"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from detailers.core.geometry import Size
-from detailers.core.image import resize
-from detailers.core.lists import centre, image_batch, mask_batch, with_channels
+from detailers.core.pixels.batches import centre, image_batch, mask_batch, with_channels
+from detailers.core.pixels.resample import resize
 from hypothesis import given
 from hypothesis import strategies as st
 

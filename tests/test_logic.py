@@ -1,11 +1,11 @@
-"""core/logic.py: comparisons, conversions, sizes."""
+"""core/graph/values.py: comparisons, conversions, sizes."""
 
 from decimal import Decimal
 
 import numpy as np
 import pytest
 import torch
-from detailers.core.logic import (
+from detailers.core.graph.values import (
     COMPARISONS,
     OPERATORS,
     compare,

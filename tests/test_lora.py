@@ -1,7 +1,7 @@
 """Block weights of LoRAs."""
 
 import pytest
-from detailers.core.lora import PRESETS, BlockWeights, read_presets
+from detailers.core.prompts.lora_blocks import PRESETS, BlockWeights, read_presets
 
 UNET = "diffusion_model.{}.1.transformer_blocks.0.attn1.to_q.weight"
 TEXT = "clip_l.transformer.text_model.encoder.layers.3.mlp.fc1.weight"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.geometry import Box, Size
-from detailers.core.mask import (
+from detailers.core.pixels.mask import (
     bbox,
     blur,
     contour_box,

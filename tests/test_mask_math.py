@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detailers.core.geometry import Box, Size
-from detailers.core.mask_math import binary, difference, intersection, rectangle, total
+from detailers.core.pixels.mask import binary, difference, intersection, rectangle, total
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter

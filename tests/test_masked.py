@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from detailers.core.hooks import Hook
-from detailers.core.masked import segs_for_images
+from detailers.core.hook_protocol import Hook
+from detailers.core.segs.from_masks import segs_for_images
 
 
 def boxes(*rectangles, height=20, width=30):

@@ -9,14 +9,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detailers.core import blend, enhance, image, memory
-from detailers.core.detail import detail_image
-from detailers.core.detectors.boxes import BoxDetector, Find
+from detailers.core import memory
+from detailers.core.detail import crop
+from detailers.core.detail.images import detail_image
+from detailers.core.detail.video import detail_frames
+from detailers.core.detectors.base import BoxDetector, Detection
 from detailers.core.detectors.clipseg import CLIPSegDetector, CLIPSegOptions
-from detailers.core.frames import detail_frames
 from detailers.core.geometry import Box, Size
-from detailers.core.image_batch import in_each_image
-from detailers.core.resample import resample
+from detailers.core.pixels import blend, image
+from detailers.core.pixels import resample as resample_module
+from detailers.core.pixels.resample import resample
+from detailers.core.segs.image_batch import in_each_image
 from detailers.tests.fake_backend import FakeBackend, grain, make_detail, make_seg, noise_image
 from detailers.utils.notes import collected_notes
 
@@ -266,11 +269,11 @@ class Lacking(FakeBackend):
 
 
 PLACES = {  # where a function is looked up
-    "enlarge": (enhance, "resize"),
+    "enlarge": (crop, "resize"),
     "weight": (blend.Blending, "weight"),
     "paste": (blend, "paste"),
     "blend": (image, "_blend"),
-    "lanczos": (image, "along_width"),
+    "lanczos": (resample_module, "along_width"),
 }
 
 
@@ -363,14 +366,10 @@ def test_what_was_too_much_is_told(monkeypatch):
 # Resizing and pasting by themselves
 
 
-@pytest.mark.parametrize("function", [image.resize, resample])
+@pytest.mark.parametrize("function", [resample_module.resize, resample])
 def test_a_resize_goes_on_by_channels(function, monkeypatch):
-    args = () if function is image.resize else ("bicubic",)
-    module = (
-        image
-        if function is image.resize
-        else __import__("detailers.core.resample", fromlist=["along_width"])
-    )
+    args = () if function is resample_module.resize else ("bicubic",)
+    module = resample_module
     picture = noise_image(3, 20, 30)
     expected = function(picture, Size(50, 44), *args)
     along = module.along_width
@@ -385,9 +384,9 @@ def test_a_resize_goes_on_by_channels(function, monkeypatch):
 
 
 def test_a_resize_without_any_memory_says_the_sizes(monkeypatch):
-    monkeypatch.setattr(image, "along_width", failing(None, "cpu"))
+    monkeypatch.setattr(resample_module, "along_width", failing(None, "cpu"))
     with pytest.raises(memory.OutOfMemory, match="30 x 20 pixels cannot be resized to 50 x 44"):
-        image.resize(noise_image(1, 20, 30), Size(50, 44))
+        resample_module.resize(noise_image(1, 20, 30), Size(50, 44))
 
 
 def test_a_paste_goes_on_in_bands_and_blends_each_row_once(monkeypatch):
@@ -419,7 +418,7 @@ class Finder(BoxDetector):
 
     def find(self, picture, threshold):
         self.lack()
-        return [Find(Box(4, 4, 20, 20), 0.9, "A")]
+        return [Detection(Box(4, 4, 20, 20), 0.9, "A")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

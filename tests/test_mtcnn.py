@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.detectors import mtcnn, mtcnn_files
-from detailers.core.detectors.bridges import Making, eyes_in, landmarks_to_segs
-from detailers.core.detectors.landmarks import face_landmarks
+from detailers.core.detectors.host_data import SegmentOptions, landmarks_to_segs
 from detailers.core.detectors.mtcnn import FaceFinder, FaceNetworks, Faces, MTCNNFaceDetector
+from detailers.core.detectors.mtcnn_landmarks import face_landmarks
 from detailers.core.detectors.network import CpuNetwork
-from detailers.core.detectors.weights import WeightsError
+from detailers.core.detectors.safe_weights import WeightsError
 from detailers.core.geometry import Size
+from detailers.core.segs.face_landmarks import eyes_in
+from detailers.core.segs.tilt import lean
 from detailers.core.settings import LANDMARKS, Upright
-from detailers.core.upright import lean
 from detailers.dev.photographs import PHOTOGRAPHS, Photograph, compared
 from detailers.utils.notes import collected_notes
 from PIL import Image
@@ -302,7 +303,7 @@ def test_landmarks_have_the_lines_that_the_hosts_nodes_ask_for():
 
 def test_parts_of_a_face_become_segments_and_those_without_lines_are_told():
     landmarks = face_landmarks([upright_face()], Size(400, 300))
-    making = Making(crop_factor=1.0, drop_size=1, crop_min_size=10)
+    making = SegmentOptions(crop_factor=1.0, drop_size=1, crop_min_size=10)
     wanted = ("face", "mouth", "left_eye", "right_eye", "left_eyebrow", "right_pupil")
     with collected_notes() as notes:
         _, segs = landmarks_to_segs(landmarks, wanted, making)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from detailers.core.classify import Condition
 from detailers.core.geometry import Size
-from detailers.core.mask import fitted_mask
-from detailers.core.segs import normalise
-from detailers.core.segs_filter import closest_to_mask, pick
-from detailers.core.segs_ops import assign_labels, combine_with_masks
+from detailers.core.pixels.mask import fitted_mask
+from detailers.core.segs.classify import Condition
+from detailers.core.segs.edit import assign_labels, combine_with_masks
+from detailers.core.segs.filter import closest_to_mask, pick
+from detailers.core.segs.seg import normalise
 from detailers.tests.fake_backend import FakeVAE, fake_models, make_seg
 from detailers.tests.test_enhance import enhance
 from detailers.utils.notes import collected_notes

@@ -11,7 +11,7 @@ import torch
 from detailers.core.detectors import onnx_file as module
 from detailers.core.detectors.onnx import onnx_detector
 from detailers.core.detectors.onnx_file import read_about
-from detailers.core.detectors.weights import WeightsError
+from detailers.core.detectors.safe_weights import WeightsError
 from detailers.tests.onnx_files import columns, message, node, onnx_file, tensor, value
 
 

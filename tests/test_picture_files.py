@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from detailers.core.latent_file import read_latent
-from detailers.core.picture_file import expect_picture, opened, read_rgba
+from detailers.core.files.latent_file import read_latent
+from detailers.core.files.picture_file import expect_picture, opened, read_rgba
 from PIL import Image
 from safetensors.torch import save_file
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core.blend import Blending
-from detailers.core.mask import feather
-from detailers.core.pictures import control_pictures, paste_segs, segment_pictures
+from detailers.core.pixels.blend import Blending
+from detailers.core.pixels.mask import feather
+from detailers.core.segs.pictures import control_pictures, paste_segs, segment_pictures
 from detailers.tests.fake_backend import make_seg, noise_image, outside, ramp_image
 
 PLAIN = Blending(0)

@@ -2,34 +2,45 @@
 
 import pytest
 import torch
-from detailers.core import enhance
-from detailers.core.blend import Blending
-from detailers.core.colour import ColourChange, rim
-from detailers.core.conditioning import Cut, cut_conditioning
-from detailers.core.control import WholePicture
-from detailers.core.detail import detail_image, detail_segs
-from detailers.core.frames import detail_frames
+from detailers.core.detail import crop as crop_module
+from detailers.core.detail.images import detail_image, detail_segs
+from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Box, Size
-from detailers.core.hook_kinds import CombinedHook
-from detailers.core.hooks import DetailerHook
-from detailers.core.image import (
+from detailers.core.hook_protocol import DetailerHook
+from detailers.core.hooks.builtin import CombinedHook
+from detailers.core.pixels.blend import Blending
+from detailers.core.pixels.colour import ColourChange, rim
+from detailers.core.pixels.image import (
     collapsed,
     crop,
     is_black,
     merge_alpha,
     pad_edge,
-    resize,
     to_rgb,
     unpad,
     usable,
 )
-from detailers.core.mask import bbox, dilate, fade, feather, for_latent, grow, resize_mask, union
-from detailers.core.mask_math import binary, difference, intersection, total
-from detailers.core.resample import resample
-from detailers.core.restore import restore_kept
+from detailers.core.pixels.mask import (
+    bbox,
+    binary,
+    difference,
+    dilate,
+    fade,
+    feather,
+    for_latent,
+    grow,
+    intersection,
+    resize_mask,
+    total,
+    union,
+)
+from detailers.core.pixels.resample import resample, resize
+from detailers.core.pixels.rotated_crop import RotatedCrop
+from detailers.core.pixels.vae_shift import restore_kept
+from detailers.core.prompts.control import WholePicture
+from detailers.core.prompts.cut_conditioning import Cut, cut_conditioning
+from detailers.core.sampling.iterative_upscale import SCALE_METHODS, scale, tile_hint
 from detailers.core.settings import ANGLE, MULTIBAND, Pasting, Refiner, Upright
-from detailers.core.turn import Turn
-from detailers.core.upscale_iter import SCALE_METHODS, scale, tile_hint
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeVAE,
@@ -44,9 +55,9 @@ from detailers.tests.on_device import GPU, Gpu, off_gpu, on_gpu
 
 # Where values cross over on purpose. Weights of kernels are made once, on the CPU, and kept; what
 # SEGS carry are arrays.
-KERNELS = {"separable:_on"}
-OUT_OF_SEGS = {"detail:still_mask", "frames:clip_mask", "detail:_own_crop"}
-INTO_SEGS = {"detail:of"}  # of what became of a segment
+KERNELS = {"pixels/resample:_on"}
+OUT_OF_SEGS = {"detail/images:still_mask", "detail/video:clip_mask", "detail/images:_own_crop"}
+INTO_SEGS = {"detail/images:of"}  # of what became of a segment
 
 
 @pytest.fixture
@@ -101,7 +112,7 @@ def test_values_are_those_of_the_cpu(gpu):
 
 
 BOX = Box(8, 4, 40, 28)
-TURN = Turn(Size(56, 40), (28.0, 20.0), (26.0, 18.0), 0.4)
+TURN = RotatedCrop(Size(56, 40), (28.0, 20.0), (26.0, 18.0), 0.4)
 PARTS = {
     "crop": lambda: crop(picture(), BOX),
     "enlarge": lambda: resize(picture(), Size(90, 61)),
@@ -177,8 +188,10 @@ def test_resampling_like_pillow_is_the_one_detour(gpu):
     assert off_gpu(resample(picture(), Size(30, 20), "lanczos")).shape == (1, 20, 30, 3)
 
 
-@pytest.mark.parametrize("turn", [None, Turn(Size(32, 24), (16.0, 12.0), (20.0, 14.0), 0.3)])
-def test_conditioning_is_cut_where_it_is(gpu, turn):
+@pytest.mark.parametrize(
+    "rotated", [None, RotatedCrop(Size(32, 24), (16.0, 12.0), (20.0, 14.0), 0.3)]
+)
+def test_conditioning_is_cut_where_it_is(gpu, rotated):
     text = [
         [
             on_gpu(torch.ones(1, 4, 8)),
@@ -191,7 +204,7 @@ def test_conditioning_is_cut_where_it_is(gpu, turn):
             },
         ]
     ]
-    cut = Cut(Size(56, 40), BOX, Size(64, 48), Size(64, 48), 4, turn)
+    cut = Cut(Size(56, 40), BOX, Size(64, 48), Size(64, 48), 4, rotated)
     options = cut_conditioning(text, cut, {})[0][1]
     found = [options["mask"], options["concat_latent_image"], options["concat_mask"]]
     assert all(off_gpu(own).numel() > 16 for own in found)
@@ -268,7 +281,7 @@ def test_a_clip_is_worked_on_on_the_gpu(gpu, pasted):
     segs = (32, 48), [make_seg((4, 4, 28, 28))]
     result = detail_frames(image, segs, detail, FakeBackend(fill(0.5)), pasted=pasted)
     assert result.image.device == GPU
-    assert gpu.to_host <= INTO_SEGS | {"frames:detail_frames"}
+    assert gpu.to_host <= INTO_SEGS | {"detail/video:detail_frames"}
     assert gpu.to_device <= KERNELS | OUT_OF_SEGS
 
 
@@ -276,7 +289,7 @@ def test_segs_are_detailed_on_the_gpu_and_end_as_arrays(gpu):
     segs = (40, 56), [make_seg((4, 4, 28, 28))]
     result = detail_segs(picture(), segs, make_detail(), FakeBackend(drawn))
     assert result.segs[1][0].cropped_image.shape == (1, 24, 24, 3)
-    assert gpu.to_host <= INTO_SEGS | {"detail:detail_segs"}
+    assert gpu.to_host <= INTO_SEGS | {"detail/images:detail_segs"}
     assert gpu.to_host
     assert gpu.to_device <= KERNELS | OUT_OF_SEGS
 
@@ -285,15 +298,17 @@ def test_segs_are_detailed_on_the_gpu_and_end_as_arrays(gpu):
 
 
 def test_a_detour_over_main_memory_is_seen(gpu, monkeypatch):
-    plain = enhance.resize
-    monkeypatch.setattr(enhance, "resize", lambda image, size: plain(image.cpu(), size).to(image))
+    plain = crop_module.resize
+    monkeypatch.setattr(
+        crop_module, "resize", lambda image, size: plain(image.cpu(), size).to(image)
+    )
     segs = (40, 56), [make_seg((4, 4, 28, 28))]
     detail_image(picture(), segs, make_detail(), FakeBackend(drawn))
-    assert "enhance:at_working_size" in gpu.to_host
+    assert "detail/crop:at_working_size" in gpu.to_host
 
 
 def test_a_tensor_on_the_default_device_is_seen(gpu, monkeypatch):
-    monkeypatch.setattr(enhance, "feather", lambda mask, radius: mask * torch.ones(mask.shape))
+    monkeypatch.setattr(crop_module, "feather", lambda mask, radius: mask * torch.ones(mask.shape))
     segs = (40, 56), [make_seg((4, 4, 28, 28))]
     with pytest.raises(RuntimeError, match="two devices"):
         detail_image(picture(), segs, make_detail(), FakeBackend(drawn))

@@ -4,8 +4,8 @@ import logging
 
 import numpy as np
 import pytest
+from detailers.core.detail.plan import Job, Plan, Skipped, batches, levels, make_plan
 from detailers.core.geometry import Box, Size, Sizing
-from detailers.core.plan import Job, Plan, Skipped, batches, levels, make_plan
 from detailers.tests.fake_backend import make_seg
 from hypothesis import given
 from hypothesis import strategies as st
@@ -201,7 +201,7 @@ def test_levels_of_many_tiles_take_few_comparisons(monkeypatch):
 
 
 def test_the_images_of_a_batch_share_the_levels_of_their_plan(monkeypatch):
-    from detailers.core import plan as module
+    from detailers.core.detail import plan as module
 
     calls = []
     monkeypatch.setattr(module, "levels", lambda regions: calls.append(1) or levels(regions))

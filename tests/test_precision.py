@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from detailers.core import colour, image, mask, mask_math, resample, restore, upscale_iter
-from detailers.core.blend import Blending, multiband
 from detailers.core.geometry import Box, Size
-from detailers.core.precision import HALF, in_float32
+from detailers.core.pixels import colour, image, mask, resample, vae_shift
+from detailers.core.pixels import mask as mask_math
+from detailers.core.pixels import resample as resample_module
+from detailers.core.pixels.blend import Blending, multiband
+from detailers.core.pixels.precision import HALF, in_float32
+from detailers.core.pixels.rotated_crop import RotatedCrop
+from detailers.core.sampling import iterative_upscale
 from detailers.core.settings import MULTIBAND, Pasting
-from detailers.core.turn import Turn
 from detailers.tests.fake_backend import noise_image
 from detailers.utils.arrays import to_numpy
 from detailers.utils.check import check_image, check_mask
@@ -18,7 +21,7 @@ ONE = MASKS[:1]
 LATENT = noise_image(1, 6, 8, 4, seed=3).movedim(-1, 1)
 KEPT = (torch.arange(30) < 5).float().expand(1, 24, 30)
 BOX, WHOLE = Box(2, 2, 32, 26), Size(60, 60)
-TURN = Turn(Size(30, 24), (15.0, 12.0), (20.0, 14.0), 0.3)
+TURN = RotatedCrop(Size(30, 24), (15.0, 12.0), (20.0, 14.0), 0.3)
 FADED = Blending(4, Pasting(fade=3, fade_inside=True, mask_grow=1))
 LAB = colour.to_oklab(IMAGE)
 
@@ -37,7 +40,7 @@ def blended(below, new, weight):
 
 
 FUNCTIONS = {
-    "resize": (lambda x: image.resize(x, Size(17, 40)), IMAGE),
+    "resize": (lambda x: resample_module.resize(x, Size(17, 40)), IMAGE),
     "pad_edge": (lambda x: image.pad_edge(x, (1, 2, 3, 4)), IMAGE),
     "paste": (pasted, IMAGE, OTHER, MASKS * 0.3),
     "blending": (blended, IMAGE, OTHER, MASKS),
@@ -67,11 +70,11 @@ FUNCTIONS = {
         lambda x, y: colour.ColourChange.between(x, y, torch.ones(1, 24, 30) > 0).apply(x, 1.0),
         IMAGE, OTHER,
     ),
-    "restore_kept": (lambda x, y: restore.restore_kept(x, y, KEPT, 2), IMAGE, OTHER),
+    "restore_kept": (lambda x, y: vae_shift.restore_kept(x, y, KEPT, 2), IMAGE, OTHER),
     "intersection": (mask_math.intersection, IMAGE[..., 0], OTHER[..., 0]),
     "difference": (lambda x, y: mask_math.difference(x, y[:, ::2]), IMAGE[..., 0], OTHER[..., 0]),
     "total": (mask_math.total, IMAGE[..., 0], OTHER[..., 0]),
-    "tile_hint": (upscale_iter.tile_hint, IMAGE),
+    "tile_hint": (iterative_upscale.tile_hint, IMAGE),
     "check_mask": (lambda m: check_mask(m * 1.5, "mask"), MASKS),
 }  # fmt: skip
 FUNCTIONS |= {
@@ -79,8 +82,8 @@ FUNCTIONS |= {
     for name in resample.METHODS
 }
 FUNCTIONS |= {
-    f"scale {name}": (lambda x, name=name: upscale_iter.scale(x, Size(17, 40), name), IMAGE)
-    for name in upscale_iter.SCALE_METHODS
+    f"scale {name}": (lambda x, name=name: iterative_upscale.scale(x, Size(17, 40), name), IMAGE)
+    for name in iterative_upscale.SCALE_METHODS
 }
 
 

@@ -1,8 +1,8 @@
 """Prompts whose wildcard texts are drawn before they are run."""
 
 import pytest
-from detailers.core.prompt_lists import join_texts, labelled_prompts, select_text
-from detailers.core.prompts import (
+from detailers.core.prompts.text_lists import join_texts, labelled_prompts, select_text
+from detailers.core.prompts.wildcard_nodes import (
     Populated,
     client_of,
     fault_of,

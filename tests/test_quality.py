@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detailers.core.detectors.bridges import eyes_in
 from detailers.core.geometry import Size
+from detailers.core.segs.face_landmarks import eyes_in
 from detailers.dev.metrics import (
     change_outside,
     nearest,

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from detailers.core.random_state import seeded_globals
+from detailers.core.sampling.random_state import seeded_globals
 
 
 def drawn():

@@ -4,12 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from detailers.core.conditioning import cut_conditioning
+from detailers.core.detail.references import (
+    LatentReferences,
+    References,
+    Shown,
+    filled,
+    same_picture,
+)
 from detailers.core.geometry import Box, Size
-from detailers.core.image import resize
-from detailers.core.planes import Cut
-from detailers.core.references import LatentReferences, References, Shown, filled, same_picture
-from detailers.core.waves import Encode
+from detailers.core.pixels.crop_view import Cut
+from detailers.core.pixels.resample import resize
+from detailers.core.prompts.cut_conditioning import cut_conditioning
+from detailers.core.sampling.scheduler import Encode
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, noise_image
 
 VAE = FakeVAE()  # 4 pixels to a cell; it loses nothing
@@ -180,10 +186,10 @@ def placed(
         lambda pixels, video: Encode(VAE, pixels, False, video),
         same_size,
     )
-    road, asked, answer = own.placed((entries, "placeholder"), shown), [], None
+    pipeline, asked, answer = own.placed((entries, "placeholder"), shown), [], None
     while True:
         try:
-            request = road.send(answer)
+            request = pipeline.send(answer)
         except StopIteration as end:
             side, negative = end.value
             assert negative == "placeholder"

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from detailers.core.regional import (
+from detailers.core.noise import start_noise
+from detailers.core.sampling.latent import SchedulePart
+from detailers.core.sampling.regional import (
     Region,
     Regional,
     RegionalPrompt,
@@ -16,9 +18,8 @@ from detailers.core.regional import (
     sample_regions,
     sample_two,
 )
-from detailers.core.samplers import AdvancedKSampler, Recovery
-from detailers.core.sampling import Part
-from detailers.core.schedule import Window, start_noise
+from detailers.core.sampling.sampler_objects import AdvancedKSampler, Recovery
+from detailers.core.sampling.sigmas import Window
 from detailers.tests.fake_backend import FakeBackend, FakeModel, text_of
 from detailers.tests.test_sampling import recipe
 
@@ -70,7 +71,7 @@ def prompts():
 def test_later_regions_lie_on_earlier_ones_and_on_the_base(prompts, together, base):
     regions = regions_of(prompts, LATENT["samples"], 0)
     regional = Regional(sampler("base", base), regions, Recovery(), together=together)
-    result = sample_regions(regional, LATENT, Part(Window(4, 1, 4), 5), FakeBackend(paint))
+    result = sample_regions(regional, LATENT, SchedulePart(Window(4, 1, 4), 5), FakeBackend(paint))
     expected = torch.ones(6, 8)
     expected[:, :4] = 2
     expected[:2] = 3
@@ -81,7 +82,7 @@ def test_later_regions_lie_on_earlier_ones_and_on_the_base(prompts, together, ba
 def test_one_run_makes_regions_of_one_sampler_and_schedule(prompts):
     backend = FakeBackend(paint)
     regions = regions_of(prompts, LATENT["samples"], 0)
-    part = Part(Window(4, 1, 4), 5, number=1, leftover=True)
+    part = SchedulePart(Window(4, 1, 4), 5, number=1, leftover=True)
     sample_regions(Regional(sampler("base"), regions, Recovery()), LATENT, part, backend, 2)
     (run,) = backend.runs
     assert (run.sigmas.tolist(), run.seed, run.number) == ([3, 2, 1, 0], 5, 1)
@@ -105,7 +106,7 @@ def test_every_step_of_samplers_that_differ_is_one_interruptible_turn(prompts, o
     backend = FakeBackend(paint)
     regions = regions_of(prompts, LATENT["samples"], 0)
     regional = Regional(sampler("base", **other), regions, Recovery())
-    part = Part(Window(4, 1, 4), 5, torch.ones(1, 2, 6, 8))
+    part = SchedulePart(Window(4, 1, 4), 5, torch.ones(1, 2, 6, 8))
     result = sample_regions(regional, LATENT, part, backend, 1)
     assert result["samples"][0, 0, :, 0].tolist() == [3, 3, 2, 2, 2, 2]
     assert backend.checks == 2
@@ -127,7 +128,7 @@ def test_in_turn_every_place_goes_on_by_one_step(prompts):
     backend = FakeBackend(count)
     regions = regions_of(prompts, LATENT["samples"], 0)
     regional = Regional(sampler("base"), regions, Recovery(), together=False)
-    result = sample_regions(regional, LATENT, Part(Window(4, 2, 4), 5), backend)
+    result = sample_regions(regional, LATENT, SchedulePart(Window(4, 2, 4), 5), backend)
     assert torch.equal(result["samples"], torch.full((1, 2, 6, 8), 2.0))
     assert seen[1].tolist() == ((1 - torch.maximum(half(4), top(2)))[0]).tolist()
     assert all(run.noise_mask is None for run in backend.runs)
@@ -136,7 +137,9 @@ def test_in_turn_every_place_goes_on_by_one_step(prompts):
 def test_no_regions_leave_all_to_the_base():
     for together in (True, False):
         regional = Regional(sampler("base"), [], Recovery(), together=together)
-        result = sample_regions(regional, LATENT, Part(Window(2, 0, 2), 5), FakeBackend(paint))
+        result = sample_regions(
+            regional, LATENT, SchedulePart(Window(2, 0, 2), 5), FakeBackend(paint)
+        )
         assert result["samples"].unique().tolist() == [1.0]
 
 
@@ -225,7 +228,7 @@ def test_samplers_of_other_packs_take_part():
     latent = fitted(foreign, {**LATENT, "noise_mask": top(1)}, FakeBackend())
     assert "noise_mask" not in latent
     noise = region_noise(latent, 5)
-    part = Part(Window(3, 0, 2), 5, noise)
+    part = SchedulePart(Window(3, 0, 2), 5, noise)
     result = sample_regions(regional, latent, part, FakeBackend(paint))
     assert result["samples"][0, 0, 0].tolist() == [2] * 4 + [14] * 4
     assert [(call[0], *call[1:3], *call[4:]) for call in foreign.calls] == [
@@ -246,7 +249,7 @@ def test_what_samplers_of_other_packs_draw_depends_on_the_seed_and_the_step():
     def drawn(seed):
         foreign = Drawing()
         latent = fitted(foreign, LATENT, FakeBackend())
-        part = Part(Window(3, 0, 3), seed, region_noise(latent, seed))
+        part = SchedulePart(Window(3, 0, 3), seed, region_noise(latent, seed))
         sample_regions(Regional(foreign, [], Recovery()), latent, part, FakeBackend(paint))
         return foreign.calls
 
@@ -290,7 +293,7 @@ def test_a_sampler_of_another_pack_that_gives_no_latent_is_named(answer, togethe
     other = SimpleNamespace(sample_advanced=lambda *given, **named: answer)
     regional = Regional(sampler("base"), [Region(other, half(4)[None])], Recovery(), together)
     with pytest.raises(ValueError, match=r"ADVANCED SimpleNamespace \(sample_advanced\) gave"):
-        sample_regions(regional, LATENT, Part(Window(4, 0, 4), 5), FakeBackend(paint))
+        sample_regions(regional, LATENT, SchedulePart(Window(4, 0, 4), 5), FakeBackend(paint))
 
 
 def test_a_region_that_is_not_finite_is_an_error(prompts):
@@ -299,4 +302,4 @@ def test_a_region_that_is_not_finite_is_an_error(prompts):
 
     regional = Regional(sampler("base"), regions_of(prompts, LATENT["samples"], 0), Recovery())
     with pytest.raises(ValueError, match="The latent sampled by regions holds values that are not"):
-        sample_regions(regional, LATENT, Part(Window(4, 0, 4), 5), FakeBackend(broken))
+        sample_regions(regional, LATENT, SchedulePart(Window(4, 0, 4), 5), FakeBackend(broken))

@@ -1,7 +1,7 @@
 """Ids beside a pack that claims the same ones."""
 
 import pytest
-from detailers.core.registry import OlderPack, choose_ids, register
+from detailers.core.graph.node_ids import OlderPack, choose_ids, register
 
 
 class Mask:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.geometry import Size
-from detailers.core.image import resize
-from detailers.core.resample import METHODS, SUPERSAMPLING, resample
+from detailers.core.pixels.resample import METHODS, SUPERSAMPLING, resample, resize
 from detailers.tests.fake_backend import noise_image, ramp_image
 from PIL import Image
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detailers.core.restore import restore_kept
+from detailers.core.pixels.vae_shift import restore_kept
 from detailers.tests.fake_backend import noise_image, ramp_image
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from detailers.core.backend import SamplerRun
-from detailers.core.rows import joined, mergeable_groups
+from detailers.core.sampling.batching import joined, mergeable_groups
 from detailers.tests.fake_backend import FakeBackend, FakeControl, FakeModel
 
 MODEL = FakeModel()
@@ -169,7 +169,7 @@ def test_rows_have_one_kind_of_numbers():
 
 
 def test_the_log_says_why_a_run_is_alone(caplog):
-    caplog.set_level(logging.DEBUG, "detailers.core.rows")
+    caplog.set_level(logging.DEBUG, "detailers.core.sampling.batching")
     mergeable_groups(
         [run(), run(sampler_name="whole batch"), run(text(new=1)), run([[None, {}]])], Backend()
     )

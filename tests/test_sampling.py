@@ -2,9 +2,16 @@
 
 import pytest
 import torch
-from detailers.core.samplers import AdvancedKSampler, KSampler, sample_in_mask
-from detailers.core.sampling import Part, Recipe, make_run, sample_latent, sample_part
-from detailers.core.schedule import Window, mix_noise, start_noise
+from detailers.core.noise import mix_noise, start_noise
+from detailers.core.sampling.latent import (
+    SamplerSetup,
+    SchedulePart,
+    make_run,
+    sample_latent,
+    sample_part,
+)
+from detailers.core.sampling.sampler_objects import AdvancedKSampler, KSampler, sample_in_mask
+from detailers.core.sampling.sigmas import Window
 from detailers.core.settings import Sampling
 from detailers.tests.fake_backend import FakeBackend, FakeModel, brighten, fill, text_of
 
@@ -13,7 +20,7 @@ LATENT = {"samples": torch.zeros(1, 4, 6, 5), "downscale_ratio_spacial": 8}
 
 def recipe(**changed):
     values = {"cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"} | changed
-    return Recipe(FakeModel(), text_of("positive"), text_of("negative"), **values)
+    return SamplerSetup(FakeModel(), text_of("positive"), text_of("negative"), **values)
 
 
 def sampling(**changed):
@@ -24,20 +31,25 @@ def sampling(**changed):
 def test_a_part_is_cut_out_of_the_schedule():
     backend = FakeBackend()
     noise = torch.ones(1, 4, 6, 5)
-    run = make_run(recipe(), LATENT, Part(Window(6, 1, 4), 5, noise, leftover=True), backend)
+    run = make_run(
+        recipe(), LATENT, SchedulePart(Window(6, 1, 4), 5, noise, leftover=True), backend
+    )
     assert run.sigmas.tolist() == [5, 4, 3, 2]
     assert run.schedule.tolist() == [6, 5, 4, 3, 2, 1, 0]
     assert run.noise is noise
-    run = make_run(recipe(sigma_factor=0.5), LATENT, Part(Window(6, 1, 4), 5), backend)
+    run = make_run(recipe(sigma_factor=0.5), LATENT, SchedulePart(Window(6, 1, 4), 5), backend)
     assert run.sigmas.tolist() == [2.5, 2, 1.5, 0]
     assert not run.noise.any()
-    assert make_run(recipe(), LATENT, Part(Window(6, 6, 6), 5), backend) is None
-    assert make_run(recipe(sigma_factor=0.0), LATENT, Part(Window(6, 0, 6), 5), backend) is None
+    assert make_run(recipe(), LATENT, SchedulePart(Window(6, 6, 6), 5), backend) is None
+    assert (
+        make_run(recipe(sigma_factor=0.0), LATENT, SchedulePart(Window(6, 0, 6), 5), backend)
+        is None
+    )
 
 
 def test_parts_draw_noise_of_their_own():
     """By name samplers know how to go on; of an object only the seed can be changed."""
-    part = Part(Window(6, 3, 4), 5, number=3)
+    part = SchedulePart(Window(6, 3, 4), 5, number=3)
     run = make_run(recipe(sampler_name="euler_ancestral"), LATENT, part, FakeBackend())
     assert (run.seed, run.number) == (5, 3)
     assert make_run(recipe(sampler=object()), LATENT, part, FakeBackend()).seed == 8
@@ -65,7 +77,9 @@ def test_rows_of_a_batch_keep_the_noise_that_they_had_in_it():
 def test_nothing_is_run_without_steps_to_run():
     backend = FakeBackend(fill(1.0))
     assert not sample_latent(recipe(), sampling(denoise=0.0), LATENT, backend)["samples"].any()
-    assert not sample_part(recipe(), LATENT, Part(Window(4, 4, 4), 0), backend)["samples"].any()
+    assert not sample_part(recipe(), LATENT, SchedulePart(Window(4, 4, 4), 0), backend)[
+        "samples"
+    ].any()
     assert not backend.runs
 
 

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from detailers.core.schedule import (
+from detailers.core.noise import seed_for, start_noise
+from detailers.core.sampling.sigmas import (
     DISCARD_PENULTIMATE,
     EXTRA_SCHEDULERS,
     Window,
     denoise_window,
-    seed_for,
     split_for_refiner,
-    start_noise,
     unknown_scheduler,
     window_sigmas,
 )

@@ -6,9 +6,9 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from detailers.core import segs as segs_module
 from detailers.core.geometry import Box, Size
-from detailers.core.segs import (
+from detailers.core.segs import seg as segs_module
+from detailers.core.segs.seg import (
     SEG,
     combined_mask,
     empty,

@@ -5,7 +5,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from detailers.core.segs_filter import (
+from detailers.core.segs.filter import (
     closest_to_mask,
     measure,
     pick,

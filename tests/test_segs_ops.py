@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from detailers.core.geometry import Box
-from detailers.core.mask import dilate, feather
-from detailers.core.segs import SEG
-from detailers.core.segs_ops import (
+from detailers.core.pixels.mask import dilate, feather
+from detailers.core.segs.edit import (
     assign_labels,
     both,
     change_mask,
@@ -24,6 +23,7 @@ from detailers.core.segs_ops import (
     without,
     without_pictures,
 )
+from detailers.core.segs.seg import SEG
 from detailers.tests.fake_backend import make_seg, ramp_image
 
 OtherSeg = namedtuple("OtherSeg", "cropped_image cropped_mask confidence crop_region bbox label")

@@ -16,10 +16,15 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from detailers.core.detectors import weights
-from detailers.core.detectors.imports import import_ultralytics
-from detailers.core.detectors.weights import WeightsError, expect_plain, read_tensors, read_yolo
-from detailers.core.tensor_files import FAULTS, read_safetensors, read_torch
+from detailers.core.detectors import safe_weights
+from detailers.core.detectors.isolated_import import import_ultralytics
+from detailers.core.detectors.safe_weights import (
+    WeightsError,
+    expect_plain,
+    read_tensors,
+    read_yolo,
+)
+from detailers.core.files.tensor_files import FAULTS, read_safetensors, read_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -383,8 +388,8 @@ def test_the_size_of_a_yolo_files_input_is_bounded(network, tmp_path):
 
 def test_labels_are_cut_and_what_is_none_is_left_out():
     names = {0: "x" * 100_000, "1": "fine", 2: ["no"], "three": "no", -4: "no", 10**30: "no"}
-    assert weights.class_names(names) == {0: "x" * 200, 1: "fine"}
-    assert len(weights.class_names(["a"] * 300_000)) == 100_000
+    assert safe_weights.class_names(names) == {0: "x" * 200, 1: "fine"}
+    assert len(safe_weights.class_names(["a"] * 300_000)) == 100_000
 
 
 def test_layers_that_lie_in_themselves_or_run_for_ever_are_refused(tmp_path):
@@ -403,8 +408,8 @@ def test_layers_that_lie_in_themselves_or_run_for_ever_are_refused(tmp_path):
 
 def test_the_modules_of_the_reader_use_no_reader_of_the_process():
     """Neither Python's reader of objects nor those of PyTorch and safetensors are named."""
-    core = Path(sys.modules["detailers.core.tensor_files"].__file__).parent
-    for name in ("objects.py", "tensor_files.py", "detectors/weights.py"):
+    core = Path(sys.modules["detailers.core.files.tensor_files"].__file__).parents[1]
+    for name in ("files/objects.py", "files/tensor_files.py", "detectors/safe_weights.py"):
         text = (core / name).read_text()
         for word in ("torch.load", "import pickle", "safetensors.torch", "torch.serialization."):
             assert f"{word}(" not in text and f"{word}\n" not in text, (name, word)

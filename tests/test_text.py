@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detailers.core.text import SegmentTexts
+from detailers.core.prompts.segment_text import SegmentTexts
 from detailers.tests.fake_backend import FakeBackend, FakeClip, fake_models, text_of
 from detailers.wildcards.grammar import WildcardError
 from detailers.wildcards.library import Library

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detailers.core.geometry import Size
-from detailers.core.tiled import STRATEGIES, cut, stitched
+from detailers.core.sampling.latent_tiles import STRATEGIES, cut, stitched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

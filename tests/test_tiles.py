@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.geometry import Size
-from detailers.core.tiles import IRREGULAR_MODES, TileLayout, covered, tile_segs
+from detailers.core.segs.tile_segs import IRREGULAR_MODES, TileLayout, covered, tile_segs
 from detailers.tests.fake_backend import make_seg
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from detailers.core.control import ControlNet, control_segs
-from detailers.core.detail import detail_image, detail_segs
-from detailers.core.frames import detail_frames
+from detailers.core.detail.images import detail_image, detail_segs
+from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Box, Size
-from detailers.core.mask import grow
+from detailers.core.pixels.mask import grow
+from detailers.core.pixels.rotated_crop import RotatedCrop, around, leaning
+from detailers.core.prompts.control import ControlNet, control_segs
+from detailers.core.segs.tilt import lean, turned
 from detailers.core.settings import ANGLE, LANDMARKS, MASK, OFF, Upright
-from detailers.core.turn import Turn, around, leaning
-from detailers.core.upright import lean, turned
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeControl,
@@ -61,10 +61,10 @@ def seg_of(mask, region=(40, 20, 120, 100)):
 @given(st.floats(-math.pi, math.pi), st.sampled_from([0.5, 1.0, 2.5]))
 def test_there_and_back_is_the_same_picture(angle, scale):
     picture = smooth(60, 80)
-    turn = Turn(Size(80, 60), (38.0, 31.0), (30.0, 24.0), angle)
-    upright = turn.upright(picture, Size(round(30 * scale), round(24 * scale)))
-    back = turn.back(upright, picture)
-    inside = turn.inside(picture)[0]
+    rotated = RotatedCrop(Size(80, 60), (38.0, 31.0), (30.0, 24.0), angle)
+    upright = rotated.upright(picture, Size(round(30 * scale), round(24 * scale)))
+    back = rotated.back(upright, picture)
+    inside = rotated.inside(picture)[0]
     assert 0.8 < inside.sum() / (30 * 24) < 1.2
     assert torch.equal(back[:, ~inside], picture[:, ~inside])
     assert (back - picture).abs().max() < (0.05 if scale < 1 else 0.02)
@@ -73,16 +73,16 @@ def test_there_and_back_is_the_same_picture(angle, scale):
 @pytest.mark.parametrize("quarters", [-1, 0, 1, 2])
 def test_quarter_turns_are_exact(quarters):
     picture = torch.rand(1, 20, 20, 3, generator=torch.Generator().manual_seed(0))
-    turn = Turn(Size(20, 20), (10.0, 10.0), (20.0, 20.0), quarters * HALF_PI)
+    rotated = RotatedCrop(Size(20, 20), (10.0, 10.0), (20.0, 20.0), quarters * HALF_PI)
     expected = torch.rot90(picture, quarters, (1, 2))
-    assert torch.allclose(turn.upright(picture, Size(20, 20)), expected, atol=1e-4)
+    assert torch.allclose(rotated.upright(picture, Size(20, 20)), expected, atol=1e-4)
 
 
 def test_a_pictures_own_resolution_does_not_matter():
-    turn = Turn(Size(80, 60), (40.0, 30.0), (30.0, 24.0), 0.4)
+    rotated = RotatedCrop(Size(80, 60), (40.0, 30.0), (30.0, 24.0), 0.4)
     fine = F.interpolate(smooth(60, 80).movedim(-1, 1), scale_factor=2.0, mode="bilinear")
-    one = turn.upright(smooth(60, 80), Size(60, 48))
-    other = turn.upright(fine.movedim(1, -1), Size(60, 48))
+    one = rotated.upright(smooth(60, 80), Size(60, 48))
+    other = rotated.upright(fine.movedim(1, -1), Size(60, 48))
     assert (one - other).abs().max() < 0.02
 
 
@@ -94,24 +94,26 @@ def stripes(height, width):
 @pytest.mark.parametrize("angle", [0.0, 0.4])
 @pytest.mark.parametrize("size", [(15, 10), (17, 10), (13, 9), (30, 21), (7, 5)])
 def test_shrinking_averages_instead_of_skipping(size, angle):
-    turn = Turn(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
-    small = turn.upright(stripes(60, 80), Size(*size))
+    rotated = RotatedCrop(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
+    small = rotated.upright(stripes(60, 80), Size(*size))
     assert (small - 0.5).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4])
 @pytest.mark.parametrize("width", [240, 205, 187])
 def test_turning_back_averages_instead_of_skipping(width, angle):
-    turn = Turn(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
-    back = turn.back(stripes(160, width), torch.zeros(1, 60, 80, 3))
-    whole = grow(turn.inside(back).float(), -2)[0] > 0  # a pixel at the rim sees the last column
+    rotated = RotatedCrop(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
+    back = rotated.back(stripes(160, width), torch.zeros(1, 60, 80, 3))
+    whole = grow(rotated.inside(back).float(), -2)[0] > 0  # a pixel at the rim sees the last column
     assert whole.sum() > 1500
     assert (back[:, whole] - 0.5).abs().max() < 0.1
 
 
 def test_points_are_placed_in_the_rectangle():
-    turn = Turn(Size(80, 60), (40.0, 30.0), (30.0, 20.0), HALF_PI)  # its top is on the right
-    (middle, top) = turn.placed([(40.0, 30.0), (50.0, 30.0)])
+    rotated = RotatedCrop(
+        Size(80, 60), (40.0, 30.0), (30.0, 20.0), HALF_PI
+    )  # its top is on the right
+    (middle, top) = rotated.placed([(40.0, 30.0), (50.0, 30.0)])
     assert middle == pytest.approx((0.5, 0.5))
     assert top == pytest.approx((0.5, 0.0))
 
@@ -190,7 +192,7 @@ def test_what_is_missing_or_unknown_is_an_error():
 
 
 def test_a_turned_segment_has_room_for_its_rectangle():
-    seg, turn, thing = turned(seg_of(oval(40)), Upright(MASK), IMAGE)
+    seg, rotated, thing = turned(seg_of(oval(40)), Upright(MASK), IMAGE)
     region = Box.of(seg.crop_region)
     assert region.contains(Box.of(seg.bbox))
     assert seg.cropped_mask.shape == (region.height, region.width)
@@ -199,16 +201,16 @@ def test_a_turned_segment_has_room_for_its_rectangle():
     np.testing.assert_array_equal(whole, oval(40))
     assert thing == pytest.approx((28, 48), abs=2)  # as wide and high as it stands upright
     crop = torch.zeros(1, region.height, region.width, 1)
-    assert turn.inside(crop)[0][torch.from_numpy(seg.cropped_mask) > 0].all()
+    assert rotated.inside(crop)[0][torch.from_numpy(seg.cropped_mask) > 0].all()
 
 
 def test_what_is_upright_or_has_a_picture_keeps_its_region():
     assert turned(seg_of(oval(0)), Upright(MASK), IMAGE) is None
     assert turned(seg_of(oval(2)), Upright(ANGLE, 2.0), IMAGE) is None
     own = seg_of(oval(40))._replace(cropped_image=np.zeros((1, 80, 80, 3), np.float32))
-    seg, turn, _ = turned(own, Upright(MASK), IMAGE)
+    seg, rotated, _ = turned(own, Upright(MASK), IMAGE)
     assert seg.crop_region == own.crop_region
-    assert turn.region == Size(80, 80)
+    assert rotated.region == Size(80, 80)
 
 
 # Whole runs

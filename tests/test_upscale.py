@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from detailers.core.detail.upscale_segs import OWN_SIZE, Enlarging, enlarge, upscale_segs
 from detailers.core.geometry import Size
-from detailers.core.upscale import OWN_SIZE, Enlarging, enlarge, upscale_segs
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeVAE,

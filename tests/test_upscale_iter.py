@@ -5,14 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from detailers.core.control import ControlNet
 from detailers.core.geometry import Size
-from detailers.core.hook_kinds import CombinedHook, CycleRange
-from detailers.core.hooks import DetailerHook, Hook
-from detailers.core.samplers import KSampler, sample_in_mask
-from detailers.core.schedule import start_noise
-from detailers.core.upscale_hooks import IterationNoiseHook, ScheduleHook
-from detailers.core.upscale_iter import (
+from detailers.core.hook_protocol import DetailerHook, Hook
+from detailers.core.hooks.builtin import CombinedHook, CycleRange
+from detailers.core.hooks.upscaling import IterationNoiseHook, ScheduleHook
+from detailers.core.noise import start_noise
+from detailers.core.prompts.control import ControlNet
+from detailers.core.sampling.iterative_upscale import (
     FULL_SCHEDULES,
     SCALE_METHODS,
     Iterations,
@@ -29,6 +28,7 @@ from detailers.core.upscale_iter import (
     upscale_latent,
     upscale_pixels,
 )
+from detailers.core.sampling.sampler_objects import KSampler, sample_in_mask
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, brighten, fill, noise_image
 from detailers.tests.test_sampling import recipe, sampling
 from detailers.utils.notes import collected_notes

@@ -5,12 +5,12 @@ import weakref
 
 import pytest
 import torch
-from detailers.core import detail as detail_module
-from detailers.core.detail import detail_each, detail_image, detail_segs, detail_versions
-from detailers.core.enhance import Run
-from detailers.core.hooks import DetailerHook
+from detailers.core.detail import images as detail_module
+from detailers.core.detail.crop_pipeline import CropPipeline
+from detailers.core.detail.images import detail_each, detail_image, detail_segs, detail_versions
+from detailers.core.hook_protocol import DetailerHook
+from detailers.core.sampling.scheduler import Encode, MemoryBudget, run_pipelines
 from detailers.core.settings import NO_CROPS, Refiner, Retry
-from detailers.core.waves import Encode, Room, walk
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeModel,
@@ -202,8 +202,10 @@ def test_versions_of_a_batch_meet_and_follow_one_another():
 
 def test_a_version_has_the_row_of_its_image(monkeypatch):
     seen = []
-    road = Run._road
-    monkeypatch.setattr(Run, "_road", lambda run, crop: seen.append(crop.row) or road(run, crop))
+    pipeline = CropPipeline.pipeline
+    monkeypatch.setattr(
+        CropPipeline, "pipeline", lambda own: seen.append(own.crop.row) or pipeline(own)
+    )
     segs = ((40, 60), [make_seg(THREE[0])])
     image = noise_image(2, 40, 60)
     detail_versions(image, [segs, segs], make_detail(batch=0), FakeBackend(grain), 2)
@@ -424,7 +426,7 @@ def test_a_vae_that_runs_out_of_memory_gets_fewer(caplog):
     assert torch.allclose(result.image[:, :8], whole.image[:, :8], atol=1e-5)
 
 
-class Forgetful(Room):
+class Forgetful(MemoryBudget):
     """Would have everything tried at once for ever."""
 
     def keep_to(self, kind, values):
@@ -434,11 +436,11 @@ class Forgetful(Room):
 def test_less_is_tried_each_time_whatever_is_remembered():
     vae = FakeVAE(4)
 
-    def road():
+    def pipeline():
         return (yield Encode(vae, torch.zeros(1, 4, 4, 3), False, False))
 
     backend = SmallVAE()
-    assert len(walk([road() for _ in range(9)], backend, Forgetful())) == 9
+    assert len(run_pipelines([pipeline() for _ in range(9)], backend, Forgetful())) == 9
     assert [len(pixels) for pixels in backend.encoded] == [2, 2, 2, 2, 1]
     assert backend.freed == 3  # nine, five and three at once
 
@@ -457,10 +459,10 @@ def test_other_errors_are_not_taken_for_memory():
 
 
 def test_room_counts_values():
-    room = Room()
-    assert room.holds(Encode, 100, 8) == 8
-    room.keep_to(Encode, 400)
-    assert [room.holds(Encode, values, 8) for values in (100, 40, 150, 4000)] == [4, 8, 2, 1]
+    budget = MemoryBudget()
+    assert budget.holds(Encode, 100, 8) == 8
+    budget.keep_to(Encode, 400)
+    assert [budget.holds(Encode, values, 8) for values in (100, 40, 150, 4000)] == [4, 8, 2, 1]
 
 
 # A few pixels at a time
@@ -549,8 +551,10 @@ def test_a_hook_that_changes_its_pixels_in_place_changes_no_others():
 
 def test_a_crop_is_no_copy_unless_it_is_given_back(monkeypatch):
     crops = []
-    road = Run._road
-    monkeypatch.setattr(Run, "_road", lambda run, crop: crops.append(crop) or road(run, crop))
+    pipeline = CropPipeline.pipeline
+    monkeypatch.setattr(
+        CropPipeline, "pipeline", lambda own: crops.append(own.crop) or pipeline(own)
+    )
     detailed(THREE, kept=NO_CROPS)
     first = crops[0].pixels.untyped_storage().data_ptr()
     assert all(own.pixels.untyped_storage().data_ptr() == first for own in crops)
@@ -596,22 +600,26 @@ def test_an_interrupt_pastes_nothing_of_the_batch():
 def test_roads_may_ask_for_nothing_and_end_in_their_own_time():
     vae = FakeVAE()
 
-    def road(requests, result):
+    def pipeline(requests, result):
         for _ in range(requests):
             latent = yield Encode(vae, torch.zeros(1, 4, 4, 3), False, False)
             assert latent.shape == (1, 48, 1, 1)
         return result
 
     backend = FakeBackend()
-    assert walk([road(2, "a"), road(0, "b"), road(3, "c")], backend) == ["a", "b", "c"]
+    assert run_pipelines([pipeline(2, "a"), pipeline(0, "b"), pipeline(3, "c")], backend) == [
+        "a",
+        "b",
+        "c",
+    ]
     assert [len(pixels) for pixels in backend.encoded] == [2, 2, 1]
-    assert walk([], backend) == []
+    assert run_pipelines([], backend) == []
 
 
 def test_all_roads_are_closed_when_one_fails():
     closed = []
 
-    def road(name, fails):
+    def pipeline(name, fails):
         try:
             yield Encode(FakeVAE(), torch.zeros(1, 4, 4, 3), False, False)
             if fails:
@@ -621,18 +629,20 @@ def test_all_roads_are_closed_when_one_fails():
             closed.append(name)
 
     with pytest.raises(ValueError, match="b"):
-        walk([road("a", False), road("b", True), road("c", False)], FakeBackend())
+        run_pipelines(
+            [pipeline("a", False), pipeline("b", True), pipeline("c", False)], FakeBackend()
+        )
     assert sorted(closed) == ["a", "b", "c"]
 
 
 def test_clips_are_never_put_together():
     vae = FakeVAE(4, 4)
 
-    def road():
+    def pipeline():
         return (yield Encode(vae, torch.zeros(5, 4, 4, 3), False, True))
 
     backend = FakeBackend()
-    assert [len(latent) for latent in walk([road(), road()], backend)] == [1, 1]
+    assert [len(latent) for latent in run_pipelines([pipeline(), pipeline()], backend)] == [1, 1]
     assert [len(pixels) for pixels in backend.encoded] == [5, 5]
 
 

@@ -1,5 +1,5 @@
 // Where the values of a saved node belong. Every version had its own order of widgets, and a file
-// does not say which version saved it; legacy.json lists the orders, core/legacy.py explains it.
+// does not say which version saved it; legacy.json lists the orders, core/graph/legacy.py explains it.
 
 import { app } from "../../scripts/app.js";
 

@@ -1,5 +1,5 @@
 // Brings nodes of older versions to today's form while a file is opened. What today's nodes would
-// save stays untouched. legacy.json says how nodes were saved; core/legacy.py explains it.
+// save stays untouched. legacy.json says how nodes were saved; core/graph/legacy.py explains it.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";

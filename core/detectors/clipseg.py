@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from ..geometry import Box, Size
-from ..hooks import Hook
-from ..image import to_rgb
-from ..mask import dilate, feather, resize_mask
+from ..hook_protocol import Hook
 from ..memory import persist
-from ..segs import SEGS, from_mask
-from .boxes import image_name
+from ..pixels.image import to_rgb
+from ..pixels.mask import dilate, feather, resize_mask
+from ..segs.seg import SEGS, from_mask
+from .base import image_name
 from .network import Network, normalised
 
 _SIDE = 352  # pixels that the network was trained at

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from .. import called
-from ..called import Source
+from .. import checked_calls
+from ..checked_calls import Source
 from ..geometry import Size
 from ..memory import persist
-from ..segs import SEGS, normalise
-from .boxes import image_name
+from ..segs.seg import SEGS, normalise
+from .base import image_name
 
 _REMEDY = "Connect another detector, such as one of 'UltralyticsDetectorProvider'."
 
@@ -67,4 +67,4 @@ def mask_by(
     found = persist(
         lambda: source.call(detect, image, threshold, dilation), image_name(image), "searched"
     )
-    return called.mask(source, found, size)
+    return checked_calls.mask(source, found, size)

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..image import to_rgb
 from ..memory import persist
-from .boxes import BoxDetector, Find, image_name
+from ..pixels.image import to_rgb
+from .base import BoxDetector, Detection, image_name
 from .network import Network
 from .yolo import outer_box
 
@@ -44,7 +44,7 @@ BAND = 1 << 20  # pixels that the first network looks at at a time
 # Networks
 
 
-class Part(nn.Module):
+class Stage(nn.Module):
     """A chain of layers with several heads, each under its name in the weight files."""
 
     def __init__(self, body: OrderedDict[str, nn.Module], heads: dict[str, nn.Module]) -> None:
@@ -98,17 +98,17 @@ class FaceNetworks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         heads = {"conv4_1": nn.Conv2d(32, 2, 1), "conv4_2": nn.Conv2d(32, 4, 1)}
-        self.pnet = Part(_body((10, 3, 2), (16, 3, 0), (32, 3, 0)), heads)
+        self.pnet = Stage(_body((10, 3, 2), (16, 3, 0), (32, 3, 0)), heads)
         body = _body((28, 3, 3), (48, 3, 3), (64, 2, 0))
         _dense(body, 4, 576, 128)
-        self.rnet = Part(body, {"dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4)})
+        self.rnet = Stage(body, {"dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4)})
         body = _body((32, 3, 3), (64, 3, 3), (64, 3, 2), (128, 2, 0))
         _dense(body, 5, 1152, 256)
         heads = {
             "dense6_1": nn.Linear(256, 2), "dense6_2": nn.Linear(256, 4),
             "dense6_3": nn.Linear(256, 2 * len(POINTS)),
         }  # fmt: skip
-        self.onet = Part(body, heads)
+        self.onet = Stage(body, heads)
 
 
 # The cascade
@@ -409,13 +409,13 @@ class MTCNNFaceDetector(BoxDetector):
     def __init__(self, finder: FaceFinder) -> None:
         self.finder = finder
 
-    def find(self, image: torch.Tensor, threshold: float) -> Sequence[Find]:
+    def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
         return as_finds(self.finder.find(image, threshold))
 
 
-def as_finds(faces: Faces) -> list[Find]:
+def as_finds(faces: Faces) -> list[Detection]:
     """Faces as detections with whole-pixel boxes."""
     return [
-        Find(outer_box(box), score, LABEL)
+        Detection(outer_box(box), score, LABEL)
         for box, score in zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True)
     ]

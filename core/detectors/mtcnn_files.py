@@ -10,7 +10,7 @@ import importlib.util
 from pathlib import Path
 
 from .mtcnn import FaceNetworks
-from .weights import WeightsError, read_tensors
+from .safe_weights import WeightsError, read_tensors
 
 INSTALL = "pip install --no-deps facenet-pytorch"
 _PACKAGE = "facenet_pytorch"

@@ -14,8 +14,8 @@ from ...utils.arrays import to_numpy
 from ...utils.literal import read_literal
 from ..geometry import Size
 from .onnx_file import About, expect_inside, read_onnx, unreadable
-from .weights import WeightsError, class_names
-from .yolo import Answer, Layout, Placement, YoloDetector, fit, guess_layout, letterbox
+from .safe_weights import WeightsError, class_names
+from .yolo import Layout, NetworkOutput, Placement, YoloDetector, fit, guess_layout, letterbox
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
         def place(image: torch.Tensor) -> tuple[torch.Tensor, Placement]:
             return image.movedim(-1, 0)[None], Placement((1.0, 1.0), 0, 0)
 
-        def ask(pixels: torch.Tensor) -> Answer:
+        def ask(pixels: torch.Tensor) -> NetworkOutput:
             bgr = to_numpy(pixels.movedim(1, -1).flip(-1) * 255)
             return read_outputs(run(np.ascontiguousarray(bgr)), _size(pixels), path)
 
@@ -62,7 +62,7 @@ def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
             return fit(image, fixed)
         return letterbox(image, LONGEST, STRIDE)
 
-    def asked(pixels: torch.Tensor) -> Answer:
+    def asked(pixels: torch.Tensor) -> NetworkOutput:
         return read_outputs(run(to_numpy(pixels)), _size(pixels), path)
 
     return YoloDetector(scaled, asked, names, with_masks)
@@ -82,7 +82,7 @@ def _literal(text: str | None) -> Any:
 # What the network answers
 
 
-def read_outputs(outputs: Sequence[np.ndarray], size: Size, path: Path) -> Answer:
+def read_outputs(outputs: Sequence[np.ndarray], size: Size, path: Path) -> NetworkOutput:
     """Predictions and prototypes among a network's outputs, told by their shapes.
 
     Args:
@@ -100,11 +100,11 @@ def read_outputs(outputs: Sequence[np.ndarray], size: Size, path: Path) -> Answe
             prototypes = torch.from_numpy(maps[0][0])
             predictions = torch.from_numpy(tables[0][0])
             layout = guess_layout(predictions.shape, size, len(prototypes))
-            return Answer(predictions, layout, prototypes)
+            return NetworkOutput(predictions, layout, prototypes)
         if len(outputs) == 1 and tables:
             predictions = torch.from_numpy(tables[0][0])
-            return Answer(predictions, guess_layout(predictions.shape, size, 0))
-        return Answer(_joined(outputs), Layout("finished", None))
+            return NetworkOutput(predictions, guess_layout(predictions.shape, size, 0))
+        return NetworkOutput(_joined(outputs), Layout("finished", None))
     except ValueError as error:
         raise WeightsError(
             f"'{path.name}' answers with {shapes or 'nothing'}, from which no boxes can be read: "

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...utils.files import is_file, read_file
 from ...utils.paths import path_fault
-from .weights import LARGEST_INPUT, WeightsError, expect_at_most
+from .safe_weights import LARGEST_INPUT, WeightsError, expect_at_most
 
 MOST_BYTES = 2**31 - 1  # of a file; the format does not allow more
 MOST_FIELDS = 2_000_000  # that are looked at; a network of thousands of layers has some 100,000

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from ...utils.arrays import to_numpy, to_tensor
-from ..image import to_rgb
 from ..memory import persist
-from ..segs import SEGS, combined_mask, from_mask
-from .refine import Detection, detect_segs
-from .sam import Follow, Sam
+from ..pixels.image import to_rgb
+from ..segs.seg import SEGS, combined_mask, from_mask
+from .detect import DetectionOptions, detect_segs
+from .sam.model import Follow, Sam
 
 MASKING_MODES = ("Pivot SEGS", "Combine neighboring frames", "Don't combine")
 PIVOTS = ("Combined mask", "1st frame mask")
@@ -21,7 +21,7 @@ _COVERED = 0.1  # from where a mask's pixel counts; ComfyUI-Impact-Pack's value
 def detect_in_frames(
     frames: torch.Tensor,
     bbox_detector: Any,
-    settings: Detection,
+    settings: DetectionOptions,
     masking_mode: str,
     pivot: str,
     sam_model: Any = None,
@@ -73,7 +73,7 @@ def track(
     frames: torch.Tensor,
     bbox_detector: Any,
     sam_model: Any,
-    settings: Detection,
+    settings: DetectionOptions,
     lowest: float,
 ) -> SEGS:
     """Find things in the first frame and follow each through the video.

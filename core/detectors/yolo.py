@@ -11,9 +11,9 @@ import torch
 
 from ...utils.notes import note
 from ..geometry import Box, Size
-from .boxes import BoxDetector, Find
+from .base import BoxDetector, Detection
 from .network import Network
-from .weights import YoloFile
+from .safe_weights import YoloFile
 
 # The package's own settings for finding, which shared workflows were made with.
 SAME = 0.7  # intersection over union from which two boxes are one thing
@@ -40,7 +40,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class NetworkOutput:
     """What a network says of one image."""
 
     predictions: torch.Tensor  # [rows, columns]
@@ -90,7 +90,7 @@ class YoloDetector(BoxDetector):
     def __init__(
         self,
         place: Callable[[torch.Tensor], tuple[torch.Tensor, Placement]],
-        ask: Callable[[torch.Tensor], Answer],
+        ask: Callable[[torch.Tensor], NetworkOutput],
         names: dict[int, str],
         with_masks: bool = False,
     ) -> None:
@@ -99,7 +99,7 @@ class YoloDetector(BoxDetector):
         self.names = names
         self.with_masks = with_masks
 
-    def find(self, image: torch.Tensor, threshold: float) -> Sequence[Find]:
+    def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
         rgb = image[..., :3].expand(-1, -1, 3).float().cpu()
         pixels, placement = self.place(rgb)
         answer = self.ask(pixels)
@@ -124,7 +124,7 @@ class YoloDetector(BoxDetector):
                     continue
             number = int(found.classes[index])
             label = self.names.get(number, str(number))
-            finds.append(Find(box, float(found.scores[index]), label, mask))
+            finds.append(Detection(box, float(found.scores[index]), label, mask))
         return finds
 
 
@@ -291,7 +291,7 @@ def ultralytics_detector(file: YoloFile, network: Network, with_masks: bool) -> 
     def place(image: torch.Tensor) -> tuple[torch.Tensor, Placement]:
         return letterbox(image, file.image_size, file.stride)
 
-    def ask(pixels: torch.Tensor) -> Answer:
+    def ask(pixels: torch.Tensor) -> NetworkOutput:
         with torch.inference_mode(), network.on_device() as device:
             predictions, *further = _tensors(network.module(pixels.to(device)))
             maps = [found for found in further if found.ndim == 4 and found.shape[1] == count]
@@ -302,7 +302,7 @@ def ultralytics_detector(file: YoloFile, network: Network, with_masks: bool) -> 
                 layout = Layout("finished", None, masks)
             else:
                 layout = Layout("columns", head.nc, masks)
-            return Answer(predictions[0].cpu(), layout, prototypes)
+            return NetworkOutput(predictions[0].cpu(), layout, prototypes)
 
     return YoloDetector(place, ask, file.names, with_masks)
 

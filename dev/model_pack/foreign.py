@@ -245,7 +245,7 @@ def _host_module():
     return next(
         module
         for name, module in sys.modules.items()
-        if name.endswith(".core.host") and hasattr(module, "ComfyBackend")
+        if name.endswith(".core.host.backend") and hasattr(module, "ComfyBackend")
     )
 
 

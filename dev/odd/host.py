@@ -16,8 +16,8 @@ import comfy.utils
 import folder_paths
 import nodes as host_nodes
 
-from ...core.door import door_of
-from ...core.host_detectors import register_folders
+from ...core.graph.validation import door_of
+from ...core.host.detectors import register_folders
 from .samples import Samples
 
 

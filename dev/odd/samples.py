@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from comfy_execution.graph import DynamicPrompt
 
-from ...core.segs import SEG
+from ...core.segs.seg import SEG
 from ..model_pack.links import DetailersTestPreprocessor, DetailersTestScheduler
 from ..model_pack.model import DetailersTestControl, DetailersTestModel
 from ..model_pack.sources import BoxDetector

@@ -22,7 +22,7 @@ import comfy.model_management
 import numpy as np
 import torch
 
-from ...core.door import Door, door_of
+from ...core.graph.validation import Door, door_of
 from .samples import WORK, Samples, call
 from .values import odd_values
 

@@ -73,7 +73,7 @@ def _report(labels: list[str]) -> dict[str, Any]:
 
 
 def _model(label: str, tiny: Any) -> dict[str, Any]:
-    from detailers.core.host import ComfyBackend
+    from detailers.core.host.backend import ComfyBackend
     from detailers.dev.tiny_models.build import WAYS, build
 
     class Counting(ComfyBackend):
@@ -110,14 +110,14 @@ def _way(model: Any, tiny: Any, way: Any, backend: Any) -> dict[str, Any]:
             runs with texts of equal length that are joined in any case, or what this raises.
         error: instead of all that, where there is no result.
     """
-    from detailers.core.rows import joined
-    from detailers.core.waves import Sample, walk
+    from detailers.core.sampling.batching import joined
+    from detailers.core.sampling.scheduler import Sample, run_pipelines
     from detailers.dev.tiny_models.build import runs
 
     def nothing(*_: Any) -> None:
         pass
 
-    def road(run: Any):
+    def pipeline(run: Any):
         return (yield Sample(run, nothing))
 
     def far(results: Any) -> float:
@@ -131,7 +131,7 @@ def _way(model: Any, tiny: Any, way: Any, backend: Any) -> dict[str, Any]:
         text = far([backend.sample(replace(made[0], positive=made[1].positive), nothing)])
         backend.rows.clear()
         with _reasons() as reasons:
-            together = walk([road(run) for run in made], backend)
+            together = run_pipelines([pipeline(run) for run in made], backend)
     except Exception:
         return {"error": traceback.format_exc()}
     found = {"difference": far(together), "text": text, "rows": list(backend.rows)}
@@ -155,7 +155,7 @@ def _reasons() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             reasons.append(record.getMessage().partition("alone: ")[2])
 
-    logger = logging.getLogger("detailers.core.rows")
+    logger = logging.getLogger("detailers.core.sampling.batching")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(handler := Handler())

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from detailers.core.detectors.imports import import_ultralytics
+from detailers.core.detectors.isolated_import import import_ultralytics
 from detailers.core.detectors.network import CpuNetwork
-from detailers.core.detectors.prompts import Prompt
-from detailers.core.detectors.sam_files import load_sam
+from detailers.core.detectors.sam.load import load_sam
+from detailers.core.detectors.sam.questions import Prompt
 from detailers.core.geometry import Box
 from detailers.tests import sam_models
 from detailers.tests.host.graphs import Graph, box
@@ -236,7 +236,7 @@ def test_a_yolo_file_of_the_package_is_loaded(graph, results, models):
         boxes=graph.add("BboxDetectorSEGS", bbox_detector=node[0], **settings)[0],
         shapes=graph.add("SegmDetectorSEGS", segm_detector=node[1], **settings)[0],
     )
-    from detailers.core.detectors.weights import read_yolo
+    from detailers.core.detectors.safe_weights import read_yolo
     from detailers.core.detectors.yolo import ultralytics_detector
 
     file = read_yolo(models / "ultralytics/segm/a.pt")

@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from detailers.core.calls import OWN_INPUTS
+from detailers.core.graph.calls import OWN_INPUTS
 from detailers.dev import docs
 from detailers.dev.server import DIRECT
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from detailers.core.latent_file import read_latent
+from detailers.core.files.latent_file import read_latent
 from detailers.dev.server import PromptRefused
 from detailers.tests.host.graphs import Graph, box
 from PIL import Image

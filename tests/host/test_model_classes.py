@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from detailers.core.host_rowwise import MODELS, MODELS_ALONE
+from detailers.core.host.row_by_row import MODELS, MODELS_ALONE
 from detailers.dev.server import ROOT
 from detailers.dev.tiny_models.specs import ALIKE, NOT_BUILT, TINY
 

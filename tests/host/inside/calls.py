@@ -7,12 +7,12 @@ import math
 
 import torch
 from detailers.compat.core import enhance_detail, enhance_detail_for_animatediff
-from detailers.core.calls import give_older_inputs
-from detailers.core.host_detectors import register_folders
-from detailers.core.segs import SEG
+from detailers.core.graph.calls import give_older_inputs
+from detailers.core.host.detectors import register_folders
+from detailers.core.segs.seg import SEG
 from detailers.dev.model_pack.model import DetailersTestModel
 from detailers.nodes import NODE_CLASSES
-from detailers.nodes.samplers import ksampler_wrapper, separated_sample
+from detailers.nodes.sampling.samplers import ksampler_wrapper, separated_sample
 
 register_folders()
 MODEL, CLIP, VAE = DetailersTestModel().run("flat8", 0.6)

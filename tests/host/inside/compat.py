@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import torch
 from detailers import compat
-from detailers.core.host_detectors import register_folders
+from detailers.core.host.detectors import register_folders
 from detailers.core.user_settings import UserSettings
 from PIL import Image
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import comfy.model_management
 import torch
-from detailers.core import host_detectors
-from detailers.core.detectors.faces import LBPFaceDetector
+from detailers.core.detectors.lbp_faces import LBPFaceDetector
 from detailers.core.detectors.mtcnn import FaceNetworks, MTCNNFaceDetector
-from detailers.core.host_detectors import load_face_detector, load_face_finder
+from detailers.core.host import detectors
+from detailers.core.host.detectors import load_face_detector, load_face_finder
 from detailers.utils.notes import collected_notes
 
 
@@ -20,15 +20,15 @@ def made_up():
 @contextmanager
 def package(installed):
     """Whether the package with the weights is installed; they are made up."""
-    before = host_detectors.weights_folder, host_detectors.load_networks
-    host_detectors.weights_folder = lambda: Path("weights") if installed else None
+    before = detectors.weights_folder, detectors.load_networks
+    detectors.weights_folder = lambda: Path("weights") if installed else None
     if installed:
-        host_detectors.load_networks = made_up
+        detectors.load_networks = made_up
     try:
         with collected_notes() as notes:
             yield notes
     finally:
-        host_detectors.weights_folder, host_detectors.load_networks = before
+        detectors.weights_folder, detectors.load_networks = before
 
 
 def check_auto_is_mtcnn_where_its_weights_are():

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import comfy.latent_formats
 import comfy.model_management
 import torch
-from detailers.core import host_fit, sampling
-from detailers.core.detail import detail_image
+from detailers.core.detail.images import detail_image
 from detailers.core.geometry import Sizing
-from detailers.core.host import ComfyBackend
-from detailers.core.segs import SEG
+from detailers.core.host import model_fit
+from detailers.core.host.backend import ComfyBackend
+from detailers.core.sampling import latent as sampling
+from detailers.core.segs.seg import SEG
 from detailers.core.settings import Detail, Masking, Models, Refiner, Sampling
 from detailers.dev.model_pack.model import DetailersTestModel
 
@@ -60,7 +61,7 @@ def check_a_refiner_of_another_model_is_told():
 
 def check_a_latent_of_another_model_is_told_by_the_samplers():
     settings = Sampling(5, 4, 1.0, "euler", "simple", 0.5)
-    recipe = sampling.Recipe(FLAT, RED, NOTHING, 1.0, "euler", "simple")
+    recipe = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple")
     latent = {"samples": torch.ones(1, 768, 4, 4)}
     text = told(
         lambda: sampling.sample_latent(recipe, settings, latent, ComfyBackend()), ValueError
@@ -136,23 +137,23 @@ def check_want_of_memory_is_told_as_such():
 
 def check_formats_that_pack_their_channels_are_not_judged():
     formats = comfy.latent_formats
-    assert host_fit._channels(formats.SD15()) == 4
-    assert host_fit._channels(formats.Flux()) == 16
-    assert host_fit._channels(formats.Wan21()) == 16
+    assert model_fit._channels(formats.SD15()) == 4
+    assert model_fit._channels(formats.Flux()) == 16
+    assert model_fit._channels(formats.Wan21()) == 16
     if hasattr(formats, "HunyuanImage21Refiner"):
-        assert host_fit._channels(formats.HunyuanImage21Refiner()) is None
-    assert host_fit._channels(formats.LatentFormat()) is None  # it does not tell
-    assert host_fit._channels(SimpleNamespace()) is None
+        assert model_fit._channels(formats.HunyuanImage21Refiner()) is None
+    assert model_fit._channels(formats.LatentFormat()) is None  # it does not tell
+    assert model_fit._channels(SimpleNamespace()) is None
 
     class OfAnotherPack(formats.LatentFormat):
         scale_factor = 2.0
 
-    assert host_fit._channels(OfAnotherPack()) is None
+    assert model_fit._channels(OfAnotherPack()) is None
     every = [
         kind for kind in vars(formats).values()
         if isinstance(kind, type) and issubclass(kind, formats.LatentFormat)
     ]  # fmt: skip
-    known = [host_fit._channels(kind()) for kind in every]
+    known = [model_fit._channels(kind()) for kind in every]
     assert sum(count is not None for count in known) > 10
 
 
@@ -161,7 +162,7 @@ def check_formats_that_pack_their_channels_are_not_judged():
 
 def sampled(**changed):
     settings = Sampling(5, 4, 1.0, "euler", "simple", 0.5)
-    recipe = sampling.Recipe(FLAT, RED, NOTHING, 1.0, "euler", "simple", **changed)
+    recipe = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple", **changed)
     latent = {"samples": torch.ones(1, 4, 4, 4)}
     return sampling.sample_latent(recipe, settings, latent, ComfyBackend())
 

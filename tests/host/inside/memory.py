@@ -5,14 +5,15 @@ import gc
 import comfy.model_management
 import comfy.model_patcher
 import torch
-from detailers.core import host_memory, memory
-from detailers.core.detail import detail_image
+from detailers.core import memory
+from detailers.core.detail.images import detail_image
 from detailers.core.geometry import Sizing
-from detailers.core.host import ComfyBackend
-from detailers.core.host_detectors import Resident
-from detailers.core.segs import SEG
+from detailers.core.host import memory as host_memory
+from detailers.core.host.backend import ComfyBackend
+from detailers.core.host.detectors import Resident
+from detailers.core.sampling.iterative_upscale import Scaling, enlarged
+from detailers.core.segs.seg import SEG
 from detailers.core.settings import Detail, Models, Sampling
-from detailers.core.upscale_iter import Scaling, enlarged
 from detailers.dev.model_pack.families import FAMILIES, Codec
 from detailers.dev.model_pack.model import DetailersTestModel
 from detailers.dev.model_pack.vae import AnalyticVAE

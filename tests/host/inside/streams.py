@@ -10,17 +10,20 @@ import comfy.utils
 import nodes as host_nodes
 import torch
 from comfy.nested_tensor import NestedTensor
-from detailers.core import host_bridge, latent_file, regional, samplers, sampling, upscale_iter
 from detailers.core.backend import SamplerRun
-from detailers.core.frames import detail_frames
+from detailers.core.detail.video import detail_frames
+from detailers.core.files import latent_file
 from detailers.core.geometry import Sizing
-from detailers.core.hook_kinds import NoiseInjectionHook
-from detailers.core.hooks import DetailerHook
-from detailers.core.host import ComfyBackend
-from detailers.core.schedule import Window, start_noise
-from detailers.core.segs import SEG
-from detailers.core.settings import Detail, Masking, Models, Sampling
-from detailers.core.tiled import Tiles
+from detailers.core.hook_protocol import DetailerHook
+from detailers.core.hooks.builtin import NoiseInjectionHook
+from detailers.core.host import latent_previews
+from detailers.core.host.backend import ComfyBackend
+from detailers.core.noise import start_noise
+from detailers.core.sampling import iterative_upscale, regional, sampler_objects
+from detailers.core.sampling import latent as sampling
+from detailers.core.sampling.sigmas import Window
+from detailers.core.segs.seg import SEG
+from detailers.core.settings import Detail, Masking, Models, Sampling, Tiles
 from detailers.dev.model_pack.model import SOUND, DetailersTestModel
 from detailers.utils.notes import collected_notes
 
@@ -39,7 +42,7 @@ def latent(value=0.3):
 
 
 def recipe(positive=RED, **changed):
-    return sampling.Recipe(MODEL, positive, NOTHING, 1.0, "euler", "simple", **changed)
+    return sampling.SamplerSetup(MODEL, positive, NOTHING, 1.0, "euler", "simple", **changed)
 
 
 def sampled(before, denoise=1.0, **changed):
@@ -111,7 +114,7 @@ def check_masks_of_all_streams_do_as_they_say():
 
 def check_parts_of_a_schedule_make_up_a_whole():
     backend = ComfyBackend()
-    advanced = samplers.AdvancedKSampler(recipe(), lambda: backend)
+    advanced = sampler_objects.AdvancedKSampler(recipe(), lambda: backend)
     before = latent()
     first = advanced.sample_advanced(True, SEED, STEPS, before, 0, 2, True)
     last = advanced.sample_advanced(False, SEED, STEPS, first, 2, STEPS, False)
@@ -127,8 +130,8 @@ def check_no_tiles():
 
 def check_regions_are_of_the_picture_and_the_sound_is_the_bases():
     backend, before = ComfyBackend(), latent()
-    base = samplers.AdvancedKSampler(recipe(), lambda: backend)
-    inner = samplers.AdvancedKSampler(recipe(GREEN), lambda: backend)
+    base = sampler_objects.AdvancedKSampler(recipe(), lambda: backend)
+    inner = sampler_objects.AdvancedKSampler(recipe(GREEN), lambda: backend)
     window = Window(STEPS, 0, STEPS)
     found = regional.sample_two(base, inner, left_half(), before, window, SEED, 0, backend)
     video, sound = found["samples"].unbind()
@@ -146,12 +149,12 @@ def check_regions_are_of_the_picture_and_the_sound_is_the_bases():
 
 def check_regions_in_turn():
     backend, before = ComfyBackend(), latent()
-    base = samplers.AdvancedKSampler(recipe(), lambda: backend)
-    inner = samplers.AdvancedKSampler(recipe(GREEN), lambda: backend)
+    base = sampler_objects.AdvancedKSampler(recipe(), lambda: backend)
+    inner = sampler_objects.AdvancedKSampler(recipe(GREEN), lambda: backend)
     regions = [regional.Region(inner, left_half()[:, None, None].expand(1, 1, 2, 4, 6))]
-    how = regional.Regional(base, regions, samplers.Recovery("DISABLE"), together=False)
+    how = regional.Regional(base, regions, sampler_objects.Recovery("DISABLE"), together=False)
     noise = start_noise(before["samples"], SEED)
-    part = sampling.Part(Window(STEPS, 0, STEPS), SEED, noise)
+    part = sampling.SchedulePart(Window(STEPS, 0, STEPS), SEED, noise)
     found = regional.sample_regions(how, before, part, backend)
     sound = found["samples"].unbind()[1]
     torch.testing.assert_close(sound, sampled(before)[1], atol=1e-4, rtol=0)
@@ -160,9 +163,11 @@ def check_regions_in_turn():
 def check_a_mask_between_two_samplers():
     backend = ComfyBackend()
     settings = Sampling(SEED, STEPS, 1.0, "euler", "simple")
-    base = samplers.KSampler(recipe(), settings, lambda: backend)
-    inner = samplers.KSampler(recipe(GREEN), settings, lambda: backend)
-    video, sound = samplers.sample_in_mask(latent(), base, inner, left_half())["samples"].unbind()
+    base = sampler_objects.KSampler(recipe(), settings, lambda: backend)
+    inner = sampler_objects.KSampler(recipe(GREEN), settings, lambda: backend)
+    video, sound = sampler_objects.sample_in_mask(latent(), base, inner, left_half())[
+        "samples"
+    ].unbind()
     whole_video, whole_sound = sampled(latent())
     torch.testing.assert_close(sound, whole_sound, atol=1e-5, rtol=0)
     torch.testing.assert_close(video[..., 3:], whole_video[..., 3:], atol=1e-5, rtol=0)
@@ -170,21 +175,25 @@ def check_a_mask_between_two_samplers():
 
 def check_enlarging_carries_the_sound_along():
     backend, before = ComfyBackend(), latent()
-    scaling = upscale_iter.Scaling(VAE, "bilinear")
-    larger, pixels = upscale_iter.enlarged(before, (96, 64), scaling, backend)
+    scaling = iterative_upscale.Scaling(VAE, "bilinear")
+    larger, pixels = iterative_upscale.enlarged(before, (96, 64), scaling, backend)
     video, sound = larger["samples"].unbind()
     assert video.shape[2:] == (2, 8, 12)
     assert sound is before["samples"].unbind()[1]
     assert pixels.shape == (5, 64, 96, 3)
     settings = Sampling(SEED, STEPS, 1.0, "euler", "simple", 0.5)
-    sampler = samplers.KSampler(recipe(), settings, lambda: backend)
-    upscaler = upscale_iter.SamplingUpscaler(sampler, scaling, lambda: backend, lambda *_: None)
+    sampler = sampler_objects.KSampler(recipe(), settings, lambda: backend)
+    upscaler = iterative_upscale.SamplingUpscaler(
+        sampler, scaling, lambda: backend, lambda *_: None
+    )
     masked = {**before, "noise_mask": left_half()}
-    done = upscale_iter.upscale_latent(masked, upscale_iter.Iterations(2.0, 2), upscaler, backend)
+    done = iterative_upscale.upscale_latent(
+        masked, iterative_upscale.Iterations(2.0, 2), upscaler, backend
+    )
     assert done["samples"].unbind()[0].shape[2:] == (2, 8, 12)
     assert torch.equal(done["samples"].unbind()[1], before["samples"].unbind()[1])
     with collected_notes() as notes:
-        alone = upscale_iter.reencoded(before, scaling, scaling, backend)["samples"]
+        alone = iterative_upscale.reencoded(before, scaling, scaling, backend)["samples"]
     assert not alone.is_nested
     assert [note.kind for note in notes] == ["streams"]
 
@@ -193,12 +202,14 @@ def check_previews_show_the_picture():
     seen = []
     request = sampling.make_run(
         recipe(), latent(),
-        sampling.Part(Window(STEPS, 0, STEPS), SEED, start_noise(latent()["samples"], SEED)),
+        sampling.SchedulePart(
+            Window(STEPS, 0, STEPS), SEED, start_noise(latent()["samples"], SEED)
+        ),
         ComfyBackend(),
     )  # fmt: skip
     ComfyBackend().sample(request, lambda step, total, shown: seen.append(shown.shape))
     assert seen == [latent()["samples"].unbind()[0].shape] * STEPS
-    shown = host_bridge.decoded(latent(), "SDXL", VAE)
+    shown = latent_previews.decoded(latent(), "SDXL", VAE)
     torch.testing.assert_close(shown, torch.full((5, 32, 48, 3), 0.65), atol=1e-4, rtol=0)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import folder_paths
 import torch
-from detailers.core import host_user
-from detailers.core.host import ComfyBackend
-from detailers.core.lora import BlockWeights
+from detailers.core.host import user_folder
+from detailers.core.host.backend import ComfyBackend
+from detailers.core.prompts.lora_blocks import BlockWeights
 from detailers.core.user_settings import read_settings
 from detailers.dev.model_pack.model import DetailersTestModel
 from detailers.wildcards.grammar import parse_prompt
@@ -39,10 +39,10 @@ def write(path, text):
 
 def check_settings_are_in_a_private_folder():
     with base() as folder:
-        assert host_user.user_settings().compat
+        assert user_folder.user_settings().compat
         read_settings.cache_clear()
         write(folder / "user" / "__detailers" / "settings.json", '{"compat": false}')
-        assert not host_user.user_settings().compat
+        assert not user_folder.user_settings().compat
         assert folder_paths.get_public_user_directory("__detailers") is None
 
 
@@ -55,7 +55,7 @@ def check_presets_of_packs_and_of_the_user():
         write(resources / "lbw-preset.custom.txt", f"y:{lists['0.2']}\nZ:{lists['0.2']}")
         write(folder / "user" / "__detailers" / "lbw-preset.txt", f"Z:{lists['0.3']}")
         bases = [
-            BlockWeights.parse(name, None, None, host_user.lora_presets).base for name in "xyz"
+            BlockWeights.parse(name, None, None, user_folder.lora_presets).base for name in "xyz"
         ]
         assert bases == [0.1, 0.2, 0.3], bases
 

@@ -7,10 +7,10 @@ import comfy.model_patcher
 import comfy.sd
 import torch
 from comfy.taesd.taesd import TAESD
-from detailers.core.detail import detail_image
+from detailers.core.detail.images import detail_image
 from detailers.core.geometry import Sizing
-from detailers.core.host import ComfyBackend
-from detailers.core.segs import SEG
+from detailers.core.host.backend import ComfyBackend
+from detailers.core.segs.seg import SEG
 from detailers.core.settings import Detail, Masking, Models, Sampling
 from detailers.dev.model_pack.families import FAMILIES, Codec
 from detailers.dev.model_pack.model import DetailersTestModel
@@ -290,7 +290,7 @@ def check_the_copy_of_a_loaded_network_is_not_loaded():
 
 def check_previews_go_where_the_model_is():
     import latent_preview
-    from detailers.core import host
+    from detailers.core.host import backend as host
 
     class Previewer:
         def __init__(self, device):
@@ -326,7 +326,7 @@ def check_previews_go_where_the_model_is():
 
 
 def check_the_tiny_decoder_of_a_latent_goes_to_the_computing_device():
-    from detailers.core import host_bridge
+    from detailers.core.host import latent_previews
 
     class Tiny(torch.nn.Module):
         moved = []
@@ -341,13 +341,13 @@ def check_the_tiny_decoder_of_a_latent_goes_to_the_computing_device():
 
     tiny = Tiny()
     here = torch.device("cpu", 0)
-    saved = host_bridge._tiny_decoder, comfy.model_management.get_torch_device
-    host_bridge._tiny_decoder = lambda form: tiny
+    saved = latent_previews._tiny_decoder, comfy.model_management.get_torch_device
+    latent_previews._tiny_decoder = lambda form: tiny
     comfy.model_management.get_torch_device = lambda: here
     try:
-        picture = host_bridge.decoded({"samples": torch.zeros(1, 4, 2, 2)}, "TAESD15", None)
+        picture = latent_previews.decoded({"samples": torch.zeros(1, 4, 2, 2)}, "TAESD15", None)
     finally:
-        host_bridge._tiny_decoder, comfy.model_management.get_torch_device = saved
+        latent_previews._tiny_decoder, comfy.model_management.get_torch_device = saved
     assert tiny.moved == [here]
     assert tiny.seen.type == here.type
     assert picture.shape == (1, 16, 16, 3)

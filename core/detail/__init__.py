@@ -1,0 +1,1 @@
+"""The detailers: from an image and its SEGS to the image with its segments redrawn."""

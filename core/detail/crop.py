@@ -1,0 +1,83 @@
+"""One crop before and after it is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from .. import memory
+from ..geometry import Size
+from ..pixels.mask import feather
+from ..pixels.resample import resize
+from .plan import Job
+from .run import segment_name
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The pixels of a job before sampling."""
+
+    job: Job
+    image: Size  # size of the image that the crop is from
+    pixels: torch.Tensor  # [N,h,w,3], N > 1 for the frames of a clip
+    mask: torch.Tensor  # [N or 1,h,w], 1 is to be redrawn
+    row: int = 0  # which image of the node's batch the crop is from
+    video: bool = False  # the rows are one clip and are sampled together
+
+    @property
+    def name(self) -> str:
+        """The segment and its size, for messages."""
+        return segment_name(self.job, self.job.size)
+
+    def persist(self, work: Callable[[], Result], verb: str) -> Result:
+        """Do work on the crop as `memory.persist` does."""
+        return memory.persist(work, self.name, verb)
+
+    def at_working_size(self, rows: slice) -> torch.Tensor:
+        """These rows at the job's working size, upright: [n,H,W,3]."""
+        rotated, size = self.job.rotated, self.job.size
+        pixels = self.pixels[rows]
+        return resize(pixels, size) if rotated is None else rotated.upright(pixels, size)
+
+    def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
+        """The crop's rows with these pixels [n,H,W,3], of any size, in their place."""
+        original = self.pixels[rows]
+        if self.job.rotated is not None:
+            return self.job.rotated.back(pixels, original)
+        return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
+
+    def enlarged(self, rows: slice) -> torch.Tensor:
+        """As `at_working_size`, again where memory ran out."""
+        return self.persist(lambda: self.at_working_size(rows), "enlarged")
+
+    def shrunk(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
+        """As `from_working_size`, again where memory ran out."""
+        return self.persist(
+            lambda: self.from_working_size(pixels, rows), "brought back to its size"
+        )
+
+    def soft_mask(self, reach: int) -> torch.Tensor:
+        """The mask with a softened edge, at its own size or, of a turned crop, at the job's."""
+        soft, rotated = feather(self.mask, reach), self.job.rotated
+        return soft if rotated is None else rotated.upright(soft[..., None], self.job.size)[..., 0]
+
+    @property
+    def cell(self) -> float:
+        """Pixels of the crop that a side of a pixel of the working size covers."""
+        rotated, (height, width) = self.job.rotated, self.pixels.shape[1:3]
+        own = (width, height) if rotated is None else rotated.size
+        return max(old / new for old, new in zip(own, self.job.size, strict=True))
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A job's result at the size of its crop."""
+
+    pixels: torch.Tensor  # [N,h,w,3]
+    control_images: list[torch.Tensor] = field(default_factory=list)
+    fault: str = ""  # why the pixels must not be pasted

@@ -1,0 +1,404 @@
+"""The way of one crop: enlarged, encoded, sampled, decoded, shrunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...utils.notes import note
+from .. import checked_calls, memory
+from ..backend import Subject
+from ..geometry import Size
+from ..noise import seed_for
+from ..pixels.crop_view import Cut
+from ..pixels.image import is_black, usable
+from ..pixels.mask import feather, for_latent, resize_mask
+from ..pixels.vae_shift import restore_kept
+from ..prompts.control import SegmentControl
+from ..prompts.cut_conditioning import Shows, cut_conditioning
+from ..sampling.faults import fault_of
+from ..sampling.scheduler import Decode, Encode, Pipeline, run_each, run_pipelines
+from ..settings import Conditioning, Models, Refiner
+from ..streams import is_nested, mask_for_streams, picture
+from .canvas import Canvas, lengthened, mask_over_time, row_slices, rows_of
+from .crop import Crop, Enhanced
+from .progress import Steps
+from .references import Shown
+from .run import Run, segment_name
+from .sampler_pass import SamplerPass
+
+LEAST_LEFT = 0.5  # of a mask's peak at the latent's size; with less it counts as lost
+
+
+def enhance(run: Run, crops: Sequence[Crop]) -> list[Enhanced]:
+    """Enlarge, sample and shrink crops, all side by side.
+
+    Each is made again with the next seed where the hook or the settings ask for that.
+    """
+    return run_pipelines(
+        [CropPipeline(run, crop).pipeline() for crop in crops], run.backend, run.budget
+    )
+
+
+def enhance_each(
+    run: Run, crops: Sequence[Crop], finished: Callable[[int, Enhanced], None]
+) -> None:
+    """As `enhance`; each result is handed over, with its crop's place, once it is there."""
+    pipelines = [CropPipeline(run, crop).pipeline() for crop in crops]
+    run_each(pipelines, run.backend, finished, run.budget)
+
+
+class CropPipeline:
+    """The way of one crop of a run: enlarged, encoded, sampled, decoded, shrunk."""
+
+    def __init__(self, run: Run, crop: Crop) -> None:
+        self.run, self.crop = run, crop
+        self.detail, self.backend, self.hook = run.detail, run.backend, run.hook
+
+    def pipeline(self) -> Pipeline[Enhanced]:
+        with memory.naming(self.crop.name, "detailed"):
+            return (yield from self._to_the_end())
+
+    def _to_the_end(self) -> Pipeline[Enhanced]:
+        detail, job = self.detail, self.crop.job
+        models = self.run.texts.apply(job.text, job.seed, job.concat)
+        steps = Steps(self.run.advance)
+        for attempt in range(1 + detail.retry.times):
+            self.backend.check_interrupt()
+            if self.hook.skip_sampling():
+                enhanced = Enhanced(self._without_sampling())
+            else:
+                seed = seed_for(job.seed, attempt)
+                enhanced = yield from self._attempt(models, seed, steps)
+            fault, again = self._judge(enhanced.pixels)
+            if not again:
+                break
+            if attempt < detail.retry.times:
+                note("retry", f"Segment {job.position} is made again with another seed: {fault}")
+        steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
+        return replace(enhanced, fault=fault)
+
+    def _judge(self, pixels: torch.Tensor) -> tuple[str, bool]:
+        """What is wrong with a result, if anything, and whether to make it again."""
+        retry = self.detail.retry
+        broken = fault_of(pixels, self.crop.pixels)
+        if broken:
+            return broken, retry.when_broken or self.hook.should_retry(pixels)
+        if retry.when_broken and any(is_black(row) for row in pixels.split(1)):
+            return "the result is black.", True
+        if self.hook.should_retry(pixels):
+            return "the hook rejects the result.", True
+        return "", False
+
+    def _without_sampling(self) -> torch.Tensor:
+        """What the hook makes of the enlarged crop, at the crop's own size."""
+        rows = slice(None)
+        pixels = self.hook.post_upscale(self.crop.enlarged(rows), self._hook_mask())
+        return self.crop.shrunk(pixels, rows).clone()  # may be the crop itself
+
+    def _hook_mask(self) -> torch.Tensor:
+        soft = self.crop.soft_mask(self.detail.masking.noise_mask_feather)
+        return resize_mask(soft, self.crop.job.size)
+
+    def _attempt(self, models: Models, seed: int, steps: Steps) -> Pipeline[Enhanced]:
+        """One way there and back, a part of it again where the VAE failed.
+
+        Returns:
+            Pixels of the crop's own size, which may hold non-finite values if the model gave such.
+        """
+        enhanced, latent = yield from self._way(models, seed, steps)
+        broken = fault_of(enhanced.pixels, self.crop.pixels)
+        if not broken:
+            return replace(enhanced, pixels=self._restored(enhanced.pixels))
+        precise = self.backend.in_float32(models.vae)
+        if precise is None:
+            return enhanced
+        note(
+            "fault",
+            f"Segment {self.crop.job.position} is made again with the VAE in float32: {broken}",
+        )
+        if usable(picture(latent["samples"])):
+            canvas = Canvas.of(self.crop, self.backend.grid(models.model, precise))
+            pixels = yield from self._decode(canvas, precise, latent)
+            enhanced = replace(enhanced, pixels=pixels)
+        else:
+            enhanced, _ = yield from self._way(models._replace(vae=precise), seed, steps)
+        if fault_of(enhanced.pixels, self.crop.pixels):
+            return enhanced
+        return replace(enhanced, pixels=self._restored(enhanced.pixels))
+
+    def _way(self, models: Models, seed: int, steps: Steps) -> Pipeline[tuple[Enhanced, dict]]:
+        """There and back once: the result, and the latent that it was decoded from."""
+        detail, hook, backend, job = self.detail, self.hook, self.backend, self.crop.job
+        canvas = Canvas.of(self.crop, backend.grid(models.model, models.vae))
+        noise_mask = self._noise_mask(canvas)
+        ratio = backend.ratio(models.vae)
+        subject = Subject(segment_name(job, canvas.size), "'vae'")
+        batch = (
+            (0, 1) if self.crop.video else (min(self.crop.row, self.run.rows - 1), self.run.rows)
+        )
+        cut = Cut(self.crop.image, job.region, job.size, canvas.size, ratio, job.rotated, *batch)
+        models = self._localised(models, cut)
+        refiner = detail.refiner
+        if refiner is not None:
+            refiner = replace(refiner, models=self._localised(refiner.models, cut))
+        models, latent, control_images = yield from self._encode(canvas, models, noise_mask, cut)
+        models, refiner = yield from self._referring(canvas, models, refiner, latent, cut)
+        latent = self._completed(models, hook.post_encode(latent))
+        latent = yield from self._sample_cycles(models, refiner, latent, seed, steps, subject)
+        pixels = yield from self._decode(canvas, models.vae, latent)
+        return Enhanced(pixels, control_images), latent
+
+    def _completed(self, models: Models, latent: dict) -> dict:
+        """The latent with empty streams of what the model samples along with a picture, if any."""
+        samples = self.backend.completed(models.model, latent["samples"])
+        if not is_nested(samples):
+            return latent
+        mask = mask_for_streams(latent.get("noise_mask"), samples, others=1.0)
+        return {**latent, "samples": samples} | ({} if mask is None else {"noise_mask": mask})
+
+    def _restored(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The result without what the VAE did to kept pixels, if that is asked for; in place."""
+        masking = self.detail.masking
+        if not (self.detail.pasting.restore_kept and masking.noise_mask):
+            return pixels
+        soft = feather(self.crop.mask, masking.noise_mask_feather)
+        inside = (
+            None
+            if self.crop.job.rotated is None
+            else self.crop.job.rotated.inside(self.crop.pixels)
+        )
+        if inside is not None:  # what was never redrawn tells nothing about the VAE
+            soft = torch.where(inside, soft, torch.ones_like(soft))
+        cell = self.backend.ratio(self.detail.models.vae) * self.crop.cell
+        for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1])):
+            own = restore_kept(pixels[rows], self.crop.pixels[rows], rows_of(soft, rows), cell)
+            pixels[rows] = (
+                own if inside is None else torch.where(inside[..., None], own, pixels[rows])
+            )
+        return pixels
+
+    def _localised(self, models: Models, cut: Cut) -> Models:
+        """The models for one crop: conditioning cut to it, a soft noise mask understood."""
+        controls: dict[int, Any] = {}
+        model, masking = models.model, self.detail.masking
+        if masking.noise_mask and masking.noise_mask_feather > 0:
+            model = self.backend.differential_diffusion(model)
+
+        def shows(picture: torch.Tensor) -> bool:
+            return self.run.references.shows(picture, cut)
+
+        return models._replace(
+            model=self.backend.cut_patches(model, cut),
+            positive=_cut_side(models.positive, cut, controls, shows),
+            negative=_cut_side(models.negative, cut, controls, shows),
+        )
+
+    def _referring(
+        self, canvas: Canvas, models: Models, refiner: Refiner | None, latent: dict,
+        cut: Cut,
+    ) -> Pipeline[tuple[Models, Refiner | None]]:  # fmt: skip
+        """The models, and the refiner's, with references that show what the crop shows."""
+        tiled = self.detail.tiling.encode
+
+        def placed(own: Models) -> Pipeline[Models]:
+            shown = Shown(
+                cut,
+                latent["samples"],
+                lambda: canvas.pad(self.crop.enlarged(slice(None))),
+                lambda pixels, video: Encode(models.vae, pixels, tiled, video, self.crop.name),
+                self.backend.takes_references_of_one_size(own.model),
+            )
+            positive, negative = yield from self.run.references.placed(
+                (own.positive, own.negative), shown
+            )
+            return own._replace(positive=positive, negative=negative)
+
+        models = yield from placed(models)
+        if refiner is not None:
+            refiner = replace(refiner, models=(yield from placed(refiner.models)))
+        return models, refiner
+
+    def _noise_mask(self, canvas: Canvas) -> torch.Tensor | None:
+        masking = self.detail.masking
+        if not masking.noise_mask:
+            return None
+        soft = self.crop.soft_mask(masking.noise_mask_feather)
+        # An image's mask goes straight to the latent's size, a clip's by way of the working size:
+        # shared workflows were made with either.
+        fitted = canvas.fit_mask(soft, enlarge=self.crop.video)
+        if len(fitted) == 1:
+            return fitted
+        return lengthened(fitted, self.backend.clip_length(self.detail.models.vae, len(fitted)))
+
+    def _encode(
+        self,
+        canvas: Canvas,
+        models: Models,
+        noise_mask: torch.Tensor | None,
+        cut: Cut,
+    ) -> Pipeline[tuple[Models, dict, list[torch.Tensor]]]:
+        """Latent of the enlarged crop, and the models as ControlNet and inpainting want them."""
+        masking, tiled = self.detail.masking, self.detail.tiling.encode
+        wrapper = self.crop.job.seg.control_net_wrapper
+        inpaint = masking.inpaint_model and noise_mask is not None
+        whole = (
+            inpaint
+            or wrapper is not None
+            or self.hook.has("post_upscale")
+            or self.backend.is_video_vae(models.vae)
+        )
+        encoded: list[torch.Tensor] = []
+        control_images: list[torch.Tensor] = []
+        latent: dict = {}
+        for rows in row_slices(len(self.crop.pixels), canvas.size, whole):
+            pixels = self.crop.enlarged(rows)
+            if self.hook.has("post_upscale"):
+                pixels = self.hook.post_upscale(pixels, self._hook_mask())
+            pixels = canvas.pad(pixels)
+            if self.crop.video:
+                pixels = lengthened(pixels, self.backend.clip_length(models.vae, len(pixels)))
+            if wrapper is not None:
+                place = (
+                    {"cut": cut, "row": self.crop.row}
+                    if isinstance(wrapper, SegmentControl)
+                    else {}
+                )
+                models, control_images = _apply_control(wrapper, models, pixels, noise_mask, place)
+            if inpaint:
+                positive, negative, latent = self.backend.inpaint_conditioning(
+                    models.positive, models.negative, pixels, models.vae, noise_mask
+                )
+                models = models._replace(positive=positive, negative=negative)
+            else:
+                encoded.append(
+                    (yield Encode(models.vae, pixels, tiled, self.crop.video, self.crop.name))
+                )
+        if encoded:
+            latent["samples"] = encoded[0] if len(encoded) == 1 else torch.cat(encoded)
+        if noise_mask is not None:
+            samples = latent["samples"]
+            if samples.ndim == 5:
+                noise_mask = mask_over_time(
+                    noise_mask, samples.shape[2], partial(self.backend.frames_of_steps, models.vae)
+                )
+            latent["noise_mask"] = noise_mask
+            _tell_lost(self.crop, noise_mask, samples)
+        return models, latent, control_images
+
+    def _sample_cycles(
+        self, models: Models, refiner: Refiner | None, latent: dict, seed: int,
+        steps_done: Steps, subject: Subject,
+    ) -> Pipeline[dict]:  # fmt: skip
+        hook, sampling = self.hook, self.detail.sampling
+        for index in range(sampling.cycle):
+            hook.set_steps(index, sampling.cycle)
+            latent = hook.cycle_latent(latent)
+            (
+                model, run_seed, steps, cfg, sampler_name, scheduler, positive, negative,
+                touched, denoise,
+            ) = hook.pre_ksample(
+                models.model, seed_for(seed, index), sampling.steps, sampling.cfg,
+                sampling.sampler_name, sampling.scheduler, models.positive, models.negative,
+                latent, sampling.denoise,
+            )  # fmt: skip
+            run = SamplerPass(
+                models._replace(model=model, positive=positive, negative=negative),
+                replace(
+                    sampling,
+                    seed=run_seed,
+                    steps=steps,
+                    cfg=cfg,
+                    sampler_name=sampler_name,
+                    scheduler=scheduler,
+                    denoise=denoise,
+                ),
+                refiner,
+                self.run,
+                steps_done.within(index * sampling.steps, sampling.steps, steps),
+                subject,
+            )
+            samples = yield from run.sample(touched)
+            latent = {**touched, "samples": samples}
+        return latent
+
+    def _decode(self, canvas: Canvas, vae: Any, latent: dict) -> Pipeline[torch.Tensor]:
+        """Pixels of the crop's own size; as many rows as the crop has."""
+        tiled = self.detail.tiling.decode
+        latent = self.hook.pre_decode(latent)
+        samples = picture(latent["samples"])
+        rows = len(self.crop.pixels)
+        whole = self.hook.has("post_decode") or samples.ndim > 4 or len(samples) != rows
+        out = torch.empty_like(self.crop.pixels)
+        for part in row_slices(rows, canvas.size, whole):
+            count = part.stop - part.start
+            pixels = yield Decode(vae, samples if whole else samples[part], tiled, self.crop.name)
+            pixels = checked_calls.made_pixels(checked_calls.vae(vae, "decode"), pixels, count)
+            pixels = canvas.unpad(pixels[:count])  # a clip may come back longer
+            pixels = self.hook.post_decode(pixels)
+            out[part] = self.crop.shrunk(pixels, part)
+        return out
+
+
+def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> None:
+    """Tell of a mask that is too small for the latent, so that next to nothing is sampled."""
+    most = float(crop.mask.max())
+    left = float(for_latent(noise_mask, samples).max())
+    if left < LEAST_LEFT * most:
+        size = crop.job.size
+        note(
+            "mask",
+            f"The mask of segment {crop.job.position} all but vanishes at the latent's size of"
+            f" {samples.shape[-1]}x{samples.shape[-2]} ({size.width}x{size.height} pixels):"
+            f" {left / most:.0%} of it is left where it is strongest, so the segment hardly"
+            " changes. Grow the mask, lower 'noise_mask_feather', take a smaller crop_factor, or"
+            " turn 'noise_mask' off.",
+        )
+
+
+def _cut_side(
+    conditioning: Conditioning | str, cut: Cut, controls: dict[int, Any], shows: Shows
+) -> Conditioning | str:
+    if isinstance(conditioning, str):
+        return conditioning
+    source = checked_calls.Source(
+        "Cutting the conditioning to the segment",
+        "Check the areas, masks and ControlNets in 'positive' and 'negative'.",
+    )
+    return source.call(cut_conditioning, conditioning, cut, controls, shows)
+
+
+def _apply_control(
+    wrapper: Any,
+    models: Models,
+    pixels: torch.Tensor,
+    noise_mask: torch.Tensor | None,
+    place: dict[str, Any],
+) -> tuple[Models, list[torch.Tensor]]:
+    """Let a segment's ControlNet (or IPAdapter) wrapper add itself to the conditioning.
+
+    `place` tells the wrappers of this pack where they are.
+    """
+    source = checked_calls.Source.of("The control_net_wrapper", wrapper, "apply")
+    positive, negative, images = checked_calls.parts(
+        source,
+        source.call(
+            source.method(wrapper, "apply"), models.positive, models.negative, pixels, noise_mask,
+            **place,
+        ),
+        3, "positive, negative and a list of pictures",
+    )  # fmt: skip
+    models = models._replace(positive=positive, negative=negative)
+    images = list(images or [])
+    if callable(getattr(wrapper, "doit_ipadapter", None)):
+        source = checked_calls.Source.of("The control_net_wrapper", wrapper, "doit_ipadapter")
+        answer = source.call(wrapper.doit_ipadapter, models.model)
+        model, more = checked_calls.parts(source, answer, 2, "a model and a list of pictures")
+        models = models._replace(model=model)
+        images += list(more or [])
+    # Copies: what they show may be pasted into later, and be let go of before they are.
+    return models, [checked_calls.shown_picture(source, image, pixels).clone() for image in images]

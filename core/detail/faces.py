@@ -1,0 +1,59 @@
+"""Find faces, or whatever a detector finds, and detail them in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..backend import Backend
+from ..detectors.detect import DetectionOptions, detect_segs
+from ..segs.seg import SEGS, combined_mask
+from ..settings import Detail
+from .images import Detailed, detail_each
+
+SUBJECT = "face"  # what detectors that search by a text look for here
+
+
+@dataclass(frozen=True)
+class Finder:
+    """The detectors and how they are used."""
+
+    bbox_detector: Any  # BBOX_DETECTOR
+    settings: DetectionOptions
+    sam_model: Any = None  # SAM_MODEL
+    segm_detector: Any = None  # SEGM_DETECTOR
+
+    def find(self, image: torch.Tensor, hook: Any = None) -> SEGS:
+        """Segments of one image [1,H,W,C]."""
+        tell = getattr(self.bbox_detector, "setAux", lambda text: None)
+        tell(SUBJECT)
+        try:
+            return detect_segs(
+                image, self.bbox_detector, self.settings, self.sam_model, self.segm_detector, hook
+            )
+        finally:
+            tell(None)
+
+
+def detail_faces(
+    image: torch.Tensor, finder: Finder, detail: Detail, backend: Backend
+) -> tuple[Detailed, torch.Tensor]:
+    """Detail what is found in each image of a batch.
+
+    All images are searched before the first is detailed, so that detectors and diffusion model
+    need not share the device. An image gets the segments, seeds and texts that it would get alone.
+
+    Args:
+        image: [B,H,W,C], C 1, 3 or 4.
+
+    Returns:
+        What `detail_each` gives, and a mask [B,H,W] of everything that was found.
+    """
+    found = []
+    for single in image.split(1):
+        backend.check_interrupt()
+        found.append(finder.find(single, detail.hook))
+    masks = torch.cat([combined_mask(segs) for segs in found])
+    return detail_each(image, found, detail, backend), masks

@@ -1,0 +1,247 @@
+"""What a detailer run will do, decided before anything is sampled: the jobs and their order.
+
+Pure: nothing is sampled here and no tensor is read but the masks' extent.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from operator import itemgetter
+
+import torch
+
+from ...utils.arrays import to_tensor
+from ...utils.notes import note
+from ...wildcards.deal import Segment, deal
+from ..bounds import MOST_SAMPLED, check_pixels
+from ..geometry import Box, Size, Sizing, Skip, working_size
+from ..pixels.rotated_crop import RotatedCrop
+from ..segs.seg import SEG
+
+
+@dataclass(frozen=True)
+class Job:
+    """One segment that will be sampled."""
+
+    position: int  # in the SEGS
+    seg: SEG
+    bbox: Box
+    region: Box  # where the crop is taken and pasted
+    size: Size  # working size, before padding to the model's grid
+    seed: int
+    text: str | None = None  # segment text, not yet expanded; None keeps the node's positive
+    concat: bool = False  # the text is added to the positive instead of replacing it
+    rotated: RotatedCrop | None = None  # the crop is turned upright for sampling
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One segment that stays as it is."""
+
+    position: int
+    seg: SEG
+    reason: str
+    by_size: bool = False  # the segment is sound, only its size makes sampling pointless
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every segment of a run, in working order."""
+
+    entries: tuple[Job | Skipped, ...]
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        return tuple(entry for entry in self.entries if isinstance(entry, Job))
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return tuple(entry for entry in self.entries if isinstance(entry, Skipped))
+
+    @cached_property
+    def levels(self) -> list[list[int]]:
+        """Indices of the jobs, level by level, as `levels` groups their regions."""
+        return levels([job.region for job in self.jobs])
+
+    def report(self) -> None:
+        """Tell which segments are left out, and why."""
+        for entry in self.skipped:
+            note("skipped", f"segment {entry.position} skipped: {entry.reason}")
+
+
+def make_plan(
+    segs: Sequence[SEG],
+    sizing: Sizing,
+    seed: int,
+    text: str = "",
+    touch_size: Callable[[Size], Size] = lambda size: size,
+    turned: Callable[[SEG], tuple[SEG, RotatedCrop, Size] | None] = lambda seg: None,
+) -> Plan:
+    """Decide size, seed and text of every segment.
+
+    Args:
+        segs: segments whose regions lie inside the image.
+        sizing: how large each crop is sampled.
+        seed: the node's seed; segment i in working order gets seed + i unless its text names one.
+        text: the node's segment text, which may also set the working order.
+        touch_size: has the last word on a working size, as far as MOST_SAMPLED pixels.
+        turned: as `core/segs/tilt.turned`; None for what is not turned.
+
+    Raises:
+        ValueError: a working size is above that.
+    """
+    dealt = deal(text, [Segment(tuple(seg.bbox), str(seg.label)) for seg in segs], seed)
+    entries: list[Job | Skipped] = []
+    for entry in dealt:
+        seg = segs[entry.index]
+        bbox, region = Box.of(seg.bbox), Box.of(seg.crop_region)
+        reason = "its text is [SKIP]" if entry.skip else _unusable(seg, bbox, region)
+        if reason:
+            entries.append(Skipped(entry.index, seg, reason))
+            continue
+        turning = turned(seg)
+        if turning is None:
+            rotated, size = None, working_size(bbox, region, sizing)
+        else:
+            seg, rotated, thing = turning
+            region = Box.of(seg.crop_region)
+            size = working_size(Box(0, 0, *thing), rotated.frame, sizing)
+        if isinstance(size, Skip):
+            entries.append(Skipped(entry.index, segs[entry.index], size.reason, by_size=True))
+            continue
+        size = touch_size(size)
+        check_pixels(
+            size, f"The working size of segment {entry.index}", MOST_SAMPLED,
+            "Lower 'max_size' or 'guide_size', or disconnect the hook that asks for it.",
+        )  # fmt: skip
+        job = Job(
+            entry.index, seg, bbox, region, size, entry.seed, entry.text, entry.concat, rotated
+        )
+        entries.append(job)
+    reached = {entry.index for entry in dealt}
+    entries += [
+        Skipped(position, seg, "the segment text ends the run before it ([STOP])")
+        for position, seg in enumerate(segs)
+        if position not in reached
+    ]
+    return Plan(tuple(entries))
+
+
+def _unusable(seg: SEG, bbox: Box, region: Box) -> str:
+    if region.empty or bbox.empty:
+        return f"its {'crop region' if region.empty else 'bounding box'} has no area"
+    if not torch.count_nonzero(to_tensor(seg.cropped_mask)):
+        return "its mask is empty"
+    return ""
+
+
+def levels(regions: Sequence[Box]) -> list[list[int]]:
+    """Group regions so that none overlaps another of its group and every overlap keeps its order.
+
+    A region's level is one more than the highest level of an earlier region that it overlaps.
+    What a level holds is independent of one another and may be sampled in any order, or at once.
+
+    Returns:
+        Indices into `regions`, level by level.
+    """
+    level_of: list[int] = []
+    cells = _Cells(regions)
+    for region in regions:
+        level_of.append(cells.highest_under(region) + 1)
+        cells.add(region, level_of[-1])
+    grouped: list[list[int]] = [[] for _ in range(max(level_of, default=-1) + 1)]
+    for index, level in enumerate(level_of):
+        grouped[level].append(index)
+    return grouped
+
+
+class _Cells:
+    """Regions with their levels, by the cells of a grid that they touch.
+
+    The cells are as large as the regions are on average, so that all regions together touch but a
+    few times as many cells as there are regions.
+    """
+
+    def __init__(self, regions: Sequence[Box]) -> None:
+        """`regions`: all that will come."""
+        count = max(1, len(regions))
+        area = sum(region.area for region in regions) / count
+        sides = sum(region.width + region.height for region in regions) / (2 * count)
+        self.side = max(1, math.ceil(math.sqrt(area)), math.ceil(sides))
+        self.cells: dict[tuple[int, int], list[tuple[int, Box]]] = {}  # the lowest level first
+
+    def _touched(self, region: Box) -> Iterator[tuple[int, int]]:
+        if region.empty:
+            return iter(())
+        columns = range(region.x1 // self.side, (region.x2 - 1) // self.side + 1)
+        rows = range(region.y1 // self.side, (region.y2 - 1) // self.side + 1)
+        return product(columns, rows)
+
+    def add(self, region: Box, level: int) -> None:
+        for key in self._touched(region):
+            insort(self.cells.setdefault(key, []), (level, region), key=itemgetter(0))
+
+    def highest_under(self, region: Box) -> int:
+        """The highest level of a region that overlaps this one; -1 if none does."""
+        highest = -1
+        for key in self._touched(region):
+            for level, other in reversed(self.cells.get(key, ())):
+                if level <= highest:
+                    break
+                if other.intersects(region):
+                    highest = level
+                    break
+        return highest
+
+
+Place = tuple[int, Job]  # which image of the node's batch, and the job there
+
+
+def batches(plans: Sequence[Plan], limit: int, grid: int = 1) -> list[list[Place]]:
+    """The jobs of several images in the order in which they have to run, together where they may.
+
+    Jobs of a batch are independent of one another: of different images, or of one level. They
+    have the same working size once it is padded.
+
+    Args:
+        plans: one for each image.
+        limit: the largest batch; 1 goes image by image in working order.
+        grid: what sizes are padded to multiples of.
+    """
+    if limit == 1:
+        return [[(row, job)] for row, plan in enumerate(plans) for job in plan.jobs]
+    by_level: dict[int, list[Place]] = {}
+    for row, plan in enumerate(plans):
+        jobs = plan.jobs
+        for level, indices in enumerate(plan.levels):
+            by_level.setdefault(level, []).extend((row, jobs[index]) for index in indices)
+    return [
+        [by_level[level][index] for index in indices]
+        for level in sorted(by_level)
+        for indices in of_one_size([job for _, job in by_level[level]], limit, grid)
+    ]
+
+
+def of_one_size(jobs: Sequence[Job], limit: int, grid: int = 1) -> list[list[int]]:
+    """Indices of independent jobs, together with others of the same size once it is padded.
+
+    Args:
+        limit: the most indices of a list; 1 keeps their order.
+        grid: what sizes are padded to multiples of.
+    """
+    if limit == 1:
+        return [[index] for index in range(len(jobs))]
+    by_size: dict[Size, list[int]] = {}
+    for index, job in enumerate(jobs):
+        padded = Size(*(-(-side // grid) for side in job.size))
+        by_size.setdefault(padded, []).append(index)
+    return [
+        indices[i : i + limit]
+        for indices in by_size.values()
+        for i in range(0, len(indices), limit)
+    ]

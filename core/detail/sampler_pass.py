@@ -1,0 +1,91 @@
+"""One pass of the sampler, or of the base model's sampler and the refiner's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..backend import SamplerRun, Subject
+from ..noise import start_noise
+from ..pixels.mask import is_hard
+from ..sampling.scheduler import Meet, Pipeline, Sample
+from ..sampling.sigmas import Window, denoise_window, split_for_refiner, window_sigmas
+from ..settings import Models, Refiner, Sampling
+from ..streams import picture, with_picture
+from .progress import Span
+from .run import Run
+
+
+class SamplerPass:
+    """One pass of the sampler, or of the base model's sampler and the refiner's."""
+
+    def __init__(
+        self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: Span,
+        subject: Subject,
+    ) -> None:  # fmt: skip
+        self.models, self.sampling, self.refiner = models, sampling, refiner
+        self.run, self.span, self.subject = run, span, subject
+
+    def sample(self, latent: dict) -> Pipeline[torch.Tensor]:
+        sampling, samples = self.sampling, latent["samples"]
+        window = denoise_window(sampling.steps, sampling.denoise)
+        if window.steps < 1:
+            return samples
+        yield Meet()
+        noise = start_noise(samples, sampling.seed)
+        noise = with_picture(noise, self.run.hook.custom_noise(sampling.seed, picture(noise)))
+        left = None
+        for models, part in self._parts(window):
+            request = self._request(models, window, part, latent, left)
+            if request is not None:
+                report = self.span.report(models.model, part, window.start)
+                left = yield Sample(replace(request, noise=noise), report)
+        return samples if left is None else left
+
+    def _parts(self, window: Window) -> list[tuple[Models, Window]]:
+        if self.refiner is None:
+            return [(self.models, window)]
+        first, last = split_for_refiner(window, self.refiner.ratio)
+        return [(self.models, first), (self.refiner.models, last)]
+
+    def _subject(self, models: Models) -> Subject:
+        if self.refiner is None or models is not self.refiner.models:
+            return self.subject
+        return replace(self.subject, model="the refiner's model")
+
+    def _request(
+        self, models: Models, window: Window, part: Window, latent: dict, left: torch.Tensor | None
+    ) -> SamplerRun | None:
+        """The run of a part of the window, but for its noise; None where no step is to be run.
+
+        Args:
+            left: what the part before it left, with the noise that is still in it.
+        """
+        sampling, run = self.sampling, self.run
+        schedule = run.backend.sigmas(
+            models.model, sampling.sampler_name, sampling.scheduler, window.total,
+            sampling.scheduler_func,
+        )  # fmt: skip
+        sigmas = window_sigmas(schedule, part)
+        if part.steps < 1 or len(sigmas) < 2:
+            return None
+        return SamplerRun(
+            model=models.model,
+            positive=models.positive,
+            negative=models.negative,
+            cfg=sampling.cfg,
+            sampler_name=sampling.sampler_name,
+            sigmas=sigmas,
+            schedule=schedule,
+            seed=sampling.seed,
+            noise=torch.zeros(()),
+            latent=latent["samples"],
+            noise_mask=latent.get("noise_mask"),
+            is_hard=is_hard(latent.get("noise_mask")),
+            sampler=run.hook.custom_sampler(),
+            start=left,
+            whole=None if part == window else window_sigmas(schedule, window),
+            number=0 if left is None else part.start - window.start,
+            subject=self._subject(models),
+        )

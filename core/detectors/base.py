@@ -1,0 +1,117 @@
+"""Detections as boxes, and the segments that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...utils.arrays import to_numpy
+from ..geometry import Box, Size, crop_region
+from ..hook_protocol import Hook
+from ..memory import persist
+from ..pixels.image import crop
+from ..pixels.mask import dilate
+from ..segs.seg import SEG, SEGS
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One thing that a detector found."""
+
+    bbox: Box
+    confidence: float  # 0..1
+    label: str
+    mask: torch.Tensor | None = None  # [h,w] of the box's size; None: all of the box
+
+
+class BoxDetector:
+    """The BBOX_DETECTOR and SEGM_DETECTOR that cross links; subclasses only find."""
+
+    def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
+        """What is in one image [H,W,3] with at least this confidence."""
+        raise NotImplementedError
+
+    def found(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
+        """As `find`, again where memory ran out."""
+        return persist(lambda: self.find(image, threshold), image_name(image), "searched")
+
+    def setAux(self, text: str) -> None:
+        """Some detectors are told what to look for; the others take no notice."""
+
+    def detect(
+        self,
+        image: torch.Tensor,
+        threshold: float,
+        dilation: int,
+        crop_factor: float,
+        drop_size: int = 1,
+        detailer_hook: Any = None,
+    ) -> SEGS:
+        """Segments of everything found in the first image of a batch [B,H,W,C].
+
+        Args:
+            threshold: least confidence, 0..1.
+            dilation: pixels that the masks grow by; negative shrinks them.
+            crop_factor: size of the crop region relative to the box.
+            drop_size: finds that are not wider and taller than this are dropped.
+            detailer_hook: may move crop regions and has the last word on the segments.
+        """
+        hook = Hook(detailer_hook)
+        size = Size(image.shape[2], image.shape[1])
+        segs = []
+        for found in self.found(image[0], threshold):
+            bbox = found.bbox.clipped(size)
+            if bbox.width <= drop_size or bbox.height <= drop_size:
+                continue
+            region = crop_region(bbox, size, crop_factor)
+            region = hook.post_crop_region(size, bbox, region)
+            if region.empty:
+                continue
+            mask = found_mask(found, bbox, size, region, dilation)
+            seg = SEG(
+                cropped_image=to_numpy(crop(image[:1], region).clone()),
+                cropped_mask=to_numpy(mask),
+                confidence=found.confidence,
+                crop_region=region.as_tuple(),
+                bbox=bbox.as_tuple(),
+                label=found.label,
+            )
+            segs.append(seg)
+        return hook.post_detection(((size.height, size.width), segs))
+
+    def detect_combined(self, image: torch.Tensor, threshold: float, dilation: int) -> torch.Tensor:
+        """One mask [H,W] of everything found in the first image of a batch."""
+        size = Size(image.shape[2], image.shape[1])
+        whole = Box(0, 0, *size)
+        result = torch.zeros(size.height, size.width)
+        for found in self.found(image[0], threshold):
+            mask = found_mask(found, found.bbox.clipped(size), size, whole, dilation)
+            torch.maximum(result, mask, out=result)
+        return result
+
+
+def image_name(image: torch.Tensor) -> str:
+    """An image [...,H,W,C] as errors name it."""
+    return f"the image of {image.shape[-2]} x {image.shape[-3]} pixels"
+
+
+def found_mask(
+    found: Detection, bbox: Box, image: Size, region: Box, dilation: int
+) -> torch.Tensor:
+    """The mask of a find, dilated, within a region: [h,w] on the CPU."""
+    margin = abs(dilation)
+    around = Box(
+        region.x1 - margin, region.y1 - margin, region.x2 + margin, region.y2 + margin
+    ).clipped(image)  # what the region's pixels can depend on
+    mask = torch.zeros(around.height, around.width)
+    inner = bbox.shifted(-around.x1, -around.y1).clipped(around.size)
+    part = inner.shifted(around.x1 - found.bbox.x1, around.y1 - found.bbox.y1)
+    mask[inner.y1 : inner.y2, inner.x1 : inner.x2] = (
+        1 if found.mask is None else found.mask[part.y1 : part.y2, part.x1 : part.x2]
+    )
+    mask = dilate(mask[None], dilation)[0]
+    inner = region.shifted(-around.x1, -around.y1)
+    return mask[inner.y1 : inner.y2, inner.x1 : inner.x2]

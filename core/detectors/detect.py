@@ -1,0 +1,100 @@
+"""Find things by their boxes, then narrow each segment's mask to the thing itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..pixels.image import to_rgb
+from ..pixels.mask import dilate
+from ..segs.edit import both, change_masks, combine_with_mask
+from ..segs.seg import SEGS, combined_mask
+from .given import found_by
+from .sam.model import sam_mask
+from .sam.questions import SamHints
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """How things are found and their masks refined; lengths in pixels, thresholds 0..1."""
+
+    bbox_threshold: float = 0.5
+    bbox_dilation: int = 0
+    crop_factor: float = 3.0
+    drop_size: int = 10
+    sam_detection_hint: str = "center-1"
+    sam_dilation: int = 0
+    sam_threshold: float = 0.93
+    sam_bbox_expansion: int = 0
+    sam_mask_hint_threshold: float = 0.7
+    sam_mask_hint_use_negative: str = "False"
+    segm_threshold: float | None = None  # None: as for the boxes
+    segm_dilation: int | None = None  # None: as for the boxes
+    post_dilation: int = 0
+
+    @property
+    def sam_hints(self) -> SamHints:
+        return SamHints(
+            self.sam_detection_hint,
+            self.sam_dilation,
+            self.sam_threshold,
+            self.sam_bbox_expansion,
+            self.sam_mask_hint_threshold,
+            self.sam_mask_hint_use_negative,
+        )
+
+
+def detect_segs(
+    image: torch.Tensor,
+    bbox_detector: Any,
+    settings: DetectionOptions,
+    sam_model: Any = None,
+    segm_detector: Any = None,
+    hook: Any = None,
+) -> SEGS:
+    """Segments of what a bbox detector finds, each mask cut down to the thing itself.
+
+    Args:
+        image: [1,H,W,C].
+        bbox_detector: a BBOX_DETECTOR of any pack.
+        settings: thresholds, dilations and hints.
+        sam_model: a SAM_MODEL; every mask keeps only what it marks for the boxes.
+        segm_detector: a SEGM_DETECTOR, used without `sam_model`: every mask keeps only what that
+            detector finds. One that says `override_bbox_by_segm` gives the segments instead.
+        hook: DETAILER_HOOK, handed to the bbox detector.
+
+    Returns:
+        SEGS of the image's size.
+    """
+    rgb, _ = to_rgb(image)
+    segs = found_by(
+        bbox_detector, "bbox_detector", rgb, settings.bbox_threshold, settings.bbox_dilation,
+        settings.crop_factor, settings.drop_size, detailer_hook=hook,
+    )  # fmt: skip
+    if sam_model is not None:
+        mask = sam_mask(sam_model, segs, rgb, settings.sam_hints)
+        segs = combine_with_mask(segs, mask[None], both)
+    elif segm_detector is not None:
+        found = _segm(rgb, segm_detector, settings)
+        if getattr(segm_detector, "override_bbox_by_segm", False):
+            segs = found
+        else:
+            segs = combine_with_mask(segs, combined_mask(found), both)
+    if settings.post_dilation:
+        segs = change_masks(segs, lambda mask: dilate(mask, settings.post_dilation))
+    return segs
+
+
+def _segm(image: torch.Tensor, detector: Any, settings: DetectionOptions) -> SEGS:
+    threshold, dilation = settings.segm_threshold, settings.segm_dilation
+    return found_by(
+        detector,
+        "segm_detector",
+        image,
+        settings.bbox_threshold if threshold is None else threshold,
+        settings.bbox_dilation if dilation is None else dilation,
+        settings.crop_factor,
+        settings.drop_size,
+    )

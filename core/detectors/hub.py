@@ -1,0 +1,183 @@
+"""Networks of the transformers package: where their files are, and that these are safe to read.
+
+A name is looked for in ComfyUI's folders, then among what was fetched from Hugging Face before. It
+is fetched only where the user has said so in a file of their own, not in a workflow, and only in
+the version that is named by the number of its commit, which cannot change afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...utils.files import is_file, read_file
+from ...utils.paths import path_fault
+from .safe_weights import WeightsError, expect_plain
+
+_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@(?P<revision>[\w.-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TABLES = ["*.json", "*.txt", "*.model"]
+_MOST_OF_TABLE = 32 * 2**20  # bytes
+_USUAL = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+)
+_READ = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # weights
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """Whether a network may be fetched, and who says so.
+
+    Attributes:
+        wanted: the workflow asks for it.
+        allowed: the user allows it, in `settings`.
+        settings: the file that the user says so in.
+    """
+
+    wanted: bool
+    allowed: bool
+    settings: Path
+
+
+class NotHere(RuntimeError):
+    """A network is not on this machine, and may not or cannot be fetched."""
+
+
+@dataclass(frozen=True)
+class HubName:
+    """A network's name on Hugging Face, or that of a folder, and which version."""
+
+    name: str
+    revision: str | None  # a commit or a branch; None for whichever is there
+
+    @classmethod
+    def parse(cls, text: str) -> HubName | None:
+        """What a text such as owner/name or owner/name@commit names; None if it is no such name."""
+        found = _NAME.fullmatch(text.strip())
+        if found is None or ".." in text or path_fault(found["name"]) is not None:
+            return None
+        return cls(found["name"], found["revision"])
+
+    @property
+    def is_pinned(self) -> bool:
+        return self.revision is not None and _COMMIT.fullmatch(self.revision) is not None
+
+
+def network_folder(
+    wanted: HubName,
+    folders: Iterable[str | Path],
+    fetching: Fetching,
+    remedy: str,
+    *,
+    or_itself: bool = False,
+) -> Path:
+    """The folder with a network's files.
+
+    Args:
+        folders: of ComfyUI, in which it may lie as owner/name or name.
+        remedy: what to do where it is not on this machine, in sentences.
+        or_itself: one of `folders` may itself be the one with the network's files.
+
+    Raises:
+        NotHere: it is not on this machine, and may not or cannot be fetched.
+        WeightsError: a file of it holds more than weights, or is no regular file.
+    """
+    folder = _local(wanted.name, folders, or_itself) or _cached(wanted)
+    if folder is None:
+        if not fetching.wanted:
+            raise NotHere(f"{wanted.name!r} is not on this machine. {remedy}")
+        folder = _fetched(wanted, fetching, remedy)
+    _expect_safe(folder)
+    return folder
+
+
+def _local(name: str, folders: Iterable[str | Path], or_itself: bool) -> Path | None:
+    inner = [name, name.split("/")[-1], *([""] if or_itself else [])]
+    candidates = (Path(base, own) for base in folders for own in inner)
+    return next((folder for folder in candidates if is_file(folder / "config.json")), None)
+
+
+def _cached(wanted: HubName) -> Path | None:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    try:
+        found = try_to_load_from_cache(wanted.name, "config.json", revision=wanted.revision)
+    except ValueError:  # it is no name that Hugging Face has
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
+    if not fetching.allowed:
+        raise NotHere(
+            f"{wanted.name!r} is not on this machine, and a workflow alone may not fetch it. "
+            f'To allow it for all workflows, write {{"downloads": true}} into '
+            f"{fetching.settings} and start ComfyUI again. {remedy}"
+        )
+    if not wanted.is_pinned:
+        raise NotHere(
+            f"{wanted.name!r} is not on this machine and is fetched only in a version that cannot "
+            "change. Name it as owner/name@commit, with the 40 signs of a commit from its page on "
+            f"Hugging Face, Files, History. {remedy}"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise NotHere(
+            f"{wanted.name!r} cannot be fetched: the package huggingface_hub is missing. {remedy}"
+        ) from error
+    options = {"repo_id": wanted.name, "revision": wanted.revision}
+    try:
+        folder = Path(snapshot_download(**options, allow_patterns=[*_TABLES, "*.safetensors"]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(**options, allow_patterns=[*_TABLES, "pytorch_*.bin"]))
+    except Exception as error:  # whatever the package and the network raise
+        raise NotHere(
+            f"{wanted.name!r} cannot be fetched from Hugging Face: {type(error).__name__}: "
+            f"{str(error)[:200]} {remedy}"
+        ) from error
+    return folder
+
+
+def _expect_safe(folder: Path) -> None:
+    """Refuse a folder with a file that is none, or with weights that are more than weights."""
+    for path in sorted(folder.iterdir()):
+        if not (path.is_dir() or is_file(path)):
+            raise WeightsError(
+                f"'{path}' is no regular file. Take it out of the folder, or put the model's file "
+                "there."
+            )
+    usual = [name for name in _USUAL if is_file(folder / name)]
+    for name in dict.fromkeys([*usual, *_named_weights(folder)]):
+        if "/" in name or "\\" in name or Path(name).suffix.lower() not in _READ:
+            raise WeightsError(
+                f"'{folder.name}' is refused: it takes weights from {name[:100]!r}, which is no "
+                "file of weights in the folder. Get the model again from where it is published."
+            )
+        if is_file(folder / name):
+            expect_plain(folder / name)
+
+
+def _named_weights(folder: Path) -> Iterator[str]:
+    """The files that its tables name as those with its weights."""
+    for path in [folder / "config.json", *sorted(folder.glob("*.index.json"))]:
+        try:
+            content = json.loads(read_file(path, _MOST_OF_TABLE))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            raise WeightsError(f"'{path}' cannot be read: {str(error)[:200]}") from error
+        if not isinstance(content, dict):
+            continue
+        weights = content.get("weight_map")
+        named = list(weights.values()) if isinstance(weights, dict) else []
+        named.append(content.get("transformers_weights"))
+        yield from dict.fromkeys(str(name) for name in named if name is not None)

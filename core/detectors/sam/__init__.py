@@ -1,0 +1,1 @@
+"""SAM: masks of what a point or a box names."""

@@ -1,0 +1,1 @@
+"""Files of tensors and latents, read without running anything that they hold."""

@@ -1,0 +1,1 @@
+"""The graph around the nodes: switches, old files, ids, links, files."""

@@ -1,0 +1,290 @@
+"""How packs call and inherit nodes: as those of ComfyUI-Impact-Pack, whose names ours have.
+
+They call methods of a class or of an object of it, by position as well as by name, and leave out
+what they do not know. What that pack's nodes never had is left out of what their classes inherit.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+# Optional inputs that ComfyUI-Impact-Pack's nodes of the same ids do not have.
+OWN_INPUTS = frozenset({
+    "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
+})  # fmt: skip
+_WRITING_AID = "Select to add"  # begins the names of choices that only help to write a text
+_PACK = __name__.removesuffix(".core.graph.calls")
+_NODES = f"{_PACK}.nodes."  # begins the modules of our classes
+_CALLERS = 6  # how far back it is looked who asks for inputs
+
+# What FUNCTION named where it was not `doit`.
+OLDER_METHODS: Mapping[str, str] = {
+    "SAMLoader": "load_model",
+    "ONNXDetectorProvider": "load_onnx",
+    "ImpactKSamplerBasicPipe": "sample",
+    "ImpactKSamplerAdvancedBasicPipe": "sample",
+}
+# Methods that take inputs in another order than the node shows them. What is not named follows.
+_SHARED_ENDING = "cycle refiner_ratio detailer_hook refiner_basic_pipe_opt"
+_MOVED: Mapping[str, tuple[str, str]] = {  # class -> the input after which, the inputs in order
+    "DetailerForEachPipe": (
+        "wildcard",
+        "refiner_ratio detailer_hook refiner_basic_pipe_opt cycle",
+    ),
+    "DetailerForEachDebug": ("wildcard", "detailer_hook cycle"),
+    "DetailerForEachDebugPipe": ("wildcard", _SHARED_ENDING),
+    "KSamplerAdvancedProvider": ("scheduler", "basic_pipe sigma_factor"),
+    "PixelKSampleUpscalerProvider": (
+        "use_tiled_vae",
+        "upscale_model_opt pk_hook_opt tile_size",
+    ),
+    "PixelKSampleUpscalerProviderPipe": (
+        "use_tiled_vae",
+        "basic_pipe upscale_model_opt pk_hook_opt tile_size",
+    ),
+    "ImpactEdit_SEG_ELT": (
+        "cropped_mask_opt",
+        "confidence_opt crop_region_opt bbox_opt label_opt control_net_wrapper_opt",
+    ),
+}
+
+
+# Calls ----------------------------------------------------------------------------------------
+
+
+class Entry:
+    """A method that may be called on the class as well, where a new object of it is made.
+
+    Attributes:
+        is_given: whether `core/graph/node_calls.py` has given it to the class.
+    """
+
+    def __init__(self, function: Callable[..., Any], is_given: bool = False) -> None:
+        self.function, self.is_given = function, is_given
+        functools.update_wrapper(self, function)
+
+    def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
+        if instance is not None:
+            return self.function.__get__(instance, owner)
+
+        @functools.wraps(self.function)
+        def call(*args: Any, **inputs: Any) -> Any:
+            if args and isinstance(args[0], owner):
+                return self.function(*args, **inputs)
+            return self.function(owner(), *args, **inputs)
+
+        return call
+
+
+def called_as(parameters: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a function that takes keywords be called as one with these parameters.
+
+    Args:
+        parameters: as in a definition, such as "image, segs, cycle=1"; those that are not given
+            have their default.
+    """
+    names = [part.split("=") for part in "".join(parameters.split()).split(",")]
+    known = {"None": None, "True": True, "False": False}
+    signature = inspect.Signature([
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if not value
+            else known[value[0]] if value[0] in known
+            else float(value[0]) if "." in value[0]
+            else int(value[0]) if value[0].isdecimal()
+            else value[0].strip("'"),
+        )
+        for name, *value in names
+    ])  # fmt: skip
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            bound = signature.bind(*args, **given)
+            bound.apply_defaults()
+            return function(**bound.arguments)
+
+        call.__signature__ = signature
+        return call
+
+    return decorate
+
+
+def named(node: type, args: Sequence[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a node by name, as `doit` of the older node of that id takes them.
+
+    Args:
+        args: by position, in the older order.
+        inputs: by name.
+
+    Returns:
+        Both; required widgets that are in neither have their default.
+    """
+    groups = node.INPUT_TYPES()
+    required, optional = groups.get("required", {}), groups.get("optional", {})
+    order = older_order(node, [*dict.keys(required), *dict.keys(optional)])
+    if len(args) > len(order):
+        raise TypeError(
+            f"{node.__name__} takes {len(order)} inputs by position, but {len(args)} were given: "
+            f"{', '.join(order)}."
+        )
+    given = dict(zip(order, args, strict=False))
+    if twice := sorted(given.keys() & inputs.keys()):
+        raise TypeError(f"{node.__name__} was given {', '.join(twice)} both by position and name.")
+    given.update(inputs)
+    in_lists = getattr(node, "INPUT_IS_LIST", False)
+    for name, entry in required.items():
+        if name in given:
+            continue
+        default = _default(entry)
+        if default is not None:
+            given[name] = [default] if in_lists else default
+    if not in_lists:
+        for name, entry in (*required.items(), *dict.items(optional)):
+            if entry[0] == "IMAGE" and name in given:
+                given[name] = _one_batch(given[name])
+    return given
+
+
+def older_order(node: type, names: Sequence[str]) -> list[str]:
+    """The order in which the older node of that id takes its inputs; then those of ours alone."""
+    names = [name for name in names if not name.startswith(_WRITING_AID)]
+    own = [name for name in names if name in OWN_INPUTS]
+    order = [name for name in names if name not in OWN_INPUTS]
+    after, moved = _MOVED.get(node.__name__, ("", ""))
+    if after in order:
+        block = [name for name in moved.split() if name in order]
+        rest = [name for name in order if name not in block]
+        place = rest.index(after) + 1
+        order = [*rest[:place], *block, *rest[place:]]
+    return order + own
+
+
+def _default(entry: tuple) -> Any:
+    kind, options = (*entry, {})[:2]
+    if "default" in options:
+        return options["default"]
+    if isinstance(kind, list) and kind:
+        return kind[0]
+    return "" if kind == "STRING" and not options.get("forceInput") else None
+
+
+def _one_batch(image: Any) -> Any:
+    """Images that come in a list, each [H,W,C] or [B,H,W,C], as one batch of them."""
+    if not isinstance(image, list | tuple) or not image:
+        return image
+    if not all(isinstance(one, torch.Tensor) for one in image):
+        return image
+    return torch.cat([one[None] if one.ndim == 3 else one for one in image])
+
+
+# Inheriting -----------------------------------------------------------------------------------
+
+
+class OlderInputs(classmethod):
+    """INPUT_TYPES that tell classes of other packs no more than the older node has.
+
+    They inherit it, take it over as an attribute, or call it in an INPUT_TYPES of their own; what
+    they do with the inputs is then theirs.
+    """
+
+    def __init__(self, declared: Callable[[type], dict], node: type) -> None:
+        super().__init__(declared)
+        self.node = node
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _InputTypes:
+        return _InputTypes(self.__func__, self.node, owner or type(instance))
+
+
+class _InputTypes:
+    """INPUT_TYPES as an attribute of a class."""
+
+    def __init__(self, declared: Callable[[type], dict], node: type, owner: type) -> None:
+        self.__func__, self.__self__, self._node = declared, owner, node
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _InputTypes:
+        # Another class has it as an attribute of its own.
+        return _InputTypes(self.__func__, self._node, owner or type(instance))
+
+    def __call__(self) -> dict[str, Any]:
+        owner = self.__self__
+        groups = self.__func__(owner if issubclass(owner, self._node) else self._node)
+        if not is_own(owner):
+            return without_own(groups, owner)
+        return without_own(groups) if _asked_by_another_class() else groups
+
+
+def give_older_inputs(node: type) -> None:
+    """Have a class of this pack tell classes of other packs what the older node has, in place."""
+    declared = node.__dict__.get("INPUT_TYPES")
+    if isinstance(declared, OlderInputs):
+        return
+    if declared is None:
+
+        def function(cls: type) -> dict[str, Any]:
+            return super(node, cls).INPUT_TYPES()
+
+    else:
+        function = declared.__func__
+    node.INPUT_TYPES = OlderInputs(function, node)
+
+
+def is_own(node: type) -> bool:
+    """Whether a class is this pack's."""
+    return node.__module__.startswith(_NODES)
+
+
+def _asked_by_another_class() -> bool:
+    """Whether what asks for inputs is another pack's class that tells of its own.
+
+    It asks in its INPUT_TYPES, by way of a helper perhaps, or while its module is loaded.
+    """
+    caller = sys._getframe(2)
+    for _ in range(_CALLERS):
+        if caller is None:
+            return False
+        name, module = caller.f_code.co_name, caller.f_globals.get("__name__", "")
+        if name == "INPUT_TYPES" and not module.startswith(_NODES):
+            return True
+        if name == "<module>" and not module.startswith(("__main__", _PACK)):
+            return True
+        caller = caller.f_back
+    return False
+
+
+def without_own(groups: Mapping[str, Any], owner: type | None = None) -> dict[str, Any]:
+    """Inputs without what is this pack's alone.
+
+    Args:
+        owner: a class of another pack; of hidden inputs it gets those that its method takes.
+    """
+    found = dict(groups)
+    optional = groups.get("optional")
+    if type(optional) is dict:
+        found["optional"] = {k: entry for k, entry in optional.items() if k not in OWN_INPUTS}
+    if owner is not None and groups.get("hidden"):
+        takes = _takes(owner)
+        found["hidden"] = {k: kind for k, kind in groups["hidden"].items() if takes(k)}
+    return found
+
+
+def _takes(node: type) -> Callable[[str], bool]:
+    """Which inputs the method takes that a class of another pack is run by."""
+    name = "doit" if node.FUNCTION == "run_in_host" else node.FUNCTION
+    method = inspect.getattr_static(node, name, None)
+    if method is None or isinstance(method, Entry):
+        return lambda name: True
+    try:
+        spec = inspect.signature(getattr(node, name)).parameters.values()
+    except (TypeError, ValueError):
+        return lambda name: True
+    names = {parameter.name for parameter in spec}
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in spec)
+    return lambda name: open_ended or name in names

@@ -1,0 +1,337 @@
+"""The detailer hook protocol: points of a run at which an object of the user's may step in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+
+from ..utils.check import check_segs, described
+from . import checked_calls
+from .checked_calls import Source
+from .geometry import Box, Size
+from .noise import seed_for
+
+
+class DetailerHook:
+    """A DETAILER_HOOK that changes nothing; hooks override the points at which they step in.
+
+    Every method of the protocol is there, so that detailers of other packs, too, may call any.
+    Shapes: pixels [N,h,w,3] at the working size, image [B,H,W,3], latents as LATENT dicts.
+    """
+
+    # Whether segments may be sampled side by side, so that the calls for one segment come between
+    # those for others. A hook that keeps something from one call for a later one, other than from
+    # `set_steps` until sampling, sets this to False, and so does one whose `post_paste` changes
+    # what other segments are cropped from. Hooks without it get one segment at a time.
+    shares_batches = True
+
+    def post_detection(self, segs: Any) -> Any:
+        return segs
+
+    def post_crop_region(self, w: int, h: int, bbox: Any, crop_region: Any) -> Any:
+        """`w` and `h` are the image's; the boxes are x1, y1, x2, y2."""
+        return crop_region
+
+    def touch_scaled_size(self, w: int, h: int) -> tuple[int, int]:
+        """The working size; more than `bounds.MOST_SAMPLED` pixels are an error."""
+        return w, h
+
+    def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """`mask` [N or 1,h,w] is the segment's, of the pixels' size where it is given."""
+        return pixels
+
+    def get_skip_sampling(self) -> bool:
+        """True ends a segment's way after `post_upscale`: nothing is encoded or sampled."""
+        return False
+
+    def post_encode(self, latent: dict) -> dict:
+        return latent
+
+    def set_steps(self, cycle: tuple[int, int]) -> None:
+        """The cycle that begins, from 0, and how many there are."""
+
+    def cycle_latent(self, latent: dict) -> dict:
+        return latent
+
+    def pre_ksample(self, *values: Any) -> tuple:
+        """`(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent,
+        denoise)`."""
+        return values
+
+    def get_custom_noise(
+        self, seed: int, noise: torch.Tensor, is_touched: bool
+    ) -> tuple[torch.Tensor, bool]:
+        """`is_touched`: whether the noise is a hook's; noise is used if it comes back with true."""
+        return noise, is_touched
+
+    def get_custom_sampler(self) -> Any:
+        """A SAMPLER that wins over the node's sampler name, or None."""
+        return None
+
+    def pre_decode(self, latent: dict) -> dict:
+        return latent
+
+    def post_decode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels
+
+    def should_retry_patch(self, patch: torch.Tensor) -> bool:
+        """Whether a refined crop [1,h,w,3] is bad, and should be made again with another seed."""
+        return False
+
+    def post_paste(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+
+def takes_mask(post_upscale: Callable) -> bool:
+    """Whether a hook's `post_upscale` wants the mask as well; those of older packs do not."""
+    try:
+        parameters = inspect.signature(post_upscale).parameters.values()
+    except (TypeError, ValueError):  # it does not say what it takes
+        return False
+    named = [item for item in parameters if item.kind is item.POSITIONAL_OR_KEYWORD]
+    return len(named) > 1
+
+
+# What each point's return value, other than None, has to be: (source, value, arguments) -> value.
+# It has to be of the kind that the hook was given. Detailers of other packs may hand a hook of this
+# pack what they like: what is none of our kinds is no matter of ours.
+
+
+def _segs(source: Source, value: Any, args: tuple) -> Any:
+    if _is_segs(args[0]):
+        try:
+            check_segs(value, source.name)
+        except ValueError as error:
+            raise checked_calls.told(error) from None
+    return value
+
+
+def _is_segs(value: Any) -> bool:
+    try:
+        check_segs(value, "")
+    except ValueError:
+        return False
+    return True
+
+
+def _region(source: Source, value: Any, args: tuple) -> tuple[int, ...]:
+    corners = checked_calls.numbers(source, value, 4, "a region (x1, y1, x2, y2) in pixels")
+    return Box.of(corners).as_tuple()
+
+
+def _size(source: Source, value: Any, args: tuple) -> tuple[int, int]:
+    width, height = checked_calls.numbers(source, value, 2, "a width and a height in pixels")
+    return max(1, int(width)), max(1, int(height))
+
+
+def _pixels(source: Source, value: Any, args: tuple) -> torch.Tensor:
+    is_ours = isinstance(args[0], torch.Tensor) and args[0].ndim == 4
+    return checked_calls.pixels(source, value, args[0]) if is_ours else value
+
+
+def _image(source: Source, value: Any, args: tuple) -> torch.Tensor:
+    image = args[0]
+    if not (isinstance(image, torch.Tensor) and image.ndim == 4):
+        return value
+    return checked_calls.pixels(source, value, image, Size(image.shape[2], image.shape[1]))
+
+
+def _latent(source: Source, value: Any, args: tuple) -> dict:
+    return checked_calls.latent(source, value, args[0]) if isinstance(args[0], dict) else value
+
+
+def _noise(source: Source, value: Any, args: tuple) -> tuple[Any, bool]:
+    if not (isinstance(value, (tuple, list)) and len(value) == 2):
+        raise source.wrong(described(value), "the noise and whether it is touched")
+    noise, is_touched = value[0], checked_calls.truth(source, value[1])
+    if is_touched and noise is not None and isinstance(args[1], torch.Tensor):
+        noise = checked_calls.noise(source, noise, args[1])
+    return noise, is_touched
+
+
+def _truth(source: Source, value: Any, args: tuple) -> bool:
+    return checked_calls.truth(source, value)
+
+
+SETTINGS = (
+    "model", "seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative", "latent",
+    "denoise",
+)  # fmt: skip
+
+
+def _settings(source: Source, value: Any, args: tuple) -> tuple:
+    if not (isinstance(value, (tuple, list)) and len(value) == len(SETTINGS)):
+        raise source.wrong(described(value), f"the {len(SETTINGS)} values {', '.join(SETTINGS)}")
+    before = args[SETTINGS.index("latent")]
+    if not isinstance(before, dict):
+        return tuple(value)
+    own = dict(zip(SETTINGS, value, strict=True))
+    own["seed"] = seed_for(checked_calls.whole(source, own["seed"], "a whole number as 'seed'"), 0)
+    own["steps"] = checked_calls.step_count(source, own["steps"])
+    for name in ("cfg", "denoise"):
+        own[name] = checked_calls.number(source, own[name], f"a finite number as '{name}'")
+    for name in ("sampler_name", "scheduler"):
+        if not isinstance(own[name], str):
+            raise source.wrong(described(own[name]), f"a name as '{name}'")
+    for name in ("positive", "negative"):
+        if not isinstance(own[name], (list, tuple, str)):
+            raise source.wrong(described(own[name]), f"a conditioning as '{name}'")
+    if own["model"] is None:
+        raise source.wrong("None as 'model'", "a model")
+    own["latent"] = checked_calls.latent(source, own["latent"], before)
+    return tuple(own.values())
+
+
+_CHECKS: dict[str, Callable[[Source, Any, tuple], Any]] = {
+    "post_detection": _segs,
+    "post_crop_region": _region,
+    "touch_scaled_size": _size,
+    "post_upscale": _pixels,
+    "get_skip_sampling": _truth,
+    "post_encode": _latent,
+    "cycle_latent": _latent,
+    "pre_ksample": _settings,
+    "get_custom_noise": _noise,
+    "pre_decode": _latent,
+    "post_decode": _pixels,
+    "should_retry_patch": _truth,
+    "post_paste": _image,
+}
+
+
+def touched_noise(answer: tuple[torch.Tensor | None, bool] | None) -> torch.Tensor | None:
+    """The noise in what a hook's `get_custom_noise` returns; None where it changes nothing."""
+    noise, is_touched = (None, False) if answer is None else answer
+    return noise if is_touched else None
+
+
+class Hook:
+    """Calls a DETAILER_HOOK, of this pack or another, at each point of the protocol.
+
+    A method that the object lacks means "no change", and so does one that returns None; without an
+    object nothing changes at all. Whatever else a method returns is checked.
+
+    Raises:
+        ValueError, RuntimeError: a method raised, or returned something else than its point wants.
+    """
+
+    def __init__(self, target: Any = None) -> None:
+        self.target = target
+
+    @property
+    def shares_batches(self) -> bool:
+        return self.target is None or bool(getattr(self.target, "shares_batches", False))
+
+    def has(self, *names: str) -> bool:
+        """Whether the object steps in at any of these points."""
+        return any(self.method(name) is not None for name in names)
+
+    def method(self, name: str) -> Callable | None:
+        """The object's method, whose results are checked; None if it has none, or only the one
+        that changes nothing."""
+        method = getattr(self.target, name, None)
+        if not callable(method):
+            return None
+        nothing = getattr(DetailerHook, name, None)
+        if getattr(method, "__func__", method) is nothing:
+            return None
+        return self._checked(method, name)
+
+    def _checked(self, method: Callable, name: str) -> Callable:
+        """The method, but an error of it says whose it is, and what it returns is checked."""
+        source = Source.of("The hook", self.target, name)
+        check = _CHECKS.get(name)
+
+        @wraps(method)
+        def checked(*args: Any) -> Any:
+            value = source.call(method, *args)
+            return value if value is None or check is None else check(source, value, args)
+
+        return checked
+
+    def _pass(self, name: str, value: Any) -> Any:
+        """Hand one value through the object's method, if it has it."""
+        method = self.method(name)
+        if method is None:
+            return value
+        result = method(value)
+        return value if result is None else result
+
+    def post_detection(self, segs: Any) -> Any:
+        return self._pass("post_detection", segs)
+
+    def post_crop_region(self, image: Size, bbox: Box, region: Box) -> Box:
+        method = self.method("post_crop_region")
+        if method is None:
+            return region
+        moved = method(image.width, image.height, bbox.as_tuple(), region.as_tuple())
+        return region if moved is None else Box.of(moved).clipped(image)
+
+    def touch_scaled_size(self, size: Size) -> Size:
+        method = self.method("touch_scaled_size")
+        if method is None:
+            return size
+        touched = method(size.width, size.height)
+        if touched is None:
+            return size
+        return Size(*touched)
+
+    def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        method = self.method("post_upscale")
+        if method is None:
+            return pixels
+        result = method(pixels, mask) if takes_mask(method) else method(pixels)
+        return pixels if result is None else result
+
+    def skip_sampling(self) -> bool:
+        method = self.method("get_skip_sampling")
+        return method is not None and bool(method())
+
+    def post_encode(self, latent: dict) -> dict:
+        return self._pass("post_encode", latent)
+
+    def set_steps(self, index: int, cycles: int) -> None:
+        method = self.method("set_steps")
+        if method is not None:
+            method((index, cycles))
+
+    def cycle_latent(self, latent: dict) -> dict:
+        return self._pass("cycle_latent", latent)
+
+    def pre_ksample(self, *values: Any) -> tuple:
+        """`(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent,
+        denoise)`, which come back as the hook wants them."""
+        method = self.method("pre_ksample")
+        changed = None if method is None else method(*values)
+        return values if changed is None else tuple(changed)
+
+    def custom_noise(self, seed: int, noise: torch.Tensor) -> torch.Tensor:
+        """The noise that sampling starts from; `noise` is what it would be without the hook."""
+        method = self.method("get_custom_noise")
+        if method is None:
+            return noise
+        changed = touched_noise(method(seed, noise, False))
+        return noise if changed is None else changed
+
+    def custom_sampler(self) -> Any:
+        """A sampler object that wins over the node's sampler name, or None."""
+        method = self.method("get_custom_sampler")
+        return None if method is None else method()
+
+    def pre_decode(self, latent: dict) -> dict:
+        return self._pass("pre_decode", latent)
+
+    def post_decode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._pass("post_decode", pixels)
+
+    def should_retry(self, pixels: torch.Tensor) -> bool:
+        """Whether the object finds any of the refined crops [N,h,w,3] bad."""
+        method = self.method("should_retry_patch")
+        return method is not None and any(bool(method(row)) for row in pixels.split(1))
+
+    def post_paste(self, image: torch.Tensor) -> torch.Tensor:
+        return self._pass("post_paste", image)

@@ -1,0 +1,1 @@
+"""ComfyUI: the only room that imports it. Abilities are looked for, not versions."""

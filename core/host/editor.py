@@ -1,0 +1,106 @@
+"""Previews to paint a mask on, and the masks that were painted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+import torch
+
+from ...utils.notes import note
+from ..files.latent_file import to_bytes
+from ..geometry import Size
+from ..graph.painted_masks import (
+    Painting,
+    Paintings,
+    Picture,
+    file_entry,
+    file_value,
+    fingerprint,
+    keep_mask,
+)
+from ..pixels.batches import with_channels
+from ..pixels.mask import resize_mask
+from ..streams import picture
+from .folders import painted_mask, save_previews
+from .messages import tell_editor
+
+_paintings = Paintings()
+_PREVIEWS = "PreviewBridge"
+_PAINTED_FOLDER = "clipspace"  # where the mask editor keeps its pictures, too
+
+
+def bridge(
+    shown: torch.Tensor,
+    identity: torch.Tensor,
+    image: str,
+    restore: str,
+    node_id: str,
+    own_mask: torch.Tensor | None = None,
+) -> tuple[list[dict], torch.Tensor]:
+    """Show pictures to paint a mask on, and give the mask that was painted.
+
+    Where the painting no longer fits what is shown, the node's `image` is brought up to date in
+    the editor, since the mask editor opens what it names.
+
+    Args:
+        shown: [B,H,W,C], 0..1.
+        identity: what tells one picture from another: the pictures, or the latent.
+        image: the node's value, which names the painting.
+        restore: one of `bridge.RESTORE`, for a mask painted on another picture.
+        own_mask: [...,h,w], whose first mask holds while nothing is painted.
+
+    Returns:
+        The entries to show, and the mask [1,H,W]; all 0 where there is none.
+    """
+    size = Size(shown.shape[2], shown.shape[1])
+    seen = Picture(fingerprint(identity), size)
+    kept = keep_mask(_paintings, node_id, seen, _read_painting(image), restore)
+    rgb = with_channels(shown, 3)[..., :3]
+    rest = save_previews(rgb[1:].split(1), _PREVIEWS) if len(rgb) > 1 else []
+    if kept is not None and kept.is_own:
+        return [file_entry(image), *rest], kept.mask.to(shown)
+    if kept is not None:
+        entry = _keep_painting(rgb[:1], kept.mask)
+        _paintings.painted(file_value(entry), seen.fingerprint)
+        _put_image(node_id, image, file_value(entry))
+        return [entry, *rest], kept.mask.to(shown)
+    _put_image(node_id, image, "")
+    first, mask = rgb[:1], shown.new_zeros(1, size.height, size.width)
+    own_mask = None if own_mask is None else picture(own_mask)
+    if own_mask is not None and own_mask.any():
+        first_mask = own_mask.reshape(-1, *own_mask.shape[-2:])[:1]
+        mask = resize_mask(first_mask.to(shown), size)
+        first = _painted(first, mask)
+    return [*save_previews([first], _PREVIEWS), *rest], mask
+
+
+def _put_image(node_id: str, was: str, value: str) -> None:
+    if value != was and (value or file_entry(was) is not None):
+        tell_editor("widget", node=node_id, widget="image", value=value, was=was)
+
+
+def _read_painting(image: str) -> Painting:
+    try:
+        return Painting(image, painted_mask(file_entry(image)))
+    except (OSError, ValueError) as error:
+        note("mask", f"The painted picture {image!r} cannot be read, so there is no mask: {error}")
+        return Painting(image, None)
+
+
+def _painted(rgb: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A picture [1,h,w,3] with its mask as the mask editor keeps it: what is masked is clear."""
+    return torch.cat([rgb, 1 - mask[..., None].to(rgb)], dim=-1)
+
+
+def _keep_painting(rgb: torch.Tensor, mask: torch.Tensor) -> dict[str, str]:
+    """Write a painted picture into the input folder, where it stays; the same one once."""
+    from PIL import Image
+
+    painted = _painted(rgb, mask)
+    folder = Path(folder_paths.get_input_directory(), _PAINTED_FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"detailers-bridge-{fingerprint(painted)}.png"
+    if not (folder / name).exists():
+        Image.fromarray(to_bytes(painted)).save(folder / name, compress_level=1)
+    return {"filename": name, "subfolder": _PAINTED_FOLDER, "type": "input"}

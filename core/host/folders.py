@@ -1,0 +1,168 @@
+"""Files and folders of ComfyUI, and the pack's own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import nodes as host_nodes
+import torch
+
+from ...utils.check import quoted
+from ...utils.files import is_file
+from ...utils.paths import expect_path, path_fault
+from ...wildcards.library import Library
+from ..files.latent_file import to_bytes
+from ..files.picture_file import read_rgba
+from ..graph.node_ids import OlderPack
+
+PACK_ROOT = Path(__file__).resolve().parents[2]
+
+
+def find_file(kind: str, name: str) -> str | None:
+    """The path of a model file by its name as people write it: with or without extension or
+    folder, in any case; None if there is none."""
+    files = folder_paths.get_filename_list(kind)
+    wanted = name.strip().replace("\\", "/").lower()
+    forms: Sequence[Callable[[str], str]] = (
+        lambda file: file,
+        lambda file: os.path.splitext(file)[0],
+        lambda file: os.path.basename(file),
+        lambda file: os.path.splitext(os.path.basename(file))[0],
+    )
+    for form in forms:
+        for file in files:
+            if form(file.replace("\\", "/").lower()) == wanted:
+                return folder_paths.get_full_path(kind, file)
+    return None
+
+
+def file_names(kind: str) -> list[str]:
+    """The files of a model folder, as its widgets list them."""
+    return folder_paths.get_filename_list(kind)
+
+
+@lru_cache(maxsize=1)
+def _library(folders: tuple[str, ...]) -> Library:
+    return Library(folders, samples=Library([PACK_ROOT / "wildcards" / "samples"]))
+
+
+def wildcard_library() -> Library:
+    """The user's lists in ComfyUI's `wildcards` model folders, and this pack's samples."""
+    default = os.path.join(folder_paths.models_dir, "wildcards")
+    known = folder_paths.folder_names_and_paths.get("wildcards")
+    folders = [default, *(known[0] if known else [])]
+    return _library(tuple(dict.fromkeys(folders)))
+
+
+_PEER_FOLDER = re.compile(r"comfyui[-_ ]impact[-_ ]pack", re.IGNORECASE)
+
+
+def older_pack(ours: Collection[type]) -> OlderPack | None:
+    """ComfyUI-Impact-Pack as it is installed by now; None where no folder of it can be loaded.
+
+    Args:
+        ours: this pack's classes, as its own folder may have any name.
+    """
+    folder = _peer_folder()
+    if folder is None:
+        return None
+    module = f"custom_nodes.{os.path.basename(folder)}"
+    loaded = any(
+        getattr(node, "RELATIVE_PYTHON_MODULE", None) == module and node not in ours
+        for node in host_nodes.NODE_CLASS_MAPPINGS.values()
+    )
+    return OlderPack(folder, loaded)
+
+
+def _peer_folder() -> str | None:
+    for base in folder_paths.get_folder_paths("custom_nodes"):
+        if not os.path.isdir(base):
+            continue
+        for entry in sorted(os.listdir(base)):
+            path = os.path.join(base, entry)
+            if (
+                _PEER_FOLDER.match(entry)
+                and not entry.endswith(".disabled")
+                and os.path.isdir(path)
+                and Path(path).resolve() != PACK_ROOT
+            ):
+                return path
+    return None
+
+
+def place_for(prefix: str, folder: str, width: int, height: int) -> tuple[str, str, int, str]:
+    """Where ComfyUI puts the next file of a prefix: folder, name, number and subfolder.
+
+    Raises:
+        ValueError: that is outside of `folder`.
+    """
+    try:
+        return folder_paths.get_save_image_path(prefix, folder, width, height)[:4]
+    except Exception as error:  # ComfyUI raises no narrower one
+        raise ValueError(
+            f"'filename_prefix' is {quoted(prefix)}, which names no place inside of ComfyUI's "
+            "folder for such files. Write a name, or a folder and a name such as faces/face."
+        ) from error
+
+
+def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
+    """Write images [1,h,w,1, 3 or 4] to the temporary folder, for a node to show.
+
+    Returns:
+        The entries that a node puts under `ui`/`images`.
+    """
+    from PIL import Image
+
+    expect_path(prefix, "filename_prefix")
+    folder = folder_paths.get_temp_directory()
+    entries = []
+    for image in images:
+        height, width = image.shape[1:3]
+        target, name, counter, subfolder = place_for(prefix, folder, width, height)
+        file = f"{name}_{counter:05}_.png"
+        pixels = to_bytes(image)
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        Image.fromarray(pixels).save(os.path.join(target, file), compress_level=1)
+        entries.append({"filename": file, "subfolder": subfolder, "type": "temp"})
+    return entries
+
+
+def painted_mask(entry: Any) -> torch.Tensor | None:
+    """The mask that was painted into a saved picture, kept in its alpha.
+
+    Args:
+        entry: {"filename", "subfolder", "type"}, as a node shows pictures.
+
+    Returns:
+        [1,H,W] 0..1; None if there is no such file in the folder that the entry's type names.
+    """
+    path = file_of(entry)
+    return None if path is None else 1 - torch.from_numpy(read_rgba(path)[..., 3])[None]
+
+
+def file_of(entry: Any) -> Path | None:
+    """The file that an entry {"filename", "subfolder", "type"} names.
+
+    Such entries come from whoever sends a prompt: links and `..` that lead out of the folder of
+    that type are followed to nothing.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
+        return None
+    folder = folder_paths.get_directory_by_type(entry.get("type") or "input")
+    if folder is None:
+        return None
+    try:
+        parts = [str(entry.get("subfolder") or ""), entry["filename"]]
+        if any(path_fault(part) is not None for part in parts):
+            return None
+        base = Path(folder).resolve()
+        path = base.joinpath(*parts).resolve()
+        return path if path.is_relative_to(base) and is_file(path) else None
+    except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, links in a circle
+        return None

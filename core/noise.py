@@ -1,0 +1,66 @@
+"""The noise that sampling starts from, and the seeds that it is drawn with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .settings import MAX_SEED
+from .streams import Latent, each
+
+
+def seed_for(seed: int, offset: int) -> int:
+    """The seed `offset` places further on, wrapped to 64 bits."""
+    return (seed + offset) & MAX_SEED
+
+
+def start_noise(
+    latent: Latent,
+    seed: int,
+    device: torch.device | str = "cpu",
+    rows: Sequence[int] | None = None,
+) -> Latent:
+    """Normal noise of the latent's shape, float32 on the CPU; streams follow one another.
+
+    The same numbers as the host's own noise for that seed and shape, without touching the
+    global random state.
+
+    Args:
+        device: where the numbers are drawn; another kind of device draws others.
+        rows: for each row of the latent, which row it is of the batch that it was taken from.
+    """
+    generator = torch.Generator(device=device).manual_seed(seed & MAX_SEED)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device=device).cpu()
+
+    def noise(stream: torch.Tensor) -> torch.Tensor:
+        if rows is None:
+            return draw(*stream.shape)
+        drawn = [draw(1, *stream.shape[1:]) for _ in range(max(rows) + 1)]
+        return torch.cat([drawn[row] for row in rows])
+
+    return each(noise, latent)
+
+
+def mix_noise(
+    noise: torch.Tensor, other: torch.Tensor, strength: float, method: str = "linear"
+) -> torch.Tensor:
+    """Noise [N,...] between two, whose values keep their variance of 1.
+
+    Args:
+        strength: 0 is the first noise, 1 the other.
+        method: "linear" mixes and rescales, "slerp" turns each row from one towards the other
+            (Shoemake 1985).
+    """
+    if method != "slerp":
+        mixed = (1 - strength) * noise + strength * other
+        return mixed / math.hypot(1 - strength, strength)
+    first, second = noise.flatten(1), other.flatten(1)
+    angle = torch.acos(torch.cosine_similarity(first, second).clamp(-1, 1))[:, None]
+    whole = torch.sin(angle)
+    turned = torch.sin((1 - strength) * angle) * first + torch.sin(strength * angle) * second
+    same = whole.abs() < 1e-6  # nothing to turn by
+    return torch.where(same, first, turned / whole.where(~same, 1)).view_as(noise)

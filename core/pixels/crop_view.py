@@ -1,0 +1,180 @@
+"""What a picture of the whole image shows in a crop of it.
+
+Such a picture (a mask, a ControlNet's hint, a latent) has a resolution of its own, and often other
+proportions than the image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..geometry import Box, Size
+from .rotated_crop import RotatedCrop
+
+# How a picture of other proportions lies over the image.
+STRETCHED = "stretched"  # each axis by itself
+CENTRED = "centred"  # the image shows the middle of the picture: what ComfyUI's own resizes do
+COVERING = "covering"  # the picture shows the middle of the image: it was made by such a resize
+_EXACT = 1e-4  # pixels by which an edge may be off a whole one
+
+
+@dataclass(frozen=True)
+class Cut:
+    """From the whole image to the canvas that is sampled.
+
+    `region` of an image of size `image` is enlarged to `working` and padded at the right and
+    bottom to `canvas`; a latent pixel covers `ratio` canvas pixels. With a `rotated`, the leaning
+    rectangle in it is turned upright instead of enlarging all of the region.
+    """
+
+    image: Size
+    region: Box
+    working: Size
+    canvas: Size
+    ratio: int
+    rotated: RotatedCrop | None = None
+    row: int = 0  # which image of the batch it is,
+    rows: int = 1  # of so many
+
+    @property
+    def latent(self) -> Size:
+        return Size(self.canvas.width // self.ratio, self.canvas.height // self.ratio)
+
+
+@dataclass(frozen=True)
+class _View:
+    """Where the image lies in a picture: picture = start + image * scale, along x and y."""
+
+    start: tuple[float, float]
+    scale: tuple[float, float]
+
+    @classmethod
+    def of(cls, picture: Size, image: Size, fit: str) -> _View:
+        scale = tuple(own / whole for own, whole in zip(picture, image, strict=True))
+        if fit == CENTRED:
+            start = tuple(_cut_off(picture, image, axis) for axis in (0, 1))
+            scale = tuple(
+                (own - 2 * off) / whole
+                for own, off, whole in zip(picture, start, image, strict=True)
+            )
+            return cls(start, scale)
+        if fit == COVERING:
+            scale = (max(scale), max(scale))
+        start = tuple(
+            (own - whole * each) / 2 for own, whole, each in zip(picture, image, scale, strict=True)
+        )
+        return cls(start, scale)
+
+    def placed(self, x: Any, y: Any) -> tuple[Any, Any]:
+        return self.start[0] + x * self.scale[0], self.start[1] + y * self.scale[1]
+
+
+def _cut_off(picture: Size, image: Size, axis: int) -> int:
+    """Whole pixels that the host takes off either end of an axis, in its own arithmetic."""
+    own, wanted = picture[0] / picture[1], image[0] / image[1]
+    if axis == 0 and own > wanted:
+        return round((picture[0] - picture[0] * (wanted / own)) / 2)
+    if axis == 1 and own < wanted:
+        return round((picture[1] - picture[1] * (own / wanted)) / 2)
+    return 0
+
+
+def shown_part(picture: Size, image: Size) -> Box:
+    """The middle of a picture that an image of other proportions shows; all of one of the same."""
+    x, y = (_cut_off(picture, image, axis) for axis in (0, 1))
+    return Box(x, y, picture.width - x, picture.height - y)
+
+
+def cut_plane(
+    plane: torch.Tensor, cut: Cut, size: Size, fit: str = STRETCHED, mode: str = "bilinear"
+) -> torch.Tensor:
+    """What a picture of the whole image shows on the canvas.
+
+    Where the region's edges are between its pixels, or the crop is turned, it is sampled at the
+    very places that the canvas shows. Otherwise its own pixels are cut out, and the canvas's
+    padding repeats the last ones.
+
+    Args:
+        plane: [...,h,w], of any resolution. Of a batch [B,...,h,w] with a picture for each image,
+            the one of the cut's row is taken.
+        size: width and height of the result where it is sampled.
+        fit: how a picture of other proportions lies over the image.
+        mode: of sampling, "bilinear" or "nearest".
+
+    Returns:
+        [...,H,W], same device and dtype.
+    """
+    plane = of_row(plane, cut)
+    own = Size(plane.shape[-1], plane.shape[-2])
+    view = _View.of(own, cut.image, fit)
+    if cut.rotated is None:
+        x1, y1 = view.placed(cut.region.x1, cut.region.y1)
+        x2, y2 = view.placed(cut.region.x2, cut.region.y2)
+        box = Box(*(round(edge) for edge in (x1, y1, x2, y2)))
+        off = max(abs(a - b) for a, b in zip((x1, y1, x2, y2), box.as_tuple(), strict=True))
+        if off < _EXACT and box.clipped(own) == box and not box.empty:
+            return _padded(plane[..., box.y1 : box.y2, box.x1 : box.x2], cut)
+    return _sampled(plane, cut, view, size, mode)
+
+
+def sampled_plane(
+    plane: torch.Tensor, cut: Cut, size: Size, fit: str = STRETCHED, mode: str = "bilinear"
+) -> torch.Tensor:
+    """As `cut_plane`, always of the size [...,size.height,size.width]."""
+    plane = of_row(plane, cut)
+    view = _View.of(Size(plane.shape[-1], plane.shape[-2]), cut.image, fit)
+    return _sampled(plane, cut, view, size, mode)
+
+
+def of_row(pictures: torch.Tensor, cut: Cut) -> torch.Tensor:
+    """Of a batch with a picture for each image, that of the cut's image."""
+    if cut.rows > 1 and pictures.ndim > 2 and len(pictures) == cut.rows:
+        return pictures[cut.row : cut.row + 1]
+    return pictures
+
+
+def power_of_two(width: int, whole: float) -> float:
+    """The nearest power of two to a width over that of the whole image's latent."""
+    return 2.0 ** round(math.log2(max(width, 1) / whole))
+
+
+def _padded(part: torch.Tensor, cut: Cut) -> torch.Tensor:
+    right = round(part.shape[-1] * (cut.canvas.width / cut.working.width - 1))
+    bottom = round(part.shape[-2] * (cut.canvas.height / cut.working.height - 1))
+    if right == 0 and bottom == 0:
+        return part
+    flat = part.reshape(-1, 1, *part.shape[-2:])
+    flat = F.pad(flat, (0, right, 0, bottom), mode="replicate")
+    return flat.reshape(*part.shape[:-2], *flat.shape[-2:])
+
+
+def _sampled(plane: torch.Tensor, cut: Cut, view: _View, size: Size, mode: str) -> torch.Tensor:
+    across = _shares(size.width, cut.canvas.width, cut.working.width, plane.device)[None, :]
+    down = _shares(size.height, cut.canvas.height, cut.working.height, plane.device)[:, None]
+    if cut.rotated is None:
+        x, y = across * cut.region.width, down * cut.region.height
+    else:
+        x, y = cut.rotated.places(across, down)
+    x, y = view.placed(cut.region.x1 + x, cut.region.y1 + y)
+    height, width = plane.shape[-2:]
+    grid = torch.stack(torch.broadcast_tensors(x / width, y / height), dim=-1) * 2 - 1
+    found = F.grid_sample(
+        plane.reshape(1, -1, height, width).float(), grid[None], mode=mode,
+        padding_mode="border", align_corners=False,
+    )  # fmt: skip
+    return found.reshape(*plane.shape[:-2], size.height, size.width).to(plane.dtype)
+
+
+def _shares(count: int, canvas: int, working: int, device: torch.device) -> torch.Tensor:
+    """Centres of `count` pixels of the canvas as shares of the working size, the padding's being
+    the last one's before it."""
+    centres = (torch.arange(count, device=device, dtype=torch.float64) + 0.5) / count
+    shares = centres * (canvas / working)
+    inside = shares[shares < 1]
+    last = inside[-1] if len(inside) else shares.new_tensor(0.5)
+    return shares.clamp(max=last).float()

@@ -1,0 +1,1 @@
+"""Texts and conditionings, and what belongs to a part of the picture in them."""

@@ -1,0 +1,89 @@
+"""Put texts into a conditioning: replace, append, set options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..settings import Conditioning
+
+# A text, and what a text encoder gives along with it.
+_TEXT = frozenset({
+    "pooled_output", "attention_mask", "attention_mask_img_shape", "attention_mask_mt5xl",
+    "conditioning_mt5xl", "conditioning_llama3", "conditioning_byt5small", "conditioning_lyrics",
+    "t5xxl_ids", "t5xxl_weights", "text_input_ids", "cross_attn_controlnet", "minimax_token_tags",
+    "unprocessed_ltxav_embeds", "clip_start_percent", "clip_end_percent",
+})  # fmt: skip
+# Where in the picture an entry holds, and how much it counts there among others.
+_PLACE = frozenset({
+    "area", "mask", "mask_strength", "strength", "set_area_to_bounds", "gligen", "default",
+})  # fmt: skip
+
+
+def replace_text(old: Conditioning, new: Conditioning) -> Conditioning:
+    """`new` in place of `old`, which passes on all that is neither text nor tied to a place.
+
+    The pooled vector, masks of tokens and the like are those of the new text: none is left over.
+    Where the old conditioning holds for a part of the steps, the new one takes over each part once.
+    """
+    if not old:
+        return new
+    return [[embedding, {**kept, **options}] for kept in _kept(old) for embedding, options in new]
+
+
+def _kept(old: Conditioning) -> list[dict[str, Any]]:
+    """Options of the old entries for a new text: those of the first entry, and of the first for
+    each other span of steps where that one does not hold for all of them."""
+    spans: dict[tuple, dict[str, Any]] = {}
+    for _, options in old:
+        span = (options.get("start_percent") or 0.0, options.get("end_percent", 1.0))
+        spans.setdefault(span, options)
+    first = next(iter(spans))
+    chosen = [spans[first]] if first[0] <= 0 and first[1] >= 1 else list(spans.values())
+    return [
+        {key: value for key, value in options.items() if key not in _TEXT | _PLACE}
+        for options in chosen
+    ]
+
+
+def concat_text(first: Conditioning, second: Conditioning) -> Conditioning:
+    """`second`'s tokens after those of every entry of `first`."""
+    if not second:
+        return first
+    tail = second[0][0]
+    result = []
+    for embedding, options in first:
+        if embedding is None or tail is None or embedding.shape[-1] != tail.shape[-1]:
+            raise ValueError(
+                "[CONCAT] cannot join the segment's text to the positive conditioning: their "
+                "embeddings have different widths. Encode both with the same CLIP, or leave "
+                "[CONCAT] out so that the segment's text replaces the positive."
+            )
+        rows = max(embedding.shape[0], tail.shape[0])
+        joined = torch.cat([_repeated(embedding, rows), _repeated(tail, rows)], dim=1)
+        result.append([joined, _without_mask_of_tokens(options)])
+    return result
+
+
+def _repeated(tensor: torch.Tensor, rows: int) -> torch.Tensor:
+    return tensor if tensor.shape[0] == rows else tensor.expand(rows, *tensor.shape[1:])
+
+
+def _without_mask_of_tokens(options: dict[str, Any]) -> dict[str, Any]:
+    """An attention mask fits the old number of tokens only."""
+    return {key: value for key, value in options.items() if key != "attention_mask"}
+
+
+def with_values(conditioning: Conditioning, **values: Any) -> Conditioning:
+    """A copy in which every entry has these options."""
+    return [[embedding, {**options, **values}] for embedding, options in conditioning]
+
+
+def encode_chunks(chunks: tuple[str, ...], encode: Callable[[str], Conditioning]) -> Conditioning:
+    """Encode the parts of a text that BREAK separates and put their tokens one after another."""
+    first, *rest = (encode(chunk) for chunk in chunks)
+    for conditioning in rest:
+        first = concat_text(first, conditioning)
+    return first

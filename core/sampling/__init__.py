@@ -1,0 +1,1 @@
+"""Noise levels, samplers, and many sampler runs as one."""

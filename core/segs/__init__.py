@@ -1,0 +1,1 @@
+"""SEGS: make, filter, edit and paste segments."""

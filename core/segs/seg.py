@@ -1,0 +1,534 @@
+"""SEGS: the regions of an image with their masks, as they cross links between nodes and packs.
+
+SEGS are `((height, width), [SEG, ...])`, with the size of the image that the regions refer to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils.arrays import to_numpy, to_tensor
+from ...utils.check import check_finite, check_mask, check_segs
+from ...utils.notes import note
+from ..bounds import check_pixels, check_values
+from ..geometry import Box, Size, crop_region
+from ..pixels import mask as masks
+from ..pixels.resample import resize
+
+
+@dataclass(frozen=True)
+class BatchImage:
+    """Which image of a batch a SEG belongs to."""
+
+    index: int | None  # from 0; None: every image of the batch
+    count: int  # images of the batch
+
+
+_Fields = namedtuple(
+    "SEG",
+    [
+        "cropped_image",  # array [B,h,w,C] 0..1, or None
+        "cropped_mask",  # array [h,w] 0..1, of the crop region's size; for video [F,h,w]
+        "confidence",  # 0..1
+        "crop_region",  # x1, y1, x2, y2: what is cropped and pasted
+        "bbox",  # x1, y1, x2, y2: the thing itself, inside crop_region
+        "label",
+        "control_net_wrapper",  # or None
+    ],
+    defaults=[None],
+)
+
+
+class SEG(_Fields):
+    """One segment: a named tuple of seven fields, which packs unpack, rebuild and compare.
+
+    Beside the fields it may carry the image of a batch that it belongs to. `_replace` and copies
+    keep that; a SEG that is built anew from the fields has none, and holds for every image.
+    """
+
+    batch_image: BatchImage | None = None
+
+    def _replace(self, **fields: Any) -> SEG:
+        changed = super()._replace(**fields)
+        if self.batch_image is not None:
+            changed.batch_image = self.batch_image
+        return changed
+
+    __replace__ = _replace  # what copy.replace calls
+
+
+SEGS = tuple[tuple[int, int], list[SEG]]
+
+LABEL_GROUPS = {  # names that stand for the labels of a pair of face parts
+    f"{part}s": {f"left_{part}", f"right_{part}"} for part in ("eye", "eyebrow", "pupil")
+}
+
+
+def empty(shape: Sequence[int]) -> SEGS:
+    """SEGS of an image of (height, width) in which nothing was found."""
+    return (int(shape[0]), int(shape[1])), []
+
+
+def edited(seg: Any, **fields: Any) -> SEG:
+    """A SEG of any class with other values in these fields, as one of our own class."""
+    own = SEG(*(fields.get(name, getattr(seg, name, None)) for name in SEG._fields))
+    return of_image(own, getattr(seg, "batch_image", None))
+
+
+def of_image(seg: Any, image: BatchImage | None) -> SEG:
+    """A SEG of any class as one of our own class that belongs to this image of a batch."""
+    own = SEG(*(getattr(seg, name, None) for name in SEG._fields))
+    if image is not None:
+        own.batch_image = image
+    return own
+
+
+def confidence(seg: Any) -> float:
+    """How sure a find is; the highest where a pack keeps several values, 0 where it keeps none."""
+    values = seg.confidence
+    if isinstance(values, torch.Tensor):
+        values = to_numpy(values)
+    values = np.asarray(0.0 if values is None else values, dtype=float)
+    return float(values.max()) if values.size else 0.0
+
+
+def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | None:
+    """A SEG's own picture [B,h,w,C] 0..1; None where it has none, or one without a pixel.
+
+    Args:
+        like: device and dtype to follow.
+    """
+    pixels = seg.cropped_image
+    if pixels is None or 0 in pixels.shape:
+        return None
+    in_bytes = str(pixels.dtype).endswith("uint8")
+    pixels = to_tensor(pixels, like=like)
+    pixels = pixels if pixels.ndim == 4 else pixels[None]
+    return pixels / 255 if in_bytes else pixels
+
+
+def image_size(segs: SEGS) -> Size:
+    """The size that the regions refer to; where SEGS do not say it, the least that holds them."""
+    header, items = segs
+    size = _size_of(header)
+    if 0 not in size:
+        return size
+    regions = [Box.of(seg.crop_region) for seg in items]
+    return Size(
+        max((0, *(region.x2 for region in regions))),
+        max((0, *(region.y2 for region in regions))),
+    )
+
+
+# From a mask
+
+
+def from_mask(
+    mask: torch.Tensor,
+    combined: bool,
+    crop_factor: float,
+    bbox_fill: bool,
+    drop_size: int,
+    label: str = "A",
+    crop_min_size: int | None = None,
+    contour_fill: bool = False,
+    adjust_region: Callable[..., Sequence[int]] | None = None,
+) -> SEGS:
+    """One SEG for each shape in a mask, the lowest in the image first.
+
+    Args:
+        mask: [H,W] or [B,H,W] 0..1; the shapes of every mask of a batch follow one another, and
+            belong to the image of that place.
+        combined: one SEG for the whole mask instead. Its bbox ends at the last pixel of the mask
+            rather than after it, which is what shared workflows carry.
+        crop_factor: sides of the crop region over sides of the shape's bounding box.
+        bbox_fill: the bounding box is 1 in the SEG's mask.
+        drop_size: shapes are left out unless wider and taller than this many pixels (not with
+            `combined`).
+        label: label of every SEG.
+        crop_min_size: shortest side of a crop region in pixels.
+        contour_fill: shapes are solid, instead of keeping the mask's own values and holes (not
+            with `combined`).
+        adjust_region: may replace a crop region; called with the image's width and height, bbox
+            and crop region.
+
+    Returns:
+        SEGS with masks [h,w], confidence 1.
+    """
+    mask = check_mask(mask, "mask")
+    height, width = mask.shape[1:]
+    segs = []
+    for index, layer in enumerate(to_numpy(mask)):
+        image = BatchImage(index, len(mask)) if len(mask) > 1 else None
+        for bbox, region, shape in _shapes(
+            layer, combined, crop_factor, drop_size, crop_min_size, adjust_region
+        ):
+            part = _part_inside(layer, region)
+            if shape is not None:
+                part = shape if contour_fill else part * shape
+            segs.append(of_image(_seg(part.copy(), bbox, region, label, bbox_fill), image))
+    return (height, width), segs
+
+
+def from_mask_frames(
+    mask: torch.Tensor,
+    combined: bool,
+    crop_factor: float,
+    bbox_fill: bool,
+    drop_size: int,
+    label: str = "A",
+    crop_min_size: int | None = None,
+    contour_fill: bool = False,
+    adjust_region: Callable[..., Sequence[int]] | None = None,
+) -> SEGS:
+    """One SEG for each shape in the united masks of all frames of a video.
+
+    Args:
+        mask: [F,H,W] 0..1, one for every frame; a single one is as in `from_mask`.
+        combined, crop_factor, bbox_fill, drop_size, label, crop_min_size, adjust_region: as in
+            `from_mask`, with bounding boxes around the united shape.
+        contour_fill: the shapes of every frame are solid.
+
+    Returns:
+        SEGS with masks [F,h,w]: in each frame what that frame's mask has within the united shape.
+    """
+    mask = check_mask(mask, "mask")
+    if len(mask) == 1:
+        return from_mask(
+            mask, combined, crop_factor, bbox_fill, drop_size, label, crop_min_size, contour_fill,
+            adjust_region,
+        )  # fmt: skip
+    frames = to_numpy(mask)
+    united = to_numpy(masks.union(mask))[0]
+    segs = []
+    for bbox, region, shape in _shapes(
+        united, combined, crop_factor, drop_size, crop_min_size, adjust_region
+    ):
+        part = _part_inside(frames, region)
+        part = part.copy() if shape is None else part * shape
+        if contour_fill and not combined:
+            part = np.stack([masks.solid(frame) for frame in part])
+        segs.append(_seg(part, bbox, region, label, bbox_fill))
+    return united.shape, segs
+
+
+def _shapes(
+    mask: np.ndarray,
+    combined: bool,
+    crop_factor: float,
+    drop_size: int,
+    crop_min_size: int | None,
+    adjust_region: Callable[..., Sequence[int]] | None,
+) -> list[tuple[Box, Box, np.ndarray | None]]:
+    """Bounding box, crop region and solid shape [h,w] of everything in a mask [H,W].
+
+    The shape is None where it is the whole mask.
+    """
+    image = Size(mask.shape[1], mask.shape[0])
+
+    def region_of(bbox: Box) -> Box:
+        region = crop_region(bbox, image, crop_factor, crop_min_size)
+        if adjust_region is None:
+            return region
+        changed = adjust_region(*image, bbox.as_tuple(), region.as_tuple())
+        return Box.of(changed).clipped(image)
+
+    if combined:
+        tight = masks.bbox(torch.from_numpy(mask))
+        if tight is None:
+            return []
+        bbox = Box(
+            tight.x1, tight.y1, max(tight.x1 + 1, tight.x2 - 1), max(tight.y1 + 1, tight.y2 - 1)
+        )
+        return [(bbox, region_of(bbox), None)]
+    shapes = []
+    for contour in masks.contours(mask):
+        bbox = masks.contour_box(contour)
+        if bbox.width > drop_size and bbox.height > drop_size:
+            region = region_of(bbox)
+            shapes.append((bbox, region, masks.fill_contour(contour, region)))
+    return shapes
+
+
+def _seg(mask: np.ndarray, bbox: Box, region: Box, label: str, bbox_fill: bool) -> SEG:
+    if bbox_fill:
+        _part_inside(mask, bbox.shifted(-region.x1, -region.y1).clipped(region.size))[...] = 1.0
+    return SEG(None, mask, 1.0, region.as_tuple(), bbox.as_tuple(), label)
+
+
+def _part_inside(array: np.ndarray, box: Box) -> np.ndarray:
+    """The part of an array [...,H,W] inside the box, as a view."""
+    return array[..., box.y1 : box.y2, box.x1 : box.x2]
+
+
+# To an image's size and bounds
+
+
+def normalise(segs: Any, image: Size, name: str) -> SEGS:
+    """SEGS of any pack, checked and made to fit an image.
+
+    They are scaled to the image's size; regions are clipped to it, and masks and cropped images
+    cut along; masks become float32 arrays within 0..1, of the size of their regions; boxes become
+    tuples of ints. Nothing is copied that fits already. Every SEG keeps its place, as its seed and
+    text depend on it: one outside the image is left with an empty region and a mask of no pixels.
+
+    Args:
+        segs: SEGS; None counts as none found.
+        image: the size to fit.
+        name: the input's name, for errors.
+
+    Raises:
+        ValueError: it is not SEGS, or a mask holds values that are not finite.
+    """
+    if segs is None:
+        return empty((image[1], image[0]))
+    check_segs(segs, name)
+    shape, items = segs
+    made_for = _size_of(shape)
+    if items and 0 not in made_for and masks.is_stretched(made_for, image):
+        note(
+            "size",
+            f"{name} is made for an image of {made_for.width}x{made_for.height} pixels and is"
+            f" stretched to one of {image[0]}x{image[1]}. Make it from an image of the same shape,"
+            " so that the segments stay where they are.",
+        )
+    fitted = []
+    for index, seg in enumerate(items):
+        own = f"{name}, mask of SEG {index}"
+        fitted.append(_placed(_clean(seg, own), made_for, Size(*image), own, clip=True))
+    return (image[1], image[0]), fitted
+
+
+def _size_of(header: Sequence[float]) -> Size:
+    """The size that SEGS begin with, as (height, width)."""
+    height, width = header
+    return Size(int(float(width)), int(float(height)))
+
+
+def scale_to(segs: SEGS, size: Size) -> SEGS:
+    """SEGS for an image of another width and height.
+
+    x goes by the ratio of the widths and y by that of the heights; masks and cropped images are
+    resized along. SEGS with a size of 0 say nothing about their image and only take the new size.
+    """
+    header, items = segs
+    old, new = _size_of(header), Size(*size)
+    moves = old != new and 0 not in old
+    return (new.height, new.width), [
+        _placed(seg, old, new, f"segs, mask of SEG {index}") if moves else seg
+        for index, seg in enumerate(items)
+    ]
+
+
+def _placed(seg: SEG, old: Size, new: Size, name: str, *, clip: bool = False) -> SEG:
+    """A SEG in an image that goes from size `old` to `new`.
+
+    Mask and picture are cut before they are resized, so that nothing is made of the size of a
+    region that leaves the image.
+
+    Args:
+        clip: cut off what lies outside of the image.
+    """
+    region, bbox = Box.of(seg.crop_region), Box.of(seg.bbox)
+    scales = old != new and 0 not in old
+    if scales:
+        bbox, region = bbox.scaled(old, new), region.scaled(old, new)
+        if not (region.empty or bbox.empty):
+            region = region.union(bbox)  # a bbox that kept its last pixel may stick out
+    if clip:
+        bbox = bbox.clipped(new)
+    inside = region.clipped(new) if clip else region
+    check_pixels(inside.size, name, remedy="Give the segment a region within its image.")
+    fields = {"crop_region": inside.as_tuple(), "bbox": bbox.as_tuple()}
+    pixels = seg.cropped_image
+    if inside.empty:
+        pixels = None if inside != region or scales else pixels
+    elif scales:
+        pixels = _resized_image(_part(own_picture(seg), region, inside, axes=(-3, -2)), inside.size)
+    elif inside != region and pixels is not None:
+        pixels = _part(pixels, region, inside, axes=(-3, -2))
+    mask = _part(seg.cropped_mask, region, inside)
+    if mask.shape[-2:] != (inside.height, inside.width):
+        mask = _resized_mask(mask, inside.size)
+    return edited(seg, cropped_image=pixels, cropped_mask=mask, **fields)
+
+
+def _part(array: Any, region: Box, inside: Box, axes: tuple[int, int] = (-2, -1)) -> Any:
+    """What the part `inside` of a region shows of its mask or picture, as a view.
+
+    Args:
+        array: of the region, though it need not be of its size; None stays None.
+        axes: which are height and width.
+    """
+    if array is None or inside == region or region.empty:
+        return array
+    height, width = (array.shape[axis] for axis in axes)
+    cut = inside.shifted(-region.x1, -region.y1).scaled(region.size, Size(width, height))
+    window = [slice(None)] * array.ndim
+    window[axes[0]], window[axes[1]] = slice(cut.y1, cut.y2), slice(cut.x1, cut.x2)
+    return array[tuple(window)]
+
+
+def _clean(seg: Any, name: str) -> SEG:
+    """A SEG of our own class, with plain numbers and a float32 mask.
+
+    A mask that is not of its region's size is told, and stays so.
+    """
+    region = Box.of(seg.crop_region)
+    in_bytes = str(seg.cropped_mask.dtype).endswith("uint8")
+    mask = to_numpy(seg.cropped_mask)
+    if mask.size:
+        check_finite(to_tensor(mask), name)
+        if in_bytes and mask.max() > 1:
+            mask = mask / 255
+        if mask.min() < 0 or mask.max() > 1:
+            mask = mask.clip(0, 1)
+    if mask.shape[-2:] != (region.height, region.width):
+        note(
+            "mask",
+            f"{name} is resized to its region: it has {mask.shape[-1]}x{mask.shape[-2]} pixels, "
+            f"the region {region.width}x{region.height}.",
+        )
+    pixels = seg.cropped_image
+    if pixels is not None and 0 in pixels.shape:
+        pixels = None
+    elif pixels is not None and (pixels.ndim == 3 or str(pixels.dtype).endswith("uint8")):
+        pixels = to_numpy(own_picture(seg))
+    return edited(
+        seg,
+        cropped_image=pixels,
+        cropped_mask=mask,
+        confidence=confidence(seg),
+        crop_region=region.as_tuple(),
+        bbox=Box.of(seg.bbox).as_tuple(),
+        label=seg.label if isinstance(seg.label, str) else str(seg.label),
+    )
+
+
+def _resized_mask(mask: np.ndarray | torch.Tensor, size: Size) -> np.ndarray:
+    """[h,w] or [F,h,w] at another size."""
+    shape = (*mask.shape[:-2], size.height, size.width)
+    if 0 in mask.shape or 0 in size:
+        return np.zeros(shape, np.float32)
+    tensor = to_tensor(mask)
+    frames = tensor[None] if tensor.ndim == 2 else tensor
+    return to_numpy(masks.resize_mask(frames, size).view(shape))
+
+
+def _resized_image(image: torch.Tensor | None, size: Size) -> np.ndarray | None:
+    """[B,h,w,C] at another size; None without a pixel."""
+    if image is None or 0 in image.shape or 0 in size:
+        return None
+    return to_numpy(resize(image, size))
+
+
+# To masks
+
+
+def combined_mask(segs: SEGS) -> torch.Tensor:
+    """Everything that the SEGS, of any pack, cover in one mask.
+
+    Returns:
+        [1,H,W] float32 0..1; [B,H,W], one for each image, where SEGS belong to images of a batch;
+        [F,H,W], frame by frame, where all video masks have F frames. SEGS with a size of 0 give an
+        empty mask of 64x64.
+    """
+    size = _size_of(segs[0])
+    if 0 in size:
+        return torch.zeros(1, 64, 64)
+    (height, width), items = normalise(segs, size, "segs")
+    frames = {len(seg.cropped_mask) for seg in items if seg.cropped_mask.ndim == 3}
+    frames |= {
+        seg.batch_image.count
+        for seg in items
+        if seg.batch_image is not None and seg.batch_image.index is not None
+    }
+    count = frames.pop() if len(frames) == 1 else 1
+    check_values(count, size, "The mask of 'segs'", "Give them the size of a real image.")
+    result = torch.zeros(count, height, width)
+    for seg in items:
+        image = seg.batch_image
+        of_one = image is not None and image.index is not None and image.count == len(result)
+        _lay(seg, result[image.index : image.index + 1] if of_one else result)
+    return result
+
+
+def mask_list(segs: SEGS) -> list[torch.Tensor]:
+    """For every SEG, of any pack, its mask at the image's size: [1,H,W], for video [F,H,W]."""
+    size = _size_of(segs[0])
+    (height, width), items = normalise(segs, size, "segs")
+    counts = [len(seg.cropped_mask) if seg.cropped_mask.ndim == 3 else 1 for seg in items]
+    check_values(
+        sum(counts), size, "The masks of 'segs'",
+        "Take fewer segments at a time, or 'SEGS to MASK (combined)'.",
+    )  # fmt: skip
+    result = []
+    for seg, count in zip(items, counts, strict=True):
+        result.append(torch.zeros(count, height, width))
+        _lay(seg, result[-1])
+    return result
+
+
+def _lay(seg: SEG, canvas: torch.Tensor) -> None:
+    """Unite the mask of a SEG that lies inside the canvas [F,H,W] with it, in place."""
+    x1, y1, x2, y2 = seg.crop_region
+    mask = to_tensor(seg.cropped_mask)
+    if mask.ndim == 3 and len(mask) != len(canvas):
+        mask = masks.union(mask)
+    target = canvas[:, y1:y2, x1:x2]
+    torch.maximum(target, mask.expand_as(target), out=target)
+
+
+# By label
+
+
+def filter_by_labels(segs: SEGS, labels: str) -> SEGS:
+    """The SEGS whose label is among those named.
+
+    Args:
+        segs: SEGS.
+        labels: names separated by commas or line breaks; "all" or nothing keeps everything, and
+            "eyes", "eyebrows" and "pupils" stand for left and right. A name that no segment has
+            stands for those that differ only in upper and lower case.
+    """
+    names = {*listed_labels(labels)} - {""}
+    if not names or "all" in names:
+        return segs
+    shape, items = segs
+    present = {str(seg.label) for seg in items}
+    wanted: set[str] = set()
+    for name in sorted(names):
+        wanted |= _labels_meant(name, present)
+    return shape, [seg for seg in items if str(seg.label) in wanted]
+
+
+def listed_labels(text: str) -> list[str]:
+    """Labels as people list them: with commas or line breaks between them."""
+    text = text.strip()
+    return [label.strip() for label in re.split(r",[ \t]*\n\s*|\n\s*|,", text)] if text else []
+
+
+def _labels_meant(name: str, present: set[str]) -> set[str]:
+    """The labels that a name stands for: its group, its own or, without such, alike but for case.
+
+    Args:
+        present: the labels of the segments. A name that fits none of them is told.
+    """
+    meant = {name, *LABEL_GROUPS.get(name, ())} & present
+    if meant or not present:
+        return meant
+    alike = {label for label in present if label.casefold() == name.casefold()}
+    shown = ", ".join(f"'{label:.60}'" for label in sorted(alike or present)[:20])
+    if alike:
+        note("labels", f"No segment has the label '{name:.60}'; {shown} is taken for it.")
+    else:
+        more = f" and {len(present) - 20} more" if len(present) > 20 else ""
+        note("labels", f"No segment has the label '{name:.60}'. There are: {shown}{more}.")
+    return alike

@@ -1,0 +1,128 @@
+"""Which way a segment leans, and the segment with the crop that it needs to be turned upright."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils.arrays import to_tensor
+from ...utils.notes import note
+from ..geometry import Box, Size
+from ..pixels.mask import union
+from ..pixels.rotated_crop import RotatedCrop, around, leaning
+from ..settings import ANGLE, LANDMARKS, MASK, OFF, Upright
+from .face_landmarks import eyes_in
+from .seg import SEG
+
+LEAST = math.radians(3)  # leaning less, a thing is upright
+LONG = 1.15  # a shape has a long axis if it is so many times as long as wide
+
+
+def turned(
+    seg: SEG, upright: Upright, image: Size, row: int = 0, margin: int = 0
+) -> tuple[SEG, RotatedCrop, Size] | None:
+    """A segment with a crop region that holds the leaning rectangle around it.
+
+    Args:
+        seg: one of `segs.normalise`; one that brings its own picture keeps its crop region.
+        upright: what tells how it leans.
+        row: which image of the node's batch it is in.
+        margin: pixels around the mask that the rectangle holds at least.
+
+    Returns:
+        The segment, the rectangle in its crop, and the upright size of the thing itself in pixels;
+        None for what is upright already.
+    """
+    angle = lean(seg, upright, image, row)
+    if abs(angle) < LEAST:
+        return None
+    bbox, region = Box.of(seg.bbox), Box.of(seg.crop_region)
+    mask = to_tensor(seg.cropped_mask)
+    covered = torch.nonzero(union(mask)[0] if mask.ndim == 3 else mask)
+    points = covered.flip(-1) + torch.tensor([region.x1, region.y1])
+    factor = (region.width / bbox.width, region.height / bbox.height)
+    centre, size, tight = leaning(points, angle, factor, margin)
+    wider = around(centre, size, angle).union(bbox).clipped(image)
+    if seg.cropped_image is not None:
+        wider = region
+    rotated = RotatedCrop(wider.size, (centre[0] - wider.x1, centre[1] - wider.y1), size, angle)
+    seg = seg._replace(
+        crop_region=wider.as_tuple(), cropped_mask=_moved(seg.cropped_mask, region, wider)
+    )
+    return seg, rotated, Size(*(max(1, round(side)) for side in tight))
+
+
+def lean(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
+    """Radians that a segment leans clockwise; 0 where that cannot be told."""
+    if upright.source == OFF:
+        return 0.0
+    if upright.source == ANGLE:
+        return math.radians(upright.angle)
+    if upright.source == MASK:
+        return _long_axis(to_tensor(seg.cropped_mask))
+    if upright.source == LANDMARKS:
+        return _by_eyes(seg, upright.landmarks, image, row)
+    raise ValueError(
+        f"'upright' is {upright.source!r}, which does not exist. Choose one of: "
+        f"{', '.join((OFF, MASK, LANDMARKS, ANGLE))}."
+    )
+
+
+def _long_axis(mask: torch.Tensor) -> float:
+    """The angle between the vertical and the long axis of a shape, by its second moments."""
+    shape = union(mask)[0] if mask.ndim == 3 else mask
+    points = torch.nonzero(shape >= 0.5).double()  # y, x
+    if len(points) < 3:
+        return 0.0
+    spread = torch.cov(points.T)
+    lengths, axes = torch.linalg.eigh(spread)
+    if lengths[1] < lengths[0] * LONG**2:
+        return 0.0
+    down, across = axes[:, 1].tolist()
+    return math.remainder(math.atan2(-across, down), math.pi)
+
+
+def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
+    """The angle of the line through the eyes of the face that is in a segment's box."""
+    if landmarks is None:
+        raise ValueError(
+            "'face_landmarks' is missing, which 'upright' landmarks goes by. Connect 'Face "
+            "Landmarks (MTCNN)' or ComfyUI's 'Detect Face Landmarks (MediaPipe)', or choose "
+            "another 'upright'."
+        )
+    bbox = Box.of(seg.bbox)
+    middle = np.array([(bbox.x1 + bbox.x2) / 2, (bbox.y1 + bbox.y2) / 2])
+    faces = [
+        (float(np.abs((right + left) / 2 - middle).sum()), right, left)
+        for right, left in eyes_in(landmarks, image, row)
+        if _holds(bbox, (right + left) / 2)
+    ]
+    if not faces:
+        note(
+            "upright",
+            f"The crop of the box {bbox.as_tuple()} is not turned: no landmarks are in it.",
+        )
+        return 0.0
+    _, right, left = min(faces, key=lambda face: face[0])
+    across, down = (left - right).tolist()
+    return math.atan2(down, across)
+
+
+def _holds(box: Box, point: np.ndarray) -> bool:
+    return box.x1 <= point[0] < box.x2 and box.y1 <= point[1] < box.y2
+
+
+def _moved(mask: np.ndarray, old: Box, new: Box) -> np.ndarray:
+    """A mask [...,h,w] of one region, for another; 0 where the old one does not reach."""
+    if old == new:
+        return mask
+    result = np.zeros((*mask.shape[:-2], new.height, new.width), np.float32)
+    common = old.intersection(new)
+    here, there = common.shifted(-new.x1, -new.y1), common.shifted(-old.x1, -old.y1)
+    result[..., here.y1 : here.y2, here.x1 : here.x2] = mask[
+        ..., there.y1 : there.y2, there.x1 : there.x2
+    ]
+    return result

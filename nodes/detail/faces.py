@@ -1,0 +1,243 @@
+"""Detection and detailing in one node."""
+
+from __future__ import annotations
+
+from ...core.detail.faces import Finder, detail_faces
+from ...core.detectors.detect import DetectionOptions
+from ...core.detectors.sam.questions import DETECTION_HINTS, NEGATIVE_HINTS
+from ...core.graph.calls import called_as
+from ...core.host.backend import ComfyBackend
+from ...core.settings import KeptCrops
+from ...utils.check import check_image
+from ..widgets import grown, inputs
+from .images import CATEGORY, image_list, make_detail, optional_refiner
+from .pipes import DetailerPipe, pipe_models, read_detailer_pipe
+
+_DETECTION = {
+    "bbox_threshold": (
+        "FLOAT",
+        {
+            "default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01,
+            "tooltip": "How sure the detector has to be.",
+        },
+    ),
+    "bbox_dilation": (
+        "INT",
+        {
+            "default": 10, "min": -512, "max": 512, "step": 1,
+            "tooltip": grown("the masks of what is found"),
+        },
+    ),
+    "bbox_crop_factor": (
+        "FLOAT",
+        {
+            "default": 3.0, "min": 1.0, "max": 10, "step": 0.1,
+            "tooltip": "Size of the crop relative to the bounding box; more gives the model more "
+            "of the surroundings to go by.",
+        },
+    ),
+    "sam_detection_hint": (
+        list(DETECTION_HINTS),
+        {"tooltip": "Which points and boxes SAM is asked about."},
+    ),
+    "sam_dilation": (
+        "INT",
+        {
+            "default": 0, "min": -512, "max": 512, "step": 1,
+            "tooltip": grown("SAM's masks"),
+        },
+    ),
+    "sam_threshold": (
+        "FLOAT",
+        {
+            "default": 0.93, "min": 0.0, "max": 1.0, "step": 0.01,
+            "tooltip": "How sure SAM has to be.",
+        },
+    ),
+    "sam_bbox_expansion": (
+        "INT",
+        {
+            "default": 0, "min": 0, "max": 1000, "step": 1,
+            "tooltip": "Grow the boxes that SAM is given by this many pixels on every side.",
+        },
+    ),
+    "sam_mask_hint_threshold": (
+        "FLOAT",
+        {
+            "default": 0.7, "min": 0.0, "max": 1.0, "step": 0.01,
+            "tooltip": "With the hint mask-area: where the mask is at least this strong, points "
+            "are set.",
+        },
+    ),
+    "sam_mask_hint_use_negative": (
+        list(NEGATIVE_HINTS),
+        {
+            "tooltip": "Which points tell SAM what not to take: none, those of small finds, or "
+            "those outside of the find.",
+        },
+    ),
+}  # fmt: skip
+_SIZE = ("guide_size", "guide_size_for", "max_size")
+_SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
+_PASTE = ("denoise", "feather", "noise_mask", "force_inpaint")
+_ENDING = (
+    "inpaint_model", "noise_mask_feather", "scheduler_func_opt", "tiled_encode", "tiled_decode",
+    "detail_batch", "size_grid", "paste_options", "crop_options",
+)  # fmt: skip
+_DETECTORS = {
+    "sam_model_opt": (
+        "SAM_MODEL",
+        {"tooltip": "Cuts the masks down to what SAM makes out; it goes before segm_detector_opt."},
+    ),
+    "segm_detector_opt": (
+        "SEGM_DETECTOR",
+        {"tooltip": "Cuts the masks down to the outlines that this detector finds."},
+    ),
+}
+
+
+class FaceDetailer:
+    DESCRIPTION = (
+        "Finds faces, or whatever the detector finds, and redraws each: crops it, enlarges the "
+        "crop, samples it with the model and pastes it back with a soft edge. Every image of a "
+        "batch is searched by itself."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "MASK", "DETAILER_PIPE", "IMAGE")
+    RETURN_NAMES = (
+        "image", "cropped_refined", "cropped_enhanced_alpha", "mask", "detailer_pipe",
+        "cnet_images",
+    )  # fmt: skip
+    OUTPUT_IS_LIST = (False, True, True, False, False, True)
+    OUTPUT_TOOLTIPS = (
+        "The image with everything that was found redrawn.",
+        "Each crop after.",
+        "Each crop after, with the soft mask as its alpha.",
+        "Everything that was found, one mask for each image.",
+        "Models, detectors and segment text in one link, for a further detailer.",
+        "What the ControlNets of the segments saw.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs(
+                    "image", "model", "clip", "vae", *_SIZE, *_SAMPLING, "positive", "negative",
+                    *_PASTE,
+                ),
+                **_DETECTION,
+                **inputs("drop_size"),
+                "bbox_detector": ("BBOX_DETECTOR", {"tooltip": "What looks for the things."}),
+                **inputs("wildcard", "cycle"),
+            },
+            "optional": {**_DETECTORS, **inputs("detailer_hook", *_ENDING)},
+        }  # fmt: skip
+
+    def run(
+        self, image, model, clip, vae, positive, negative, bbox_detector, wildcard="",
+        sam_model_opt=None, segm_detector_opt=None, detailer_hook=None, **widgets,
+    ):  # fmt: skip
+        pipe = DetailerPipe(
+            model, clip, vae, positive, negative, wildcard, bbox_detector, segm_detector_opt,
+            sam_model_opt, detailer_hook,
+        )  # fmt: skip
+        return run_face_detailer(image, pipe, **widgets)
+
+    # By this name other packs call it.
+
+    @staticmethod
+    @called_as(
+        "image, model, clip, vae, guide_size, guide_size_for_bbox, max_size, seed, steps, cfg,"
+        "sampler_name, scheduler, positive, negative, denoise, feather, noise_mask, force_inpaint,"
+        "bbox_threshold, bbox_dilation, bbox_crop_factor, sam_detection_hint, sam_dilation,"
+        "sam_threshold, sam_bbox_expansion, sam_mask_hint_threshold, sam_mask_hint_use_negative,"
+        "drop_size, bbox_detector, segm_detector=None, sam_model_opt=None, wildcard_opt=None,"
+        "detailer_hook=None, refiner_ratio=None, refiner_model=None, refiner_clip=None,"
+        "refiner_positive=None, refiner_negative=None, cycle=1, inpaint_model=False,"
+        "noise_mask_feather=0, scheduler_func_opt=None, tiled_encode=False, tiled_decode=False"
+    )
+    def enhance_face(
+        image, model, clip, vae, positive, negative, guide_size_for_bbox, wildcard_opt,
+        bbox_detector, segm_detector, sam_model_opt, detailer_hook, refiner_model, refiner_clip,
+        refiner_positive, refiner_negative, **given,
+    ):  # fmt: skip
+        """Find faces and detail them.
+
+        Returns:
+            (image, crops after, these with their mask as alpha, mask, what ControlNets saw)
+        """
+        refined = given["refiner_ratio"] is not None
+        pipe = DetailerPipe(
+            model, clip, vae, positive, negative, wildcard_opt or "", bbox_detector, segm_detector,
+            sam_model_opt, detailer_hook, refiner_model if refined else None, refiner_clip,
+            refiner_positive, refiner_negative,
+        )  # fmt: skip
+        result = run_face_detailer(image, pipe, guide_size_for=guide_size_for_bbox, **given)
+        return (*result[:4], result[5])
+
+
+class FaceDetailerPipe(FaceDetailer):
+    DESCRIPTION = (
+        FaceDetailer.DESCRIPTION + " Takes models and detectors over one link, and a refiner."
+    )
+    OUTPUT_TOOLTIPS = tuple(
+        "The pipe that came in." if kind == "DETAILER_PIPE" else tooltip
+        for kind, tooltip in zip(
+            FaceDetailer.RETURN_TYPES, FaceDetailer.OUTPUT_TOOLTIPS, strict=True
+        )
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        pipe = {"tooltip": "Models, detectors and segment text in one link (ToDetailerPipe)."}
+        return {
+            "required": {
+                **inputs("image"),
+                "detailer_pipe": ("DETAILER_PIPE", pipe),
+                **inputs(*_SIZE, *_SAMPLING, *_PASTE),
+                **_DETECTION,
+                **inputs("drop_size", "refiner_ratio", "cycle"),
+            },
+            "optional": inputs(*_ENDING),
+        }
+
+    def run(self, image, detailer_pipe, **widgets):
+        result = run_face_detailer(image, read_detailer_pipe(detailer_pipe), **widgets)
+        return (*result[:4], detailer_pipe, result[5])
+
+
+def run_face_detailer(image, pipe: DetailerPipe, **widgets) -> tuple:
+    """The six outputs of the face detailers."""
+    check_image(image, "image")
+    if pipe.bbox_detector is None:
+        raise ValueError(
+            "'bbox_detector' is missing (None), so nothing can be found. Connect a detector, for "
+            "instance UltralyticsDetectorProvider, or check where the detailer pipe is made."
+        )
+    settings = DetectionOptions(
+        crop_factor=widgets["bbox_crop_factor"],
+        drop_size=widgets["drop_size"],
+        **{name: widgets[name] for name in _DETECTION if name != "bbox_crop_factor"},
+    )
+    finder = Finder(pipe.bbox_detector, settings, pipe.sam_model, pipe.segm_detector)
+    detail = make_detail(
+        pipe_models(tuple(pipe.basic), "detailer_pipe"),
+        optional_refiner(tuple(pipe.refiner), "detailer_pipe, its refiner"),
+        wildcard=pipe.wildcard,
+        detailer_hook=pipe.detailer_hook,
+        kept=KeptCrops(segs=False, cropped=False),
+        **widgets,
+    )
+    result, mask = detail_faces(image, finder, detail, ComfyBackend())
+    return (
+        result.image, image_list(result.refined), image_list(result.refined_alpha), mask,
+        tuple(pipe), image_list(result.control_images),
+    )  # fmt: skip
+
+
+NODES = {
+    "FaceDetailer": (FaceDetailer, "FaceDetailer"),
+    "FaceDetailerPipe": (FaceDetailerPipe, "FaceDetailer (pipe)"),
+}

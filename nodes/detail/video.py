@@ -1,0 +1,123 @@
+"""Detailers for video: one crop window through all frames, which are sampled together."""
+
+from __future__ import annotations
+
+from ...core.detail.video import detail_frames
+from ...core.graph.calls import called_as
+from ...core.host.backend import ComfyBackend
+from ...utils.check import check_image, check_segs
+from ..widgets import inputs
+from .images import CATEGORY, image_list, make_detail, optional_refiner
+from .pipes import pipe_models
+
+_SEED = "Seed of the clip; all frames of a segment are sampled together."
+
+
+class SEGSDetailerForAnimateDiff:
+    DESCRIPTION = (
+        "Redraws every segment of a video, all its frames together so that a motion or video "
+        "model sees them as one, and keeps the result in the SEGS. Use SEGSPaste to put it into "
+        "the frames."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS", "IMAGE")
+    RETURN_NAMES = ("segs", "cnet_images")
+    OUTPUT_IS_LIST = (False, True)
+    OUTPUT_TOOLTIPS = (
+        "The segments with their redrawn crops, one for each frame.",
+        "What the ControlNets of the segments saw.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": inputs(
+                "image_frames", "segs", "guide_size", "guide_size_for", "max_size", "seed",
+                "steps", "cfg", "sampler_name", "scheduler", "denoise", "basic_pipe",
+                "refiner_ratio",
+                guide_size={"default": 256}, max_size={"default": 768}, seed=_SEED,
+            ),
+            "optional": inputs(
+                "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt",
+                "paste_options", "crop_options",
+            ),
+        }  # fmt: skip
+
+    def run(self, image_frames, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
+        result = detailed_frames(
+            image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=False, **widgets
+        )
+        return (result.segs, image_list(result.control_images))
+
+    # By this name other packs call it.
+
+    @staticmethod
+    @called_as(
+        "image_frames, segs, guide_size, guide_size_for, max_size, seed, steps, cfg, sampler_name,"
+        "scheduler, denoise, basic_pipe, refiner_ratio=0.0, refiner_basic_pipe_opt=None,"
+        "inpaint_model=False, noise_mask_feather=0, scheduler_func_opt=None"
+    )
+    def do_detail(refiner_ratio, **given):
+        """(SEGS with the new crops, what ControlNets saw)."""
+        return SEGSDetailerForAnimateDiff().run(refiner_ratio=refiner_ratio or 0.0, **given)
+
+
+class DetailerForEachPipeForAnimateDiff:
+    DESCRIPTION = (
+        "Redraws every segment of a video, all its frames together so that a motion or video "
+        "model sees them as one, and pastes each frame back with a soft edge."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE")
+    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images")
+    OUTPUT_IS_LIST = (False, False, False, True)
+    OUTPUT_TOOLTIPS = (
+        "The frames with every segment redrawn.",
+        "The segments with their redrawn crops, one for each frame.",
+        "The pipe that came in.",
+        "What the ControlNets of the segments saw.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": inputs(
+                "image_frames", "segs", "guide_size", "guide_size_for", "max_size", "seed",
+                "steps", "cfg", "sampler_name", "scheduler", "denoise", "feather", "basic_pipe",
+                "refiner_ratio",
+                guide_size={"default": 384}, seed=_SEED,
+            ),
+            "optional": inputs(
+                "detailer_hook", "refiner_basic_pipe_opt", "noise_mask_feather",
+                "scheduler_func_opt", "paste_options", "crop_options",
+            ),
+        }  # fmt: skip
+
+    def run(self, image_frames, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
+        result = detailed_frames(
+            image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=True, **widgets
+        )
+        return (result.image, result.segs, basic_pipe, image_list(result.control_images))
+
+
+def detailed_frames(frames, segs, basic_pipe, refiner_pipe, *, pasted: bool, **widgets):
+    """Check what arrived over the links and detail the clip."""
+    check_image(frames, "image_frames")
+    check_segs(segs, "segs")
+    refiner = optional_refiner(refiner_pipe)
+    detail = make_detail(pipe_models(basic_pipe), refiner, **widgets)
+    return detail_frames(frames, segs, detail, ComfyBackend(), pasted=pasted)
+
+
+NODES = {
+    "SEGSDetailerForAnimateDiff": (
+        SEGSDetailerForAnimateDiff,
+        "SEGSDetailer For AnimateDiff (SEGS/pipe)",
+    ),
+    "DetailerForEachPipeForAnimateDiff": (
+        DetailerForEachPipeForAnimateDiff,
+        "Detailer For AnimateDiff (SEGS/pipe)",
+    ),
+}

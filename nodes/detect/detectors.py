@@ -1,0 +1,425 @@
+"""Finding segments."""
+
+from __future__ import annotations
+
+import torch
+
+from ...core.detectors.detect import DetectionOptions, detect_segs
+from ...core.detectors.given import found_by, mask_by
+from ...core.detectors.sam.model import sam_masks_of_batch
+from ...core.detectors.sam.questions import DETECTION_HINTS, NEGATIVE_HINTS, SamHints
+from ...core.detectors.video import MASKING_MODES, PIVOTS, detect_in_frames, track
+from ...core.host.backend import ComfyBackend
+from ...core.segs.image_batch import in_each_image
+from ...core.segs.seg import filter_by_labels
+from ...utils.check import check_image, check_segs
+from ..detail.pipes import read_detailer_pipe
+from ..widgets import grown, inputs
+
+CATEGORY = "Detailers/Detector"
+
+
+_THRESHOLD = {
+    "default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01,
+    "tooltip": "How sure the detector has to be.",
+}  # fmt: skip
+_BBOX_DETECTOR = ("BBOX_DETECTOR", {"tooltip": "What looks for the things."})
+_EACH_IMAGE = {"image": "The image to look in, or a batch of images that are each looked at."}
+
+
+def _dilation(default: int, reach: int, what: str = "the masks") -> tuple:
+    tooltip = grown(what)
+    return (
+        "INT",
+        {"default": default, "min": -reach, "max": reach, "step": 1, "tooltip": tooltip},
+    )
+
+
+class BboxDetectorSEGS:
+    DESCRIPTION = (
+        "Finds things in an image with a bounding-box detector and makes segments of them."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    FUNCTION = "run"
+    detector = "bbox_detector"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        labels = {
+            "multiline": True, "default": "all", "placeholder": "face, hand",
+            "tooltip": "Keep only finds with these labels, separated by commas; 'all' keeps every "
+            "find.",
+        }  # fmt: skip
+        return {
+            "required": {
+                cls.detector: (cls.detector.upper(), {"tooltip": "What looks for the things."}),
+                **inputs("image", **_EACH_IMAGE),
+                "threshold": ("FLOAT", _THRESHOLD),
+                "dilation": _dilation(10, 512),
+                **inputs("crop_factor", "drop_size"),
+                "labels": ("STRING", labels),
+            },
+            "optional": inputs("detailer_hook"),
+        }
+
+    def run(
+        self, image, threshold, dilation, crop_factor, drop_size, labels=None, detailer_hook=None,
+        **detector,
+    ):  # fmt: skip
+        check_image(image, "image")
+        segs = in_each_image(
+            image,
+            lambda single: found_by(
+                detector[self.detector], self.detector, single, threshold, dilation, crop_factor,
+                drop_size, detailer_hook=detailer_hook,
+            ),
+            ComfyBackend().check_interrupt,
+        )  # fmt: skip
+        return (filter_by_labels(segs, labels or "all"),)
+
+
+class SegmDetectorSEGS(BboxDetectorSEGS):
+    DESCRIPTION = "Finds the shapes of things in an image and makes segments of them."
+    detector = "segm_detector"
+
+
+class ONNXDetectorSEGS(BboxDetectorSEGS):
+    DESCRIPTION = "The same as BBOX Detector (SEGS); older workflows have it."
+
+
+class BboxDetectorCombined_v2:
+    DESCRIPTION = "Finds things in an image with a bounding-box detector and gives one mask of all."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("MASK",)
+    OUTPUT_TOOLTIPS = ("Everything that was found, one mask for each image.",)
+    FUNCTION = "run"
+    detector = "bbox_detector"
+    dilation = 4
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                cls.detector: (cls.detector.upper(), {"tooltip": "What looks for the things."}),
+                **inputs("image", **_EACH_IMAGE),
+                "threshold": ("FLOAT", _THRESHOLD),
+                "dilation": _dilation(cls.dilation, 512),
+            }
+        }
+
+    def run(self, image, threshold, dilation, **detector):
+        check_image(image, "image")
+        masks = [
+            self.mask(detector[self.detector], one, threshold, dilation) for one in image.split(1)
+        ]
+        return (torch.cat(masks),)
+
+    def mask(self, detector, image, threshold, dilation):
+        """What is found in one image [1,H,W,C]: [1,H,W]."""
+        ComfyBackend().check_interrupt()
+        return mask_by(detector, self.detector, image, threshold, dilation)
+
+
+class SegmDetectorCombined_v2(BboxDetectorCombined_v2):
+    DESCRIPTION = "Finds the shapes of things in an image and gives one mask of all."
+    detector = "segm_detector"
+    dilation = 0
+
+
+def _simple_inputs(reach: int) -> dict:
+    """The widgets of the simple detectors, whose dilations go so far."""
+    sub = "SAM or the segm detector"
+    threshold = {**_THRESHOLD, "tooltip": f"How sure {sub} has to be."}
+    expansion = {
+        "default": 0, "min": 0, "max": 1000, "step": 1,
+        "tooltip": "Grow the boxes that SAM is given by this many pixels on every side.",
+    }  # fmt: skip
+    hint = {
+        "default": 0.7, "min": 0.0, "max": 1.0, "step": 0.01,
+        "tooltip": "Of no effect, as SAM is asked about the middle of each box; older workflows "
+        "have it.",
+    }  # fmt: skip
+    return {
+        "bbox_threshold": ("FLOAT", _THRESHOLD),
+        "bbox_dilation": _dilation(0, reach, "the masks of what is found"),
+        **inputs("crop_factor", "drop_size"),
+        "sub_threshold": ("FLOAT", threshold),
+        "sub_dilation": _dilation(0, reach, f"the masks of {sub}"),
+        "sub_bbox_expansion": ("INT", expansion),
+        "sam_mask_hint_threshold": ("FLOAT", hint),
+    }
+
+
+_SAM_OPT = ("SAM_MODEL", {"tooltip": "Narrows each mask to what SAM marks in the box."})
+_SEGM_OPT = (
+    "SEGM_DETECTOR",
+    {"tooltip": "Without SAM: narrows each mask to the shapes that this finds."},
+)
+
+
+def _simple_settings(
+    bbox_threshold, bbox_dilation, crop_factor, drop_size, sub_threshold, sub_dilation,
+    sub_bbox_expansion, sam_mask_hint_threshold, post_dilation=0,
+) -> DetectionOptions:  # fmt: skip
+    return DetectionOptions(
+        bbox_threshold, bbox_dilation, crop_factor, drop_size, sam_dilation=sub_dilation,
+        sam_threshold=sub_threshold, sam_bbox_expansion=sub_bbox_expansion,
+        sam_mask_hint_threshold=sam_mask_hint_threshold, segm_threshold=sub_threshold,
+        segm_dilation=sub_dilation, post_dilation=post_dilation,
+    )  # fmt: skip
+
+
+class ImpactSimpleDetectorSEGS:
+    DESCRIPTION = (
+        "Finds things by their boxes, then narrows each mask to the thing itself, by SAM or else "
+        "by a segm detector, if one is connected."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "bbox_detector": _BBOX_DETECTOR,
+                **inputs("image", **_EACH_IMAGE),
+                **_simple_inputs(512),
+            },
+            "optional": {
+                "post_dilation": _dilation(0, 512, "the finished masks"),
+                "sam_model_opt": _SAM_OPT,
+                "segm_detector_opt": _SEGM_OPT,
+            },
+        }
+
+    def run(self, bbox_detector, image, sam_model_opt=None, segm_detector_opt=None, **settings):
+        check_image(image, "image")
+        segs = in_each_image(
+            image,
+            lambda single: detect_segs(
+                single, bbox_detector, _simple_settings(**settings), sam_model_opt,
+                segm_detector_opt,
+            ),
+            ComfyBackend().check_interrupt,
+        )  # fmt: skip
+        return (segs,)
+
+
+class ImpactSimpleDetectorSEGSPipe:
+    DESCRIPTION = "Simple Detector (SEGS) with the detectors, SAM and hook of a detailer pipe."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    USES_PARTS = ("bbox_detector", "segm_detector", "sam_model", "detailer_hook")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        pipe = {"tooltip": "Has the detectors; from ToDetailerPipe."}
+        return {
+            "required": {
+                "detailer_pipe": ("DETAILER_PIPE", pipe),
+                **inputs("image", **_EACH_IMAGE),
+                **_simple_inputs(512),
+            },
+            "optional": {"post_dilation": _dilation(0, 512, "the finished masks")},
+        }
+
+    def run(self, detailer_pipe, image, **settings):
+        check_image(image, "image")
+        pipe = read_detailer_pipe(detailer_pipe)
+        if pipe.bbox_detector is None:
+            raise ValueError(
+                "'bbox_detector' of 'detailer_pipe' is missing (None), so nothing can be found. "
+                "Connect one where the pipe is made (ToDetailerPipe)."
+            )
+        segs = in_each_image(
+            image,
+            lambda single: detect_segs(
+                single, pipe.bbox_detector, _simple_settings(**settings), pipe.sam_model,
+                pipe.segm_detector, pipe.detailer_hook,
+            ),
+            ComfyBackend().check_interrupt,
+        )  # fmt: skip
+        return (segs,)
+
+
+class ImpactSimpleDetectorSEGS_for_AD:
+    DESCRIPTION = (
+        "Finds things in every frame of a video and makes segments for all frames, with a mask for "
+        "each frame if asked for."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("Segments for the detailers of video.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        mode = (
+            "Pivot SEGS: the same mask in all frames. Don't combine: in each frame, what of the "
+            "pivot is found there. Combine neighboring frames: that, with the frames before and "
+            "after it."
+        )
+        pivot = (
+            "Where the segments are. Combined mask: every separate shape of what all frames show. "
+            "1st frame mask: what the first frame shows."
+        )
+        return {
+            "required": {
+                "bbox_detector": _BBOX_DETECTOR,
+                **inputs("image_frames"),
+                **_simple_inputs(255),
+            },
+            "optional": {
+                "masking_mode": (list(MASKING_MODES), {"tooltip": mode}),
+                "segs_pivot": (list(PIVOTS), {"tooltip": pivot}),
+                "sam_model_opt": _SAM_OPT,
+                "segm_detector_opt": _SEGM_OPT,
+            },
+        }
+
+    def run(
+        self, bbox_detector, image_frames, masking_mode=MASKING_MODES[0], segs_pivot=PIVOTS[0],
+        sam_model_opt=None, segm_detector_opt=None, **settings,
+    ):  # fmt: skip
+        check_image(image_frames, "image_frames")
+        segs = detect_in_frames(
+            image_frames, bbox_detector, _simple_settings(**settings), masking_mode, segs_pivot,
+            sam_model_opt, segm_detector_opt,
+        )  # fmt: skip
+        return (segs,)
+
+
+class ImpactSAM2VideoDetectorSEGS:
+    DESCRIPTION = (
+        "Finds things in the first frame of a video by their boxes and follows each through all "
+        "frames with SAM 2."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("A segment for each thing, with a mask for each frame.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        rating = {
+            **_THRESHOLD,
+            "tooltip": "How sure SAM 2 has to be of a pixel: 0.5 is its own edge, and each 0.01 is "
+            "one unit of its rating (logit) more or less.",
+        }
+        return {
+            "required": {
+                **inputs("image_frames"),
+                "bbox_detector": _BBOX_DETECTOR,
+                "sam2_model": ("SAM_MODEL", {"tooltip": "A SAM 2 or SAM 2.1 from SAMLoader."}),
+                "bbox_threshold": ("FLOAT", _THRESHOLD),
+                "sam2_threshold": ("FLOAT", rating),
+                **inputs("crop_factor", "drop_size"),
+            }
+        }
+
+    def run(
+        self, image_frames, bbox_detector, sam2_model, bbox_threshold, sam2_threshold, crop_factor,
+        drop_size,
+    ):  # fmt: skip
+        check_image(image_frames, "image_frames")
+        settings = DetectionOptions(bbox_threshold, 0, crop_factor, drop_size)
+        lowest = sam2_threshold * 100 - 50  # ComfyUI-Impact-Pack's scale
+        return (track(image_frames, bbox_detector, sam2_model, settings, lowest),)
+
+
+class SAMDetectorCombined:
+    DESCRIPTION = "Asks SAM about each segment and gives one mask of all that it marks."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("MASK",)
+    OUTPUT_TOOLTIPS = ("Everything that SAM marks, one mask for each image.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        hint = (
+            "Which points SAM is asked about, besides the box: the middle (center-1, "
+            "mask-point-bbox), several around it, those of the mask (mask-area), or none. "
+            "mask-points asks once, for the middles of all boxes together."
+        )
+        threshold = {
+            "default": 0.93, "min": 0.0, "max": 1.0, "step": 0.01,
+            "tooltip": "Masks that SAM rates lower count only where it rates none higher.",
+        }  # fmt: skip
+        expansion = {
+            "default": 0, "min": 0, "max": 1000, "step": 1,
+            "tooltip": "Grow the boxes that SAM is given by this many pixels on every side.",
+        }  # fmt: skip
+        hint_threshold = {
+            "default": 0.7, "min": 0.0, "max": 1.0, "step": 0.01,
+            "tooltip": "With mask-area: where the mask is stronger than this, points are set.",
+        }  # fmt: skip
+        negative = (
+            "Points that tell SAM what not to take. Small: with mask-area where the mask is 0, "
+            "with mask-points boxes under 10 pixels. Outter: all around the segment."
+        )
+        return {
+            "required": {
+                "sam_model": ("SAM_MODEL", {"tooltip": "From SAMLoader."}),
+                "segs": ("SEGS", {"tooltip": "What SAM is asked about."}),
+                **inputs("image", **_EACH_IMAGE),
+                "detection_hint": (list(DETECTION_HINTS), {"tooltip": hint}),
+                "dilation": _dilation(0, 512),
+                "threshold": ("FLOAT", threshold),
+                "bbox_expansion": ("INT", expansion),
+                "mask_hint_threshold": ("FLOAT", hint_threshold),
+                "mask_hint_use_negative": (list(NEGATIVE_HINTS), {"tooltip": negative}),
+            }
+        }
+
+    def run(self, sam_model, segs, image, **hints):
+        return (self.masks(sam_model, segs, image, **hints)[0],)
+
+    def masks(self, sam_model, segs, image, **hints):
+        """What SAM marks in each image [B,H,W], and for each segment [N,H,W]."""
+        check_image(image, "image")
+        check_segs(segs, "segs")
+        return sam_masks_of_batch(sam_model, segs, image, SamHints(**hints))
+
+
+class SAMDetectorSegmented(SAMDetectorCombined):
+    DESCRIPTION = "Asks SAM about each segment and gives a mask for each, and one of all."
+    RETURN_TYPES = ("MASK", "MASK")
+    RETURN_NAMES = ("combined_mask", "batch_masks")
+    OUTPUT_TOOLTIPS = (
+        "Everything that SAM marks, one mask for each image.",
+        "A mask for each segment, in their order; one empty mask if there is none.",
+    )
+
+    def run(self, sam_model, segs, image, **hints):
+        combined, masks = self.masks(sam_model, segs, image, **hints)
+        return combined, masks if len(masks) else combined[:1]
+
+
+NODES = {
+    "BboxDetectorSEGS": (BboxDetectorSEGS, "BBOX Detector (SEGS)"),
+    "SegmDetectorSEGS": (SegmDetectorSEGS, "SEGM Detector (SEGS)"),
+    "ONNXDetectorSEGS": (ONNXDetectorSEGS, "ONNX Detector (SEGS/legacy) - use BBOXDetector"),
+    "BboxDetectorCombined_v2": (BboxDetectorCombined_v2, "BBOX Detector (combined)"),
+    "SegmDetectorCombined_v2": (SegmDetectorCombined_v2, "SEGM Detector (combined)"),
+    "SAMDetectorCombined": (SAMDetectorCombined, "SAMDetector (combined)"),
+    "SAMDetectorSegmented": (SAMDetectorSegmented, "SAMDetector (segmented)"),
+    "ImpactSimpleDetectorSEGS": (ImpactSimpleDetectorSEGS, "Simple Detector (SEGS)"),
+    "ImpactSimpleDetectorSEGSPipe": (
+        ImpactSimpleDetectorSEGSPipe,
+        "Simple Detector (SEGS/pipe)",
+    ),
+    "ImpactSimpleDetectorSEGS_for_AD": (
+        ImpactSimpleDetectorSEGS_for_AD,
+        "Simple Detector for Video (SEGS)",
+    ),
+    "ImpactSAM2VideoDetectorSEGS": (
+        ImpactSAM2VideoDetectorSEGS,
+        "SAM2 Video Detector (SEGS)",
+    ),
+}

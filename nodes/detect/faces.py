@@ -1,0 +1,112 @@
+"""Faces without a model file of the user's."""
+
+from __future__ import annotations
+
+from ...core.detectors.host_data import GivenBoxes
+from ...core.detectors.mtcnn import as_finds
+from ...core.detectors.mtcnn_landmarks import face_landmarks
+from ...core.geometry import Size
+from ...core.host.detectors import AUTO, FACE_METHODS, load_face_detector, load_face_finder
+from ...core.segs.image_batch import in_each_image
+from ...utils.check import check_image
+from ..widgets import described, grown, inputs
+
+CATEGORY = "Detailers/Detector"
+
+
+class DetailersFaceDetectorProvider:
+    DESCRIPTION = (
+        "A face detector that needs no model file. MTCNN finds faces of any size, also leaning and "
+        "half turned ones, with the weights of the package facenet-pytorch. Without it the LBP "
+        "cascade of scikit-image finds upright faces from the front."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("BBOX_DETECTOR",)
+    OUTPUT_TOOLTIPS = ("The face detector.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "min_size": described(
+                    "INT",
+                    "Smallest face that is looked for, in pixels. 0 is 20 with MTCNN, and a "
+                    "fourteenth of the image's shorter side with LBP. More is faster and finds "
+                    "less by chance.",
+                    default=0, min=0, max=4096, step=1,
+                )
+            },
+            "optional": {
+                "method": described(
+                    list(FACE_METHODS),
+                    "MTCNN: three small networks, of the package facenet-pytorch. LBP: the cascade "
+                    "of scikit-image. auto: MTCNN where the package is installed, else LBP.",
+                    default=AUTO,
+                )
+            },
+        }  # fmt: skip
+
+    def run(self, min_size, method=AUTO):
+        return (load_face_detector(method, min_size),)
+
+
+class DetailersFaceLandmarks:
+    DESCRIPTION = (
+        "Finds the faces in an image, with the eyes, the nose and the corners of the mouth of "
+        "each, by MTCNN. Gives the landmarks by which Crop Options turns leaning faces upright, "
+        "and a segment for each face. Needs the package facenet-pytorch, but no model file."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("FACE_LANDMARKS", "SEGS")
+    RETURN_NAMES = ("face_landmarks", "SEGS")
+    OUTPUT_TOOLTIPS = (
+        "Five points of each face in each image, and ovals around face, eyes and mouth.",
+        "A segment for each face, image by image.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs(
+                    "image",
+                    image="The image to look in, or a batch of images that are each looked at.",
+                ),
+                "threshold": described(
+                    "FLOAT", "How sure the detector has to be.",
+                    default=0.5, min=0.0, max=1.0, step=0.01,
+                ),
+                "min_size": described(
+                    "INT",
+                    "Smallest face that is looked for, in pixels. More is faster and finds less "
+                    "by chance.",
+                    default=20, min=12, max=4096, step=1,
+                ),
+                "dilation": described(
+                    "INT", grown("the masks"), default=10, min=-512, max=512, step=1
+                ),
+                **inputs("crop_factor", "drop_size"),
+            }
+        }  # fmt: skip
+
+    def run(self, image, threshold, min_size, dilation, crop_factor, drop_size):
+        check_image(image, "image")
+        finder = load_face_finder(min_size)
+        frames = []
+
+        def detect(single):
+            faces = finder.find(single[0], threshold)
+            frames.append(faces)
+            given = GivenBoxes(as_finds(faces))
+            return given.detect(single, threshold, dilation, crop_factor, drop_size)
+
+        segs = in_each_image(image, detect)
+        return face_landmarks(frames, Size(image.shape[2], image.shape[1])), segs
+
+
+NODES = {
+    "DetailersFaceDetectorProvider": (DetailersFaceDetectorProvider, "Face Detector Provider"),
+    "DetailersFaceLandmarks": (DetailersFaceLandmarks, "Face Landmarks (MTCNN)"),
+}

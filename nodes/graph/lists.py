@@ -1,0 +1,251 @@
+"""Lists and batches: several results over one link, one after another or all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ...core.pixels.batches import image_batch, mask_batch
+from ...utils.check import check_image, check_mask
+from ..prompts.conditioning import numbered
+from ..widgets import Numbered
+
+CATEGORY = "Detailers/List"
+_IMAGE_LIST = "The images, one after another."
+_IMAGE_BATCH = "All images in one batch."
+_MASK_LIST = "The masks, one after another."
+_MASK_BATCH = "All masks in one batch."
+
+
+def checked_images(images: list[Any], name: str) -> list[torch.Tensor]:
+    for image in images:
+        check_image(image, name)
+    return images
+
+
+def checked_masks(masks: list[Any], name: str) -> list[torch.Tensor]:
+    return [check_mask(mask, name) for mask in masks]
+
+
+class MasksToMaskList:
+    DESCRIPTION = "Turns a batch of masks into a list: what follows runs once for each mask."
+    TAKES_NONE = ("masks",)
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("MASK",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = (_MASK_LIST,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"masks": ("MASK", {"tooltip": "The batch of masks."})}}
+
+    def run(self, masks):
+        if masks is None:
+            return ([torch.zeros(1, 64, 64)],)
+        return (list(check_mask(masks, "masks").split(1)),)
+
+
+class MaskListToMaskBatch:
+    DESCRIPTION = (
+        "Puts a list of masks into one batch. The first gives the size; of others the middle part "
+        "of that shape is resized."
+    )
+    CATEGORY = CATEGORY
+    INPUT_IS_LIST = True
+    RETURN_TYPES = ("MASK",)
+    OUTPUT_TOOLTIPS = (_MASK_BATCH,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"mask": ("MASK", {"tooltip": _MASK_LIST})}}
+
+    def run(self, mask):
+        masks = checked_masks(mask, "mask")
+        return (mask_batch(masks) if masks else torch.zeros(1, 64, 64),)
+
+
+class ImageListToImageBatch:
+    DESCRIPTION = (
+        "Puts a list of images into one batch. The first gives the size; of others the middle "
+        "part of that shape is resized."
+    )
+    CATEGORY = CATEGORY
+    INPUT_IS_LIST = True
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_TOOLTIPS = (_IMAGE_BATCH,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"images": ("IMAGE", {"tooltip": _IMAGE_LIST})}}
+
+    def run(self, images):
+        images = checked_images(images, "images")
+        return (image_batch(images) if images else torch.zeros(1, 64, 64, 3),)
+
+
+class ImpactImageBatchToImageList:
+    DESCRIPTION = "Turns a batch of images into a list: what follows runs once for each image."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = (_IMAGE_LIST,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {"tooltip": "The batch of images."})}}
+
+    def run(self, image):
+        check_image(image, "image")
+        return (list(image.split(1)),)
+
+
+class ImpactMakeImageList:
+    DESCRIPTION = "Makes a list of any number of images, each of its own size."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = (_IMAGE_LIST,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        first = {"tooltip": "The first image; connecting it brings up the next input."}
+        return {
+            "required": {"image1": ("IMAGE", first)},
+            "optional": Numbered("image", "IMAGE", "A further image."),
+        }
+
+    def run(self, **images):
+        return (numbered(images, "image"),)
+
+
+class ImpactMakeImageBatch(ImpactMakeImageList):
+    DESCRIPTION = (
+        "Makes a batch of any number of images. The first gives the size; of others the middle "
+        "part of that shape is resized."
+    )
+    OUTPUT_IS_LIST = (False,)
+    OUTPUT_TOOLTIPS = (_IMAGE_BATCH,)
+
+    def run(self, **images):
+        return (image_batch(checked_images(numbered(images, "image"), "image1, image2, ...")),)
+
+
+class ImpactMakeMaskList:
+    DESCRIPTION = "Makes a list of any number of masks, each of its own size."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("MASK",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = (_MASK_LIST,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        first = {"tooltip": "The first mask; connecting it brings up the next input."}
+        return {
+            "required": {"mask1": ("MASK", first)},
+            "optional": Numbered("mask", "MASK", "A further mask."),
+        }
+
+    def run(self, **masks):
+        return (numbered(masks, "mask"),)
+
+
+class ImpactMakeMaskBatch(ImpactMakeMaskList):
+    DESCRIPTION = (
+        "Makes a batch of any number of masks. The first gives the size; of others the middle "
+        "part of that shape is resized."
+    )
+    OUTPUT_IS_LIST = (False,)
+    OUTPUT_TOOLTIPS = (_MASK_BATCH,)
+
+    def run(self, **masks):
+        return (mask_batch(checked_masks(numbered(masks, "mask"), "mask1, mask2, ...")),)
+
+
+class ImpactMakeAnyList:
+    DESCRIPTION = "Makes a list of any number of values of any type."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = ("The values, one after another.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tooltip = "A value; connecting it brings up the next input."
+        return {"optional": Numbered("value", "*", tooltip, listed=1)}
+
+    def run(self, **values):
+        return (numbered(values, "value"),)
+
+
+class ImpactSelectNthItemOfAnyList:
+    DESCRIPTION = "Takes one entry out of a list."
+    CATEGORY = CATEGORY
+    INPUT_IS_LIST = True
+    RETURN_TYPES = ("*",)
+    OUTPUT_TOOLTIPS = ("The entry; the last one where the list ends before.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        index = {
+            "default": 0, "min": 0, "max": 2**63 - 1, "step": 1,
+            "tooltip": "Which entry to take; 0 is the first.",
+        }  # fmt: skip
+        return {
+            "required": {
+                "any_list": ("*", {"tooltip": "The list."}),
+                "index": ("INT", index),
+            }
+        }
+
+    def run(self, any_list, index):
+        if not any_list:
+            raise ValueError(
+                "'any_list' is an empty list, so there is no entry to take. Check the node before "
+                "it."
+            )
+        return (any_list[min(index[0], len(any_list) - 1)],)
+
+
+class ImpactListBridge:
+    DESCRIPTION = (
+        "Passes a list on once all of it is there: what follows starts only when everything "
+        "before has run for every entry."
+    )
+    CATEGORY = CATEGORY
+    INPUT_IS_LIST = True
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("list_output",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = ("The list that came in.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"list_input": ("*", {"tooltip": "The list."})}}
+
+    def run(self, list_input):
+        return (list_input,)
+
+
+NODES = {
+    "MasksToMaskList": (MasksToMaskList, "Mask Batch to Mask List"),
+    "MaskListToMaskBatch": (MaskListToMaskBatch, "Mask List to Mask Batch"),
+    "ImageListToImageBatch": (ImageListToImageBatch, "Image List to Image Batch"),
+    "ImpactImageBatchToImageList": (ImpactImageBatchToImageList, "Image Batch to Image List"),
+    "ImpactMakeImageList": (ImpactMakeImageList, "Make Image List"),
+    "ImpactMakeImageBatch": (ImpactMakeImageBatch, "Make Image Batch"),
+    "ImpactMakeMaskList": (ImpactMakeMaskList, "Make Mask List"),
+    "ImpactMakeMaskBatch": (ImpactMakeMaskBatch, "Make Mask Batch"),
+    "ImpactMakeAnyList": (ImpactMakeAnyList, "Make List (Any)"),
+    "ImpactSelectNthItemOfAnyList": (ImpactSelectNthItemOfAnyList, "Select Nth Item (Any list)"),
+    "ImpactListBridge": (ImpactListBridge, "List Bridge"),
+}

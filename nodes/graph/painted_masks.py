@@ -1,0 +1,343 @@
+"""Between a graph and its editor: masks painted on previews, and results sent to other nodes."""
+
+from __future__ import annotations
+
+from ...core.graph.painted_masks import RESTORE, file_entry, file_value
+from ...core.graph.values import TYPES, read_as, type_name
+from ...core.host.editor import bridge
+from ...core.host.files import (
+    file_at,
+    file_state,
+    latents,
+    missing_file,
+    pictures,
+    receive_image,
+    receive_latent,
+    send_latent,
+    show_images,
+)
+from ...core.host.latent_previews import PREVIEW_METHODS, decoded
+from ...core.host.messages import BLOCKED, tell_editor
+from ...core.streams import with_mask
+from ...utils.check import check_image
+from ..widgets import described
+
+CATEGORY = "Detailers/Bridge"
+_LINK = {"default": 0, "min": 0, "max": 2**63 - 1, "step": 1}
+_METHOD = "How the picture of the latent is made. TAE ones need their file in models/vae_approx."
+
+
+def _link_id(tooltip: str) -> tuple[str, dict]:
+    return described("INT", tooltip, **_LINK)
+
+
+def _painting() -> tuple[str, dict]:
+    return described("STRING", "The painted picture; the mask editor fills this in.", default="")
+
+
+def _mask_options() -> dict:
+    labels = {"default": False, "label_on": "if_empty_mask", "label_off": "never"}
+    restore = "Whether a mask painted on an earlier picture stays when another one comes."
+    return {
+        "block": described("BOOLEAN", "Whether to stop here until a mask is painted.", **labels),
+        "restore_mask": (list(RESTORE), {"tooltip": restore}),
+    }
+
+
+class PreviewBridge:
+    DESCRIPTION = (
+        "Shows images and gives the mask that is painted on them in ComfyUI's mask editor: Open in "
+        "MaskEditor in the node's menu."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "MASK")
+    OUTPUT_TOOLTIPS = (
+        "The images that came in.",
+        "What is painted, as large as the images; empty where nothing is.",
+    )
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "images": described("IMAGE", "The images; the first is painted on."),
+                "image": _painting(),
+            },
+            "optional": _mask_options(),
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, image="", **_inputs):
+        return file_state(image)
+
+    def run(self, images, image, block=False, restore_mask="never", unique_id=None):
+        check_image(images, "images")
+        shown, mask = bridge(images, images, image, restore_mask, str(unique_id))
+        blocked = block and not mask.any()
+        return {
+            "ui": {"images": shown},
+            "result": (BLOCKED, BLOCKED) if blocked else (images, mask),
+        }
+
+
+class PreviewBridgeLatent:
+    DESCRIPTION = (
+        "Shows a latent as a picture and gives the mask that is painted on it in ComfyUI's mask "
+        "editor: Open in MaskEditor in the node's menu."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("LATENT", "MASK")
+    OUTPUT_TOOLTIPS = (
+        "The latent with the mask as its noise mask.",
+        "What is painted, or else the latent's own noise mask, in pixels of the picture.",
+    )
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "latent": described("LATENT", "The latent; its first picture is painted on."),
+                "image": _painting(),
+                "preview_method": (PREVIEW_METHODS, {"tooltip": _METHOD}),
+            },
+            "optional": {
+                "vae_opt": described("VAE", "Decodes the picture, in place of preview_method."),
+                **_mask_options(),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, image="", **_inputs):
+        return file_state(image)
+
+    def run(
+        self, latent, image, preview_method, vae_opt=None, block=False, restore_mask="never",
+        unique_id=None,
+    ):  # fmt: skip
+        pixels = decoded(latent, preview_method, vae_opt)
+        shown, mask = bridge(
+            pixels, latent["samples"], image, restore_mask, str(unique_id),
+            latent.get("noise_mask"),
+        )  # fmt: skip
+        is_empty = not mask.any()
+        result = (latent if is_empty else with_mask(latent, mask), mask)
+        return {
+            "ui": {"images": shown},
+            "result": (BLOCKED, BLOCKED) if block and is_empty else result,
+        }
+
+
+class ImageSender:
+    DESCRIPTION = (
+        "Shows images and sends the first to the Image Receivers in the editor that have the same "
+        "link_id, for the next run."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
+    OUTPUT_TOOLTIPS = ("The images that came in.",)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        prefix = "First part of the file name, in the temporary folder."
+        return {
+            "required": {
+                "images": described("IMAGE", "The images."),
+                "filename_prefix": described("STRING", prefix, default="ImgSender"),
+                "link_id": _link_id("Receivers with this number get the image."),
+            }
+        }
+
+    def run(self, images, filename_prefix, link_id):
+        check_image(images, "images")
+        shown = show_images(images, filename_prefix)
+        tell_editor("send", kind="image", link_id=link_id, value=file_value(shown[0]))
+        return {"ui": {"images": shown}, "result": (images,)}
+
+
+class ImageReceiver:
+    DESCRIPTION = "Gives the image that an Image Sender with the same link_id has sent."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "MASK")
+    OUTPUT_TOOLTIPS = ("The image.", "What is transparent in it.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        keep = "Keep the image itself in the workflow: its file may be temporary."
+        labels = {"default": False, "label_on": "enable", "label_off": "disable"}
+        again = "Have the editor queue the graph when an image arrives."
+        return {
+            "required": {
+                "image": (pictures(), {"tooltip": "The file; a sender fills this in."}),
+                "link_id": _link_id("The number of the senders to hear."),
+                "save_to_workflow": described("BOOLEAN", keep, default=False),
+                "image_data": described(
+                    "STRING", "The image itself, where it is kept.", multiline=False
+                ),
+                "trigger_always": described("BOOLEAN", again, **labels),
+            }
+        }
+
+    @staticmethod
+    def kept(save_to_workflow, image_data) -> str:
+        is_data = isinstance(image_data, str) and image_data.startswith("data:")
+        return image_data if save_to_workflow and is_data else ""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image=None, save_to_workflow=False, image_data=""):
+        if image is None:  # comes over a link, and is looked for when the node runs
+            return True
+        is_there = cls.kept(save_to_workflow, image_data) or file_at(image) is not None
+        return True if is_there else missing_file("image", image)
+
+    @classmethod
+    def IS_CHANGED(cls, image="", **_inputs):
+        return file_state(image)
+
+    def run(self, image, link_id, save_to_workflow, image_data, trigger_always):
+        pixels, mask, shown = receive_image(image, self.kept(save_to_workflow, image_data))
+        return {"ui": {"images": shown}, "result": (pixels, mask)}
+
+
+class LatentSender:
+    DESCRIPTION = (
+        "Saves a latent in a picture of it and sends it to the LatentReceivers in the editor that "
+        "have the same link_id, for the next run."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ()
+    OUTPUT_TOOLTIPS = ()
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        prefix = "First part of the file name, in the output folder."
+        return {
+            "required": {
+                "samples": described("LATENT", "The latent."),
+                "filename_prefix": described("STRING", prefix, default="latents/LatentSender"),
+                "link_id": _link_id("Receivers with this number get the latent."),
+                "preview_method": (PREVIEW_METHODS, {"tooltip": _METHOD}),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def run(
+        self, samples, filename_prefix, link_id, preview_method, prompt=None, extra_pnginfo=None
+    ):
+        preview = decoded(samples, preview_method, None)
+        texts = {"prompt": prompt, **(extra_pnginfo or {})}
+        entry = send_latent(samples, filename_prefix, preview, texts)
+        tell_editor("send", kind="latent", link_id=link_id, value=file_value(entry))
+        return {"ui": {"images": [entry]}, "result": ()}
+
+
+class LatentReceiver:
+    DESCRIPTION = "Gives the latent that a LatentSender with the same link_id has sent."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("The latent.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        labels = {"default": False, "label_on": "enable", "label_off": "disable"}
+        again = "Have the editor queue the graph when a latent arrives."
+        return {
+            "required": {
+                "latent": (latents(), {"tooltip": "The file; a sender fills this in."}),
+                "link_id": _link_id("The number of the senders to hear."),
+                "trigger_always": described("BOOLEAN", again, **labels),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, latent=None):
+        is_there = latent is None or file_at(latent) is not None  # None comes over a link
+        return True if is_there else missing_file("latent", latent)
+
+    @classmethod
+    def IS_CHANGED(cls, latent="", **_inputs):
+        return file_state(latent)
+
+    def run(self, latent, link_id, trigger_always):
+        result = (receive_latent(latent),)
+        entry = file_entry(latent)
+        is_picture = entry["filename"].endswith(".png")
+        return {"ui": {"images": [entry]}, "result": result} if is_picture else result
+
+
+class ImpactValueSender:
+    DESCRIPTION = (
+        "Sends a number, a text or a truth to the ImpactValueReceivers in the editor that have the "
+        "same link_id, for the next run."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("signal",)
+    OUTPUT_TOOLTIPS = ("The signal that came in.",)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "value": described("*", "The value."),
+                "link_id": _link_id("Receivers with this number get the value."),
+            },
+            "optional": {"signal_opt": described("*", "Anything; passed on.")},
+        }
+
+    def run(self, value, link_id, signal_opt=None):
+        kind = type_name(value)
+        if kind is None:
+            raise ValueError(
+                f"'value' is a {type(value).__name__}, which cannot be sent. Connect a text, a "
+                "number or a truth."
+            )
+        tell_editor("send", kind="value", link_id=link_id, value=str(value), typ=kind)
+        return (signal_opt,)
+
+
+class ImpactValueReceiver:
+    DESCRIPTION = "Gives the value that an ImpactValueSender with the same link_id has sent."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    OUTPUT_TOOLTIPS = ("The value, of the chosen type.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "typ": (list(TYPES), {"tooltip": "The type; a sender fills this in."}),
+                "value": described("STRING", "The value; a sender fills this in.", default=""),
+                "link_id": _link_id("The number of the senders to hear."),
+            }
+        }
+
+    def run(self, typ, value, link_id):
+        return (read_as(typ, value),)
+
+
+NODES = {
+    "PreviewBridge": (PreviewBridge, "Preview Bridge (Image)"),
+    "PreviewBridgeLatent": (PreviewBridgeLatent, "Preview Bridge (Latent)"),
+    "ImageSender": (ImageSender, "Image Sender"),
+    "ImageReceiver": (ImageReceiver, "Image Receiver"),
+    "LatentSender": (LatentSender, "LatentSender"),
+    "LatentReceiver": (LatentReceiver, "LatentReceiver"),
+    "ImpactValueSender": (ImpactValueSender, "ImpactValueSender"),
+    "ImpactValueReceiver": (ImpactValueReceiver, "ImpactValueReceiver"),
+}

@@ -1,0 +1,549 @@
+"""Steering the graph: switches that run only what they choose, and nodes that act on the editor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ...core.graph.switches import (
+    ACTIVE,
+    MODES,
+    MUTED,
+    TARGETS,
+    input_label,
+    output_count,
+    remote_place,
+)
+from ...core.graph.values import shown
+from ...core.host.flow import wrong_link
+from ...core.host.messages import BLOCKED, tell_editor, wait
+from ...utils.check import check_image
+from ...utils.notes import note
+from ..widgets import Numbered, described
+
+log = logging.getLogger(__name__)
+
+CATEGORY = "Detailers/Flow"
+MAX_ID = 2**64 - 1
+MAX_CHOICE = 999999
+_PASSED_ON = "The signal that came in."
+_ONLY_STOPPED = (
+    "'behavior' is {behavior}, but what follows could only be stopped: it was not known before the "
+    "run. Without the editor 'mode' must be no link for that, and in the editor the output must "
+    "lead somewhere."
+)
+_ON_PROMPT = {
+    "default": False, "label_on": "select_on_prompt", "label_off": "select_on_execution",
+    "forceInput": False,
+}  # fmt: skip
+
+
+def _not_connected(select: int, name: str) -> str:
+    return (
+        f"'select' is {select}, but '{name}' is not connected. Connect it, or select another one."
+    )
+
+
+def _check_select(
+    select: int | None, last: int, name_of: Callable[[int], str], links: dict, values: dict
+) -> bool | str:
+    """Whether the chosen input is there, for the host; else what to say.
+
+    Args:
+        select: None where it comes over a link, and is known when the node runs.
+        name_of: the input of a number.
+        links, values: the inputs that are linked, and those that are not.
+    """
+    if select is None:
+        return True
+    if not 1 <= select <= last:
+        return f"'select' is {select}; it counts from 1 to {last}."
+    name = name_of(select)
+    is_there = name in links or values.get(name) is not None
+    return is_there or _not_connected(select, name)
+
+
+def _select(last: int = MAX_CHOICE) -> tuple[str, dict]:
+    span = {"default": 1, "min": 1, "max": last, "step": 1}
+    return described("INT", "Which one; the first is 1.", **span)
+
+
+def _signal(tooltip: str = "Anything; passed on. The node acts once it is there.") -> tuple:
+    return described("*", tooltip)
+
+
+def _node_id(tooltip: str) -> tuple[str, dict]:
+    return described("INT", tooltip, default=0, min=0, max=MAX_ID)
+
+
+def always(cls, **_inputs) -> float:
+    """IS_CHANGED of nodes that act on every run, even where nothing new came in."""
+    return float("nan")  # a new one each time: the host compares by identity, too
+
+
+# Switches -------------------------------------------------------------------------------------
+
+
+class ImpactSwitch:
+    DESCRIPTION = "Passes on one of any number of inputs. Only what leads to that one runs."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*", "STRING", "INT")
+    RETURN_NAMES = ("selected_value", "selected_label", "selected_index")
+    OUTPUT_TOOLTIPS = (
+        "What came in at the chosen input; nothing where it is not connected.",
+        "The label of the chosen input.",
+        "The number of the chosen input.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        when = (
+            "select_on_prompt: the other inputs are left out of the prompt, so what leads to them "
+            "may be incomplete; needs a select that is no link. select_on_execution: all is "
+            "checked first."
+        )
+        each = "One of the inputs; connecting the last brings up the next."
+        return {
+            "required": {
+                "select": _select(),
+                "sel_mode": described("BOOLEAN", when, **_ON_PROMPT),
+            },
+            "optional": Numbered("input", "*", each, listed=1, lazy=True),
+            "hidden": {"unique_id": "UNIQUE_ID", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types, select=None, **given):
+        return _check_select(
+            select, MAX_CHOICE, lambda number: f"input{number}", input_types, given
+        )
+
+    def check_lazy_status(self, select, **values):
+        return [f"input{select}"] if f"input{select}" in values else []
+
+    def run(self, select, sel_mode, unique_id=None, extra_pnginfo=None, **values):
+        name = f"input{select}"
+        if name not in values:
+            raise ValueError(_not_connected(select, name))
+        label = input_label((extra_pnginfo or {}).get("workflow"), str(unique_id), name)
+        return values[name], label, select
+
+
+class ImageMaskSwitch:
+    DESCRIPTION = (
+        "Passes on one of four images and its mask. Only what leads to the chosen ones runs."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "MASK")
+    OUTPUT_TOOLTIPS = ("The chosen images.", "Their mask; nothing where none is connected.")
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        pairs = {}
+        for number in range(1, 5):
+            images, mask = cls.names(number)
+            pairs[images] = described("IMAGE", f"Choice {number}.", lazy=True)
+            pairs[mask] = described("MASK", f"The mask of choice {number}.", lazy=True)
+        first = pairs.pop("images1")
+        return {"required": {"select": _select(4), "images1": first}, "optional": pairs}
+
+    @staticmethod
+    def names(number: int) -> tuple[str, str]:
+        return "images1" if number == 1 else f"images{number}_opt", f"mask{number}_opt"
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types, select=None, **given):
+        wrong = wrong_link(cls, input_types)
+        return wrong or _check_select(select, 4, lambda n: cls.names(n)[0], input_types, given)
+
+    def check_lazy_status(self, select, **values):
+        return [name for name in self.names(select) if name in values]
+
+    def run(self, select, **values):
+        images, mask = (values.get(name) for name in self.names(select))
+        if images is None:
+            raise ValueError(_not_connected(select, self.names(select)[0]))
+        check_image(images, self.names(select)[0])
+        return images, mask
+
+
+class _AnyNumber(tuple):
+    """Types of outputs of a node that has any number of them: the last goes on."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(min(index, len(self) - 1) if isinstance(index, int) else index)
+
+
+class ImpactInversedSwitch:
+    DESCRIPTION = (
+        "Passes the input on at one of any number of outputs. What follows the others does not run."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = _AnyNumber(("*",))
+    OUTPUT_TOOLTIPS = ("The input, where this output is chosen.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        when = (
+            "select_on_prompt: the other outputs are left out of the prompt, so nodes that can do "
+            "without them run; needs a select that is no link. select_on_execution: what follows "
+            "the others is stopped."
+        )
+        return {
+            "required": {"select": _select(), "input": described("*", "Anything.")},
+            "optional": {"sel_mode": described("BOOLEAN", when, **_ON_PROMPT)},
+            "hidden": {"dynprompt": "DYNPROMPT", "unique_id": "UNIQUE_ID"},
+        }
+
+    def run(self, select, input, sel_mode=False, dynprompt=None, unique_id=None):
+        count = output_count(dynprompt, unique_id)
+        return tuple(input if number == select else BLOCKED for number in range(1, count + 1))
+
+
+class ImpactControlBridge:
+    DESCRIPTION = (
+        "Passes a value on, or stops, mutes or bypasses the nodes that it leads to. To mute or "
+        "bypass, it sets them so in the editor, which then goes on with the same run. Without an "
+        "editor that is done before the run, if 'mode' is no link; else they are stopped."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("value",)
+    OUTPUT_TOOLTIPS = ("The value that came in.",)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        labels = {"default": True, "label_on": "Active", "label_off": "Stop/Mute/Bypass"}
+        what = "Stop: what follows does not run. Mute, Bypass: the next nodes are set so."
+        return {
+            "required": {
+                "value": described("*", "Anything."),
+                "mode": described("BOOLEAN", "Whether the next nodes run.", **labels),
+                "behavior": (["Stop", "Mute", "Bypass"], {"tooltip": what}),
+            },
+            "hidden": {TARGETS: "DETAILERS_TARGETS"},
+        }
+
+    def run(self, value, mode, behavior, targets=None):
+        targets = targets or {}
+        if behavior == "Stop" or (not targets and not mode):
+            if behavior != "Stop":
+                note("control_bridge", _ONLY_STOPPED.format(behavior=behavior))
+            return (value if mode else BLOCKED,)
+        wanted = ACTIVE if mode else MODES[behavior]
+        changed = [node for node, now in targets.items() if now != wanted]
+        if changed:
+            tell_editor("mode", nodes=changed, mode=wanted, queue=True)
+        return (BLOCKED if changed else value,)
+
+
+class ImpactExecutionOrderController:
+    DESCRIPTION = "Passes a value on once a signal is there: what makes the signal runs before."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*", "*")
+    RETURN_NAMES = ("signal", "value")
+    OUTPUT_TOOLTIPS = (_PASSED_ON, "The value that came in.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"signal": _signal("Anything."), "value": described("*", "Anything.")}}
+
+    def run(self, signal, value):
+        return signal, value
+
+
+# The editor -----------------------------------------------------------------------------------
+
+
+class ImpactQueueTrigger:
+    DESCRIPTION = "Has the editor queue the graph again."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("signal_opt",)
+    OUTPUT_TOOLTIPS = (_PASSED_ON,)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    IS_CHANGED = classmethod(always)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        labels = {"default": True, "label_on": "Trigger", "label_off": "Don't trigger"}
+        return {
+            "required": {
+                "signal": _signal(),
+                "mode": described("BOOLEAN", "Whether to queue.", **labels),
+            }
+        }
+
+    def run(self, signal, mode):
+        if mode:
+            tell_editor("queue")
+        return (signal,)
+
+
+class ImpactQueueTriggerCountdown:
+    DESCRIPTION = (
+        "Has the editor queue the graph until it has run a number of times, and counts the runs in "
+        "its own count."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*", "INT", "INT")
+    RETURN_NAMES = ("signal_opt", "count", "total")
+    OUTPUT_TOOLTIPS = (_PASSED_ON, "The number of this run; the first is 0.", "How many runs.")
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    IS_CHANGED = classmethod(always)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        count = "The number of the next run; goes up by itself, and back to 0 after the last."
+        labels = {"default": True, "label_on": "Trigger", "label_off": "Don't trigger"}
+        return {
+            "required": {
+                "count": _node_id(count),
+                "total": described("INT", "How many runs.", default=10, min=1, max=MAX_ID),
+                "mode": described("BOOLEAN", "Whether to queue.", **labels),
+            },
+            "optional": {"signal": _signal()},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def run(self, count, total, mode, signal=None, unique_id=None):
+        if mode:
+            goes_on = count < total - 1
+            following = count + 1 if goes_on else 0
+            tell_editor("widget", node=unique_id, widget="count", value=following)
+            if goes_on:
+                tell_editor("queue")
+        return signal, count, total
+
+
+class ImpactConditionalStopIteration:
+    DESCRIPTION = "Ends the editor's automatic queueing."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ()
+    OUTPUT_TOOLTIPS = ()
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    IS_CHANGED = classmethod(always)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"cond": described("BOOLEAN", "Whether to end it.", forceInput=True)}}
+
+    def run(self, cond):
+        if cond:
+            tell_editor("stop")
+        return ()
+
+
+class ImpactSetWidgetValue:
+    DESCRIPTION = (
+        "Sets a value of another node in the editor, for the next run. Of several values connected "
+        "the first counts."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("signal_opt",)
+    OUTPUT_TOOLTIPS = (_PASSED_ON,)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    IS_CHANGED = classmethod(always)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        kinds = ("boolean", "int", "float", "string")
+        return {
+            "required": {
+                "signal": _signal(),
+                "node_id": _node_id("Number of the node whose value is set."),
+                "widget_name": described("STRING", "Name of the value.", multiline=False),
+            },
+            "optional": {
+                f"{kind}_value": described(kind.upper(), "The new value.", forceInput=True)
+                for kind in kinds
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def run(self, signal, node_id, widget_name, unique_id=None, **values):
+        value = next((value for value in values.values() if value is not None), None)
+        if value is None:
+            note("input", "No value is set, as none is connected.")
+        else:
+            place = {"sender": unique_id, "node": str(node_id)}
+            heard = tell_editor("widget", **place, widget=widget_name, value=value)
+            if not heard:
+                note("editor", "No editor has queued this prompt, so no value is set in one.")
+        return (signal,)
+
+
+class ImpactNodeSetMuteState:
+    DESCRIPTION = "Mutes another node in the editor, or makes it active, for the next run."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("signal_opt",)
+    OUTPUT_TOOLTIPS = (_PASSED_ON,)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    IS_CHANGED = classmethod(always)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        labels = {"default": True, "label_on": "active", "label_off": "mute"}
+        return {
+            "required": {
+                "signal": _signal(),
+                "node_id": _node_id("Number of the node that is muted or made active."),
+                "set_state": described("BOOLEAN", "What it becomes.", **labels),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def run(self, signal, node_id, set_state, unique_id=None):
+        mode = ACTIVE if set_state else MUTED
+        tell_editor("mode", sender=unique_id, nodes=[str(node_id)], mode=mode)
+        return (signal,)
+
+
+class ImpactRemoteInt:
+    DESCRIPTION = "Sets a whole number of another node at the moment the graph is queued."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ()
+    OUTPUT_TOOLTIPS = ()
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    IS_CHANGED = classmethod(always)  # it tells of other nodes
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "node_id": _node_id("Number of the node whose value is set."),
+                "widget_name": described("STRING", "Name of the value.", multiline=False),
+                "value": cls.value(),
+            },
+            "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
+        }
+
+    @staticmethod
+    def value() -> tuple[str, dict]:
+        return described("INT", "The new value.", default=0, min=-MAX_ID, max=MAX_ID)
+
+    def run(self, node_id, widget_name, value, prompt=None, unique_id=None):
+        """All is done before the run by core/graph/switches.set_remotely; this tells if not."""
+        if unique_id in (prompt or {}) and remote_place(prompt, unique_id) is None:
+            note(
+                "remote",
+                f"Nothing is set: node {node_id} is not there, or {widget_name!r} is no value of it"
+                " that is typed. Check 'node_id' and 'widget_name'.",
+            )
+        return ()
+
+
+class ImpactRemoteBoolean(ImpactRemoteInt):
+    DESCRIPTION = "Switches a value of another node at the moment the graph is queued."
+
+    @staticmethod
+    def value() -> tuple[str, dict]:
+        labels = {"default": True, "label_on": "True", "label_off": "False"}
+        return described("BOOLEAN", "The new value.", **labels)
+
+
+class ImpactSleep:
+    DESCRIPTION = "Waits, then passes the signal on."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("signal_opt",)
+    OUTPUT_TOOLTIPS = (_PASSED_ON,)
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        span = {"default": 0.5, "min": 0, "max": 3600}
+        return {
+            "required": {
+                "signal": _signal("Anything; passed on."),
+                "seconds": described("FLOAT", "How long.", **span),
+            }
+        }
+
+    def run(self, signal, seconds):
+        wait(seconds)
+        return (signal,)
+
+
+class ImpactLogger:
+    DESCRIPTION = "Writes what comes in to ComfyUI's log."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ()
+    OUTPUT_TOOLTIPS = ()
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "data": described("*", "What to write."),
+                "text": described("STRING", "A note to write beside it.", multiline=True),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def run(self, data, text, unique_id=None):
+        what = shown(data, repr)[:2000]
+        if (shape := getattr(data, "shape", None)) is not None:
+            what = f"{type(data).__name__} {shown(shape, lambda sides: str(list(sides)))}"
+        log.info("node %s: %s %s", unique_id, text, what)
+        return ()
+
+
+class ImpactDummyInput:
+    DESCRIPTION = "Gives a text that means nothing, for an input that must be connected."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("*",)
+    OUTPUT_TOOLTIPS = ("The text DUMMY.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        return ("DUMMY",)
+
+
+NODES = {
+    "ImpactSwitch": (ImpactSwitch, "Switch (Any)"),
+    "LatentSwitch": (ImpactSwitch, "Switch (latent/legacy)"),
+    "SEGSSwitch": (ImpactSwitch, "Switch (SEGS/legacy)"),
+    "ImageMaskSwitch": (ImageMaskSwitch, "Switch (images, mask)"),
+    "ImpactInversedSwitch": (ImpactInversedSwitch, "Inversed Switch (Any)"),
+    "ImpactControlBridge": (ImpactControlBridge, "Control Bridge"),
+    "ImpactExecutionOrderController": (
+        ImpactExecutionOrderController,
+        "Execution Order Controller",
+    ),
+    "ImpactQueueTrigger": (ImpactQueueTrigger, "Queue Trigger"),
+    "ImpactQueueTriggerCountdown": (ImpactQueueTriggerCountdown, "Queue Trigger (Countdown)"),
+    "ImpactConditionalStopIteration": (
+        ImpactConditionalStopIteration,
+        "ImpactConditionalStopIteration",
+    ),
+    "ImpactSetWidgetValue": (ImpactSetWidgetValue, "Set Widget Value"),
+    "ImpactNodeSetMuteState": (ImpactNodeSetMuteState, "Set Mute State"),
+    "ImpactRemoteInt": (ImpactRemoteInt, "Remote Int (on prompt)"),
+    "ImpactRemoteBoolean": (ImpactRemoteBoolean, "Remote Boolean (on prompt)"),
+    "ImpactSleep": (ImpactSleep, "Sleep"),
+    "ImpactLogger": (ImpactLogger, "ImpactLogger"),
+    "ImpactDummyInput": (ImpactDummyInput, "ImpactDummyInput"),
+}

@@ -1,0 +1,8 @@
+"""Nodes that make hooks."""
+
+from . import detailer, upscaling
+
+FAMILIES = (
+    detailer,
+    upscaling,
+)

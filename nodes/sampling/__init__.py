@@ -1,0 +1,8 @@
+"""Nodes that sample latents."""
+
+from . import regional, samplers
+
+FAMILIES = (
+    samplers,
+    regional,
+)

@@ -1,0 +1,441 @@
+"""Samplers: KSampler over a pipe, samplers as objects over a link, and two of them for a mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ...core.graph.calls import called_as
+from ...core.host.backend import MAX_RESOLUTION, ComfyBackend
+from ...core.host.samplers import schedulers
+from ...core.sampling.latent import (
+    SamplerSetup,
+    SchedulePart,
+    noise_for,
+    sample_latent,
+    sample_part,
+)
+from ...core.sampling.latent_tiles import STRATEGIES
+from ...core.sampling.regional import sample_two
+from ...core.sampling.sampler_objects import AdvancedKSampler, KSampler, is_on, sample_in_mask
+from ...core.sampling.sigmas import Window, denoise_window, split_for_refiner
+from ...core.settings import Models, Sampling, Tiles
+from ...utils.check import check_latent, check_mask
+from ..detail.pipes import pipe_models
+from ..widgets import inputs
+
+CATEGORY = "Detailers/Sampling"
+FULL_DENOISE = {
+    "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
+    "tooltip": "How much is sampled anew: little keeps the latent, 1 starts from noise.",
+}  # fmt: skip
+_SEED = {"seed": "Seed of the noise."}
+ENABLED = {"label_on": "enabled", "label_off": "disabled"}
+_ON_OFF = {"label_on": "enable", "label_off": "disable"}
+SAMPLED_LATENT = "The sampled latent."
+SAMPLER_OBJECT = "The sampler with all its settings."
+
+
+def denoise_input() -> dict[str, tuple]:
+    return {"denoise": ("FLOAT", dict(FULL_DENOISE))}
+
+
+def latent_input(name: str, tooltip: str = "The latent to sample.") -> dict[str, tuple]:
+    return {name: ("LATENT", {"tooltip": tooltip})}
+
+
+def sampler_input(name: str, kind: str, tooltip: str) -> dict[str, tuple]:
+    return {name: (kind, {"tooltip": tooltip})}
+
+
+def sampling_models(basic_pipe: Any) -> Models:
+    """The parts of a BASIC_PIPE, those that sampling needs all there."""
+    return pipe_models(basic_pipe, needed=("model", "positive", "negative"))
+
+
+def recipe(models: Models, **widgets: Any) -> SamplerSetup:
+    return SamplerSetup(
+        model=models.model,
+        positive=models.positive,
+        negative=models.negative,
+        cfg=widgets["cfg"],
+        sampler_name=widgets["sampler_name"],
+        scheduler=widgets["scheduler"],
+        scheduler_func=widgets.get("scheduler_func_opt"),
+        sampler=widgets.get("sampler_opt"),
+        sigma_factor=widgets.get("sigma_factor", 1.0),
+        tiles=widgets.get("tiles"),
+    )
+
+
+def sampling(**widgets: Any) -> Sampling:
+    return Sampling(
+        **{
+            name: widgets[name]
+            for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
+        }
+    )
+
+
+def sampler_object(models: Models, **widgets: Any) -> KSampler:
+    return KSampler(recipe(models, **widgets), sampling(**widgets), ComfyBackend)
+
+
+# As functions, which other packs call ----------------------------------------------------------
+
+
+@called_as(
+    "model, add_noise, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image,"
+    "start_at_step=None, end_at_step=None, return_with_leftover_noise=False, sigma_ratio=1.0,"
+    "sampler_opt=None, noise=None, callback=None, scheduler_func=None"
+)
+def separated_sample(
+    add_noise, seed, steps, latent_image, start_at_step, end_at_step, return_with_leftover_noise,
+    noise, callback, **given,
+):  # fmt: skip
+    """Sample a LATENT from one step of a schedule to another.
+
+    Args:
+        noise: what is added instead of the seed's, where noise is added.
+        callback: called after each step, with its number, the denoised latent, the latent on its
+            way, and the number of steps.
+    """
+    check_latent(latent_image, "latent_image")
+    how, backend = _recipe_of_call(given), ComfyBackend()
+    start = start_at_step or 0
+    end = steps if end_at_step is None else min(end_at_step, steps)
+    if not is_on(add_noise):
+        noise = None
+    elif noise is None:
+        noise = noise_for(how, latent_image, seed, backend)
+    part = SchedulePart(Window(steps, start, end), seed, noise, is_on(return_with_leftover_noise))
+    return sample_part(how, latent_image, part, backend, watch=callback)
+
+
+@called_as(
+    "model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise,"
+    "refiner_ratio=None, refiner_model=None, refiner_clip=None, refiner_positive=None,"
+    "refiner_negative=None, sigma_factor=1.0, noise=None, scheduler_func=None, sampler_opt=None,"
+    "preview_enabled=True"
+)
+def ksampler_wrapper(
+    seed, steps, latent_image, denoise, refiner_ratio, refiner_model, refiner_clip,
+    refiner_positive, refiner_negative, noise, preview_enabled, **given,
+):  # fmt: skip
+    """Sample a LATENT as KSampler does; a refiner runs the last `refiner_ratio` of the steps."""
+    check_latent(latent_image, "latent_image")
+    how, backend = _recipe_of_call(given), ComfyBackend()
+    if noise is None:
+        noise = noise_for(how, latent_image, seed, backend)
+    window = denoise_window(steps, denoise)
+    if refiner_model is None or not refiner_ratio:
+        return sample_part(how, latent_image, SchedulePart(window, seed, noise), backend)
+    first, last = split_for_refiner(window, refiner_ratio)
+    latent = sample_part(
+        how, latent_image, SchedulePart(first, seed, noise, leftover=True), backend, (0, 2)
+    )
+    refiner = replace(
+        how, model=refiner_model, positive=refiner_positive, negative=refiner_negative
+    )  # fmt: skip
+    part = SchedulePart(last, seed, number=first.steps)
+    return sample_part(refiner, latent, part, backend, (1, 2))
+
+
+def _recipe_of_call(given: dict[str, Any]) -> SamplerSetup:
+    models = Models(given["model"], None, None, given["positive"], given["negative"])
+    widgets = {name: given[name] for name in ("cfg", "sampler_name", "scheduler", "sampler_opt")}
+    factor = given.get("sigma_ratio", given.get("sigma_factor", 1.0))
+    func = given["scheduler_func"]
+    return recipe(models, **widgets, scheduler_func_opt=func, sigma_factor=factor)
+
+
+# KSampler over a pipe ------------------------------------------------------------------------
+
+
+class ImpactKSamplerBasicPipe:
+    DESCRIPTION = "KSampler that takes model, conditionings and VAE over one link."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("BASIC_PIPE", "LATENT", "VAE")
+    OUTPUT_TOOLTIPS = ("The pipe that came in.", SAMPLED_LATENT, "The pipe's VAE.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs(
+                    "basic_pipe", "seed", "steps", "cfg", "sampler_name", "scheduler", **_SEED
+                ),
+                **latent_input("latent_image"),
+                **denoise_input(),
+            },
+            "optional": inputs("scheduler_func_opt"),
+        }
+
+    def run(self, basic_pipe, latent_image, **widgets):
+        models = sampling_models(basic_pipe)
+        check_latent(latent_image, "latent_image")
+        how = recipe(models, **widgets)
+        latent = sample_latent(how, sampling(**widgets), latent_image, ComfyBackend())
+        return (basic_pipe, latent, models.vae)
+
+
+class ImpactKSamplerAdvancedBasicPipe(ImpactKSamplerBasicPipe):
+    DESCRIPTION = "KSampler (Advanced) that takes model, conditionings and VAE over one link."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs("basic_pipe"),
+                **add_noise_input(_ON_OFF),
+                "noise_seed": inputs("seed", **_SEED)["seed"],
+                **inputs("steps", "cfg", "sampler_name", "scheduler"),
+                **latent_input("latent_image"),
+                **step_inputs(),
+                **leftover_input(_ON_OFF),
+            },
+            "optional": inputs("scheduler_func_opt"),
+        }
+
+    def run(
+        self, basic_pipe, add_noise, noise_seed, steps, latent_image, start_at_step, end_at_step,
+        return_with_leftover_noise, **widgets,
+    ):  # fmt: skip
+        models = sampling_models(basic_pipe)
+        check_latent(latent_image, "latent_image")
+        how, backend = recipe(models, **widgets), ComfyBackend()
+        noise = noise_for(how, latent_image, noise_seed, backend) if add_noise else None
+        window = Window(steps, start_at_step, min(end_at_step, steps))
+        part = SchedulePart(window, noise_seed, noise, return_with_leftover_noise)
+        return (basic_pipe, sample_part(how, latent_image, part, backend), models.vae)
+
+
+def add_noise_input(labels: dict[str, str]) -> dict[str, tuple]:
+    tooltip = "Whether noise is added first; off where the latent comes with noise."
+    return {"add_noise": ("BOOLEAN", {"default": True, **labels, "tooltip": tooltip})}
+
+
+def leftover_input(labels: dict[str, str]) -> dict[str, tuple]:
+    tooltip = "Whether the noise stays that steps after the last one would remove."
+    options = {"default": False, **labels, "tooltip": tooltip}
+    return {"return_with_leftover_noise": ("BOOLEAN", options)}
+
+
+def step_inputs() -> dict[str, tuple]:
+    step = {"min": 0, "max": 10000}
+    return {
+        "start_at_step": ("INT", {"default": 0, **step, "tooltip": "The first step to run."}),
+        "end_at_step": (
+            "INT",
+            {"default": 10000, **step, "tooltip": "The step before which it ends."},
+        ),
+    }
+
+
+# Samplers over a link ------------------------------------------------------------------------
+
+
+class KSamplerProvider:
+    DESCRIPTION = "A KSampler with all its settings, for nodes that take samplers over a link."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("KSAMPLER",)
+    OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs("seed", "steps", "cfg", "sampler_name", "scheduler", **_SEED),
+                **denoise_input(),
+                **inputs("basic_pipe"),
+            },
+            "optional": inputs("scheduler_func_opt"),
+        }
+
+    def run(self, basic_pipe, **widgets):
+        return (sampler_object(sampling_models(basic_pipe), **widgets),)
+
+
+class TiledKSamplerProvider(KSamplerProvider):
+    DESCRIPTION = (
+        "A KSampler whose model sees the latent in tiles, so that pictures of any size can be "
+        "sampled with little memory."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **inputs("seed", "steps", "cfg", "sampler_name", **_SEED),
+                "scheduler": (schedulers(), inputs("scheduler")["scheduler"][1]),
+                **denoise_input(),
+                **tile_inputs(),
+                **inputs("basic_pipe"),
+            }
+        }
+
+    def run(self, basic_pipe, tile_width, tile_height, tiling_strategy, **widgets):
+        tiles = Tiles(tile_width, tile_height, tiling_strategy)
+        return (sampler_object(sampling_models(basic_pipe), tiles=tiles, **widgets),)
+
+
+def tile_inputs() -> dict[str, tuple]:
+    side = {"default": 512, "min": 320, "max": MAX_RESOLUTION, "step": 64}
+    width = {**side, "tooltip": "Width of a tile in pixels."}
+    height = {**side, "tooltip": "Height of a tile in pixels."}
+    strategy = {
+        "tooltip": "random: the grid of tiles moves at every step, so that no seam stays. padded: "
+        "tiles overlap and fade into one another; the smoothest and the slowest. simple: a fixed "
+        "grid."
+    }
+    return {
+        "tile_width": ("INT", width),
+        "tile_height": ("INT", height),
+        "tiling_strategy": (list(STRATEGIES), strategy),
+    }
+
+
+class KSamplerAdvancedProvider:
+    DESCRIPTION = (
+        "A KSampler (Advanced) with all its settings, for nodes that sample by regions, step by "
+        "step."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("KSAMPLER_ADVANCED",)
+    OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
+    FUNCTION = "doit"  # by this name other packs call it to make samplers
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        factor = {
+            "default": 1.0, "min": 0.0, "max": 10.0, "step": 0.01,
+            "tooltip": "All noise levels are multiplied by this.",
+        }  # fmt: skip
+        sampler = {"tooltip": "A sampler of another node; it wins over sampler_name."}
+        return {
+            "required": {
+                **inputs("cfg", "sampler_name", "scheduler"),
+                "sigma_factor": ("FLOAT", factor),
+                **inputs("basic_pipe"),
+            },
+            "optional": {"sampler_opt": ("SAMPLER", sampler), **inputs("scheduler_func_opt")},
+        }
+
+    def doit(self, cfg, sampler_name, scheduler, basic_pipe, sigma_factor=1.0, **widgets):
+        how = recipe(
+            sampling_models(basic_pipe), cfg=cfg, sampler_name=sampler_name, scheduler=scheduler,
+            sigma_factor=sigma_factor, **widgets,
+        )  # fmt: skip
+        return (AdvancedKSampler(how, ComfyBackend),)
+
+
+# Two samplers --------------------------------------------------------------------------------
+
+
+class TwoSamplersForMask:
+    DESCRIPTION = (
+        "Samples what a mask leaves out with one sampler, and then what it covers with another."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = (SAMPLED_LATENT,)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **latent_input("latent_image"),
+                **two_samplers("KSAMPLER"),
+                **inputs("mask", mask="White is what mask_sampler samples."),
+            },
+            "optional": apart_input(),
+        }
+
+    def run(self, latent_image, base_sampler, mask_sampler, mask, restore_latent=False):
+        check_latent(latent_image, "latent_image")
+        mask = check_mask(mask, "mask")
+        latent = sample_in_mask(
+            latent_image, base_sampler, mask_sampler, mask, apart=restore_latent
+        )  # fmt: skip
+        return (latent,)
+
+
+class TwoAdvancedSamplersForMask(TwoSamplersForMask):
+    DESCRIPTION = (
+        "Samples what a mask leaves out with one sampler and what it covers with another, both at "
+        "every step, so that they grow together."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        overlap = {
+            "default": 10, "min": 0, "max": 10000,
+            "tooltip": "How far the masked area reaches into the other, in latent pixels.",
+        }  # fmt: skip
+        return {
+            "required": {
+                **inputs("seed", "steps", **_SEED),
+                **denoise_input(),
+                **latent_input("samples"),
+                **two_samplers("KSAMPLER_ADVANCED"),
+                **inputs("mask", mask="White is what mask_sampler samples."),
+                "overlap_factor": ("INT", overlap),
+            },
+            "optional": together_input(),
+        }
+
+    def run(
+        self, seed, steps, denoise, samples, base_sampler, mask_sampler, mask, overlap_factor,
+        restore_latent=True,
+    ):  # fmt: skip
+        check_latent(samples, "samples")
+        return (
+            sample_two(
+                base_sampler, mask_sampler, check_mask(mask, "mask"), samples,
+                denoise_window(steps, denoise), seed, overlap_factor, ComfyBackend(),
+                together=restore_latent,
+            ),
+        )  # fmt: skip
+
+
+def two_samplers(kind: str) -> dict[str, tuple]:
+    return {
+        **sampler_input("base_sampler", kind, "Samples what the mask leaves out."),
+        **sampler_input("mask_sampler", kind, "Samples what the mask covers."),
+    }
+
+
+def together_input() -> dict[str, tuple]:
+    options = {
+        "default": True, **ENABLED,
+        "tooltip": "Enabled: at each step all regions are sampled from the same latent, in one run "
+        "where base and regions have the same sampler and schedule. Disabled: one after another, "
+        "each seeing what was done before.",
+    }  # fmt: skip
+    return {"restore_latent": ("BOOLEAN", options)}
+
+
+def apart_input() -> dict[str, tuple]:
+    options = {
+        "default": False, **ENABLED,
+        "tooltip": "Enabled: both samplers begin with the latent as it comes in, and the mask "
+        "mixes what they give. Disabled: the second goes on from what the first one gives.",
+    }  # fmt: skip
+    return {"restore_latent": ("BOOLEAN", options)}
+
+
+NODES = {
+    "ImpactKSamplerBasicPipe": (ImpactKSamplerBasicPipe, "KSampler (pipe)"),
+    "ImpactKSamplerAdvancedBasicPipe": (
+        ImpactKSamplerAdvancedBasicPipe,
+        "KSampler (Advanced/pipe)",
+    ),
+    "KSamplerProvider": (KSamplerProvider, "KSamplerProvider"),
+    "KSamplerAdvancedProvider": (KSamplerAdvancedProvider, "KSamplerAdvancedProvider"),
+    "TiledKSamplerProvider": (TiledKSamplerProvider, "TiledKSamplerProvider"),
+    "TwoSamplersForMask": (TwoSamplersForMask, "TwoSamplersForMask"),
+    "TwoAdvancedSamplersForMask": (TwoAdvancedSamplersForMask, "TwoAdvancedSamplersForMask"),
+}

@@ -1,0 +1,446 @@
+"""Putting segments together and changing them: labels, masks, single ones, old forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ...core.geometry import Box
+from ...core.pixels.mask import dilate, feather
+from ...core.segs.edit import (
+    assign_labels,
+    both,
+    change_mask,
+    change_masks,
+    clean_seg,
+    combine_with_mask,
+    combine_with_masks,
+    combine_with_segs,
+    concat,
+    edit_seg,
+    merge,
+    scale_bbox,
+    seg_mask,
+    without,
+)
+from ...utils.arrays import to_tensor
+from ...utils.check import check_image, check_mask, check_segs
+from ..widgets import Numbered, grown, inputs
+from .pictures import CATEGORY, given_segs
+
+ELEMENTS = CATEGORY + "/Element"
+_SEG_ELT = ("SEG_ELT", {"tooltip": "One segment, from Decompose (SEGS)."})
+_DILATION = (
+    "INT",
+    {
+        "default": 10, "min": -512, "max": 512, "step": 1,
+        "tooltip": grown("the masks"),
+    },
+)  # fmt: skip
+
+
+class _Edited:
+    """What nodes have in common that take SEGS and give SEGS."""
+
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("The segments that result.",)
+    FUNCTION = "run"
+
+
+# Together
+
+
+class ImpactSEGSConcat(_Edited):
+    DESCRIPTION = "Puts the segments of several SEGS into one."
+    OUTPUT_TOOLTIPS = ("All segments, those of segs1 first.",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        first = {"tooltip": "The first segments; further inputs are named segs2, segs3, …"}
+        return {
+            "required": {"segs1": ("SEGS", first)},
+            "optional": Numbered("segs", "SEGS", "Further segments."),
+        }
+
+    def run(self, segs1, **further):
+        names = sorted(further, key=lambda name: (len(name), name))
+        segs = [given_segs(further[name], name) for name in names if further[name] is not None]
+        return (concat([given_segs(segs1, "segs1"), *segs]),)
+
+
+class ImpactSEGSMerge(_Edited):
+    DESCRIPTION = (
+        "Makes one segment of all. It covers what they cover, has the lowest of their confidences "
+        "and the label 'merged', and no picture or ControlNet."
+    )
+    OUTPUT_TOOLTIPS = ("The one segment, of a batch one for each image; none if there was none.",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": inputs("segs")}
+
+    def run(self, segs):
+        return (merge(given_segs(segs)),)
+
+
+class ImpactCount_Elts_in_SEGS:
+    DESCRIPTION = "Counts segments."
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("INT",)
+    OUTPUT_TOOLTIPS = ("How many there are.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": inputs("segs")}
+
+    def run(self, segs):
+        return (len(given_segs(segs)[1]),)
+
+
+class ImpactSEGSLabelAssign(_Edited):
+    DESCRIPTION = "Gives the segments new labels, for instance to name them in a [LAB] text."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        labels = {
+            "multiline": True, "placeholder": "left, middle, right",
+            "tooltip": "Labels in the order of the segments, separated by commas or line breaks. "
+            "Segments for which there is none keep theirs.",
+        }  # fmt: skip
+        return {"required": {**inputs("segs"), "labels": ("STRING", labels)}}
+
+    def run(self, segs, labels):
+        return (assign_labels(given_segs(segs), labels),)
+
+
+# Masks
+
+
+class ImpactDilateMaskInSEGS(_Edited):
+    DESCRIPTION = "Grows or shrinks the mask of every segment, within its crop region."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {**inputs("segs"), "dilation": _DILATION}}
+
+    def run(self, segs, dilation):
+        return (change_masks(given_segs(segs), lambda mask: dilate(mask, dilation)),)
+
+
+class ImpactGaussianBlurMaskInSEGS(_Edited):
+    DESCRIPTION = "Blurs the mask of every segment, within its crop region."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        kernel_size = {
+            "default": 10, "min": 0, "max": 100, "step": 1,
+            "tooltip": "Reach of the blur in pixels; 0 leaves the masks as they are.",
+        }  # fmt: skip
+        sigma = {
+            "default": 10.0, "min": 0.1, "max": 100.0, "step": 0.1,
+            "tooltip": "Width of the bell curve in pixels.",
+        }  # fmt: skip
+        return {
+            "required": {
+                **inputs("segs"),
+                "kernel_size": ("INT", kernel_size),
+                "sigma": ("FLOAT", sigma),
+            }
+        }
+
+    def run(self, segs, kernel_size, sigma):
+        return (change_masks(given_segs(segs), lambda mask: feather(mask, kernel_size, sigma)),)
+
+
+class ImpactSegsAndMask(_Edited):
+    DESCRIPTION = "Keeps of every segment's mask what a mask covers too."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": inputs("segs", "mask", mask="What the masks are limited to.")}
+
+    def run(self, segs, mask):
+        return (combine_with_mask(given_segs(segs), check_mask(mask, "mask"), both),)
+
+
+class ImpactSegsAndMaskForEach(_Edited):
+    DESCRIPTION = "Keeps of each segment's mask what its own of several masks covers too."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        masks = {
+            "tooltip": "A batch with a mask for each segment, in their order. Segments beyond the "
+            "last mask are dropped."
+        }
+        return {"required": {**inputs("segs"), "masks": ("MASK", masks)}}
+
+    def run(self, segs, masks):
+        return (combine_with_masks(given_segs(segs), check_mask(masks, "masks"), both),)
+
+
+class BitwiseAndMaskForEach(_Edited):
+    DESCRIPTION = (
+        "Keeps of every segment's mask what other segments cover too. Segments that share nothing "
+        "with them are dropped."
+    )
+    combine = staticmethod(both)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "base_segs": ("SEGS", {"tooltip": "The segments whose masks are changed."}),
+                "mask_segs": ("SEGS", {"tooltip": "The segments that they are compared with."}),
+            }
+        }
+
+    def run(self, base_segs, mask_segs):
+        base, other = given_segs(base_segs, "base_segs"), given_segs(mask_segs, "mask_segs")
+        return (combine_with_segs(base, other, self.combine),)
+
+
+class SubtractMaskForEach(BitwiseAndMaskForEach):
+    DESCRIPTION = (
+        "Cuts out of every segment's mask what other segments cover. Segments of which nothing is "
+        "left are dropped."
+    )
+    combine = staticmethod(without)
+
+
+# One segment. An empty SEGS comes apart into a None: a chain of these nodes hands it on, and
+# Assemble (SEGS) leaves it out again.
+
+
+class ImpactDecomposeSEGS:
+    DESCRIPTION = "Takes SEGS apart into the image's size and a list of single segments."
+    CATEGORY = ELEMENTS
+    RETURN_TYPES = ("SEGS_HEADER", "SEG_ELT")
+    OUTPUT_IS_LIST = (False, True)
+    OUTPUT_TOOLTIPS = (
+        "The image's size, for Assemble (SEGS).",
+        "The segments; what is connected runs once for each.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": inputs("segs")}
+
+    def run(self, segs):
+        header, items = given_segs(segs)
+        return (header, list(items) or [None])
+
+
+class ImpactAssembleSEGS:
+    DESCRIPTION = "Puts single segments together as SEGS."
+    CATEGORY = ELEMENTS
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("The segments in one.",)
+    INPUT_IS_LIST = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        header = {"tooltip": "The image's size, from Decompose (SEGS)."}
+        elements = {"tooltip": "All segments, as a list."}
+        return {
+            "required": {
+                "seg_header": ("SEGS_HEADER", header), "seg_elt": ("SEG_ELT", elements),
+            }
+        }  # fmt: skip
+
+    def run(self, seg_header, seg_elt):
+        if not seg_header:
+            raise ValueError(
+                "'seg_header' is an empty list, so there is no size that the segments refer to. "
+                "Connect that output of Decompose (SEGS)."
+            )
+        segs = (seg_header[0], [seg for seg in seg_elt if seg is not None])
+        check_segs(segs, "seg_elt")
+        return (segs,)
+
+
+class ImpactFrom_SEG_ELT:
+    DESCRIPTION = "Takes one segment apart."
+    CATEGORY = ELEMENTS
+    RETURN_TYPES = (
+        "SEG_ELT", "IMAGE", "MASK", "SEG_ELT_crop_region", "SEG_ELT_bbox",
+        "SEG_ELT_control_net_wrapper", "FLOAT", "STRING",
+    )  # fmt: skip
+    RETURN_NAMES = (
+        "seg_elt", "cropped_image", "cropped_mask", "crop_region", "bbox", "control_net_wrapper",
+        "confidence", "label",
+    )  # fmt: skip
+    OUTPUT_TOOLTIPS = (
+        "The segment that came in.",
+        "Its picture, if it has one.",
+        "Its mask, as large as the crop region; for video, frame by frame.",
+        "Where it is cropped and pasted.",
+        "The box around the thing itself.",
+        "Its ControlNet, if it has one.",
+        "How sure the detector was, 0 to 1.",
+        "What it shows.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"seg_elt": _SEG_ELT}}
+
+    def run(self, seg_elt):
+        if seg_elt is None:
+            nothing = (0, 0, 0, 0)
+            return (None, None, torch.zeros(1, 64, 64), nothing, nothing, None, 0.0, "")
+        seg = checked_seg(seg_elt)
+        picture = None if seg.cropped_image is None else to_tensor(seg.cropped_image).clone()
+        return (
+            seg_elt, picture, seg_mask(seg), seg.crop_region, seg.bbox, seg.control_net_wrapper,
+            seg.confidence, str(seg.label),
+        )  # fmt: skip
+
+
+class ImpactFrom_SEG_ELT_bbox:
+    DESCRIPTION = "Gives the edges of a segment's bounding box as numbers."
+    CATEGORY = ELEMENTS
+    RETURN_TYPES = ("INT", "INT", "INT", "INT")
+    RETURN_NAMES = ("left", "top", "right", "bottom")
+    OUTPUT_TOOLTIPS = (
+        "In pixels from the image's left.",
+        "In pixels from its top.",
+        "The first column that is outside.",
+        "The first row that is outside.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"bbox": ("SEG_ELT_bbox", {"tooltip": "From From SEG_ELT."})}}
+
+    def run(self, bbox):
+        return Box.of(bbox).as_tuple()
+
+
+class ImpactFrom_SEG_ELT_crop_region(ImpactFrom_SEG_ELT_bbox):
+    DESCRIPTION = "Gives the edges of a segment's crop region as numbers."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        region = {"tooltip": "From From SEG_ELT."}
+        return {"required": {"crop_region": ("SEG_ELT_crop_region", region)}}
+
+    def run(self, crop_region):
+        return Box.of(crop_region).as_tuple()
+
+
+class _EditedElement:
+    """What nodes have in common that take a SEG_ELT and give one."""
+
+    CATEGORY = ELEMENTS
+    RETURN_TYPES = ("SEG_ELT",)
+    OUTPUT_TOOLTIPS = ("The segment that results.",)
+    FUNCTION = "run"
+
+
+class ImpactEdit_SEG_ELT(_EditedElement):
+    DESCRIPTION = "Replaces parts of one segment; what is not connected stays."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        confidence = {
+            "min": 0, "max": 1.0, "step": 0.1, "forceInput": True,
+            "tooltip": "How sure the find is, 0 to 1.",
+        }  # fmt: skip
+        label = {"multiline": False, "forceInput": True, "tooltip": "What it shows."}
+        return {
+            "required": {"seg_elt": _SEG_ELT},
+            "optional": {
+                "cropped_image_opt": ("IMAGE", {"tooltip": "Its picture."}),
+                "cropped_mask_opt": (
+                    "MASK", {"tooltip": "Its mask, as large as the crop region or the image."},
+                ),
+                "crop_region_opt": (
+                    "SEG_ELT_crop_region", {"tooltip": "Where it is cropped and pasted."},
+                ),
+                "bbox_opt": ("SEG_ELT_bbox", {"tooltip": "The box around the thing itself."}),
+                "control_net_wrapper_opt": (
+                    "SEG_ELT_control_net_wrapper", {"tooltip": "Its ControlNet."},
+                ),
+                "confidence_opt": ("FLOAT", confidence),
+                "label_opt": ("STRING", label),
+            },
+        }  # fmt: skip
+
+    def run(self, seg_elt, cropped_image_opt=None, cropped_mask_opt=None, **fields):
+        if seg_elt is None:
+            return (None,)
+        if cropped_image_opt is not None:
+            check_image(cropped_image_opt, "cropped_image_opt")
+        if cropped_mask_opt is not None:
+            cropped_mask_opt = check_mask(cropped_mask_opt, "cropped_mask_opt")
+        fields = {name.removesuffix("_opt"): value for name, value in fields.items()}
+        return (edit_seg(seg_elt, cropped_image_opt, cropped_mask_opt, **fields),)
+
+
+class ImpactDilate_Mask_SEG_ELT(_EditedElement):
+    DESCRIPTION = "Grows or shrinks the mask of one segment, within its crop region."
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"seg_elt": _SEG_ELT, "dilation": _DILATION}}
+
+    def run(self, seg_elt, dilation):
+        if seg_elt is None:
+            return (None,)
+        return (change_mask(checked_seg(seg_elt), lambda mask: dilate(mask, dilation)),)
+
+
+class ImpactScaleBy_BBOX_SEG_ELT(_EditedElement):
+    DESCRIPTION = (
+        "Scales the bounding box of one segment about its centre, as far as the crop region goes. "
+        "Outside the new box the mask is emptied."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        scale_by = {
+            "default": 1.0, "min": 0.01, "max": 8.0, "step": 0.01,
+            "tooltip": "New sides of the box over the old ones.",
+        }  # fmt: skip
+        return {"required": {"seg": _SEG_ELT, "scale_by": ("FLOAT", scale_by)}}
+
+    def run(self, seg, scale_by):
+        return (None if seg is None else scale_bbox(checked_seg(seg, "seg"), scale_by),)
+
+
+def checked_seg(seg: Any, name: str = "seg_elt"):
+    """A SEG_ELT of any pack as a clean SEG."""
+    check_segs(((0, 0), [seg]), name)
+    return clean_seg(seg)
+
+
+NODES = {
+    "ImpactSEGSConcat": (ImpactSEGSConcat, "SEGS Concat"),
+    "ImpactSEGSMerge": (ImpactSEGSMerge, "SEGS Merge"),
+    "ImpactCount_Elts_in_SEGS": (ImpactCount_Elts_in_SEGS, "Count Elts in SEGS"),
+    "ImpactSEGSLabelAssign": (ImpactSEGSLabelAssign, "SEGS Assign (label)"),
+    "ImpactDilateMaskInSEGS": (ImpactDilateMaskInSEGS, "Dilate Mask (SEGS)"),
+    "ImpactGaussianBlurMaskInSEGS": (ImpactGaussianBlurMaskInSEGS, "Gaussian Blur Mask (SEGS)"),
+    "ImpactSegsAndMask": (ImpactSegsAndMask, "Pixelwise(SEGS & MASK)"),
+    "ImpactSegsAndMaskForEach": (ImpactSegsAndMaskForEach, "Pixelwise(SEGS & MASKS ForEach)"),
+    "BitwiseAndMaskForEach": (BitwiseAndMaskForEach, "Pixelwise(SEGS & SEGS)"),
+    "SubtractMaskForEach": (SubtractMaskForEach, "Pixelwise(SEGS - SEGS)"),
+    "ImpactDecomposeSEGS": (ImpactDecomposeSEGS, "Decompose (SEGS)"),
+    "ImpactAssembleSEGS": (ImpactAssembleSEGS, "Assemble (SEGS)"),
+    "ImpactFrom_SEG_ELT": (ImpactFrom_SEG_ELT, "From SEG_ELT"),
+    "ImpactFrom_SEG_ELT_bbox": (ImpactFrom_SEG_ELT_bbox, "From SEG_ELT bbox"),
+    "ImpactFrom_SEG_ELT_crop_region": (
+        ImpactFrom_SEG_ELT_crop_region,
+        "From SEG_ELT crop_region",
+    ),
+    "ImpactEdit_SEG_ELT": (ImpactEdit_SEG_ELT, "Edit SEG_ELT"),
+    "ImpactDilate_Mask_SEG_ELT": (ImpactDilate_Mask_SEG_ELT, "Dilate Mask (SEG_ELT)"),
+    "ImpactScaleBy_BBOX_SEG_ELT": (ImpactScaleBy_BBOX_SEG_ELT, "ScaleBy BBOX (SEG_ELT)"),
+}
