@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..nodes.prompts.wildcards import ImpactWildcardEncode, ImpactWildcardProcessor
-from ..wildcards.deal import MAX_SEED, in_parts, labelled_text
+from ..utils.seeds import MAX_SEED
+from ..wildcards.deal import in_parts, labelled_text
 
 __all__ = [
     "WildcardChooser", "WildcardChooserDict", "get_wildcard_list", "process",

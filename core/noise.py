@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .settings import MAX_SEED
+from ..utils.seeds import MAX_SEED
 from .streams import Latent, each
 
 

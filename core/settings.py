@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from .geometry import GUIDE_SIZE, Sizing
 
-MAX_SEED = 2**64 - 1
 NEGATIVE_PLACEHOLDER = "NegativePlaceholder"
 
 Conditioning = list  # the host's CONDITIONING: a list of [embedding, options] pairs

@@ -13,7 +13,7 @@ from ..core.graph.numbered_inputs import used_numbers
 from ..core.host.backend import MAX_RESOLUTION
 from ..core.host.samplers import samplers, schedulers
 from ..core.sampling.sigmas import EXTRA_SCHEDULERS
-from ..core.settings import MAX_SEED
+from ..utils.seeds import MAX_SEED
 
 Input = tuple[Any, dict[str, Any]]
 

@@ -15,6 +15,7 @@ from detailers.core.settings import (
     Tiling,
     Upright,
 )
+from detailers.utils.seeds import MAX_SEED
 
 
 def test_models_are_the_parts_of_a_basic_pipe_in_its_order():
@@ -24,7 +25,7 @@ def test_models_are_the_parts_of_a_basic_pipe_in_its_order():
 
 def test_the_placeholder_is_the_string_that_shared_workflows_carry():
     assert settings.NEGATIVE_PLACEHOLDER == "NegativePlaceholder"
-    assert settings.MAX_SEED == 18446744073709551615
+    assert MAX_SEED == 18446744073709551615
 
 
 @pytest.mark.parametrize("kind", [Sampling, Refiner, Masking, Pasting, Upright, Tiling, Detail])

@@ -4,7 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { Layouts, defaultOf, inputOf, isObject, table, widgetNames } from "./detailers_layouts.js";
-import { heightOf, makeRoom } from "./detailers_room.js";
+import { heightOf, moveApart } from "./detailers_spacing.js";
 
 const pack = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2));
 const definitions = new Map(); // of this pack's nodes, by id
@@ -382,11 +382,11 @@ function newHeight({ type }) {
   return definition && heightOf(definition, widgetNames(definition));
 }
 
-function makeRoomIn(workflow) {
+function moveApartIn(workflow) {
   const isPlaced = ({ pos, size }) =>
     [pos?.[0], pos?.[1], size?.[0], size?.[1]].every(Number.isFinite);
   for (const level of levelsOf(workflow)) {
-    if (!level.isGroup) makeRoom(level.nodes.filter(isPlaced), newHeight);
+    if (!level.isGroup) moveApart(level.nodes.filter(isPlaced), newHeight);
   }
 }
 
@@ -466,7 +466,7 @@ app.registerExtension({
     const { loadGraphData, loadApiJson } = app;
     app.loadGraphData = async function (workflow, ...rest) {
       const [upgraded, changes, misfits] = upgradeWorkflow(workflow);
-      if (changes.length) makeRoomIn(upgraded);
+      if (changes.length) moveApartIn(upgraded);
       const result = await loadGraphData.call(this, upgraded, ...rest);
       tell(changes, misfits);
       return result;

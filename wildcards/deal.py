@@ -35,10 +35,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..utils.labels import alike
 from ..utils.notes import note
+from ..utils.seeds import MAX_SEED
 from .grammar import strip_comments
-
-MAX_SEED = 2**64 - 1  # the host's seeds have 64 bits
 
 _MARKER = re.compile(r"\s*\[(CONCAT|ASC-SIZE|DSC-SIZE|ASC|DSC|RND|LAB)\]", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\[SEP(?::([^\[\]]*))?\]", re.IGNORECASE)
@@ -220,10 +220,10 @@ def _fitted(entries: dict[str, str], labels: set[str]) -> dict[str, str]:
     for label, text in entries.items():
         if label in fitted:
             continue
-        alike = sorted(own for own in labels - fitted.keys() if own.casefold() == label.casefold())
-        fitted.update(dict.fromkeys(alike, text))
-        if alike:
-            meant = ", ".join(f"[{own:.60}]" for own in alike)
+        similar = sorted(alike(label, labels - fitted.keys()))
+        fitted.update(dict.fromkeys(similar, text))
+        if similar:
+            meant = ", ".join(f"[{own:.60}]" for own in similar)
             note("labels", f"[LAB]: no segment has the label [{label:.60}]; {meant} gets its text.")
         elif labels:
             note(

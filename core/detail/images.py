@@ -14,6 +14,7 @@ from ...utils.notes import note
 from ..backend import Backend
 from ..geometry import Box, Size
 from ..noise import seed_for
+from ..pixels.batches import joined_rows
 from ..pixels.image import crop, merge_alpha, to_rgb
 from ..pixels.mask import union
 from ..pixels.precision import widened
@@ -388,11 +389,7 @@ def _enhance_apart(
             report_fault(own.job, done[index].fault)
         refined.append(own.pixels.clone() if done[index].fault else done[index].pixels)
     rows = iter(refined)
-    return [_joined([next(rows) for _ in sources[job.position].rows]) for job in jobs]
-
-
-def _joined(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
+    return [joined_rows([next(rows) for _ in sources[job.position].rows]) for job in jobs]
 
 
 def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:

@@ -14,9 +14,9 @@ import comfy.samplers
 import comfy.utils
 import torch
 
+from ...utils.seeds import MAX_SEED
 from .. import memory
 from ..backend import ROWS, SAME, SamplerRun
-from ..settings import MAX_SEED
 from . import alone
 from . import memory as host_memory
 from .row_by_row import EQUAL, STACKED

@@ -11,6 +11,7 @@ import comfy.samplers
 import torch
 
 from ...utils.notes import note
+from ...utils.seeds import MAX_SEED
 from ..backend import Backend, OnStep, SamplerRun
 from ..detail.references import LatentReferences, Shown
 from ..geometry import Box, Size
@@ -18,7 +19,7 @@ from ..pixels.crop_view import Cut
 from ..prompts.cut_conditioning import cut_conditioning
 from ..sampling.latent_tiles import Tile, cut, stitched
 from ..sampling.scheduler import MemoryBudget, Pipeline, Sample, run_pipelines
-from ..settings import MAX_SEED, Conditioning, Tiles
+from ..settings import Conditioning, Tiles
 from ..streams import is_nested
 from .layers import LayeredGuider
 

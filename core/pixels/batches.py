@@ -12,6 +12,11 @@ from .mask import resize_mask
 from .resample import resize
 
 
+def joined_rows(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The rows of all tensors [N,...] in one; of a single tensor that tensor itself."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
 def image_batch(images: Sequence[torch.Tensor]) -> torch.Tensor:
     """All images in one batch.
 
@@ -29,7 +34,7 @@ def image_batch(images: Sequence[torch.Tensor]) -> torch.Tensor:
     fitted = [
         with_channels(resize(centre(image.to(first), size), size), channels) for image in images
     ]
-    return fitted[0] if len(fitted) == 1 else torch.cat(fitted)
+    return joined_rows(fitted)
 
 
 def mask_batch(masks: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -37,7 +42,7 @@ def mask_batch(masks: Sequence[torch.Tensor]) -> torch.Tensor:
     first = _first(masks, "mask")
     size = Size(first.shape[2], first.shape[1])
     fitted = [resize_mask(centre(mask.to(first)[..., None], size)[..., 0], size) for mask in masks]
-    return fitted[0] if len(fitted) == 1 else torch.cat(fitted)
+    return joined_rows(fitted)
 
 
 def _first(several: Sequence[torch.Tensor], what: str) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..settings import MAX_SEED
+from ...utils.seeds import MAX_SEED
 
 _NUMPY_SEEDS = 2**32
 

@@ -21,6 +21,7 @@ import torch
 from ...utils.notes import note
 from .. import memory
 from ..backend import Backend, OnStep, SamplerRun
+from ..pixels.batches import joined_rows
 from ..streams import picture
 from .batching import joined, mergeable_groups
 
@@ -341,10 +342,6 @@ def _in_memory(
     for part, result in parts:
         yield list(positions[part]), result
         del result
-
-
-def joined_rows(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 _SERVE: dict[type, Callable[[Sequence[Any], Backend, MemoryBudget], Answers]] = {

@@ -11,7 +11,8 @@ from ...core.host.prompts import wildcard_names
 from ...core.prompts.segment_text import SegmentTexts
 from ...core.prompts.text_lists import labelled_prompts
 from ...core.prompts.wildcard_nodes import FIXED, MODES, POPULATE, Populated, record
-from ...core.settings import MAX_SEED, Models
+from ...core.settings import Models
+from ...utils.seeds import MAX_SEED
 from ...wildcards.grammar import expand, parse_prompt, tell_untaken
 
 CATEGORY = "Detailers/Prompt"

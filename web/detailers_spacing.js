@@ -30,7 +30,7 @@ const areAboveEachOther = (a, b) =>
  * @param nodes of one level of a file; their positions are changed in place.
  * @param newHeight the height that a node needs today, or undefined if that is the file's.
  */
-export function makeRoom(nodes, newHeight) {
+export function moveApart(nodes, newHeight) {
   const placed = nodes.filter((node) => node.pos && node.size && !node.flags?.collapsed);
   placed.sort((a, b) => a.pos[1] - b.pos[1]);
   const above = []; // those that have grown or moved: [node, its lower end in the file, and today]
