@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from ..core.host.backend import ComfyBackend
-from ..core.sampling.latent import SamplerSetup
+from ..core.sampling.latent import Denoising, SamplerSetup
 from ..core.sampling.sampler_objects import AdvancedKSampler, KSampler
-from ..core.settings import Conditioning, Sampling
+from ..core.settings import Conditioning
 from ..nodes.sampling.samplers import ksampler_wrapper, separated_sample
 
 __all__ = [
@@ -34,8 +34,7 @@ class KSamplerWrapper(KSampler):
         recipe = SamplerSetup(
             model, positive, negative, cfg, sampler_name, scheduler, scheduler_func
         )
-        sampling = Sampling(seed, steps, cfg, sampler_name, scheduler, denoise)
-        super().__init__(recipe, sampling, ComfyBackend)
+        super().__init__(recipe, Denoising(seed, steps, denoise), ComfyBackend)
 
 
 class KSamplerAdvancedWrapper(AdvancedKSampler):

@@ -586,9 +586,11 @@ other = threading.Thread(target=watch)
 other.start()
 def another():
     os.environ["SET_MEANWHILE"] = "1"
-threading.Timer(0.3, another).start()
+later = threading.Timer(0.3, another)
+later.start()
 from detailers.core.detectors.isolated_import import import_ultralytics
 import_ultralytics()
+later.join()
 done.set()
 other.join()
 assert not missing, missing[:5]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from detailers.core.noise import mix_noise, start_noise
 from detailers.core.sampling.latent import (
+    Denoising,
     SamplerSetup,
     SchedulePart,
     make_run,
@@ -12,7 +13,6 @@ from detailers.core.sampling.latent import (
 )
 from detailers.core.sampling.sampler_objects import AdvancedKSampler, KSampler, sample_in_mask
 from detailers.core.sampling.sigmas import Window
-from detailers.core.settings import Sampling
 from detailers.tests.fake_backend import FakeBackend, FakeModel, brighten, fill, text_of
 
 LATENT = {"samples": torch.zeros(1, 4, 6, 5), "downscale_ratio_spacial": 8}
@@ -23,9 +23,8 @@ def recipe(**changed):
     return SamplerSetup(FakeModel(), text_of("positive"), text_of("negative"), **values)
 
 
-def sampling(**changed):
-    values = {"seed": 5, "steps": 4, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"}
-    return Sampling(**values | changed)
+def denoising(**changed):
+    return Denoising(**{"seed": 5, "steps": 4} | changed)
 
 
 def test_a_part_is_cut_out_of_the_schedule():
@@ -57,7 +56,7 @@ def test_parts_draw_noise_of_their_own():
 
 def test_a_latent_is_sampled_with_its_seeds_noise_and_a_bar():
     backend = FakeBackend(brighten(0.5))
-    result = sample_latent(recipe(), sampling(denoise=0.5), LATENT, backend, place=(1, 3))
+    result = sample_latent(recipe(), denoising(denoise=0.5), LATENT, backend, place=(1, 3))
     assert torch.equal(result["samples"], torch.full((1, 4, 6, 5), 0.5))
     assert "downscale_ratio_spacial" not in result
     (run,) = backend.runs
@@ -76,7 +75,7 @@ def test_rows_of_a_batch_keep_the_noise_that_they_had_in_it():
 
 def test_nothing_is_run_without_steps_to_run():
     backend = FakeBackend(fill(1.0))
-    assert not sample_latent(recipe(), sampling(denoise=0.0), LATENT, backend)["samples"].any()
+    assert not sample_latent(recipe(), denoising(denoise=0.0), LATENT, backend)["samples"].any()
     assert not sample_part(recipe(), LATENT, SchedulePart(Window(4, 4, 4), 0), backend)[
         "samples"
     ].any()
@@ -92,7 +91,7 @@ class Hook:
 
 def test_a_hook_changes_what_is_sampled():
     backend = FakeBackend()
-    sampler = KSampler(recipe(), sampling(), lambda: backend)
+    sampler = KSampler(recipe(), denoising(), lambda: backend)
     result = sampler.sample(LATENT, Hook())
     (run,) = backend.runs
     assert (run.seed, run.cfg, len(run.sigmas), len(run.schedule)) == (6, 6.0, 7, 13)
@@ -170,7 +169,7 @@ def test_two_samplers_share_a_latent_by_a_mask():
     mask = torch.zeros(1, 6, 5)
     mask[:, :2], mask[:, 2] = 1, 0.5
     base, inner = (
-        KSampler(recipe(), sampling(), lambda value=value: FakeBackend(fill(value)))
+        KSampler(recipe(), denoising(), lambda value=value: FakeBackend(fill(value)))
         for value in (2.0, 4.0)
     )
     result = sample_in_mask(LATENT, base, inner, mask)
@@ -182,7 +181,7 @@ def test_two_samplers_may_both_begin_with_the_latent_as_it_was():
     mask = torch.zeros(1, 6, 5)
     mask[:, :2], mask[:, 2] = 1, 0.5
     base, inner = (
-        KSampler(recipe(), sampling(), lambda value=value: FakeBackend(brighten(value)))
+        KSampler(recipe(), denoising(), lambda value=value: FakeBackend(brighten(value)))
         for value in (2.0, 4.0)
     )
     apart = sample_in_mask(LATENT, base, inner, mask, apart=True)

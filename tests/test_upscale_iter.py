@@ -30,7 +30,7 @@ from detailers.core.sampling.iterative_upscale import (
 )
 from detailers.core.sampling.sampler_objects import KSampler, sample_in_mask
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, brighten, fill, noise_image
-from detailers.tests.test_sampling import recipe, sampling
+from detailers.tests.test_sampling import denoising, recipe
 from detailers.utils.notes import collected_notes
 
 VAE = FakeVAE(ratio=4)
@@ -42,7 +42,7 @@ def latent_of(width, height, rows=1):
 
 
 def upscaler(backend, **options):
-    sampler = KSampler(recipe(), sampling(), lambda: backend)
+    sampler = KSampler(recipe(), denoising(), lambda: backend)
     shown = options.pop("shown", [])
     scaling = Scaling(VAE, "bilinear", **options.pop("scaling", {}))
     return SamplingUpscaler(
@@ -219,7 +219,7 @@ def test_each_sampler_has_its_part_and_its_hook():
 
         def sample(self, latent, hook=None):
             used.append((self.value, hook and hook.name, "noise_mask" in latent))
-            run = KSampler(recipe(), sampling(), lambda: FakeBackend(fill(self.value)))
+            run = KSampler(recipe(), denoising(), lambda: FakeBackend(fill(self.value)))
             return run.sample(latent)
 
     class Named(DetailerHook):
@@ -335,7 +335,7 @@ def test_a_latent_that_comes_in_broken_is_not_the_models_fault():
     with pytest.raises(ValueError, match=r"The latent \[1, 48, 4, 4\] holds values that are not"):
         upscale_latent(latent, Iterations(2, 1), upscaler(backend), backend)
     with pytest.raises(ValueError, match="as does the latent that came in"):
-        KSampler(recipe(), sampling(), lambda: backend).sample(latent)
+        KSampler(recipe(), denoising(), lambda: backend).sample(latent)
 
 
 def test_a_size_beyond_the_bound_is_refused_at_once():

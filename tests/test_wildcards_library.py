@@ -418,7 +418,7 @@ def test_an_unreadable_file_is_left_out_with_its_name(folder, monkeypatch, caplo
 
     wildcards = Library([folder])
     assert wildcards.options("face")
-    monkeypatch.setattr(library.Path, "open", refuse)
+    monkeypatch.setattr(library, "open_file", refuse)
     with caplog.at_level(logging.WARNING):
         assert list(wildcards.options("colour")) == []
     assert "colour.txt' cannot be read: Permission denied" in caplog.text

@@ -12,7 +12,7 @@ from .. import memory
 from ..backend import OF_EMPTY_LATENTS, Backend, OnStep, SamplerRun
 from ..hook_protocol import Hook
 from ..noise import seed_for, start_noise
-from ..settings import Conditioning, Sampling, Tiles
+from ..settings import Conditioning, Tiles
 from ..streams import picture, without_noise
 from .faults import check_samples
 from .sigmas import Window, denoise_window, window_sigmas
@@ -32,6 +32,15 @@ class SamplerSetup:
     sampler: Any = None  # a sampler object that wins over the name
     sigma_factor: float = 1.0  # all noise levels are multiplied by this
     tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """What KSampler asks for besides a setup."""
+
+    seed: int  # 0..MAX_SEED
+    steps: int
+    denoise: float = 1.0  # 0 keeps the latent, 1 replaces it
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ def sampled(run: SamplerRun, on_step: OnStep, backend: Backend) -> torch.Tensor:
 
 def sample_latent(
     recipe: SamplerSetup,
-    sampling: Sampling,
+    denoising: Denoising,
     latent: dict,
     backend: Backend,
     hook: Any = None,
@@ -154,15 +163,14 @@ def sample_latent(
     """Sample a LATENT as KSampler does.
 
     Args:
-        sampling: seed, steps and denoise; the rest is the recipe's.
         hook: a PK_HOOK or DETAILER_HOOK, of whose points `pre_ksample` is used.
         place: as in `sample_part`.
     """
     model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise = Hook(
         hook
     ).pre_ksample(
-        recipe.model, sampling.seed, sampling.steps, recipe.cfg, recipe.sampler_name,
-        recipe.scheduler, recipe.positive, recipe.negative, latent, sampling.denoise,
+        recipe.model, denoising.seed, denoising.steps, recipe.cfg, recipe.sampler_name,
+        recipe.scheduler, recipe.positive, recipe.negative, latent, denoising.denoise,
     )  # fmt: skip
     recipe = replace(
         recipe,

@@ -16,10 +16,18 @@ from .. import checked_calls
 from ..backend import Backend
 from ..checked_calls import Source
 from ..pixels.mask import for_latent
-from ..settings import Conditioning, Sampling
+from ..settings import Conditioning
 from ..streams import mask_for_streams, picture, with_picture
 from .faults import check_samples
-from .latent import SamplerSetup, SchedulePart, make_run, noise_for, sample_latent, with_samples
+from .latent import (
+    Denoising,
+    SamplerSetup,
+    SchedulePart,
+    make_run,
+    noise_for,
+    sample_latent,
+    with_samples,
+)
 from .scheduler import Pipeline, Sample, run_pipelines
 from .sigmas import Window
 
@@ -41,19 +49,18 @@ class KSampler:
     """A KSAMPLER: samples a whole latent."""
 
     def __init__(
-        self, recipe: SamplerSetup, sampling: Sampling, backend: Callable[[], Backend]
+        self, recipe: SamplerSetup, denoising: Denoising, backend: Callable[[], Backend]
     ) -> None:
         """
         Args:
-            sampling: seed, steps and denoise; the rest is the recipe's.
             backend: makes a Backend for each run.
         """
-        self.recipe, self.sampling, self.backend = recipe, sampling, backend
+        self.recipe, self.denoising, self.backend = recipe, denoising, backend
 
     @property
     def params(self) -> tuple:
         """Model, seed, steps, cfg, sampler, scheduler, positive, negative and denoise."""
-        how, part = self.recipe, self.sampling
+        how, part = self.recipe, self.denoising
         return (
             how.model, part.seed, part.steps, how.cfg, how.sampler_name, how.scheduler,
             how.positive, how.negative, part.denoise,
@@ -61,11 +68,11 @@ class KSampler:
 
     def sample(self, latent_image: dict, hook: Any = None, place: tuple[int, int] = (0, 1)) -> dict:
         """The latent sampled; `hook` is a PK_HOOK, `place` as in `sampling.sample_part`."""
-        return sample_latent(self.recipe, self.sampling, latent_image, self.backend(), hook, place)
+        return sample_latent(self.recipe, self.denoising, latent_image, self.backend(), hook, place)
 
     def with_conditioning(self, positive: Conditioning, negative: Conditioning | str) -> KSampler:
         recipe = replace(self.recipe, positive=positive, negative=negative)
-        return KSampler(recipe, self.sampling, self.backend)
+        return KSampler(recipe, self.denoising, self.backend)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from ...core.graph.calls import called_as
 from ...core.host.backend import MAX_RESOLUTION, ComfyBackend
 from ...core.host.samplers import schedulers
 from ...core.sampling.latent import (
+    Denoising,
     SamplerSetup,
     SchedulePart,
     noise_for,
@@ -19,7 +20,7 @@ from ...core.sampling.latent_tiles import STRATEGIES
 from ...core.sampling.regional import sample_two
 from ...core.sampling.sampler_objects import AdvancedKSampler, KSampler, is_on, sample_in_mask
 from ...core.sampling.sigmas import Window, denoise_window, split_for_refiner
-from ...core.settings import Models, Sampling, Tiles
+from ...core.settings import Models, Tiles
 from ...utils.check import check_latent, check_mask
 from ..detail.pipes import pipe_models
 from ..widgets import inputs
@@ -68,17 +69,12 @@ def recipe(models: Models, **widgets: Any) -> SamplerSetup:
     )
 
 
-def sampling(**widgets: Any) -> Sampling:
-    return Sampling(
-        **{
-            name: widgets[name]
-            for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
-        }
-    )
+def denoising(**widgets: Any) -> Denoising:
+    return Denoising(widgets["seed"], widgets["steps"], widgets["denoise"])
 
 
 def sampler_object(models: Models, **widgets: Any) -> KSampler:
-    return KSampler(recipe(models, **widgets), sampling(**widgets), ComfyBackend)
+    return KSampler(recipe(models, **widgets), denoising(**widgets), ComfyBackend)
 
 
 # As functions, which other packs call ----------------------------------------------------------
@@ -176,7 +172,7 @@ class ImpactKSamplerBasicPipe:
         models = sampling_models(basic_pipe)
         check_latent(latent_image, "latent_image")
         how = recipe(models, **widgets)
-        latent = sample_latent(how, sampling(**widgets), latent_image, ComfyBackend())
+        latent = sample_latent(how, denoising(**widgets), latent_image, ComfyBackend())
         return (basic_pipe, latent, models.vae)
 
 

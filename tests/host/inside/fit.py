@@ -60,7 +60,7 @@ def check_a_refiner_of_another_model_is_told():
 
 
 def check_a_latent_of_another_model_is_told_by_the_samplers():
-    settings = Sampling(5, 4, 1.0, "euler", "simple", 0.5)
+    settings = sampling.Denoising(5, 4, 0.5)
     recipe = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple")
     latent = {"samples": torch.ones(1, 768, 4, 4)}
     text = told(
@@ -161,7 +161,7 @@ def check_formats_that_pack_their_channels_are_not_judged():
 
 
 def sampled(**changed):
-    settings = Sampling(5, 4, 1.0, "euler", "simple", 0.5)
+    settings = sampling.Denoising(5, 4, 0.5)
     recipe = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple", **changed)
     latent = {"samples": torch.ones(1, 4, 4, 4)}
     return sampling.sample_latent(recipe, settings, latent, ComfyBackend())

@@ -46,7 +46,7 @@ def recipe(positive=RED, **changed):
 
 
 def sampled(before, denoise=1.0, **changed):
-    settings = Sampling(SEED, STEPS, 1.0, changed.get("sampler_name", "euler"), "simple", denoise)
+    settings = sampling.Denoising(SEED, STEPS, denoise)
     own = recipe()
     own = sampling.replace(own, **changed)
     return sampling.sample_latent(own, settings, before, ComfyBackend())["samples"].unbind()
@@ -162,7 +162,7 @@ def check_regions_in_turn():
 
 def check_a_mask_between_two_samplers():
     backend = ComfyBackend()
-    settings = Sampling(SEED, STEPS, 1.0, "euler", "simple")
+    settings = sampling.Denoising(SEED, STEPS)
     base = sampler_objects.KSampler(recipe(), settings, lambda: backend)
     inner = sampler_objects.KSampler(recipe(GREEN), settings, lambda: backend)
     video, sound = sampler_objects.sample_in_mask(latent(), base, inner, left_half())[
@@ -181,7 +181,7 @@ def check_enlarging_carries_the_sound_along():
     assert video.shape[2:] == (2, 8, 12)
     assert sound is before["samples"].unbind()[1]
     assert pixels.shape == (5, 64, 96, 3)
-    settings = Sampling(SEED, STEPS, 1.0, "euler", "simple", 0.5)
+    settings = sampling.Denoising(SEED, STEPS, 0.5)
     sampler = sampler_objects.KSampler(recipe(), settings, lambda: backend)
     upscaler = iterative_upscale.SamplingUpscaler(
         sampler, scaling, lambda: backend, lambda *_: None
