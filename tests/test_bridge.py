@@ -13,11 +13,13 @@ from detailers.core.graph.painted_masks import (
     Painting,
     Paintings,
     Picture,
+    Place,
     file_entry,
     file_value,
     fingerprint,
     keep_mask,
 )
+from detailers.utils.notes import collected_notes
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -83,9 +85,13 @@ def show():
     """show(picture, painting, ...): whether the mask is kept, and whether as its own."""
     paintings = Paintings()
 
-    def show(picture, painting="", size=SMALL, restore="never", node="1", mask=MASK):
-        painted = Painting(painting, mask if painting else None)
-        kept = keep_mask(paintings, node, Picture(picture, size), painted, restore)
+    def show(
+        picture, painting="", size=SMALL, restore="never", node="1", mask=MASK, workflow="w",
+        kind="PreviewBridge", state="",
+    ):  # fmt: skip
+        painted = Painting(painting, mask if painting else None, state)
+        place = Place(workflow, kind, node)
+        kept = keep_mask(paintings, place, Picture(picture, size), painted, restore)
         if kept is None:
             return None
         assert tuple(kept.mask.shape) == (1, size.height, size.width)
@@ -131,17 +137,49 @@ def test_nodes_of_two_workflows_may_have_the_same_number(show):
     assert [show("A", "p"), show("X", "q")] == ["own", "own"]
 
 
+def test_a_saved_painting_is_not_taken_for_one_of_another_workflows_node(show):
+    """The first to run has the same number, and has shown another picture."""
+    show("A", workflow="first")
+    assert show("B", "p", workflow="second") == "own"
+    show("C", node="2", kind="PreviewBridgeLatent")
+    assert show("D", "q", node="2") == "own"
+    assert show("E", "r", node="2") is None  # of the same workflow and kind
+
+
+def test_what_is_painted_anew_under_the_same_name_is_another_painting(show):
+    show("A")
+    show("A", "p", state="1")
+    show("B")
+    assert show("B", "p", state="1") is None
+    assert show("B", "p", state="2") == "own"
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"), [(SMALL, "to 'always' or 'if_same_size'."), (LARGE, "to 'always'.")]
+)
+def test_a_mask_that_is_not_used_is_told(show, size, remedy):
+    show("A")
+    with collected_notes() as notes:
+        show("A", "p")
+        assert not notes
+        assert show("B", "p", size=size) is None
+    assert [told.kind for told in notes] == ["mask"]
+    assert "The mask 'p' is not used" in notes[0].text
+    assert notes[0].text.endswith(remedy)
+
+
 def test_an_empty_painting_is_none(show):
     assert show("A", "p", mask=torch.zeros(1, 5, 7)) is None
 
 
 def test_memory_is_bounded():
     paintings = Paintings(limit=3)
-    for number in range(100):
-        paintings.shown(str(number), "A")
+    places = [Place("w", "PreviewBridge", str(number)) for number in range(100)]
+    for number, place in enumerate(places):
+        paintings.shown(place, "A")
         paintings.painted(str(number), "A")
     assert len(paintings._shown) == len(paintings._origins) == 3
-    assert paintings.belongs("99", "99", "A", False)
+    assert paintings.belongs(places[99], "99", "A", False)
 
 
 # Latents in files

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ...utils.literal import read_literal
+from ...utils.notes import note
 from ..geometry import Size
 from ..pixels.mask import resize_mask
 from ..streams import picture
@@ -70,19 +71,33 @@ def fingerprint(pixels: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
+class Place(NamedTuple):
+    """Where a picture is shown. The number of a node is not enough: other workflows have it too.
+
+    Attributes:
+        workflow: the number that the editor gives a workflow; None where no editor has sent it.
+        kind: the class of the node.
+        node_id: its number within the workflow.
+    """
+
+    workflow: str | None
+    kind: str
+    node_id: str
+
+
 class Paintings:
     """Which picture each painting was painted on, as far as that was seen by this server."""
 
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
         self._origins: OrderedDict[str, str] = OrderedDict()  # painting -> picture
-        self._shown: OrderedDict[str, deque[str]] = OrderedDict()  # node -> pictures
+        self._shown: OrderedDict[Place, deque[str]] = OrderedDict()  # pictures of each
 
-    def shown(self, node_id: str, picture: str) -> None:
+    def shown(self, place: Place, picture: str) -> None:
         """A node shows a picture."""
-        pictures = self._shown.setdefault(node_id, deque(maxlen=16))
+        pictures = self._shown.setdefault(place, deque(maxlen=16))
         pictures.append(picture)
-        self._shown.move_to_end(node_id)
+        self._shown.move_to_end(place)
         if len(self._shown) > self._limit:
             self._shown.popitem(last=False)
 
@@ -93,7 +108,7 @@ class Paintings:
         if len(self._origins) > self._limit:
             self._origins.popitem(last=False)
 
-    def belongs(self, node_id: str, painting: str, picture: str, same_size: bool) -> bool:
+    def belongs(self, place: Place, painting: str, picture: str, same_size: bool) -> bool:
         """Whether a painting is of the picture that a node now has.
 
         One seen for the first time was painted on a picture that the node has shown: on this one
@@ -101,7 +116,7 @@ class Paintings:
         since) is taken at its word where the size agrees.
         """
         if painting not in self._origins:
-            shown = self._shown.get(node_id)
+            shown = self._shown.get(place)
             if shown and picture not in shown:
                 self.painted(painting, shown[-1])
             elif shown or same_size:
@@ -117,10 +132,22 @@ class Picture(NamedTuple):
 
 
 class Painting(NamedTuple):
-    """What was painted: the value that names it, and its mask [1,H,W], None if it is gone."""
+    """What was painted.
+
+    Attributes:
+        value: names the file.
+        mask: [1,H,W]; None if the file is gone.
+        state: of the file, another one once something else is painted under its name.
+    """
 
     value: str
     mask: torch.Tensor | None
+    state: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells paintings apart."""
+        return f"{self.value} {self.state}"
 
 
 class KeptMask(NamedTuple):
@@ -131,9 +158,11 @@ class KeptMask(NamedTuple):
 
 
 def keep_mask(
-    paintings: Paintings, node_id: str, picture: Picture, painting: Painting, restore: str
+    paintings: Paintings, place: Place, picture: Picture, painting: Painting, restore: str
 ) -> KeptMask | None:
     """What of a painting holds for the picture that the node has now.
+
+    A mask that holds no longer is told.
 
     Args:
         restore: for a mask that was painted on another picture, one of `RESTORE`.
@@ -142,11 +171,17 @@ def keep_mask(
         The mask; None if there is none, or nothing is painted.
     """
     if painting.mask is None or not painting.mask.any():
-        paintings.shown(node_id, picture.fingerprint)
+        paintings.shown(place, picture.fingerprint)
         return None
     same_size = Size(painting.mask.shape[-1], painting.mask.shape[-2]) == picture.size
-    is_own = paintings.belongs(node_id, painting.value, picture.fingerprint, same_size)
-    paintings.shown(node_id, picture.fingerprint)
+    is_own = paintings.belongs(place, painting.identity, picture.fingerprint, same_size)
+    paintings.shown(place, picture.fingerprint)
     if is_own or restore == "always" or (restore == "if_same_size" and same_size):
         return KeptMask(resize_mask(painting.mask, picture.size), is_own)
+    remedy = "'always' or 'if_same_size'" if same_size else "'always'"
+    note(
+        "mask",
+        f"The mask {painting.value!r} is not used, since it was painted on another picture than "
+        f"the one that the node has now. Paint it again, or set 'restore_mask' to {remedy}.",
+    )
     return None

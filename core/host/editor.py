@@ -14,6 +14,7 @@ from ..graph.painted_masks import (
     Painting,
     Paintings,
     Picture,
+    Place,
     file_entry,
     file_value,
     fingerprint,
@@ -22,8 +23,9 @@ from ..graph.painted_masks import (
 from ..pixels.batches import with_channels
 from ..pixels.mask import resize_mask
 from ..streams import picture
+from .files import file_state
 from .folders import painted_mask, save_previews
-from .messages import tell_editor
+from .messages import running_workflow, tell_editor
 
 _paintings = Paintings()
 _PREVIEWS = "PreviewBridge"
@@ -35,7 +37,7 @@ def bridge(
     identity: torch.Tensor,
     image: str,
     restore: str,
-    node_id: str,
+    place: Place,
     own_mask: torch.Tensor | None = None,
 ) -> tuple[list[dict], torch.Tensor]:
     """Show pictures to paint a mask on, and give the mask that was painted.
@@ -47,7 +49,8 @@ def bridge(
         shown: [B,H,W,C], 0..1.
         identity: what tells one picture from another: the pictures, or the latent.
         image: the node's value, which names the painting.
-        restore: one of `bridge.RESTORE`, for a mask painted on another picture.
+        restore: one of `painted_masks.RESTORE`, for a mask painted on another picture.
+        place: the node that shows them, see `place_of`.
         own_mask: [...,h,w], whose first mask holds while nothing is painted.
 
     Returns:
@@ -55,17 +58,18 @@ def bridge(
     """
     size = Size(shown.shape[2], shown.shape[1])
     seen = Picture(fingerprint(identity), size)
-    kept = keep_mask(_paintings, node_id, seen, _read_painting(image), restore)
+    kept = keep_mask(_paintings, place, seen, _read_painting(image), restore)
     rgb = with_channels(shown, 3)[..., :3]
     rest = save_previews(rgb[1:].split(1), _PREVIEWS) if len(rgb) > 1 else []
     if kept is not None and kept.is_own:
         return [file_entry(image), *rest], kept.mask.to(shown)
     if kept is not None:
         entry = _keep_painting(rgb[:1], kept.mask)
-        _paintings.painted(file_value(entry), seen.fingerprint)
-        _put_image(node_id, image, file_value(entry))
+        value = file_value(entry)
+        _paintings.painted(Painting(value, None, file_state(value)).identity, seen.fingerprint)
+        _put_image(place.node_id, image, value)
         return [entry, *rest], kept.mask.to(shown)
-    _put_image(node_id, image, "")
+    _put_image(place.node_id, image, "")
     first, mask = rgb[:1], shown.new_zeros(1, size.height, size.width)
     own_mask = None if own_mask is None else picture(own_mask)
     if own_mask is not None and own_mask.any():
@@ -75,6 +79,16 @@ def bridge(
     return [*save_previews([first], _PREVIEWS), *rest], mask
 
 
+def place_of(kind: str, node_id: object) -> Place:
+    """The node that runs.
+
+    Args:
+        kind: its class.
+        node_id: what the host says of it, None where it is not the host that runs it.
+    """
+    return Place(running_workflow(), kind, str(node_id))
+
+
 def _put_image(node_id: str, was: str, value: str) -> None:
     if value != was and (value or file_entry(was) is not None):
         tell_editor("widget", node=node_id, widget="image", value=value, was=was)
@@ -82,7 +96,7 @@ def _put_image(node_id: str, was: str, value: str) -> None:
 
 def _read_painting(image: str) -> Painting:
     try:
-        return Painting(image, painted_mask(file_entry(image)))
+        return Painting(image, painted_mask(file_entry(image)), file_state(image))
     except (OSError, ValueError) as error:
         note("mask", f"The painted picture {image!r} cannot be read, so there is no mask: {error}")
         return Painting(image, None)

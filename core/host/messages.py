@@ -70,6 +70,13 @@ def is_running(node: type) -> bool:
     return True
 
 
+def running_workflow() -> str | None:
+    """The number of the workflow whose prompt runs; None where no editor has sent one."""
+    server = prompt_server()
+    origin = None if server is None else _running(server)
+    return None if origin is None else origin.workflow_id
+
+
 def _running(server: Any) -> Origin | None:
     """Where the prompt of the running node comes from; None where nothing runs."""
     context = get_executing_context()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.graph.painted_masks import RESTORE, file_entry, file_value
 from ...core.graph.values import TYPES, read_as, type_name
-from ...core.host.editor import bridge
+from ...core.host.editor import bridge, place_of
 from ...core.host.files import (
     file_at,
     file_state,
@@ -75,7 +75,8 @@ class PreviewBridge:
 
     def run(self, images, image, block=False, restore_mask="never", unique_id=None):
         check_image(images, "images")
-        shown, mask = bridge(images, images, image, restore_mask, str(unique_id))
+        place = place_of("PreviewBridge", unique_id)
+        shown, mask = bridge(images, images, image, restore_mask, place)
         blocked = block and not mask.any()
         return {
             "ui": {"images": shown},
@@ -121,10 +122,10 @@ class PreviewBridgeLatent:
         unique_id=None,
     ):  # fmt: skip
         pixels = decoded(latent, preview_method, vae_opt)
+        place = place_of("PreviewBridgeLatent", unique_id)
         shown, mask = bridge(
-            pixels, latent["samples"], image, restore_mask, str(unique_id),
-            latent.get("noise_mask"),
-        )  # fmt: skip
+            pixels, latent["samples"], image, restore_mask, place, latent.get("noise_mask")
+        )
         is_empty = not mask.any()
         result = (latent if is_empty else with_mask(latent, mask), mask)
         return {

@@ -342,14 +342,15 @@ def paint(server, name, size, *box):
 def show(server):
     """show(node id, seed, image, ...) -> what is shown, the mask (None: blocked), messages."""
 
-    def show(node_id, seed=0, image="", size=(24, 16), **options):
+    def show(node_id, seed=0, image="", size=(24, 16), workflow=None, **options):
         graph = Graph({str(1000 + node_id): {}})
         node = {"images": graph.image(*size, seed=seed), "image": image, **options}
         graph[str(1000 + node_id)] = {"class_type": "PreviewBridge", "inputs": node}
         graph.add("DetailersTestSave", value=[str(1000 + node_id), 1], name="mask")
         (server.output / "mask.npz").unlink(missing_ok=True)
+        extra = workflow and {"extra_pnginfo": {"workflow": {"id": workflow, "nodes": []}}}
         with server.watch() as watch:
-            done = server.run(graph, watch=watch)
+            done = server.run(graph, watch=watch, extra_data=extra)
         assert done.ok, f"{done.error or done.messages}"
         shown = done.outputs[str(1000 + node_id)]["images"]
         mask = server.result("mask")["t0"] if (server.output / "mask.npz").exists() else None
@@ -391,6 +392,19 @@ def test_a_mask_is_restored_on_the_next_picture(show, server):
     large = {"seed": 7, "image": painting, "size": (48, 32)}
     assert show(2, **large, restore_mask="if_same_size")[1].sum() == 0
     assert show(2, **large, restore_mask="always")[1].sum() == pytest.approx(4 * 36, abs=1)
+
+
+def test_a_mask_of_one_workflow_is_not_lost_over_a_node_of_another(show, server):
+    """Both have one number. A mask of a picture of the same workflow is dropped, which is told."""
+    painting = paint(server, "p5", (24, 16), 4, 2, 10, 8)
+    show(5, seed=1, workflow="first")
+    assert show(5, seed=2, image=painting, workflow="second")[1].sum() == 36
+    start = len(server.log())
+    assert show(5, seed=1, image=painting, workflow="first")[1].sum() == 0
+    told = server.log()[start:]
+    assert f"The mask {painting!r} is not used, since it was painted on another picture" in told
+    late = paint(server, "p6", (24, 16), 4, 2, 10, 8)
+    assert show(5, seed=3, image=late)[1].sum() == 36  # of no workflow
 
 
 def test_a_bridge_blocks_until_a_mask_is_painted(show, server):
