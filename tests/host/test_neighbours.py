@@ -11,8 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from detailers.dev.server import MODEL_PACK, ROOT, Server
+from detailers.tests import sam_models
 from detailers.tests.host.graphs import Graph, box
+from detailers.tests.test_detectors_models import hostile
+from safetensors.torch import save_file
 
 NEIGHBOUR = Path(__file__).parent / "neighbour"
 OLDER_PACK = "ComfyUI-Impact-Pack"
@@ -212,6 +216,112 @@ def test_texts_of_other_packs_are_drawn_as_the_prompt_arrives(neighbours, scene)
         assert json.loads(str(out[name]["s0"])) in ("red hair", "green hair", "blue hair")
     asked = server.post("/impact/wildcards", {"text": text["wildcard_text"], "seed": 4})
     assert asked["text"] == json.loads(str(out[when[0]]["s0"]))
+
+
+EVIL = ("evil.pt", "evil.bin", "evil.safetensors")
+RAMP = {
+    "strength_start": 0.0, "strength_end": 1.0, "interpolation": "linear", "start_percent": 0.0,
+    "end_percent": 0.6, "keyframes_count": 4,
+}  # fmt: skip
+
+
+@pytest.fixture
+def hostile_files(neighbours, tmp_path):
+    """What they make when they run; they lie in every folder of which a node of ours reads."""
+    server, _, _ = neighbours
+    models, target = server.base / "models", tmp_path / "made"
+    folders = [models / name for name in ("sams", "ultralytics/bbox", "loras", "vae_approx")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = [models / "loras" / name for name in EVIL]
+    paths += [folders[0] / "evil.pt", folders[0] / "evil.safetensors", folders[1] / "evil.pt"]
+    paths += [folders[3] / "taesd_decoder.pth", server.input / "evil.latent"]
+    for path in paths:
+        hostile(path, target)
+    yield target
+    for path in paths:
+        path.unlink()
+
+
+def reading_nodes(graph):
+    """(file, link) of every node that reads a file whose name it is given."""
+    yield "evil.pt", graph.add("UltralyticsDetectorProvider", model_name="bbox/evil.pt")[0]
+    for name in ("evil.pt", "evil.safetensors"):
+        yield name, graph.add("SAMLoader", model_name=name, device_mode="CPU")[0]
+    model, clip = graph.model_[0], graph.models["clip"]
+    for name in EVIL:
+        lora = {"model": model, "clip": clip, "lora_name": name}
+        yield name, graph.add("ScheduledLoRALoader", **lora, **RAMP)[1]
+    received = graph.add("LatentReceiver", latent="evil.latent", link_id=0, trigger_always=False)
+    yield "evil.latent", received[0]
+    shown = {"latent": graph.empty_latent(64, 32), "preview_method": "TAESD15"}
+    yield "taesd_decoder.pth", graph.add("PreviewBridgeLatent", image="", **shown)[1]
+
+
+def test_a_hostile_file_does_nothing_beside_a_pack_that_loads_everything(
+    neighbours, scene, hostile_files
+):
+    server, when, _ = neighbours
+    for name, link in reading_nodes(scene):
+        sink = {"class_type": "DetailersTestSink", "inputs": {"value": link}}
+        done = server.run({**scene, "sink": sink})
+        assert not done.ok, name
+        assert f"'{name}'" in done.error.message
+    assert not hostile_files.exists()
+    path = str(server.base / "models/sams/evil.pt")
+    graph = Graph()
+    results(server, graph, read=graph.add(f"NeighbourRead {when[0]}", path=path)[0])
+    assert hostile_files.exists()  # the pack does what it is here for
+
+
+def test_hostile_loras_of_a_text_are_left_out(neighbours, scene, hostile_files):
+    server, _, _ = neighbours
+    start = len(server.log())
+    texts = {"plain": "red", **{f"l{place}": f"red <lora:{name}>"
+                                for place, name in enumerate(EVIL)}}  # fmt: skip
+    out = results(server, scene, **{name: worded(scene, text) for name, text in texts.items()})
+    for place, name in enumerate(EVIL):
+        np.testing.assert_array_equal(out[f"l{place}"]["t0"], out["plain"]["t0"])
+        assert f"The LoRA '{name}' cannot be read, so it is left out" in server.log()[start:]
+    assert not hostile_files.exists()
+
+
+def worded(graph, text):
+    link = detailed(graph, "DetailerForEach")
+    graph[link[0]]["inputs"]["wildcard"] = text
+    return link
+
+
+def test_good_files_load_beside_a_pack_that_loads_everything(neighbours, scene):
+    server, _, _ = neighbours
+    models = server.base / "models"
+    for folder in ("sams", "loras"):
+        (models / folder).mkdir(parents=True, exist_ok=True)
+    weights = sam_models.sam2(128).state_dict()
+    torch.save({"model": weights}, models / "sams/good.pt")
+    tensors = {name: value.contiguous().clone() for name, value in weights.items()}
+    save_file(tensors, models / "sams/good.safetensors")
+    up, down = torch.zeros(3, 3), torch.zeros(3, 3)
+    up[1, 0] = down[0, 0] = 1.0
+    tint = {
+        "diffusion_model.tint.lora_up.weight": up,
+        "diffusion_model.tint.lora_down.weight": down,
+    }
+    torch.save(tint, models / "loras/good.pt")
+    links = {}
+    for kind in ("pt", "safetensors"):
+        sam = scene.add("SAMLoader", model_name=f"good.{kind}", device_mode="CPU")[0]
+        hints = {
+            "detection_hint": "center-1", "dilation": 0, "threshold": 0.0, "bbox_expansion": 0,
+            "mask_hint_threshold": 0.7, "mask_hint_use_negative": "False",
+        }  # fmt: skip
+        asked = {"sam_model": sam, "segs": scene.found, "image": scene.picture}
+        links[kind] = scene.add("SAMDetectorCombined", **asked, **hints)[0]
+    links |= {"with": worded(scene, "red <lora:good>"), "without": worded(scene, "red")}
+    out = results(server, scene, **links)
+    assert 0 < out["pt"]["t0"].mean() < 1
+    np.testing.assert_array_equal(out["pt"]["t0"], out["safetensors"]["t0"])
+    assert np.abs(out["with"]["t0"] - out["without"]["t0"]).max() > 0.01
 
 
 def test_derived_classes_have_no_inputs_that_they_do_not_know(neighbours, scene):

@@ -1,7 +1,8 @@
 """A pack that works with ComfyUI-Impact-Pack's nodes and modules as many packs do.
 
 It calls classes out of the host's list and functions of modules, derives nodes, and draws its texts
-as prompts arrive. Loaded as `early` it comes before what it needs, as `late` after.
+as prompts arrive. It also changes how the process reads files, see `readers`. Loaded as `early` it
+comes before what it needs, as `late` after.
 """
 
 import inspect
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import nodes
 import server
+
+from . import readers
 
 WHEN = Path(__file__).parent.name
 _ANY = {"image": ("IMAGE",), "segs": ("SEGS",), "basic_pipe": ("BASIC_PIPE",)}
@@ -151,7 +154,7 @@ def on_prompt(request):
 
 server.PromptServer.instance.add_on_prompt_handler(on_prompt)
 NODE_CLASS_MAPPINGS = {
-    f"Neighbour{kind.__name__} {WHEN}": kind for kind in (Detail, Sample, Text)
+    f"Neighbour{kind.__name__} {WHEN}": kind for kind in (Detail, Sample, Text, readers.Read)
 }  # fmt: skip
 
 if "DetailerForEach" in nodes.NODE_CLASS_MAPPINGS:
