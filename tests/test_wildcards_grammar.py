@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 from detailers.utils.notes import collected_notes
 from detailers.wildcards import grammar
+from detailers.wildcards.budget import Budget
 from detailers.wildcards.grammar import (
     Lora,
     Prompt,
@@ -35,7 +36,7 @@ class Lists(Library):
     def size(self):
         return len(self._lists)
 
-    def look(self):
+    def look(self, _budget=None):
         return self
 
     def options(self, name):
@@ -302,12 +303,11 @@ def test_a_long_united_list_with_weights_is_drawn_by_its_weights(tmp_path, monke
     assert 290 <= drawn["often"] <= 350
 
 
-def test_the_work_of_one_text_is_bounded(monkeypatch):
-    monkeypatch.setattr(grammar, "MAX_LOOKED_AT", 100)
+def test_the_work_of_one_text_is_bounded():
     weighted = Lists(w=[f"2::{i}" for i in range(40)])
-    assert expand("__w__ __w__", 0, weighted)
+    assert expand("__w__ __w__", 0, weighted, Budget(options=100))
     with pytest.raises(WildcardError, match="look through more than 100 options"):
-        expand("__w__ __w__ __w__", 0, weighted)
+        expand("__w__ __w__ __w__", 0, weighted, Budget(options=100))
 
 
 def test_lists_of_files_are_found(tmp_path):

@@ -38,12 +38,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from ..utils.notes import note
+from .budget import Budget, WildcardError
 from .library import Library, United
 from .weights import WEIGHT, is_weighted, split_weight
 
 MAX_DEPTH = 100  # lists that lead to one another
 MAX_CHARACTERS = 1_000_000  # of all options picked in one expansion and their separators
-MAX_LOOKED_AT = 20_000_000  # options and names that one expansion compares with one another
 LONG = 100_000  # options of several weighted lists beyond which they are not all compared
 
 _SYNTAX = re.compile(r"\\[{}|]|[{}|]")
@@ -63,10 +63,6 @@ _LORA_FIELDS = re.compile(r":(?=\s*(?:LBW|A|B)\s*=)", re.IGNORECASE)
 _TAG = re.compile(r"<\s*(?:lora|lyco|locon|hypernet)\b[^<>\n]*>?", re.IGNORECASE)
 _MARKERS = re.compile(r"\[(?:CONCAT|(?:ASC|DSC)(?:-SIZE)?|RND|LAB|SKIP|STOP)\]", re.IGNORECASE)
 _BREAK = re.compile(r"\bBREAK\b")
-
-
-class WildcardError(ValueError):
-    """A text that cannot be resolved: its lists lead back to themselves or it grows too long."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +90,23 @@ def strip_comments(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
 
 
-def expand(text: str, seed: int, library: Library | None = None) -> str:
+def expand(
+    text: str, seed: int, library: Library | None = None, budget: Budget | None = None
+) -> str:
     """Resolve choices and wildcards; the same text, seed and lists always give the same result.
 
     Args:
         text: in the language above; its LoRAs and BREAKs stay for `parse_prompt`.
         seed: of the generator that makes all choices.
         library: the lists; without it every `__name__` stays as it is.
+        budget: of all texts that share it; without it the text has one of its own.
 
     Raises:
         WildcardError: when lists lead to one another more than 100 deep, as those that contain
-            themselves do, or when more than 1,000,000 characters are picked or added.
+            themselves do, when more than 1,000,000 characters are picked or added, or when the
+            budget ends.
     """
-    return _Expansion(seed, library).resolve(strip_comments(text), ())
+    return _Expansion(seed, library, budget or Budget()).resolve(strip_comments(text), ())
 
 
 def tell_untaken(text: str, markers: bool = False) -> None:
@@ -168,13 +168,13 @@ def parse_prompt(text: str) -> Prompt:
 class _Expansion:
     """One text being resolved: its generator, the lists in use, and how much was picked."""
 
-    def __init__(self, seed: int, library: Library | None) -> None:
+    def __init__(self, seed: int, library: Library | None, budget: Budget) -> None:
         # Only random() gives the same numbers in every Python version, so all choices use it alone.
         self._random = random.Random(seed).random  # noqa: S311 - can be repeated, no secret
-        self._look = library.look() if library else None
+        self._budget = budget
+        self._look = library.look(budget) if library else None
         self._lists: dict[str, Sequence[str]] = {}
         self._picked = 0
-        self._looked_at = 0
 
     def resolve(self, text: str, chain: tuple[str, ...]) -> str:
         """Resolve a text that was reached through the lists in `chain`."""
@@ -184,6 +184,7 @@ class _Expansion:
                 "a list does that contains itself. Take the reference out of the list, or give it "
                 "more lines without one."
             )
+        self._budget.need_time()
         return self._resolve_lists(self._resolve_braces(text, chain), chain)
 
     def _resolve_braces(self, text: str, chain: tuple[str, ...]) -> str:
@@ -256,7 +257,7 @@ class _Expansion:
     def _options_of(self, name: str) -> Sequence[str]:
         if name not in self._lists:
             if self._look and "*" in name:
-                self._work(2 * self._look.size)
+                self._budget.look_at(2 * self._look.size)
             self._lists[name] = self._look.options(name) if self._look else ()
         return self._lists[name]
 
@@ -269,15 +270,20 @@ class _Expansion:
         united = isinstance(options, United)
         weighted = options.is_weighted if united else is_weighted(options)
         if number == 1 and not weighted:
-            picked = [options[int(self._random() * len(options))]]
+            place = int(self._random() * len(options))
+            if united:
+                self._budget.look_at(options.part_of(place).count)  # its file may be read again
+            picked = [options[place]]
         elif number == 1 and united and len(options) > LONG:
-            picked = [options.at_share(self._random())]
+            share = self._random()
+            self._budget.look_at(options.part_at(share).count)
+            picked = [options.at_share(share)]
         else:
             # A race gives the same probabilities as drawing one by one, in a single pass: arrival
             # times are exponential, their rates the weights (Efraimidis and Spirakis, 2006).
-            self._work(len(options))
-            idle = not any(split_weight(option)[0] for option in options)
-            weighed = map(split_weight, options)
+            self._budget.look_at(len(options))
+            idle = not any(split_weight(option)[0] for option in self._budget.timed(options))
+            weighed = map(split_weight, self._budget.timed(options))
             race = (
                 (-math.log(1.0 - self._random()) / (weight or 1.0), text)
                 for weight, text in weighed
@@ -286,14 +292,6 @@ class _Expansion:
             picked = [text for _, text in heapq.nsmallest(number, race, key=itemgetter(0))]
         self._spend(sum(map(len, picked)))
         return picked
-
-    def _work(self, options: int) -> None:
-        self._looked_at += options
-        if self._looked_at > MAX_LOOKED_AT:
-            raise WildcardError(
-                f"The text's wildcards look through more than {MAX_LOOKED_AT:,} options and names. "
-                "Draw from fewer or smaller lists: name them instead of using *."
-            )
 
     def _spend(self, characters: int) -> None:
         self._picked += characters

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from ..utils.files import open_file
 from ..utils.notes import note
+from .budget import Budget
 from .names import list_name, pattern_name
 from .weights import is_weighted, split_weight
 from .yaml_lists import read_yaml_lists, text_options
@@ -92,9 +93,13 @@ class Library:
         """The options of a list, as in `Look.options`; each call sees the files as they are now."""
         return self.look().options(name)
 
-    def look(self) -> Look:
-        """A view for many look-ups in a row, which asks the disk for new files but once."""
-        return Look(self)
+    def look(self, budget: Budget | None = None) -> Look:
+        """A view for many look-ups in a row, which asks the disk for new files but once.
+
+        Args:
+            budget: of what the look-ups may cost; without it, of this view's own.
+        """
+        return Look(self, budget or Budget())
 
     def refresh(self) -> None:
         """Forget everything that was read; the next look-up starts anew."""
@@ -114,14 +119,19 @@ class Library:
             self._faulty &= present
         return self._index
 
-    def _sources(self) -> dict[str, _Source]:
-        """Every list's file by the list's name."""
+    def _sources(self, budget: Budget | None = None) -> dict[str, _Source]:
+        """Every list's file by the list's name. Within a budget, YAML files are part of it."""
         index = self._scanned()
+        if budget is not None:
+            budget.need_files({source.path: index.stamps[source.path][1] for source in index.yaml})
         if index.all is None:
-            index.all = dict(index.text)
+            found = dict(index.text)
             for source in index.yaml:
+                if budget is not None:
+                    budget.need_time()
                 for name in self._content(source).counts:
-                    index.all.setdefault(name, source)
+                    found.setdefault(name, source)
+            index.all = found
             for name in index.all:
                 start = name.find("/") + 1
                 while start:
@@ -129,8 +139,8 @@ class Library:
                     start = name.find("/", start) + 1
         return index.all
 
-    def _matches(self, wanted: str) -> list[str]:
-        names = self._sources()
+    def _matches(self, wanted: str, budget: Budget) -> list[str]:
+        names = self._sources(budget)
         if "*" in wanted:
             found = set(_glob(wanted, names))
             if wanted.startswith("*/"):
@@ -170,11 +180,12 @@ class Library:
 class Look:
     """A library as it was at one time, for look-ups that belong together."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, budget: Budget) -> None:
         self._library = library
+        self._budget = budget
         self._is_fresh = False
         self._told: set[_Source] = set()
-        self._samples = library._samples.look() if library._samples else None
+        self._samples = library._samples.look(budget) if library._samples else None
 
     def options(self, name: str) -> Sequence[str]:
         """The options of a list, their weights (`2::text`) included; empty without such a list.
@@ -186,6 +197,9 @@ class Look:
 
         Returns:
             A list, or for several lists a sequence that reads each only while it is looked at.
+
+        Raises:
+            WildcardError: the budget ends.
         """
         wanted = pattern_name(name)
         library = self._library
@@ -195,7 +209,7 @@ class Look:
                 if not self._is_fresh:
                     library._rescan_if_changed()
                 self._is_fresh = True
-                names = library._matches(wanted)
+                names = library._matches(wanted, self._budget)
                 self._tell(library._faulty)  # what was left out may have had the name
             if names:
                 return self._united(names)
@@ -209,19 +223,25 @@ class Look:
     def size(self) -> int:
         """How many lists a pattern is compared with."""
         with self._library._lock:
-            return len(self._library._sources())
+            return len(self._library._sources(self._budget))
 
     def _exact(self, wanted: str) -> list[str]:
         known = self._library._scanned().text
-        return [wanted] if wanted in known or wanted in self._library._sources() else []
+        is_there = wanted in known or wanted in self._library._sources(self._budget)
+        return [wanted] if is_there else []
 
     def _united(self, names: Sequence[str]) -> Sequence[str]:
-        library = self._library
-        sources = [library._scanned().text.get(name) or library._sources()[name] for name in names]
+        library, budget = self._library, self._budget
+        known = library._scanned().text
+        sources = [known.get(name) or library._sources(budget)[name] for name in names]
+        budget.need_files({source.path: _stamp(source.path)[1] for source in sources})
         if len(names) == 1:
             options: Sequence[str] = list(library._load(sources[0]).get(names[0], ()))
         else:
-            counts = [library._content(source).counts for source in sources]
+            counts = []
+            for source in sources:
+                budget.need_time()
+                counts.append(library._content(source).counts)
             parts = [
                 _Part(source, name, *counted[name])
                 for source, name, counted in zip(sources, names, counts, strict=True)
@@ -272,6 +292,14 @@ class United(Sequence[str]):
         part = self._parts[position]
         return self._option(part, index - (self._ends[position] - part.count))
 
+    def part_of(self, index: int) -> _Part:
+        """The list that an option is of."""
+        return self._parts[bisect.bisect_right(self._ends, index)]
+
+    def part_at(self, share: float) -> _Part:
+        """The list at a share (0 to 1) of all weights, added up in order."""
+        return self._at(share)[0]
+
     def __iter__(self) -> Iterator[str]:
         source, lists = None, {}
         for part in self._parts:
@@ -283,11 +311,7 @@ class United(Sequence[str]):
 
     def at_share(self, share: float) -> str:
         """The option at a share (0 to 1) of all weights, added up in order."""
-        left = share * sum(part.weight for part in self._parts)
-        for part in self._parts:
-            if left < part.weight:
-                break
-            left -= part.weight
+        part, left = self._at(share)
         options = self._library._lists(part.source).get(part.name)
         text = ""
         for option in options or ():
@@ -296,6 +320,15 @@ class United(Sequence[str]):
                 break
             left -= weight
         return text
+
+    def _at(self, share: float) -> tuple[_Part, float]:
+        """The list at a share of all weights, and what of the share lies in it."""
+        left = share * sum(part.weight for part in self._parts)
+        for part in self._parts:
+            if left < part.weight:
+                break
+            left -= part.weight
+        return part, left
 
     def _option(self, part: _Part, index: int) -> str:
         options = self._library._lists(part.source).get(part.name)

@@ -18,6 +18,8 @@ from typing import Any
 
 import nodes as host_nodes
 
+from ...utils.notes import note
+from ...wildcards.budget import Budget
 from ...wildcards.grammar import WildcardError, expand, strip_comments
 from ..graph import legacy
 from ..prompts.wildcard_nodes import (
@@ -40,6 +42,10 @@ NO_JSON = (LookupError, ValueError, RecursionError)
 _PROMPTS = ("/prompt", "/api/prompt")
 _NODE_LISTS = ("/object_info", "/api/object_info")
 
+DRAWING_SECONDS = (
+    20.0  # for all texts of a prompt before it is queued; the rest wait for their nodes
+)
+
 # One thread: prompts come out of it in the order in which they arrived.
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailers-prompts")
 
@@ -52,6 +58,7 @@ class LookUps:
 
     def __init__(self) -> None:
         self.complete = False
+        self.budget = Budget(seconds=DRAWING_SECONDS)
         self._inputs: dict[str, dict[str, Any]] = {}
         self._texts: dict[tuple[str, int], str] = {}
 
@@ -82,7 +89,7 @@ class LookUps:
         if key not in self._texts:
             if self.complete:
                 raise WildcardError("The text was not drawn before the prompt came to the host.")
-            self._texts[key] = expand(text, seed, wildcard_library())
+            self._texts[key] = expand(text, seed, wildcard_library(), self.budget)
         return self._texts[key]
 
     def has_nothing_to_draw(self, text: str) -> bool:
@@ -155,6 +162,12 @@ def prepare(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps)
     }
     drawn = populate(own, look_ups.text)
     settle_seeds(own, look_ups.has_nothing_to_draw)
+    if look_ups.budget.ended and not look_ups.complete:
+        note(
+            "wildcards",
+            f"Not all texts of a prompt are drawn before it is queued: {look_ups.budget.ended} "
+            "The nodes draw the rest when they run.",
+        )
     return drawn
 
 
