@@ -5,14 +5,18 @@ import copy
 import inspect
 import math
 
+import nodes as host_nodes
 import torch
 from detailers.compat.core import enhance_detail, enhance_detail_for_animatediff
 from detailers.core.graph.calls import give_older_inputs
 from detailers.core.host.detectors import register_folders
+from detailers.core.host.prompts import LookUps, prepare
 from detailers.core.segs.seg import SEG
 from detailers.dev.model_pack.model import DetailersTestModel
 from detailers.nodes import NODE_CLASSES
 from detailers.nodes.sampling.samplers import ksampler_wrapper, separated_sample
+from detailers.utils.notes import collected_notes
+from detailers.wildcards.budget import Budget
 
 register_folders()
 MODEL, CLIP, VAE = DetailersTestModel().run("flat8", 0.6)
@@ -42,6 +46,44 @@ class Detector:
 
 def node(name):
     return NODE_CLASSES[name]
+
+
+def check_texts_beyond_the_budget_of_a_prompt_are_drawn_by_their_nodes():
+    """And are the same as if they had been drawn before it was queued."""
+
+    def prompt(*texts):
+        inputs = {"populated_text": "", "mode": "populate", "seed": 4}
+        return {
+            str(number): {
+                "class_type": "ImpactWildcardProcessor",
+                "inputs": {"wildcard_text": text, **inputs},
+            }
+            for number, text in enumerate(texts)
+        }
+
+    ours = {"ImpactWildcardProcessor": node("ImpactWildcardProcessor")}
+    registered = host_nodes.NODE_CLASS_MAPPINGS
+    registered["ImpactWildcardProcessor"] = ours["ImpactWildcardProcessor"]
+    try:
+        texts = ("{2::a|b}", "{3$$a|b|2::c|d}", "{2$$4::a|b|c}")
+        whole = prompt(*texts)
+        assert len(prepare(whole, ours, LookUps())) == 3
+        look_ups, part = LookUps(), prompt(*texts)
+        look_ups.budget = Budget(options=5)
+        with collected_notes() as notes:
+            (drawn,) = prepare(part, ours, look_ups)
+        assert drawn.node_id == "0"
+        assert part["0"] == whole["0"]
+        assert [told.kind for told in notes] == ["wildcards"]
+        assert "The nodes draw the rest when they run" in notes[0].text
+        for key in ("1", "2"):
+            inputs = part[key]["inputs"]
+            assert inputs["mode"] == "populate"
+            inputs = inputs | {"Select to add Wildcard": ""}
+            (text,) = node("ImpactWildcardProcessor")().run(**inputs)
+            assert text == whole[key]["inputs"]["populated_text"]
+    finally:
+        del registered["ImpactWildcardProcessor"]
 
 
 def same(first, second):
