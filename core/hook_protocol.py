@@ -209,6 +209,38 @@ def touched_noise(answer: tuple[torch.Tensor | None, bool] | None) -> torch.Tens
     return noise if is_touched else None
 
 
+class AskedOnce:
+    """A DETAILER_HOOK for work that may be tried again: no call that succeeded is made twice.
+
+    Each try begins with `begin`. Where an earlier try made the n-th call of a method, the n-th call
+    of this one is given the same answer, and the hook does not learn of it.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+        self._answers: dict[str, list[Any]] = {}
+        self._calls: dict[str, int] = {}
+
+    def begin(self) -> None:
+        self._calls.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.target, name)
+        nothing = getattr(DetailerHook, name, None)
+        if not callable(method) or getattr(method, "__func__", method) is nothing:
+            return method
+
+        @wraps(method)
+        def once(*args: Any, **options: Any) -> Any:
+            answers, place = self._answers.setdefault(name, []), self._calls.get(name, 0)
+            if place == len(answers):
+                answers.append(method(*args, **options))
+            self._calls[name] = place + 1
+            return answers[place]
+
+        return once
+
+
 class Hook:
     """Calls a DETAILER_HOOK, of this pack or another, at each point of the protocol.
 
@@ -243,7 +275,8 @@ class Hook:
 
     def _checked(self, method: Callable, name: str) -> Callable:
         """The method, but an error of it says whose it is, and what it returns is checked."""
-        source = Source.of("The hook", self.target, name)
+        named = self.target.target if isinstance(self.target, AskedOnce) else self.target
+        source = Source.of("The hook", named, name)
         check = _CHECKS.get(name)
 
         @wraps(method)

@@ -13,9 +13,13 @@ from detailers.core import memory
 from detailers.core.detail import crop
 from detailers.core.detail.images import detail_image
 from detailers.core.detail.video import detail_frames
+from detailers.core.detectors import base
 from detailers.core.detectors.base import BoxDetector, Detection
 from detailers.core.detectors.clipseg import CLIPSegDetector, CLIPSegOptions
+from detailers.core.detectors.given import found_by
+from detailers.core.detectors.host_data import SegmentOptions, boxes_to_segs
 from detailers.core.geometry import Box, Size
+from detailers.core.hook_protocol import DetailerHook
 from detailers.core.pixels import blend, image
 from detailers.core.pixels import resample as resample_module
 from detailers.core.pixels.resample import resample
@@ -438,15 +442,105 @@ def test_a_detector_that_never_has_memory_names_the_image(kind):
 def test_a_detector_of_another_pack_is_asked_again_for_the_image_that_failed():
     seen = []
 
-    def detect(single):
-        seen.append(float(single.mean()))
-        if len(seen) == 2:
-            raise KINDS["cublas"]()
-        return (32, 40), []
+    class Foreign:
+        def detect(self, image, threshold, dilation, crop_factor, drop_size):
+            seen.append(float(image.mean()))
+            if len(seen) == 2:
+                raise KINDS["cublas"]()
+            return (32, 40), []
 
-    in_each_image(noise_image(3, 32, 40), detect)
+    in_each_image(
+        noise_image(3, 32, 40), lambda single: found_by(Foreign(), "a", single, 0.5, 0, 1.0, 1)
+    )
     assert len(seen) == 4
     assert seen[1] == seen[2]
+
+
+def test_what_is_done_with_each_image_is_done_once_and_the_error_names_the_image():
+    lack = failing(None, "cpu")
+    with pytest.raises(memory.OutOfMemory, match="the image of 40 x 32 pixels cannot be searched"):
+        in_each_image(noise_image(2, 32, 40), lack)
+    assert lack.calls == 1
+
+
+class Watching(DetailerHook):
+    """Counts its calls, and moves every region by the number of calls before."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def post_crop_region(self, width, height, bbox, region):
+        self.calls.append("region")
+        moved = len(self.calls) - 1
+        return region[0] + moved, region[1], region[2] + moved, region[3]
+
+    def post_detection(self, segs):
+        self.calls.append("segs")
+        return segs
+
+
+class TwoFound(BoxDetector):
+    def find(self, picture, threshold):
+        return [Detection(Box(x, 4, x + 8, 20), 0.9, "A") for x in (4, 20)]
+
+
+class ForeignFinder:
+    """As another pack's: what it holds fails after it has asked the hook."""
+
+    def __init__(self, lack):
+        self.lack = lack
+
+    def detect(self, image, threshold, dilation, crop_factor, drop_size, detailer_hook=None):
+        segs = TwoFound().detect(image, threshold, dilation, crop_factor, drop_size, detailer_hook)
+        self.lack()
+        return segs
+
+
+@pytest.mark.parametrize("kind", ["cublas", "cpu"])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("place", ["in a foreign one", "mask"])
+def test_a_hook_is_asked_once_though_its_detector_is_asked_again(kind, times, place, monkeypatch):
+    def found(detector):
+        hook = Watching()
+        segs = found_by(
+            detector, "a", noise_image(1, 32, 40), 0.5, 0, 1.0, 1, detailer_hook=hook
+        )  # fmt: skip
+        assert hook.calls == ["region", "region", "segs"]
+        return [seg.crop_region for seg in segs[1]]
+
+    expected = found(TwoFound())
+    assert expected == [(4, 4, 12, 20), (21, 4, 29, 20)]
+    if place == "mask":
+        own, lack = base.found_mask, failing(times, kind)
+
+        def lacking(*args):
+            if lack.calls < times:
+                lack()
+            return own(*args)
+
+        monkeypatch.setattr(base, "found_mask", lacking)
+        assert found(TwoFound()) == expected
+    else:
+        assert found(ForeignFinder(failing(times, kind))) == expected
+
+
+def test_boxes_that_are_given_image_by_image_stay_with_their_images(monkeypatch):
+    own, lack = base.found_mask, failing(1, "late")
+
+    def lacking(*args):
+        if lack.calls < 1:
+            lack()
+        return own(*args)
+
+    monkeypatch.setattr(base, "found_mask", lacking)
+    boxes = [
+        [{"x": 4, "y": 4, "width": 8, "height": 8}],
+        [{"x": 20, "y": 4, "width": 8, "height": 8}],
+    ]
+    making = SegmentOptions(dilation=0, crop_factor=1.0, drop_size=1)
+    segs = boxes_to_segs(noise_image(2, 32, 40), boxes, 0.0, making)[1]
+    assert [(seg.batch_image.index, seg.bbox[0]) for seg in segs] == [(0, 4), (1, 20)]
 
 
 def test_clipseg_is_asked_again(monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...utils.arrays import to_numpy
@@ -70,16 +71,7 @@ class BoxDetector:
             region = hook.post_crop_region(size, bbox, region)
             if region.empty:
                 continue
-            mask = found_mask(found, bbox, size, region, dilation)
-            seg = SEG(
-                cropped_image=to_numpy(crop(image[:1], region).clone()),
-                cropped_mask=to_numpy(mask),
-                confidence=found.confidence,
-                crop_region=region.as_tuple(),
-                bbox=bbox.as_tuple(),
-                label=found.label,
-            )
-            segs.append(seg)
+            segs.append(_seg(image[:1], found, bbox, region, dilation))
         return hook.post_detection(((size.height, size.width), segs))
 
     def detect_combined(self, image: torch.Tensor, threshold: float, dilation: int) -> torch.Tensor:
@@ -88,9 +80,32 @@ class BoxDetector:
         whole = Box(0, 0, *size)
         result = torch.zeros(size.height, size.width)
         for found in self.found(image[0], threshold):
-            mask = found_mask(found, found.bbox.clipped(size), size, whole, dilation)
+            bbox = found.bbox.clipped(size)
+            mask = persist(
+                lambda found=found, bbox=bbox: found_mask(found, bbox, size, whole, dilation),
+                image_name(image), "searched",
+            )  # fmt: skip
             torch.maximum(result, mask, out=result)
         return result
+
+
+def _seg(image: torch.Tensor, found: Detection, bbox: Box, region: Box, dilation: int) -> SEG:
+    """The segment of a find in an image [1,H,W,C]."""
+    size = Size(image.shape[2], image.shape[1])
+
+    def arrays() -> tuple[np.ndarray, np.ndarray]:
+        mask = found_mask(found, bbox, size, region, dilation)
+        return to_numpy(crop(image, region).clone()), to_numpy(mask)
+
+    picture, mask = persist(arrays, image_name(image), "searched")
+    return SEG(
+        cropped_image=picture,
+        cropped_mask=mask,
+        confidence=found.confidence,
+        crop_region=region.as_tuple(),
+        bbox=bbox.as_tuple(),
+        label=found.label,
+    )
 
 
 def image_name(image: torch.Tensor) -> str:

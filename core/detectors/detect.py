@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from ..memory import persist
 from ..pixels.image import to_rgb
 from ..pixels.mask import dilate
 from ..segs.edit import both, change_masks, combine_with_mask
 from ..segs.seg import SEGS, combined_mask
+from .base import image_name
 from .given import found_by
 from .sam.model import sam_mask
 from .sam.questions import SamHints
@@ -74,17 +76,25 @@ def detect_segs(
         settings.crop_factor, settings.drop_size, detailer_hook=hook,
     )  # fmt: skip
     if sam_model is not None:
-        mask = sam_mask(sam_model, segs, rgb, settings.sam_hints)
-        segs = combine_with_mask(segs, mask[None], both)
+        segs = _within(segs, sam_mask(sam_model, segs, rgb, settings.sam_hints)[None], rgb)
     elif segm_detector is not None:
         found = _segm(rgb, segm_detector, settings)
         if getattr(segm_detector, "override_bbox_by_segm", False):
             segs = found
         else:
-            segs = combine_with_mask(segs, combined_mask(found), both)
+            segs = _within(segs, combined_mask(found), rgb)
     if settings.post_dilation:
-        segs = change_masks(segs, lambda mask: dilate(mask, settings.post_dilation))
+        before = segs
+        segs = persist(
+            lambda: change_masks(before, lambda mask: dilate(mask, settings.post_dilation)),
+            image_name(rgb), "searched",
+        )  # fmt: skip
     return segs
+
+
+def _within(segs: SEGS, mask: torch.Tensor, image: torch.Tensor) -> SEGS:
+    """The segments with what their masks have in common with a mask [1,H,W] of the image."""
+    return persist(lambda: combine_with_mask(segs, mask, both), image_name(image), "searched")
 
 
 def _segm(image: torch.Tensor, detector: Any, settings: DetectionOptions) -> SEGS:

@@ -9,6 +9,7 @@ import torch
 from .. import checked_calls
 from ..checked_calls import Source
 from ..geometry import Size
+from ..hook_protocol import AskedOnce
 from ..memory import persist
 from ..segs.seg import SEGS, normalise
 from .base import image_name
@@ -35,7 +36,8 @@ def found_by(
     Args:
         name: the input's name, for errors.
         threshold, dilation, crop_factor, drop_size: as in `boxes.BoxDetector.detect`.
-        hook: `detailer_hook`, for detectors that take one.
+        hook: `detailer_hook`, for detectors that take one. Where memory ran out and the detector
+            is asked again, the hook is not.
 
     Returns:
         SEGS of the image's size, with regions within it and masks of their size.
@@ -45,11 +47,14 @@ def found_by(
     """
     source = _source(detector, name, "detect")
     detect = source.method(detector, "detect")
-    found = persist(
-        lambda: source.call(detect, image, threshold, dilation, crop_factor, drop_size, **hook),
-        image_name(image),
-        "searched",
-    )
+    hooks = {key: None if own is None else AskedOnce(own) for key, own in hook.items()}
+
+    def ask() -> Any:
+        for own in filter(None, hooks.values()):
+            own.begin()
+        return source.call(detect, image, threshold, dilation, crop_factor, drop_size, **hooks)
+
+    found = persist(ask, image_name(image), "searched")
     return normalise(found, Size(image.shape[2], image.shape[1]), f"the result of '{name}'")
 
 

@@ -19,11 +19,12 @@ import torch
 from ...utils.check import check_mask, quoted
 from ...utils.notes import note
 from ..geometry import Box, Size, crop_region
+from ..memory import persist
 from ..pixels.mask import bbox, contours, dilate
 from ..segs.face_landmarks import FACE_PARTS, has_part, points_of_part, read_landmarks
 from ..segs.image_batch import NOTE, counted, in_batch, in_each_image
 from ..segs.seg import SEG, SEGS, BatchImage, confidence, from_mask, from_mask_frames, of_image
-from .base import BoxDetector, Detection
+from .base import BoxDetector, Detection, image_name
 from .yolo import outer_box
 
 LABEL = "A"  # of what comes without one
@@ -287,7 +288,12 @@ def mesh_to_segs(image: torch.Tensor, parts: Sequence[str], making: SegmentOptio
         For each part a segment of every line drawing that is apart, filled to its convex hull;
         image by image.
     """
-    return in_each_image(image, lambda single: _mesh_to_segs(single, parts, making))
+    return in_each_image(
+        image,
+        lambda single: persist(
+            lambda: _mesh_to_segs(single, parts, making), image_name(single), "searched"
+        ),
+    )
 
 
 def _mesh_to_segs(image: torch.Tensor, parts: Sequence[str], making: SegmentOptions) -> SEGS:

@@ -15,7 +15,7 @@ from ...utils.arrays import to_numpy, to_tensor
 from ...utils.check import check_segs
 from ...utils.notes import note
 from ..geometry import Box
-from ..memory import persist
+from ..memory import naming
 from ..pixels import mask as masks
 from .seg import SEG, SEGS, BatchImage, confidence, empty, of_image
 
@@ -49,7 +49,8 @@ def in_each_image(
 
     Args:
         image: [B,H,W,C].
-        detect: gives the SEGS of an image [1,H,W,C]; those of any pack, or None.
+        detect: gives the SEGS of an image [1,H,W,C]; those of any pack, or None. It is called
+            once for each image: what may be done again for want of memory, it does again itself.
         check: called before each image; it may raise to stop.
 
     Returns:
@@ -59,7 +60,8 @@ def in_each_image(
     def found_in(single: torch.Tensor) -> Any:
         check()
         subject = f"the image of {single.shape[2]} x {single.shape[1]} pixels"
-        return persist(lambda: detect(single), subject, "searched")
+        with naming(subject, "searched"):
+            return detect(single)
 
     if len(image) == 1:
         return found_in(image)
