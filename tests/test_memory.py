@@ -16,15 +16,36 @@ from detailers.core.detail.video import detail_frames
 from detailers.core.detectors import base
 from detailers.core.detectors.base import BoxDetector, Detection
 from detailers.core.detectors.clipseg import CLIPSegDetector, CLIPSegOptions
+from detailers.core.detectors.detect import DetectionOptions
 from detailers.core.detectors.given import found_by
 from detailers.core.detectors.host_data import SegmentOptions, boxes_to_segs
+from detailers.core.detectors.mtcnn import FaceFinder
+from detailers.core.detectors.network import CpuNetwork
+from detailers.core.detectors.sam.model import Embedded, Sam, sam_masks
+from detailers.core.detectors.sam.questions import SamHints
+from detailers.core.detectors.video import track
 from detailers.core.geometry import Box, Size
 from detailers.core.hook_protocol import DetailerHook
 from detailers.core.pixels import blend, image
 from detailers.core.pixels import resample as resample_module
 from detailers.core.pixels.resample import resample
+from detailers.core.sampling.iterative_upscale import Iterations, upscale_latent
+from detailers.core.sampling.latent import SchedulePart
+from detailers.core.sampling.regional import Regional, RegionalPrompt, regions_of, sample_regions
+from detailers.core.sampling.sampler_objects import Recovery
+from detailers.core.sampling.sigmas import Window
 from detailers.core.segs.image_batch import in_each_image
-from detailers.tests.fake_backend import FakeBackend, grain, make_detail, make_seg, noise_image
+from detailers.tests.fake_backend import (
+    FakeBackend,
+    brighten,
+    grain,
+    make_detail,
+    make_seg,
+    noise_image,
+)
+from detailers.tests.test_mtcnn import white_networks
+from detailers.tests.test_regional import LATENT, half, paint, sampler, top
+from detailers.tests.test_upscale_iter import latent_of, upscaler
 from detailers.utils.notes import collected_notes
 
 
@@ -553,3 +574,195 @@ def test_clipseg_is_asked_again(monkeypatch):
 
     monkeypatch.setattr(detector, "_sure", sure)
     assert detector.detect_combined(noise_image(1, 32, 40), 0.5, 0).min() == 1
+
+
+# Other places that go on
+
+
+def sam_of(lack):
+    """A SAM that marks the left half, and lacks memory when it looks or when it is asked."""
+
+    def embed(module, picture):
+        lack("embed")
+        return Embedded(None, (1.0, 1.0))
+
+    def ask(module, seen, asked):
+        lack("ask")
+        masks = torch.zeros(asked.boxes.shape[1], 3, 32, 40)
+        masks[..., :20] = 1
+        return masks - 0.5, torch.ones(len(masks), 3)
+
+    def follow(frames, boxes, lowest):
+        lack("follow")
+        return [torch.ones(len(frames), *frames.shape[1:3]) for _ in boxes]
+
+    return Sam(CpuNetwork(torch.nn.Identity()), embed, ask, follow)
+
+
+class ForeignSam:
+    def __init__(self, lack):
+        self.lack = lack
+
+    def prepare_device(self):
+        pass
+
+    release_device = prepare_device
+
+    def predict(self, pixels, points, labels, box, threshold):
+        self.lack("foreign")
+        return [np.ones((32, 40), dtype=bool)]
+
+
+def sam_marks(lack, model=sam_of):
+    segs = (32, 40), [make_seg((4, 4, 20, 20)), make_seg((22, 4, 38, 20))]
+    return torch.stack(sam_masks(model(lack), segs, noise_image(1, 32, 40), SamHints("none")))
+
+
+def followed(lack):
+    segs = track(
+        noise_image(2, 32, 40), TwoFound(), sam_of(lack), DetectionOptions(drop_size=1), 0.0
+    )
+    return torch.stack([torch.as_tensor(seg.cropped_mask) for seg in segs[1]])
+
+
+def faces(lack):
+    networks = white_networks()
+    own = networks.pnet.forward
+
+    def forward(pixels):
+        lack("faces")
+        return own(pixels)
+
+    networks.pnet.forward = forward
+    picture = torch.zeros(100, 120, 3)
+    picture[20:80, 30:90] = 1
+    return FaceFinder(CpuNetwork(networks), 40).find(picture, 0.5).boxes
+
+
+def clipseg(lack):
+    class Own(CLIPSegDetector):
+        def _sure(self, picture, text):
+            lack("clipseg")
+            return torch.ones(1, 8, 8)
+
+    detector = Own(CLIPSegOptions("a face", blur=0, dilation=0), lambda: None)
+    return detector.detect_combined(noise_image(1, 32, 40), 0.5, 0)
+
+
+class LackingSampler(FakeBackend):
+    def __init__(self, lack, draw):
+        super().__init__(draw)
+        self.lack = lack
+
+    def sample(self, run, on_step):
+        self.lack("sample")
+        return super().sample(run, on_step)
+
+
+def regions(lack):
+    prompts = [RegionalPrompt(half(4), sampler("left")), RegionalPrompt(top(2), sampler("top"))]
+    own = regions_of(prompts, LATENT["samples"], 0)
+    regional = Regional(sampler("base"), own, Recovery(), together=True)
+    part = SchedulePart(Window(4, 1, 4), 5)
+    return sample_regions(regional, LATENT, part, LackingSampler(lack, paint))["samples"]
+
+
+def upscaled(lack):
+    backend = LackingSampler(lack, brighten(0.125))
+    return upscale_latent(latent_of(16, 8), Iterations(2.0, 2), upscaler(backend), backend)[
+        "samples"
+    ]
+
+
+def resized(lack):
+    along = resample_module.along_width
+
+    def lacking(planes, weights):
+        lack("resize")
+        return along(planes, weights)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resample_module, "along_width", lacking)
+        return resample_module.resize(noise_image(2, 20, 30), Size(50, 44))
+
+
+def pasted(lack):
+    own = image._blend
+
+    def lacking(*args):
+        lack("paste")
+        own(*args)
+
+    base = noise_image(1, 20, 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "_blend", lacking)
+        image.paste(
+            base, noise_image(1, 12, 10, seed=1), torch.full((1, 12, 10), 0.5), Box(5, 4, 15, 16)
+        )
+    return base
+
+
+OTHER_PLACES = {
+    "embed": (sam_marks, "the image of 40 x 32 pixels cannot be looked at by the SAM"),
+    "ask": (sam_marks, "the image of 40 x 32 pixels cannot be looked at by the SAM"),
+    "foreign": (
+        lambda lack: sam_marks(lack, ForeignSam),
+        "the image of 40 x 32 pixels cannot be looked at by the SAM",
+    ),
+    "follow": (followed, "a clip of 2 frames of 40 x 32 pixels cannot be followed by the SAM"),
+    "faces": (faces, "the image of 120 x 100 pixels cannot be searched"),
+    "clipseg": (clipseg, "the image of 40 x 32 pixels cannot be searched by CLIPSeg"),
+    "sample": (regions, "of 1 x 8 x 6 cells cannot be sampled"),
+    "sample, iteratively": (upscaled, "of 1 x 6 x 3 cells cannot be sampled"),
+    "resize": (resized, "30 x 20 pixels cannot be resized to 50 x 44"),
+    "paste": (pasted, "a crop of 10 x 12 pixels cannot be pasted"),
+}
+
+
+@pytest.mark.parametrize("place", OTHER_PLACES)
+@pytest.mark.parametrize("kind", ["cublas", "cpu"])
+@pytest.mark.parametrize("times", [1, 2, 5, None])
+def test_every_other_place_gives_the_same_or_one_clear_error(place, kind, times):
+    work, told = OTHER_PLACES[place]
+    here, left, raised = place.split(",")[0], [times], [0]
+
+    def lack(where):
+        if where == here and left[0] != 0:
+            left[0] = None if left[0] is None else left[0] - 1
+            raised[0] += 1
+            raise KINDS[kind]()
+
+    expected = work(lambda where: None)
+    try:
+        found = work(lack)
+    except memory.OutOfMemory as error:
+        assert times in (5, None)
+        assert told in str(error)
+        assert raised[0] <= 12
+        return
+    assert times is not None
+    assert raised[0] == times  # it did run out of memory here
+    assert torch.allclose(found.float(), expected.float(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cublas", "cpu"])
+def test_a_wave_is_halved_down_to_one_row_and_goes_on(kind, monkeypatch):
+    """Sixteen at once, eight, four, two and one fail: one alone, tried again, fits."""
+    boxes = [(x, y, x + 8, y + 8) for y in range(0, 40, 10) for x in range(0, 40, 10)]
+    segs = (40, 40), [make_seg(box) for box in boxes]
+    detail = make_detail(batch=0, guide_size=16, feather=2)
+
+    def made(times):
+        backend = Lacking("sample", kind, times)
+        with collected_notes() as notes:
+            picture = detail_image(noise_image(1, 40, 40), segs, detail, backend).image
+        return picture, backend, [note.text for note in notes if note.kind == "memory"]
+
+    whole, _, none = made(0)
+    found, backend, notes = made(5)
+    assert none == []
+    assert [len(run.latent) for run in backend.runs] == [1] * 16
+    assert [note.split("sample ")[1] for note in notes] == [
+        f"{count} crops at once; going on with {count // 2}." for count in (16, 8, 4, 2)
+    ]
+    assert torch.allclose(found, whole, atol=1e-5)

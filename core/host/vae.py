@@ -187,11 +187,13 @@ class HostVae:
         subject = self._subject(kind, vae, rows)
         tried: list[str] = []
         while True:
-            result = memory.attempt(
-                lambda tile=tile: _tiled(kind, vae, rows, tile), self.is_out_of_memory
-            )
-            if not isinstance(result, memory.Lack):
-                return result
+            for unload in (False, True):  # smaller tiles give another picture, so they come last
+                result = memory.attempt(
+                    lambda tile=tile: _tiled(kind, vae, rows, tile), self.is_out_of_memory
+                )
+                if not isinstance(result, memory.Lack):
+                    return result
+                self.free_memory(unload)
             tried.append(f"in tiles of {tile.side} pixels")
             side = tile.side // 2
             if side < _LEAST_TILE:
@@ -199,7 +201,6 @@ class HostVae:
                     subject, _VERBS[kind], memory.reason_of(result.error), tried
                 ) from result.error
             tile = VaeTile(side, min(tile.overlap, side // 4))
-            self.free_memory()
 
     def _subject(self, kind: str, vae: Any, rows: torch.Tensor) -> str:
         if kind == "encode":

@@ -9,8 +9,10 @@ from detailers.core import memory
 from detailers.core.detail.images import detail_image
 from detailers.core.geometry import Sizing
 from detailers.core.host import memory as host_memory
+from detailers.core.host import vae as host_vae
 from detailers.core.host.backend import ComfyBackend
 from detailers.core.host.detectors import Resident
+from detailers.core.host.hooks import Unsampling, unsample
 from detailers.core.sampling.iterative_upscale import Scaling, enlarged
 from detailers.core.segs.seg import SEG
 from detailers.core.settings import Detail, Models, Sampling
@@ -161,6 +163,105 @@ def check_a_dead_context_is_not_taken_for_want_of_memory():
         finally:
             del KINDS["dead"]
         assert lack.raised == 1
+
+
+def goes_on_or_tells(work, whole, subject, most=2):
+    """`work(lack)` gives `whole` where memory runs out up to `most` times, and else one error."""
+    for kind in ("cublas", "cpu"):
+        for times in (1, 2, 5, None):
+            lack = Lacking(kind, times)
+            try:
+                found = work(lack)
+            except memory.OutOfMemory as error:
+                assert times is None or times > most, (kind, times, error)
+                assert subject in str(error), error
+                assert "with all models unloaded" in str(error), error
+                continue
+            assert times is not None, kind
+            assert lack.raised == times, (kind, lack.raised)
+            torch.testing.assert_close(found, whole, atol=2e-5, rtol=0)
+
+
+@torch.inference_mode()
+def check_a_vae_in_tiles_goes_on_in_tiles_of_the_same_size():
+    """Tiles of another size give another picture: they are for what does not fit otherwise."""
+    seen = []
+    own = host_vae._tiled
+
+    def watched(kind, vae, rows, tile):
+        seen.append(tile.side)
+        return own(kind, vae, rows, tile)
+
+    host_vae._tiled = watched
+    try:
+        pixels = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
+        whole = ComfyBackend().encode(VAE, pixels, tiled=True, video=False)
+        for kind in ("cublas", "cpu"):
+            for times, sides in ((0, [512]), (1, [512] * 2), (2, [512] * 2 + [256])):
+                seen.clear()
+                vae = lacking_vae("encode", Lacking(kind, times))
+                found = ComfyBackend().encode(vae, pixels, tiled=True, video=False)
+                torch.testing.assert_close(found, whole, atol=2e-5, rtol=0)
+                assert seen == sides, (kind, times, seen)
+            try:
+                vae = lacking_vae("encode", Lacking(kind, None))
+                ComfyBackend().encode(vae, pixels, tiled=True, video=False)
+            except memory.OutOfMemory as error:
+                assert "64 x 64 pixels cannot be encoded" in str(error), error
+                assert "in tiles of 512 pixels, in tiles of 256 pixels" in str(error), error
+            else:
+                raise AssertionError(kind)
+    finally:
+        host_vae._tiled = own
+
+
+def check_a_text_is_encoded_again():
+    class Text:
+        def __init__(self, lack):
+            self.lack = lack
+
+        def tokenize(self, text):
+            return CLIP.tokenize(text)
+
+        def encode_from_tokens_scheduled(self, tokens):
+            self.lack()
+            return CLIP.encode_from_tokens_scheduled(tokens)
+
+    def work(lack):
+        return ComfyBackend().encode_text(Text(lack), "red")[0][0]
+
+    goes_on_or_tells(work, RED[0][0], "a text cannot be encoded")
+
+
+def check_sampling_backwards_goes_on():
+    latent = {"samples": torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))}
+
+    def work(lack):
+        how = Unsampling(lacking_model(lack), RED, NOTHING, 4, 1.0, "euler", "normal")
+        with torch.inference_mode():
+            return unsample(how, latent, 1)
+
+    goes_on_or_tells(work, work(lambda: None), "of 1 x 8 x 8 cells cannot be sampled")
+
+
+def check_a_wave_is_halved_down_to_one_and_goes_on():
+    """Five failures in a row for sixteen crops at once: at last one alone, which fits."""
+    boxes = [(x, y, x + 16, y + 16) for y in range(0, 96, 24) for x in range(0, 96, 24)]
+    mask = torch.ones(16, 16).numpy()
+    segs = (96, 96), [SEG(None, mask, 1.0, box, box, "A", None) for box in boxes]
+    image = torch.rand(1, 96, 96, 3, generator=torch.Generator().manual_seed(0))
+
+    def work(lack):
+        settings = Detail(
+            Models(lacking_model(lack), CLIP, VAE, RED, NOTHING),
+            Sizing(guide_size=32, max_size=64, force_inpaint=True),
+            Sampling(5, 1, 2.0, "euler", "simple", 0.5),
+        )
+        with torch.inference_mode():
+            return detail_image(image, segs, settings, ComfyBackend()).image
+
+    whole = work(lambda: None)
+    goes_on_or_tells(work, whole, "Tried: 16 at once, 8 at once, 4 at once, 2 at once", most=6)
 
 
 def check_iterative_upscaling_goes_on():
