@@ -66,9 +66,11 @@ Info = Mapping[str, Mapping[str, Any]]  # what a server answers to /object_info
 def blueprint_file(blueprint: Blueprint, info: Info) -> dict[str, Any]:
     """The content of a file that ComfyUI offers as a blueprint."""
     holder = _holder(blueprint, info, number=1, pos=[0, 0], sources={}, taken={})
+    definition = _definition(blueprint, info, first=2)
     return {
-        "revision": 0, "last_node_id": 1, "last_link_id": 0, "nodes": [holder], "links": [],
-        "version": 0.4, "definitions": {"subgraphs": [_definition(blueprint, info)]}, "extra": {},
+        "revision": 0, "last_node_id": definition["state"]["lastNodeId"], "last_link_id": 0,
+        "nodes": [holder], "links": [], "version": 0.4, "definitions": {"subgraphs": [definition]},
+        "extra": {},
     }  # fmt: skip
 
 
@@ -78,33 +80,41 @@ def workflow_file(
     """The content of a workflow whose nodes may be of these blueprints."""
     kinds = {one.name: one for one in blueprints}
     made, links = _level(nodes, info, {}, kinds)
-    used = [kinds[node.type] for node in nodes.values() if node.type in kinds]
+    definitions, last = [], len(made)
+    for one in [kinds[node.type] for node in nodes.values() if node.type in kinds]:
+        definitions.append(_definition(one, info, first=last + 1))
+        last = definitions[-1]["state"]["lastNodeId"]
     return {
-        "id": str(uuid.uuid5(_IDS, name)), "revision": 0, "last_node_id": len(made),
+        "id": str(uuid.uuid5(_IDS, name)), "revision": 0, "last_node_id": last,
         "last_link_id": len(links), "nodes": made,
         "links": [[one["id"], one["origin_id"], one["origin_slot"], one["target_id"],
                    one["target_slot"], one["type"]] for one in links],
         "groups": [], "config": {}, "version": 0.4,
-        "definitions": {"subgraphs": [_definition(one, info) for one in used]},
+        "definitions": {"subgraphs": definitions},
         "extra": {"ds": {"scale": 0.7, "offset": [100, 100]}},
     }  # fmt: skip
 
 
-def _definition(blueprint: Blueprint, info: Info) -> dict[str, Any]:
-    """What a file holds of a subgraph."""
+def _definition(blueprint: Blueprint, info: Info, first: int) -> dict[str, Any]:
+    """What a file holds of a subgraph.
+
+    Args:
+        first: the number of its first node. Editors give nodes another number where one of another
+            level has the same.
+    """
     entries = [(name, kind, None) for name, kind in blueprint.inputs.items()]
     for label, node, widget in blueprint.shown:
         entries.append((_slug(label), _type(info, blueprint.nodes[node].type, widget), label))
     places = {f"> {name}": (-10, slot, kind) for slot, (name, kind, _) in enumerate(entries)}
     shown = {(node, widget): f"> {_slug(label)}" for label, node, widget in blueprint.shown}
-    nodes, links = _level(blueprint.nodes, info, places, {}, shown)
-    numbers = {key: number for number, key in enumerate(blueprint.nodes, 1)}
+    nodes, links = _level(blueprint.nodes, info, places, {}, shown, first)
+    numbers = {key: number for number, key in enumerate(blueprint.nodes, first)}
     outputs = []
     for slot, (name, (source, kind)) in enumerate(blueprint.outputs.items()):
         key, _, output = source.partition(".")
         link = _link(len(links) + 1, numbers[key], int(output or 0), -20, slot, kind)
         links.append(link)
-        nodes[numbers[key] - 1]["outputs"][link["origin_slot"]]["links"].append(link["id"])
+        nodes[numbers[key] - first]["outputs"][link["origin_slot"]]["links"].append(link["id"])
         outputs.append({"id": str(uuid.uuid5(_IDS, f"{blueprint.name}/out/{name}")), "name": name,
                         "type": kind, "linkIds": [link["id"]]})  # fmt: skip
     inputs = [
@@ -118,7 +128,7 @@ def _definition(blueprint: Blueprint, info: Info) -> dict[str, Any]:
     return {
         "id": blueprint.id, "version": 1, "revision": 0, "config": {}, "name": blueprint.name,
         "description": blueprint.description, "category": "Detailers",
-        "state": {"lastGroupId": 0, "lastNodeId": len(nodes), "lastLinkId": len(links),
+        "state": {"lastGroupId": 0, "lastNodeId": nodes[-1]["id"], "lastLinkId": len(links),
                   "lastRerouteId": 0},
         "inputNode": {"id": -10, "bounding": [-260, 60, 160, 20 * len(inputs) + 40]},
         "outputNode": {"id": -20, "bounding": [(last + 1) * COLUMN + 60, 60, 120,
@@ -128,16 +138,17 @@ def _definition(blueprint: Blueprint, info: Info) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _level(nodes, info, places, kinds, shown=None):
+def _level(nodes, info, places, kinds, shown=None, first=1):
     """The nodes and links of one graph.
 
     Args:
         places: node number, slot and type of the subgraph's inputs.
         kinds: blueprints by name.
         shown: of (node, widget), the input of the subgraph that sets it.
+        first: the number of the first node.
     """
     shown = shown or {}
-    numbers = {key: number for number, key in enumerate(nodes, 1)}
+    numbers = {key: number for number, key in enumerate(nodes, first)}
     taken: dict[tuple[int, int], list[int]] = {}
     made, links, heights = [], [], {}
 

@@ -13,7 +13,7 @@ from PIL import Image
 from .test_subgraphs import CHOOSE_SHOWN
 
 SIDE = 64
-FOUND = [32, 32, 24, 24, 0.9]  # middle and size of what the detectors find, and how sure they are
+FOUND = [32, 32, 40, 40, 0.9]  # middle and size of what the detectors find, and how sure they are
 SHOWN = """() => {
     const node = window.app.graph.nodes.find((one) => one.subgraph);
     return node.widgets.map((widget) => [widget.label ?? widget.name, widget.value]);
