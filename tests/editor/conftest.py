@@ -16,10 +16,24 @@ for host in HOSTS.values():
         EDITORS["newest"] = host, ["--front-end-root", str(host.newest_frontend)]
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line("markers", "one_editor: tried in the first editor alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    once = []
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.editor)
+            if item.get_closest_marker("one_editor") and not _is_first(item):
+                once.append(item)
+    if once:
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if item not in once]
+
+
+def _is_first(item):
+    return item.callspec.params["editor"] == next(iter(EDITORS), "no host")
 
 
 def cannot_run(reason):

@@ -56,6 +56,7 @@ def test_a_blueprint_is_offered_and_opens_with_few_readable_widgets(editor, blue
             assert values.get((key, name), value) == value
 
 
+@pytest.mark.one_editor
 def test_a_blueprint_runs_by_its_shown_widgets(editor, blueprint):
     """Around it the least that it needs; its detector finds the middle of the picture."""
     server = editor.server

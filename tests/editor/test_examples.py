@@ -27,6 +27,7 @@ def test_an_example_loads_with_its_values(editor, file):
         assert expected[id]["inputs"].items() <= made[id]["inputs"].items()
 
 
+@pytest.mark.one_editor
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_an_example_has_a_picture_and_is_offered(editor, file):
     assert file.stem in editor.server.get("/workflow_templates")["comfyui-detailers"]
@@ -60,6 +61,7 @@ def boxes(editor, request):
     editor.page.evaluate(VUE, False)
 
 
+@pytest.mark.one_editor
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_no_nodes_of_an_example_lie_on_each_other(boxes, file):
     found = boxes(file)
@@ -70,6 +72,7 @@ def test_no_nodes_of_an_example_lie_on_each_other(boxes, file):
             assert apart, f"{name2} and {name}"
 
 
+@pytest.mark.one_editor
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_rare_settings_of_an_example_are_folded(editor, file):
     """What an example sets is what people change."""
