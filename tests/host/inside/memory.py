@@ -1,6 +1,7 @@
 """Memory that runs out in the host: in the model, in a VAE, and in a network of a detector."""
 
 import gc
+import types
 
 import comfy.model_management
 import comfy.model_patcher
@@ -19,6 +20,7 @@ from detailers.core.settings import Detail, Models, Sampling
 from detailers.dev.model_pack.families import FAMILIES, Codec
 from detailers.dev.model_pack.model import DetailersTestModel
 from detailers.dev.model_pack.vae import AnalyticVAE
+from detailers.nodes.upscale import by_segments
 
 gc.collect = lambda *generation: 0  # it takes a second in here, and is not what is looked at
 MODEL, CLIP, VAE = DetailersTestModel().run("flat8", 0.6)
@@ -231,6 +233,27 @@ def check_a_text_is_encoded_again():
         return ComfyBackend().encode_text(Text(lack), "red")[0][0]
 
     goes_on_or_tells(work, RED[0][0], "a text cannot be encoded")
+
+
+def check_an_upscale_model_goes_on():
+    def work(lack):
+        def call_node(name, upscale_model, image):
+            lack()
+            return (image.repeat_interleave(2, 1).repeat_interleave(2, 2),)
+
+        own = by_segments.call_node
+        by_segments.call_node = call_node
+        try:
+            enlarge = by_segments.model_upscaler(types.SimpleNamespace(scale=2))
+            return enlarge(torch.rand(1, 6, 8, 3, generator=torch.Generator().manual_seed(4)))
+        finally:
+            by_segments.call_node = own
+
+    goes_on_or_tells(
+        work,
+        work(lambda: None),
+        "a picture of 8 x 6 pixels cannot be enlarged by the upscale model",
+    )
 
 
 def check_sampling_backwards_goes_on():
