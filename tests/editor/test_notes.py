@@ -1,4 +1,4 @@
-"""What running nodes have to tell is shown in them, in both ways of drawing."""
+"""What running nodes have to tell is shown in them, in both ways of drawing; and never as HTML."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 from detailers.tests.editor.test_flow import VUE, node
 from detailers.tests.editor.test_other_workflow import SHOW, sleeping, two, wait_until  # noqa: F401
 from detailers.tests.editor.test_subgraphs import shown_outside
-from detailers.tests.editor.test_widgets import graph_of
+from detailers.tests.editor.test_widgets import NO_LORA, NO_WILDCARD, graph_of
 
 SIDES = itertools.count(72, 8)  # another mask is not in the host's cache
 HTML = "<img src=x onerror=window.harmed=1>"
@@ -162,3 +162,62 @@ def test_nodes_that_are_no_part_of_the_next_run_show_no_notes(editor):
     editor.page.evaluate(MUTE, [3, 4])
     editor.queue()
     assert shown(editor) == []
+
+
+HARM = "<img src=x class=harm onerror=window.harmed=1>"
+LIST = "<svg/onload=window.harmed=1>"  # blanks in a list's name would become hyphens
+HARMED = """() => [
+    window.harmed ?? null, document.querySelectorAll(".harm, img[src=x], svg[onload]").length,
+]"""
+REFRESH = "async () => { delete window.harmed; await window.app.refreshComboInNodes(); }"
+UNFOLD = "(id) => window.app.graph.getNodeById(id).toggleAdvanced?.()"
+OPTIONS = """([id, name]) => {
+    const {options} = window.app.graph.getNodeById(id).widgets.find((w) => w.name === name);
+    return typeof options.values === "function" ? options.values() : [...options.values];
+}"""
+
+
+@pytest.fixture
+def harmful(drawn):
+    """The name of a wildcard list, a LoRA and a detector; and whether the page has come to harm."""
+    models = drawn.server.base / "models"
+    files = [models / "wildcards" / f"{LIST}.txt", models / "loras" / f"{HARM}.safetensors"]
+    files.append(models / "ultralytics/bbox" / f"{HARM}.pt")
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"drawn {HARM}\n")
+    drawn.page.evaluate(REFRESH)
+    yield HARM
+    for file in files:
+        file.unlink()
+    files[0].parent.rmdir()
+    drawn.page.evaluate(REFRESH)
+
+
+def test_names_and_texts_of_others_are_no_html(drawn, harmful):
+    """Of files, nodes and prompts: each is shown as it is written, and nothing of it runs."""
+    page = drawn.page
+    drawn_by = [f"__{LIST}__ {HARM}", HARM, "populate", 1, "fixed", NO_WILDCARD]
+    titled = [
+        node(1, "ToDetailerPipe", [HARM, NO_LORA, NO_WILDCARD]),
+        node(2, "UltralyticsDetectorProvider", [f"bbox/{HARM}.pt"]),
+        node(3, "ImpactWildcardProcessor", drawn_by, outputs=[("processed text", "STRING", [1])]),
+        node(4, "FaceDetailer"),
+        node(5, "DetailerForEach", [256, 7, False, 20, 8, HARM, "karras", 0.6, 5]),
+        node(6, "PreviewBridge", [f"{HARM}.png [input]", True, "never"], mode=2),
+        node(7, "ImpactSwitch", [1, False]),
+        node(8, "ImpactLogger", [HARM], inputs=[("data", "*", 1)]),
+    ]
+    named = [saved | {"title": HARM} for saved in titled]
+    drawn.load(graph_of(*named, links=[[1, 3, 0, 8, 0, "STRING"]]))
+    added = {"LoRA": f"{HARM}.safetensors", "Wildcard": f"__{LIST}__"}
+    for kind, value in added.items():
+        assert value in page.evaluate(OPTIONS, [1, f"Select to add {kind}"])
+        page.evaluate(SET, [1, f"Select to add {kind}", value])
+    assert drawn.node(1).widgets["wildcard"] == f"{HARM}, <lora:{HARM}>, __{LIST}__"
+    assert f"bbox/{HARM}.pt" in page.evaluate(OPTIONS, [2, "model_name"])
+    page.evaluate(UNFOLD, 4)
+    assert drawn.queue().ok
+    assert drawn.node(3).widgets["populated_text"] == f"drawn {HARM} {HARM}"
+    page.wait_for_timeout(300)
+    assert page.evaluate(HARMED) == [None, 0]
