@@ -30,6 +30,7 @@ class DetailerHook:
     shares_batches = True
 
     def post_detection(self, segs: Any) -> Any:
+        """What a detector has found, as SEGS: what comes back takes their place."""
         return segs
 
     def post_crop_region(self, w: int, h: int, bbox: Any, crop_region: Any) -> Any:
@@ -49,12 +50,14 @@ class DetailerHook:
         return False
 
     def post_encode(self, latent: dict) -> dict:
+        """The crop's latent, with its noise mask, before the first cycle."""
         return latent
 
     def set_steps(self, cycle: tuple[int, int]) -> None:
         """The cycle that begins, from 0, and how many there are."""
 
     def cycle_latent(self, latent: dict) -> dict:
+        """The latent that each cycle begins with; for the first it is that of `post_encode`."""
         return latent
 
     def pre_ksample(self, *values: Any) -> tuple:
@@ -73,9 +76,14 @@ class DetailerHook:
         return None
 
     def pre_decode(self, latent: dict) -> dict:
+        """The latent after the last cycle."""
         return latent
 
     def post_decode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The new crop before it is pasted, so that a change shows inside of the mask alone.
+
+        It is not called where `get_skip_sampling` is true.
+        """
         return pixels
 
     def should_retry_patch(self, patch: torch.Tensor) -> bool:
@@ -83,6 +91,11 @@ class DetailerHook:
         return False
 
     def post_paste(self, image: torch.Tensor) -> torch.Tensor:
+        """The whole image after a segment was pasted, of a clip all frames.
+
+        Neither the region nor the mask is known here: to change the segment alone, use
+        `post_decode`.
+        """
         return image
 
 

@@ -21,7 +21,8 @@ def whole_length(frames: int, steps_of: Count, frames_of: Count) -> int:
         frames_of: frames that it makes of so many latent steps.
 
     Returns:
-        `frames` itself where no length up to 1024 frames more comes back whole.
+        `frames` itself where no length up to 1024 frames more comes back whole. A VAE that never
+        gives back as many frames as it got ends in an error when its result is cut to the clip.
     """
     lengths = range(max(1, frames), frames + _FURTHEST + 1)
     return next((n for n in lengths if frames_of(steps_of(n)) == n), frames)
