@@ -621,10 +621,20 @@ def test_a_prompt_that_is_opened(editor):
 # Beside the older pack
 
 
+OLDER_PACK = """
+class Older:
+    RETURN_TYPES = ()
+    FUNCTION = "work"
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+
+NODE_CLASS_MAPPINGS = {"MaskListToMaskBatch": Older}
+"""
+
+
 @pytest.fixture
 def beside_older(editor, tmp_path):
-    """An editor where the older pack is installed, so that the plain ids are not ours."""
-    (tmp_path / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    """An editor where the older pack is loaded, so that the plain ids are not ours."""
+    (tmp_path / "__init__.py").write_text(OLDER_PACK)
     packs = {"comfyui-detailers": ROOT, "ComfyUI-Impact-Pack": tmp_path}
     running = editor.server
     with (
