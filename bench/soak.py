@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,16 +76,30 @@ def patched(graph: Graph, models: Any, draw: random.Random) -> list:
 
 
 def face(graph: Graph, models: Any, draw: random.Random) -> list:
-    boxes = [[*box, "face", 0.9] for box in BOXES[: draw.randint(0, 3)]]
-    detector = graph.add("DetailersTestDetector", boxes=json.dumps(boxes))[0]
     image = graph.image(96, 80, seed=draw.randrange(1000))
+    boxes = BOXES[: draw.randint(0, 3)]
+    settings = {"steps": 2, "seed": draw.randrange(1000)}
+    return faces_redrawn(graph, image, boxes, models, "FaceDetailer", **settings)
+
+
+def faces_redrawn(
+    graph: Graph, image: list, boxes: Sequence, models: Any, kind: str, **changed: Any
+) -> list:
+    """A FaceDetailer of either form that finds these boxes."""
+    found = json.dumps([[*box, "face", 0.9] for box in boxes])
+    detector = graph.add("DetailersTestDetector", boxes=found)[0]
+    given = {**graph.parts(models), "bbox_detector": detector}
+    if kind == "FaceDetailerPipe":
+        lists = {"Select to add LoRA": "Select the LoRA to add to the text",
+                 "Select to add Wildcard": "Select the Wildcard to add to the text"}  # fmt: skip
+        pipe = graph.add("ToDetailerPipe", **given, **lists, wildcard="")[0]
+        given = {"detailer_pipe": pipe, "refiner_ratio": 0.2}
+    settings = {**SIZING, **SAMPLING, "feather": 5, "noise_mask": True, **changed}
     return graph.add(
-        "FaceDetailer", image=image, bbox_detector=detector, **graph.parts(models), **SIZING,
-        **SAMPLING | {"steps": 2, "seed": draw.randrange(1000)}, feather=5, noise_mask=True,
-        force_inpaint=True, bbox_threshold=0.5, bbox_dilation=4, bbox_crop_factor=1.5,
-        sam_detection_hint="center-1", sam_dilation=0, sam_threshold=0.9, sam_bbox_expansion=0,
-        sam_mask_hint_threshold=0.7, sam_mask_hint_use_negative="False", drop_size=5, wildcard="",
-        cycle=1,
+        kind, image=image, **given, **settings, force_inpaint=True, bbox_threshold=0.5,
+        bbox_dilation=4, bbox_crop_factor=1.5, sam_detection_hint="center-1", sam_dilation=0,
+        sam_threshold=0.9, sam_bbox_expansion=0, sam_mask_hint_threshold=0.7,
+        sam_mask_hint_use_negative="False", drop_size=5, wildcard="", cycle=1,
     )[0]  # fmt: skip
 
 
@@ -287,6 +301,9 @@ def growth(first: Figures, last: Figures) -> list[str]:
 
 # Interrupts
 
+FACES = ("FaceDetailer", "FaceDetailerPipe")
+INTERRUPTED = (*DETAILERS, *FACES)
+
 
 @dataclass
 class Interrupts:
@@ -318,16 +335,18 @@ def _slow(kind: str, turn: int) -> Graph:
     graph = Graph()
     models = graph.model("flat8", delay=0.01 + turn * 1e-6)
     image = graph.image(96, 80, batch=2, seed=7)
-    if kind == "MaskDetailerPipe":
-        segs = graph.mask(96, 80, *[[*box, "e"] for box in BOXES])
+    settings = {"denoise": 0.6, "steps": 3, "noise_mask_feather": 6}
+    if "feather" in DETAILERS.get(kind, {}):
+        settings["feather"] = 3
+    if kind in FACES:
+        result = faces_redrawn(graph, image, BOXES, models, kind, **settings)
+    elif kind == "MaskDetailerPipe":
+        mask = graph.mask(96, 80, *[[*box, "e"] for box in BOXES])
+        result = graph.detail(kind, image, mask, models, **settings)[0]
     else:
         segs = graph.segs(96, 80, *[{"bbox": box, "mask": "e"} for box in BOXES])
-    settings = {"denoise": 0.6, "steps": 3, "feather": 3, "noise_mask_feather": 6}
-    settings = {
-        key: settings[key] for key in settings if key != "feather" or key in DETAILERS[kind]
-    }
-    node = graph.detail(kind, image, segs, models, **settings)
-    graph.add("DetailersTestSave", value=node[0], name=f"soak-{kind}")
+        result = graph.detail(kind, image, segs, models, **settings)[0]
+    graph.add("DetailersTestSave", value=result, name=f"soak-{kind}")
     return graph
 
 
@@ -507,7 +526,7 @@ def main() -> int:
             "\n| detailer | interrupted | in time | different afterwards |\n| --- |" + " ---: |" * 3
         )
         draw = random.Random(args.seed)  # noqa: S311 - repeatable, no secret
-        for kind in DETAILERS if args.interrupts else ():
+        for kind in INTERRUPTED if args.interrupts else ():
             found = interrupt(server, kind, args.interrupts, draw)
             print(
                 f"| {kind} | {found.asked} | {found.came_in_time} | {found.different} |", flush=True

@@ -35,7 +35,7 @@ def test_mixed_prompts_leave_nothing_behind(soak, server):
     assert first.models > 0
 
 
-@pytest.mark.parametrize("kind", DETAILERS)
+@pytest.mark.parametrize("kind", [*DETAILERS, "FaceDetailer", "FaceDetailerPipe"])
 def test_an_interrupt_does_not_change_the_next_run(soak, server, kind):
     found = soak.interrupt(server, kind, 2, random.Random(kind))
     assert (found.asked, found.different) == (2, 0)
