@@ -158,7 +158,7 @@ def test_a_missing_detector_is_told(graph, server):
     detailed = graph.face(graph.image(96, 64), bbox_detector=graph.value(None))
     graph.add("DetailersTestSink", value=detailed[0])
     done = server.run(graph)
-    assert "'bbox_detector' is missing" in done.error.message
+    assert "'bbox_detector' should be a detector with detect() but is None" in done.error.message
 
 
 def test_mask_detailer_takes_a_mask_for_each_image(graph, results):
