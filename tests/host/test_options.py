@@ -190,6 +190,6 @@ def test_anything_else_at_the_socket_is_told(server, name):
     graph.add("PreviewImage", images=detailed)
     done = server.run(graph)
     assert not done.ok
-    assert f"'{name}' should come from this pack's node of that name, but is a str" in str(
-        done.error or done.messages
-    )
+    told = str(done.error or done.messages)
+    assert f"'{name}' should be {name.replace('_', ' ')} but is" in told
+    assert f"{name.replace('_', ' ').title()}" in told  # the node that makes them
