@@ -127,10 +127,11 @@ def load_clipseg(folder: str | Path) -> tuple[Any, torch.nn.Module]:
             "CLIPSeg needs the transformers package, which ComfyUI's Python does not have. Install "
             "it there with: pip install transformers"
         ) from error
+    options = {"local_files_only": True}  # so there is nothing to pin
     try:
-        tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-        module = CLIPSegForImageSegmentation.from_pretrained(
-            str(folder), weights_only=True, local_files_only=True
+        tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), **options)  # nosec B615
+        module = CLIPSegForImageSegmentation.from_pretrained(  # nosec B615
+            str(folder), weights_only=True, **options
         )
     except Exception as error:  # whatever transformers and the readers of files raise
         raise RuntimeError(

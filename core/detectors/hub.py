@@ -134,11 +134,18 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
         raise NotHere(
             f"{wanted.name!r} cannot be fetched: the package huggingface_hub is missing. {remedy}"
         ) from error
-    options = {"repo_id": wanted.name, "revision": wanted.revision}
+
+    def fetched(weights: str) -> Path:
+        """Of the named commit, the tables and the weights of this form."""
+        patterns = [*_TABLES, weights]
+        return Path(
+            snapshot_download(wanted.name, revision=wanted.revision, allow_patterns=patterns)
+        )
+
     try:
-        folder = Path(snapshot_download(**options, allow_patterns=[*_TABLES, "*.safetensors"]))
+        folder = fetched("*.safetensors")
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(**options, allow_patterns=[*_TABLES, "pytorch_*.bin"]))
+            folder = fetched("pytorch_*.bin")
     except Exception as error:  # whatever the package and the network raise
         raise NotHere(
             f"{wanted.name!r} cannot be fetched from Hugging Face: {type(error).__name__}: "

@@ -84,10 +84,10 @@ def load_classifier(name: str, device_mode: str, *, download: bool) -> Transform
     if not download:
         remedy += " Or turn 'download' on."
     folder = network_folder(wanted, _folders(), fetching(download), remedy)
-    options = {"local_files_only": True, "trust_remote_code": False}
+    options = {"local_files_only": True, "trust_remote_code": False}  # so there is nothing to pin
     try:
-        processor = AutoImageProcessor.from_pretrained(str(folder), **options)
-        model = AutoModelForImageClassification.from_pretrained(
+        processor = AutoImageProcessor.from_pretrained(str(folder), **options)  # nosec B615
+        model = AutoModelForImageClassification.from_pretrained(  # nosec B615
             str(folder), weights_only=True, **options
         )
     except Exception as error:  # whatever transformers and the readers of files raise
