@@ -29,3 +29,10 @@ def test_outside_of_a_run_a_note_is_logged(caplog):
         note("batch", "told")
         note("batch", "told")
     assert caplog.messages == ["told", "told"]
+
+
+def test_half_signs_are_written_out():
+    with collected_notes() as notes:
+        note("wildcards", "There is no list 'a\ud800b'.")
+    assert notes[0].text == r"There is no list 'a\ud800b'."
+    assert notes[0].text.encode("utf-8")

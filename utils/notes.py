@@ -34,7 +34,12 @@ _collected: ContextVar[_Collected | None] = ContextVar("detailers_notes", defaul
 
 
 def note(kind: str, text: str) -> None:
-    """Tell the user something that is no error; the same text is told once in a run of a node."""
+    """Tell the user something that is no error; the same text is told once in a run of a node.
+
+    Half signs, which texts that arrive as JSON may hold and no log and no client can take, are
+    written as what they are, such as \\ud800.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     own = Note(kind, text)
     collected = _collected.get()
     if collected is not None:
