@@ -27,7 +27,7 @@ SIDE = 512
 SETTINGS = {
     "6_": {"denoise": 0.25, "guide_size": 256},
     "7_": {"guide_size": 256, "max_size": 512, "denoise": 0.25},
-    "8_": {"guide_size": 192, "max_size": 256, "steps": 6},
+    "8_": {"guide_size": 256, "max_size": 512},
     "9_": {
         "bbox_size": 256,
         "guide_size": 256,
