@@ -1,4 +1,4 @@
-"""Images [B,H,W,C] float 0..1: cut out, resize, pad, and blend back in place."""
+"""Images [B,H,W,C] float 0..1: cut out, part from alpha, pad, check, and blend back in place."""
 
 from __future__ import annotations
 

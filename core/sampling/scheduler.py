@@ -106,7 +106,7 @@ def run_pipelines(
     """Run all pipelines to their ends, side by side.
 
     Args:
-        room: what earlier runs of the same node learnt about memory; this one adds to it.
+        budget: what earlier runs of the same node learnt about memory; this one adds to it.
 
     Returns:
         What each pipeline returned, in the order of the pipelines.
@@ -122,7 +122,7 @@ def run_each(
     finished: Callable[[int, Result], None],
     budget: MemoryBudget | None = None,
 ) -> None:
-    """As `walk`, where each result is handed over as soon as its pipeline has ended.
+    """As `run_pipelines`, where each result is handed over as soon as its pipeline has ended.
 
     Args:
         finished: gets the place of the pipeline and what it returned.

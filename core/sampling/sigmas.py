@@ -1,4 +1,4 @@
-"""Which noise levels a run visits, which model runs which of them, and the noise it starts from."""
+"""Which noise levels a run visits, which model runs which of them, and how samplers draw noise."""
 
 from __future__ import annotations
 
