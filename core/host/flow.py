@@ -13,7 +13,7 @@ from ..graph.numbered_inputs import expect_numbered
 from ..prompts.wildcard_nodes import Origin, fault_of_modes, origin_of, part, plain_id, workflow_of
 from .messages import tell_client
 from .prompts import NO_JSON, in_thread, is_registered
-from .server import prompt_server, registered_nodes, web_framework
+from .server import declared_inputs, prompt_server, registered_nodes, web_framework
 
 
 def watch_flow(ours: Mapping[str, type]) -> None:
@@ -76,11 +76,9 @@ def _slots_of(class_type: Any) -> switches.Slots | None:
     """The inputs and outputs of a node of any pack."""
     try:
         node = registered_nodes()[0][class_type]
-        groups = node.INPUT_TYPES()
         inputs = {
             name: entry[0] if isinstance(entry[0], str) else "COMBO"
-            for group in ("required", "optional")
-            for name, entry in groups.get(group, {}).items()
+            for name, entry in declared_inputs(node).items()
         }
         outputs = [kind if isinstance(kind, str) else "COMBO" for kind in node.RETURN_TYPES]
     except Exception:  # not registered, or whatever another pack's class raises
@@ -103,9 +101,7 @@ def wrong_link(node: type, links: Mapping[str, str]) -> str | None:
     Args:
         links: the type that comes in, by input.
     """
-    groups = node.INPUT_TYPES()
-    for group in ("required", "optional"):
-        for name, (kind, *_) in groups.get(group, {}).items():
-            if name in links and not validate_node_input(links[name], kind):
-                return f"'{name}' takes {kind}, but {links[name]} is connected."
+    for name, (kind, *_) in declared_inputs(node).items():
+        if name in links and not validate_node_input(links[name], kind):
+            return f"'{name}' takes {kind}, but {links[name]} is connected."
     return None

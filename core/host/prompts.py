@@ -33,7 +33,7 @@ from ..prompts.wildcard_nodes import (
     settle_seeds,
 )
 from .folders import wildcard_library
-from .server import at_startup, prompt_server, web_framework
+from .server import at_startup, declared_inputs, prompt_server, web_framework
 
 log = logging.getLogger(__name__)
 
@@ -279,19 +279,9 @@ def _output_types(class_type: str) -> Sequence[str]:
 
 def _inputs_of(class_type: str) -> dict[str, Any]:
     try:
-        return _inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])
+        return declared_inputs(host_nodes.NODE_CLASS_MAPPINGS[class_type])
     except Exception:  # not registered, or whatever another pack's class raises
         return {}
-
-
-def _inputs(node: type) -> dict[str, Any]:
-    """What a node says of every input: its link type or list of choices, and its options."""
-    groups = node.INPUT_TYPES()
-    return {
-        name: entry
-        for group in ("required", "optional")
-        for name, entry in groups.get(group, {}).items()
-    }
 
 
 async def _register_replacements(ours: Mapping[str, type]) -> None:
@@ -303,7 +293,7 @@ async def _register_replacements(ours: Mapping[str, type]) -> None:
         return
     registered = host_nodes.NODE_CLASS_MAPPINGS
     inputs = {
-        node_id: list(_inputs(node))
+        node_id: list(declared_inputs(node))
         for node_id, node in ours.items()
         if registered.get(node_id) is node
     }

@@ -17,6 +17,16 @@ def registered_nodes() -> tuple[dict[str, type], dict[str, str]]:
     return host_nodes.NODE_CLASS_MAPPINGS, host_nodes.NODE_DISPLAY_NAME_MAPPINGS
 
 
+def declared_inputs(node: type) -> dict[str, Any]:
+    """A node's inputs by name: link type or list of choices, and options; of any pack."""
+    groups = node.INPUT_TYPES()
+    return {
+        name: entry
+        for group in ("required", "optional")
+        for name, entry in groups.get(group, {}).items()
+    }
+
+
 def after_all_packs(action: Callable[[], None]) -> None:
     """Run `action` once all packs are loaded and before the server answers."""
     server = prompt_server()
