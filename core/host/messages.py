@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management
@@ -33,8 +34,7 @@ def tell_editor(event: str, **data: Any) -> bool:
     Returns:
         Whether there is an editor to hear it.
     """
-    server = prompt_server()
-    origin = None if server is None else _running(server)
+    origin = _running()
     if origin is None or origin.client_id is None:
         if event in _MISSED:
             note(
@@ -43,7 +43,7 @@ def tell_editor(event: str, **data: Any) -> bool:
                 " let the program that queues it do that.",
             )
         return False
-    server.send_sync(f"detailers-{event}", {**origin.identity, **data}, origin.client_id)
+    tell_client(origin, event, **data)
     return True
 
 
@@ -62,30 +62,37 @@ def is_running(node: type) -> bool:
     if running is None:
         return False
     prompt_id, node_id = running
-    for _, running_id, prompt, *_ in list(
-        prompt_server().prompt_queue.currently_running.values()
-    ):  # fmt: skip
-        if running_id == prompt_id and node_id in prompt:
-            return registered_nodes()[0].get(prompt[node_id]["class_type"]) is node
-    return True
+    entry = _queued(prompt_id)
+    if entry is None or node_id not in entry[2]:
+        return True
+    return registered_nodes()[0].get(entry[2][node_id]["class_type"]) is node
 
 
 def running_workflow() -> str | None:
     """The number of the workflow whose prompt runs; None where no editor has sent one."""
-    server = prompt_server()
-    origin = None if server is None else _running(server)
+    origin = _running()
     return None if origin is None else origin.workflow_id
 
 
-def _running(server: Any) -> Origin | None:
+def _running() -> Origin | None:
     """Where the prompt of the running node comes from; None where nothing runs."""
     context = get_executing_context()
-    prompt_id = context.prompt_id if context else getattr(server, "last_prompt_id", None)
-    for _, running_id, _, extra_data, *_ in list(server.prompt_queue.currently_running.values()):
-        if running_id == prompt_id:
-            number = workflow_id(workflow_of(extra_data))
-            return Origin(running_id, number, extra_data.get("client_id") or None)
-    return None
+    prompt_id = context.prompt_id if context else getattr(prompt_server(), "last_prompt_id", None)
+    entry = _queued(prompt_id)
+    if entry is None:
+        return None
+    extra_data = entry[3]
+    number = workflow_id(workflow_of(extra_data))
+    return Origin(prompt_id, number, extra_data.get("client_id") or None)
+
+
+def _queued(prompt_id: str | None) -> Sequence[Any] | None:
+    """What the host holds of a prompt that it runs: its number, id, nodes, extra data, and more."""
+    server = prompt_server()
+    if server is None:
+        return None
+    running = list(server.prompt_queue.currently_running.values())
+    return next((entry for entry in running if entry[1] == prompt_id), None)
 
 
 def tell_client(origin: Origin, event: str, **data: Any) -> None:
