@@ -14,9 +14,9 @@ import comfy.samplers
 import comfy.utils
 import torch
 
-from ...utils.seeds import MAX_SEED
 from .. import memory
 from ..backend import ROWS, SAME, SamplerRun
+from ..noise import seed_for
 from . import alone
 from . import memory as host_memory
 from .row_by_row import EQUAL, STACKED
@@ -140,7 +140,7 @@ def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Call
     """
     offset = 1 if x.device.type == "cpu" else 0  # as the host's default does
     generators = [
-        torch.Generator(device=x.device).manual_seed((seed + offset) & MAX_SEED) for seed in seeds
+        torch.Generator(device=x.device).manual_seed(seed_for(seed, offset)) for seed in seeds
     ]
     shape = (len(x) // len(seeds), *x.shape[1:])
 
@@ -167,7 +167,7 @@ def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **options: Any) -> torch.Tensor:
         rows = [
             torch.randn(
-                (1, *x.shape[1:]), generator=torch.Generator().manual_seed((seed + 1) & MAX_SEED)
+                (1, *x.shape[1:]), generator=torch.Generator().manual_seed(seed_for(seed, 1))
             )
             for seed in seeds
         ]
