@@ -19,7 +19,7 @@ from ..files.picture_file import expect_picture, read_rgba, unusable
 from ..graph.painted_masks import file_entry
 from ..pixels.batches import with_channels
 from ..streams import Latent
-from .backend import call_node
+from .call_node import call_node
 from .folders import file_of, place_for, save_previews
 
 log = logging.getLogger(__name__)

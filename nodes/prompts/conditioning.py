@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.graph.choices import Choices, LiveType
-from ...core.host.backend import call_node
+from ...core.host.call_node import call_node
 from ...core.host.samplers import schedulers
 from ...core.prompts.join_conditioning import concat_text
 from ...core.prompts.text_lists import join_texts, select_text

@@ -12,7 +12,8 @@ from ...core.bounds import check_pixels
 from ...core.checked_calls import Source
 from ...core.detail.upscale_segs import OWN_SIZE, Enlarging, upscale_segs
 from ...core.geometry import Size
-from ...core.host.backend import ComfyBackend, call_node
+from ...core.host.backend import ComfyBackend
+from ...core.host.call_node import call_node
 from ...core.memory import persist
 from ...core.pixels.resample import METHODS
 from ...core.settings import Detail, Masking, Models, Pasting
