@@ -106,6 +106,11 @@ def with_samples(latent: dict, samples: torch.Tensor) -> dict:
     return {**kept, "samples": samples}
 
 
+def without_mask(latent: dict) -> dict:
+    """The LATENT without its noise mask."""
+    return {key: value for key, value in latent.items() if key != "noise_mask"}
+
+
 def sample_part(
     recipe: SamplerSetup,
     latent: dict,

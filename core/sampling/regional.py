@@ -22,7 +22,7 @@ from ..noise import mix_noise, seed_for, start_noise
 from ..pixels.mask import dilate, for_latent, shares_of, union
 from ..streams import is_nested, picture, with_picture
 from .faults import check_samples
-from .latent import SchedulePart, make_run, sampled, with_samples
+from .latent import SchedulePart, make_run, sampled, with_samples, without_mask
 from .random_state import seeded_globals
 from .sampler_objects import AdvancedKSampler, Recovery
 from .scheduler import Pipeline, run_pipelines
@@ -376,4 +376,4 @@ def fitted(base: Any, latent: dict, backend: Backend) -> dict:
     the place of."""
     if isinstance(base, AdvancedKSampler):
         latent = with_samples(latent, backend.fitted_latent(base.recipe.model, latent))
-    return {key: value for key, value in latent.items() if key != "noise_mask"}
+    return without_mask(latent)

@@ -27,6 +27,7 @@ from .latent import (
     noise_for,
     sample_latent,
     with_samples,
+    without_mask,
 )
 from .scheduler import Pipeline, Sample, run_pipelines
 from .sigmas import Window
@@ -233,7 +234,7 @@ def sample_in_mask(
     checked_calls.like(_source(inner), own, below)
     # Exactly as before outside of the mask: not every sampler ends without noise there.
     own = torch.where(for_latent(mask, own) == 0, below.to(own), own)
-    return _without_mask({**result, "samples": with_picture(result["samples"], own)})
+    return without_mask({**result, "samples": with_picture(result["samples"], own)})
 
 
 def _mixed(latent: dict, base: Any, inner: Any, mask: torch.Tensor) -> dict:
@@ -245,8 +246,4 @@ def _mixed(latent: dict, base: Any, inner: Any, mask: torch.Tensor) -> dict:
     own = picture(below["samples"])
     other = checked_calls.like(_source(inner), picture(result["samples"]), own)
     own = torch.lerp(own, other.to(own), share.to(own))
-    return _without_mask({**below, "samples": with_picture(below["samples"], own)})
-
-
-def _without_mask(latent: dict) -> dict:
-    return {key: value for key, value in latent.items() if key != "noise_mask"}
+    return without_mask({**below, "samples": with_picture(below["samples"], own)})
