@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .workflow import SEEDS
+
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 NOTE = "MarkdownNote"
 COLUMN, GAP, WIDTH = 420, 70, 340  # of the canvas, in pixels
@@ -65,7 +67,7 @@ Info = Mapping[str, Mapping[str, Any]]  # what a server answers to /object_info
 
 def blueprint_file(blueprint: Blueprint, info: Info) -> dict[str, Any]:
     """The content of a file that ComfyUI offers as a blueprint."""
-    holder = _holder(blueprint, info, number=1, pos=[0, 0], sources={}, taken={})
+    holder = _holder(blueprint, info, number=1, pos=[0, 0])
     definition = _definition(blueprint, info, first=2)
     return {
         "revision": 0, "last_node_id": definition["state"]["lastNodeId"], "last_link_id": 0,
@@ -172,9 +174,9 @@ def _level(nodes, info, places, kinds, shown=None, first=1):
         if node.type == NOTE:
             one = _note(node, numbers[key], pos)
         elif node.type in kinds:
-            one = _holder(kinds[node.type], info, numbers[key], pos, sources, taken)
+            one = _holder(kinds[node.type], info, numbers[key], pos)
         else:
-            one = _node(node, info[node.type], numbers[key], pos, sources)
+            one = _node(node, info[node.type], numbers[key], pos)
         for slot, entry in enumerate(one["inputs"]):
             if entry["name"] in sources:
                 origin, output, kind = sources[entry["name"]]
@@ -197,8 +199,8 @@ def _link(number: int, origin: int, output: int, target: int, slot: int, kind: s
             "target_slot": slot, "type": kind}  # fmt: skip
 
 
-def _node(node: Node, told: Mapping[str, Any], number: int, pos: list, sources: Mapping) -> dict:
-    entries = {**told["input"].get("required", {}), **told["input"].get("optional", {})}
+def _node(node: Node, told: Mapping[str, Any], number: int, pos: list) -> dict:
+    entries = _entries(told)
     widgets = {name: entry for name, entry in entries.items() if _is_widget(entry)}
     unknown = set(node.values) - set(widgets)
     if unknown:
@@ -215,7 +217,7 @@ def _node(node: Node, told: Mapping[str, Any], number: int, pos: list, sources: 
     values = []
     for name, entry in widgets.items():
         values.append(node.values.get(name, _default(entry)))
-        if name in ("seed", "noise_seed"):
+        if name in SEEDS:
             values.append("fixed")  # the editor's own widget after it
     if node.upload:
         inputs.append({"name": "upload", "type": "IMAGEUPLOAD", "widget": {"name": "upload"},
@@ -244,7 +246,7 @@ def _note(node: Node, number: int, pos: list) -> dict:
     }  # fmt: skip
 
 
-def _holder(blueprint, info, number, pos, sources, taken) -> dict:
+def _holder(blueprint: Blueprint, info: Info, number: int, pos: list) -> dict:
     """The node that stands for a subgraph. Its widgets have the values of those inside."""
     inputs = [{"name": name, "type": kind, "link": None} for name, kind in blueprint.inputs.items()]
     height = EDGE + ROW * max(len(inputs), len(blueprint.outputs))
@@ -262,9 +264,14 @@ def _holder(blueprint, info, number, pos, sources, taken) -> dict:
     }  # fmt: skip
 
 
+def _entries(told: Mapping[str, Any]) -> dict[str, list]:
+    """What a server tells of a node's inputs, by name."""
+    groups = told["input"]
+    return {**groups.get("required", {}), **groups.get("optional", {})}
+
+
 def _entry(info: Info, kind: str, name: str) -> list:
-    groups = info[kind]["input"]
-    return {**groups.get("required", {}), **groups.get("optional", {})}[name]
+    return _entries(info[kind])[name]
 
 
 def _type(info: Info, kind: str, name: str) -> str:
@@ -275,13 +282,16 @@ def _kind(entry: list) -> str:
     return "COMBO" if isinstance(entry[0], list) else entry[0]
 
 
+def _options(entry: list) -> Mapping[str, Any]:
+    return entry[1] if len(entry) > 1 else {}
+
+
 def _is_widget(entry: list) -> bool:
-    options = entry[1] if len(entry) > 1 else {}
-    return _kind(entry) in WIDGETS and not options.get("forceInput")
+    return _kind(entry) in WIDGETS and not _options(entry).get("forceInput")
 
 
 def _default(entry: list) -> Any:
-    options = entry[1] if len(entry) > 1 else {}
+    options = _options(entry)
     choices = entry[0] if isinstance(entry[0], list) else options.get("options", [])
     if choices:
         first = choices[0]["key"] if isinstance(choices[0], dict) else choices[0]
@@ -291,7 +301,7 @@ def _default(entry: list) -> Any:
 
 
 def _height(entry: list) -> int:
-    options = entry[1] if len(entry) > 1 else {}
+    options = _options(entry)
     return 0 if options.get("advanced") else TEXT if options.get("multiline") else WIDGET
 
 
