@@ -270,9 +270,9 @@ def find_python(comfyui: Path, wanted: str | None) -> str:
         if found is None:
             raise Problem(f"--python {wanted}: there is no such program.")
         return os.path.abspath(found)
-    inner = ("Scripts/python.exe",) if os.name == "nt" else ("bin/python",)
-    places = [comfyui / name / path for name in (".venv", "venv", "env") for path in inner]
-    places += [comfyui.parent / name / path for name in (".venv", "venv") for path in inner]
+    inner = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+    places = [comfyui / name / inner for name in (".venv", "venv", "env")]
+    places += [comfyui.parent / name / inner for name in (".venv", "venv")]
     places += [base / "python_embeded" / "python.exe" for base in (comfyui.parent, comfyui)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
