@@ -42,6 +42,11 @@ class Detailed:
     refined_alpha: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,4], mask as alpha
     control_images: list[torch.Tensor] = field(default_factory=list)
 
+    @property
+    def pictures(self) -> tuple[list[torch.Tensor], ...]:
+        """All four lists: before, after, after with alpha, and what ControlNets saw."""
+        return self.cropped, self.refined, self.refined_alpha, self.control_images
+
 
 def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend) -> Detailed:
     """Detail the segments of every image and paste the results.

@@ -169,8 +169,7 @@ def done_detail(image, segs, guide_size_for_bbox, wildcard_opt, **given) -> tupl
         image, segs, models, refiner, guide_size_for=guide_size_for_bbox, wildcard=wildcard_opt,
         **given,
     )  # fmt: skip
-    lists = (result.cropped, result.refined, result.refined_alpha, result.control_images)
-    return (result.image, *map(largest_first, lists), result.segs)
+    return (result.image, *map(largest_first, result.pictures), result.segs)
 
 
 def older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
@@ -241,13 +240,7 @@ class DetailerForEachDebug(DetailerForEach):
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
         result = detailed(image, segs, models, kept=KeptCrops(segs=False), **widgets)
-        return (result.image, *crop_lists(result))
-
-
-def crop_lists(result: Detailed) -> tuple[list[torch.Tensor], ...]:
-    """The four picture lists of the debug detailers."""
-    lists = (result.cropped, result.refined, result.refined_alpha, result.control_images)
-    return tuple(image_list(images) for images in lists)
+        return (result.image, *map(image_list, result.pictures))
 
 
 class DetailerForEachPipe:
@@ -303,7 +296,7 @@ class DetailerForEachDebugPipe(DetailerForEachPipe):
             image, segs, pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt),
             **widgets,
         )  # fmt: skip
-        return (result.image, result.segs, basic_pipe, *crop_lists(result))
+        return (result.image, result.segs, basic_pipe, *map(image_list, result.pictures))
 
 
 class SEGSDetailer:
