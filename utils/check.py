@@ -132,34 +132,57 @@ def check_mask_layout(mask: torch.Tensor, name: str) -> torch.Tensor:
     return mask
 
 
-def check_latent(latent: Any, name: str) -> None:
-    """Raise unless it is a LATENT: {"samples": [N,C,h,w] or [N,C,T,h,w], ...}.
+def check_latent(latent: Any, name: str) -> list[torch.Tensor]:
+    """The streams of a LATENT, {"samples": [N,C,h,w] or [N,C,T,h,w], ...}, most often one.
 
     Samples of several streams, as video with sound has them, count by the first. A noise mask and
     a batch_index, where there are such, have to fit.
+
+    Raises:
+        ValueError: it is no LATENT. Whether the samples are finite is not looked at.
     """
     samples = latent.get("samples") if isinstance(latent, dict) else None
     parts = _streams(samples)
+    _check_computable_parts(parts, name)
+    if not (
+        parts
+        and all(map(_is_floats, parts))
+        and parts[0].ndim in (4, 5)
+        and all(part.ndim >= 2 for part in parts)
+    ):
+        wrong = next((part for part in parts if not _is_floats(part)), samples)
+        kind = f" of {wrong.dtype}" if isinstance(wrong, torch.Tensor) else ""
+        raise ValueError(
+            f"'{name}' should be a latent, that is a dict with floats as 'samples' [N,C,h,w] or"
+            f" [N,C,T,h,w], but is {described(latent if samples is None else wrong)}{kind}. Connect"
+            " the LATENT output of a sampler, of 'VAE Encode' or of 'Empty Latent Image'."
+        )
+    if latent.get("noise_mask") is not None:
+        _check_noise_mask(latent["noise_mask"], name)
+    check_batch_index(latent.get("batch_index"), len(parts[0]), name)
+    return parts
+
+
+def _check_noise_mask(mask: Any, name: str) -> None:
+    parts = _streams(mask)
+    _check_computable_parts(parts, f"{name}.noise_mask")
+    if not (
+        parts
+        and all(isinstance(part, torch.Tensor) and 2 <= part.ndim <= 5 for part in parts)
+        and all(part.numel() for part in parts)
+    ):
+        raise ValueError(
+            f"'{name}': its noise_mask should be a mask [N,H,W] but is {described(mask)}. Set"
+            " it by 'Set Latent Noise Mask', or take it off by 'Remove Noise Mask'."
+        )
+    for part in parts:
+        check_finite(part, f"{name}.noise_mask")
+
+
+def _check_computable_parts(parts: list[Any], name: str) -> None:
     for part in parts:
         if isinstance(part, torch.Tensor):
             check_computable(part, name)
-    if not (parts and all(map(_is_floats, parts)) and parts[0].ndim in (4, 5)):
-        raise ValueError(
-            f"'{name}' should be a latent, that is a dict with 'samples' [N,C,h,w] or"
-            f" [N,C,T,h,w], but is {described(latent if samples is None else samples)}. Connect the"
-            " LATENT output of a sampler, of 'VAE Encode' or of 'Empty Latent Image'."
-        )
-    mask, rows = latent.get("noise_mask"), latent.get("batch_index")
-    if mask is not None:
-        masks = _streams(mask)
-        if not (masks and all(is_array(one, (2, 3, 4, 5)) and 0 not in one.shape for one in masks)):
-            raise ValueError(
-                f"'{name}': its noise_mask should be a mask [N,H,W] but is {described(mask)}. Set"
-                " it by 'Set Latent Noise Mask', or take it off by 'Remove Noise Mask'."
-            )
-        for one in masks:
-            check_finite(one, f"{name}, its noise_mask")
-    check_batch_index(rows, len(parts[0]), name)
 
 
 def check_batch_index(rows: Any, count: int, name: str) -> None:

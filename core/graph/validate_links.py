@@ -15,10 +15,10 @@ import torch
 
 from ...utils.check import (  # fmt: skip
     all_finite,
-    check_batch_index,
     check_computable,
     check_finite,
     check_image,
+    check_latent,
     check_mask_layout,
     check_seg,
     check_segs,
@@ -26,7 +26,6 @@ from ...utils.check import (  # fmt: skip
     quoted,
 )
 from ..settings import NEGATIVE_PLACEHOLDER, CropOptions, Pasting
-from ..streams import is_nested, streams
 from .validate_values import Check, Input, real_number, text
 
 _DATA = (
@@ -105,60 +104,17 @@ def _detached(value: Any) -> Any:
 
 
 def latent(declared: Input) -> Check:
-    remedy = "Connect the LATENT output of a sampler, of 'VAE Encode' or of 'Empty Latent Image'."
-
     def check(value: Any) -> dict:
-        samples = value.get("samples") if isinstance(value, dict) else None
-        if samples is None:
-            raise declared.error("a latent, that is a dict with 'samples'", value, remedy)
-        parts = _parts(samples)
-        if not parts:
-            wanted = "a latent with 'samples' [N,C,h,w] or [N,C,T,h,w]"
-            raise declared.error(wanted, samples, remedy)
-        for number, part in enumerate(parts):
-            check_computable(part, declared.name)
-            usual = part.ndim in (4, 5) if number == 0 else part.ndim >= 2
-            if not (usual and part.numel() and part.is_floating_point()):
-                raise ValueError(
-                    f"'{declared.name}' should be a latent, that is a dict with floats as 'samples'"
-                    f" [N,C,h,w] or [N,C,T,h,w], but has {described(part)} and the type "
-                    f"{part.dtype}. {remedy}"
-                )
-            check_finite(part, declared.name)
-        if value.get("noise_mask") is not None:
-            _check_noise_mask(value["noise_mask"], declared, remedy)
-        check_batch_index(value.get("batch_index"), len(parts[0]), declared.name)
+        for stream in check_latent(value, declared.name):
+            check_finite(stream, declared.name)
         return value
 
     return check
 
 
-def _parts(samples: Any) -> list[torch.Tensor]:
-    """The tensors of a latent; none where it is no such thing."""
-    if isinstance(samples, torch.Tensor):
-        return [samples]
-    if is_nested(samples) and callable(getattr(samples, "unbind", None)):
-        parts = streams(samples)
-        return parts if all(isinstance(part, torch.Tensor) for part in parts) else []
-    return []
-
-
-def _check_noise_mask(value: Any, declared: Input, remedy: str) -> None:
-    parts = _parts(value)
-    if not parts or not all(part.ndim >= 2 and part.numel() for part in parts):
-        raise ValueError(
-            f"'{declared.name}' has a 'noise_mask' that should be a mask but is "
-            f"{described(value)}. Set it with 'Set Latent Noise Mask'. {remedy}"
-        )
-    for part in parts:
-        check_computable(part, f"{declared.name}.noise_mask")
-        check_finite(part, f"{declared.name}.noise_mask")
-
-
 # SEGS
 
 
-_SEGS_REMEDY = "Connect the SEGS output of a detector or of 'MASK to SEGS'."
 _PARTS_REMEDY = "Connect an output of 'Decompose (SEGS)' or of 'From SEG_ELT'."
 
 
