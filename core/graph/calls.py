@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from ...utils.literal import read_literal
+
+HOSTS_METHOD = "run_in_host"  # what the host calls: FUNCTION of every node
 # Optional inputs that ComfyUI-Impact-Pack's nodes of the same ids do not have.
 OWN_INPUTS = frozenset({
     "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
@@ -31,14 +34,16 @@ OLDER_METHODS: Mapping[str, str] = {
     "ImpactKSamplerAdvancedBasicPipe": "sample",
 }
 # Methods that take inputs in another order than the node shows them. What is not named follows.
-_SHARED_ENDING = "cycle refiner_ratio detailer_hook refiner_basic_pipe_opt"
 _MOVED: Mapping[str, tuple[str, str]] = {  # class -> the input after which, the inputs in order
     "DetailerForEachPipe": (
         "wildcard",
         "refiner_ratio detailer_hook refiner_basic_pipe_opt cycle",
     ),
     "DetailerForEachDebug": ("wildcard", "detailer_hook cycle"),
-    "DetailerForEachDebugPipe": ("wildcard", _SHARED_ENDING),
+    "DetailerForEachDebugPipe": (
+        "wildcard",
+        "cycle refiner_ratio detailer_hook refiner_basic_pipe_opt",
+    ),
     "KSamplerAdvancedProvider": ("scheduler", "basic_pipe sigma_factor"),
     "PixelKSampleUpscalerProvider": (
         "use_tiled_vae",
@@ -90,17 +95,9 @@ def called_as(parameters: str) -> Callable[[Callable[..., Any]], Callable[..., A
             have their default.
     """
     names = [part.split("=") for part in "".join(parameters.split()).split(",")]
-    known = {"None": None, "True": True, "False": False}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([
-        inspect.Parameter(
-            name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=inspect.Parameter.empty if not value
-            else known[value[0]] if value[0] in known
-            else float(value[0]) if "." in value[0]
-            else int(value[0]) if value[0].isdecimal()
-            else value[0].strip("'"),
-        )
+        inspect.Parameter(name, kind, **({"default": read_literal(value[0])} if value else {}))
         for name, *value in names
     ])  # fmt: skip
 
@@ -277,7 +274,7 @@ def without_own(groups: Mapping[str, Any], owner: type | None = None) -> dict[st
 
 def _takes(node: type) -> Callable[[str], bool]:
     """Which inputs the method takes that a class of another pack is run by."""
-    name = "doit" if node.FUNCTION == "run_in_host" else node.FUNCTION
+    name = "doit" if node.FUNCTION == HOSTS_METHOD else node.FUNCTION
     method = inspect.getattr_static(node, name, None)
     if method is None or isinstance(method, Entry):
         return lambda name: True

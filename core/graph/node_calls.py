@@ -14,9 +14,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from ...utils.notes import Note, collected_notes
-from .calls import OLDER_METHODS, Entry, named
+from .calls import HOSTS_METHOD, OLDER_METHODS, Entry, named
 
-HOSTS_METHOD = "run_in_host"
 NOTES = "detailers_notes"  # where notes stand in a node's UI output
 MOST_NOTES = 50  # that are shown; the log has all
 
