@@ -11,13 +11,8 @@ class Choices(list):
 
     The host takes a link where the two types are not unequal. To it, this one is like every other
     choice, whatever that one's entries are, as it is to the editor. What then comes over the link
-    is checked when the node runs, see `door.py`.
+    is checked when the node runs, see `validation.py`.
     """
-
-    __hash__ = None
-
-    def __eq__(self, other: object) -> bool:
-        return list.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not (isinstance(other, list) or other == "COMBO")
@@ -35,11 +30,8 @@ class LiveType:
 
 def open_choices(node: type) -> None:
     """Have a node take links from any other choice. What comes over them is checked at the door."""
-    if "INPUT_TYPES" in vars(node):
-        _open_input_types(node)
-
-
-def _open_input_types(node: type) -> None:
+    if "INPUT_TYPES" not in vars(node):  # it has them from one that takes them
+        return
     declared = vars(node)["INPUT_TYPES"].__func__
 
     @functools.wraps(declared)
