@@ -21,7 +21,7 @@ from ..core.pixels.mask import (
 )
 from ..core.prompts.wildcard_nodes import workflow_nodes
 from ..core.segs.seg import combined_mask, empty, from_mask, from_mask_frames, mask_list
-from ..utils.check import check_image, check_mask, check_segs
+from ..utils.check import check_mask
 from ..utils.notes import note
 from .widgets import inputs
 
@@ -83,7 +83,6 @@ class SegsToCombinedMask:
         return {"required": inputs("segs")}
 
     def run(self, segs):
-        check_segs(segs, "segs")
         return (combined_mask(segs),)
 
 
@@ -93,7 +92,6 @@ class ImpactSEGSToMaskList(SegsToCombinedMask):
     OUTPUT_TOOLTIPS = ("One mask for each segment; one empty mask if there is none.",)
 
     def run(self, segs):
-        check_segs(segs, "segs")
         return (mask_list(segs) or [combined_mask(segs)],)
 
 
@@ -102,7 +100,6 @@ class ImpactSEGSToMaskBatch(SegsToCombinedMask):
     OUTPUT_TOOLTIPS = ("One mask for each segment; one empty mask if there is none.",)
 
     def run(self, segs):
-        check_segs(segs, "segs")
         return (torch.cat(mask_list(segs) or [combined_mask(segs)]),)
 
 
@@ -348,7 +345,6 @@ class MaskPainter:
         }
 
     def run(self, images, mask_image=None):
-        check_image(images, "images")
         mask = painted_mask(mask_image)
         if mask is None:
             note(

@@ -331,8 +331,6 @@ class SEGSDetailer:
         }  # fmt: skip
 
     def run(self, image, segs, basic_pipe, batch_size=1, refiner_basic_pipe_opt=None, **widgets):
-        check_image(image, "image")
-        check_segs(segs, "segs")
         refiner = optional_refiner(refiner_basic_pipe_opt)
         detail = make_detail(pipe_models(basic_pipe), refiner, **widgets)
         result = detail_segs(image, segs, detail, ComfyBackend(), batch_size)
@@ -405,7 +403,6 @@ class MaskDetailerPipe:
         refiner_basic_pipe_opt=None, detailer_hook=None, bbox_fill=False, contour_fill=True,
         **widgets,
     ):  # fmt: skip
-        check_image(image, "image")
         segs = segs_for_images(
             check_mask(mask, "mask"), len(image), Hook(detailer_hook), crop_factor=crop_factor,
             drop_size=drop_size, bbox_fill=bbox_fill, contour_fill=contour_fill,

@@ -12,7 +12,6 @@ from ...core.detectors.video import MASKING_MODES, PIVOTS, detect_in_frames, tra
 from ...core.host.backend import ComfyBackend
 from ...core.segs.image_batch import in_each_image
 from ...core.segs.seg import filter_by_labels
-from ...utils.check import check_image, check_segs
 from ..detail.pipes import read_detailer_pipe
 from ..widgets import grown, inputs
 
@@ -68,7 +67,6 @@ class BboxDetectorSEGS:
         self, image, threshold, dilation, crop_factor, drop_size, labels=None, detailer_hook=None,
         **detector,
     ):  # fmt: skip
-        check_image(image, "image")
         segs = in_each_image(
             image,
             lambda single: found_by(
@@ -110,7 +108,6 @@ class BboxDetectorCombined_v2:
         }
 
     def run(self, image, threshold, dilation, **detector):
-        check_image(image, "image")
         masks = [
             self.mask(detector[self.detector], one, threshold, dilation) for one in image.split(1)
         ]
@@ -197,7 +194,6 @@ class ImpactSimpleDetectorSEGS:
         }
 
     def run(self, bbox_detector, image, sam_model_opt=None, segm_detector_opt=None, **settings):
-        check_image(image, "image")
         segs = in_each_image(
             image,
             lambda single: detect_segs(
@@ -230,7 +226,6 @@ class ImpactSimpleDetectorSEGSPipe:
         }
 
     def run(self, detailer_pipe, image, **settings):
-        check_image(image, "image")
         pipe = read_detailer_pipe(detailer_pipe)
         if pipe.bbox_detector is None:
             raise ValueError(
@@ -287,7 +282,6 @@ class ImpactSimpleDetectorSEGS_for_AD:
         self, bbox_detector, image_frames, masking_mode=MASKING_MODES[0], segs_pivot=PIVOTS[0],
         sam_model_opt=None, segm_detector_opt=None, **settings,
     ):  # fmt: skip
-        check_image(image_frames, "image_frames")
         segs = detect_in_frames(
             image_frames, bbox_detector, _simple_settings(**settings), masking_mode, segs_pivot,
             sam_model_opt, segm_detector_opt,
@@ -327,7 +321,6 @@ class ImpactSAM2VideoDetectorSEGS:
         self, image_frames, bbox_detector, sam2_model, bbox_threshold, sam2_threshold, crop_factor,
         drop_size,
     ):  # fmt: skip
-        check_image(image_frames, "image_frames")
         settings = DetectionOptions(bbox_threshold, 0, crop_factor, drop_size)
         lowest = sam2_threshold * 100 - 50  # ComfyUI-Impact-Pack's scale
         return (track(image_frames, bbox_detector, sam2_model, settings, lowest),)
@@ -382,8 +375,6 @@ class SAMDetectorCombined:
 
     def masks(self, sam_model, segs, image, **hints):
         """What SAM marks in each image [B,H,W], and for each segment [N,H,W]."""
-        check_image(image, "image")
-        check_segs(segs, "segs")
         return sam_masks_of_batch(sam_model, segs, image, SamHints(**hints))
 
 

@@ -8,7 +8,6 @@ from ...core.detectors.mtcnn_landmarks import face_landmarks
 from ...core.geometry import Size
 from ...core.host.detectors import AUTO, FACE_METHODS, load_face_detector, load_face_finder
 from ...core.segs.image_batch import in_each_image
-from ...utils.check import check_image
 from ..widgets import described, grown, inputs
 
 CATEGORY = "Detailers/Detector"
@@ -92,7 +91,6 @@ class DetailersFaceLandmarks:
         }  # fmt: skip
 
     def run(self, image, threshold, min_size, dilation, crop_factor, drop_size):
-        check_image(image, "image")
         finder = load_face_finder(min_size)
         frames = []
 

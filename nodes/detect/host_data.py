@@ -14,7 +14,6 @@ from ...core.detectors.host_data import (
 from ...core.host.backend import MAX_RESOLUTION
 from ...core.segs.face_landmarks import FACE_PARTS
 from ...core.segs.seg import filter_by_labels
-from ...utils.check import check_image, check_segs
 from ..widgets import grown, inputs
 
 CATEGORY = "Detailers/Bridge"
@@ -66,7 +65,6 @@ class MediaPipeFaceMeshToSEGS:
         return {"required": {**inputs("image", image=image), **_face_inputs()}}
 
     def run(self, image, **settings):
-        check_image(image, "image")
         return (mesh_to_segs(image, *_face_settings(**settings)),)
 
 
@@ -143,7 +141,6 @@ class DetailersBoundingBoxToSEGS:
         self, image, bboxes, threshold, dilation, crop_factor, drop_size, labels, video,
         detailer_hook=None,
     ):  # fmt: skip
-        check_image(image, "image")
         making = SegmentOptions(crop_factor, drop_size, dilation)
         if video:
             segs = box_video_to_segs(image, bboxes, threshold, making)
@@ -175,7 +172,6 @@ class DetailersSEGSToBoundingBox:
         return {"required": {**inputs("segs", segs="The segments."), "box": ("BOOLEAN", box)}}
 
     def run(self, segs, box):
-        check_segs(segs, "segs")
         return (segs_to_boxes(segs, of_crop=not box),)
 
 

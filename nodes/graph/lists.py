@@ -100,7 +100,6 @@ class ImpactImageBatchToImageList:
         return {"required": {"image": ("IMAGE", {"tooltip": "The batch of images."})}}
 
     def run(self, image):
-        check_image(image, "image")
         return (list(image.split(1)),)
 
 

@@ -19,7 +19,6 @@ from ...core.host.files import (
 from ...core.host.latent_previews import PREVIEW_METHODS, decoded
 from ...core.host.messages import BLOCKED, tell_editor
 from ...core.streams import with_mask
-from ...utils.check import check_image
 from ..widgets import described
 
 CATEGORY = "Detailers/Bridge"
@@ -74,7 +73,6 @@ class PreviewBridge:
         return file_state(image)
 
     def run(self, images, image, block=False, restore_mask="never", unique_id=None):
-        check_image(images, "images")
         place = place_of("PreviewBridge", unique_id)
         shown, mask = bridge(images, images, image, restore_mask, place)
         blocked = block and not mask.any()
@@ -158,7 +156,6 @@ class ImageSender:
         }
 
     def run(self, images, filename_prefix, link_id):
-        check_image(images, "images")
         shown = show_images(images, filename_prefix)
         tell_editor("send", kind="image", link_id=link_id, value=file_value(shown[0]))
         return {"ui": {"images": shown}, "result": (images,)}

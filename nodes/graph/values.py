@@ -11,7 +11,6 @@ from ...core.graph.values import (
     latent_size,
     least_or_most,
 )
-from ...utils.check import check_image, check_segs
 from ..widgets import described, inputs
 
 CATEGORY = "Detailers/Logic"
@@ -239,7 +238,6 @@ class ImpactImageInfo:
         return {"required": {"value": described("IMAGE", "The image.")}}
 
     def run(self, value):
-        check_image(value, "value")
         return image_size(value)
 
 
@@ -276,7 +274,6 @@ class ImpactIsNotEmptySEGS:
         return {"required": inputs("segs", segs="The segments.")}
 
     def run(self, segs):
-        check_segs(segs, "segs")
         return (len(segs[1]) > 0,)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...core.host.hooks import IPAdapter, attach_control_net, attach_ip_adapter, check_ip_adapter
 from ...core.prompts.control import ControlNet, adapt_segs, control_segs, without_control
-from ...utils.check import check_image
 from ..segs.pictures import given_segs
 from ..widgets import inputs
 
@@ -49,8 +48,6 @@ class ImpactControlNetApplyAdvancedSEGS(_GivesSegs):
         self, segs, control_net, strength, start_percent=0.0, end_percent=1.0,
         segs_preprocessor=None, control_image=None, vae=None,
     ):  # fmt: skip
-        if control_image is not None:
-            check_image(control_image, "control_image")
         control = ControlNet(control_net, strength, start_percent, end_percent, vae)
         segs = control_segs(
             given_segs(segs), control, attach_control_net, control_image, segs_preprocessor
@@ -157,7 +154,6 @@ class ImpactIPAdapterApplySEGS(_GivesSegs):
         faceid_v2, weight_v2, context_crop_factor, reference_image, combine_embeds="concat",
         neg_image=None,
     ):  # fmt: skip
-        check_image(reference_image, "reference_image")
         check_ip_adapter(ipadapter_pipe)
         adapter = IPAdapter(
             ipadapter_pipe, weight, weight_v2 if faceid_v2 else weight, start_at, end_at,

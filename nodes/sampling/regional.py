@@ -8,7 +8,7 @@ from ...core.sampling.latent import SchedulePart
 from ...core.sampling.regional import Regional, Seeds
 from ...core.sampling.sampler_objects import RECOVERY_MODES, RECOVERY_SAMPLERS, Recovery
 from ...core.sampling.sigmas import Window, denoise_window
-from ...utils.check import check_latent, check_mask
+from ...utils.check import check_mask
 from ..prompts.conditioning import numbered
 from ..widgets import Numbered, inputs
 from .samplers import (
@@ -127,7 +127,6 @@ class RegionalSampler:
         self, seed, seed_2nd, seed_2nd_mode, steps, base_only_steps, denoise, samples,
         regional_prompts, unique_id=None, **widgets,
     ):  # fmt: skip
-        check_latent(samples, "samples")
         backend = ComfyBackend()
         how, latent = _regional(samples, regional_prompts, backend, **widgets)
         return (
@@ -164,7 +163,6 @@ class RegionalSamplerAdvanced(RegionalSampler):
         self, add_noise, noise_seed, steps, start_at_step, end_at_step, return_with_leftover_noise,
         latent_image, regional_prompts, unique_id=None, **widgets,
     ):  # fmt: skip
-        check_latent(latent_image, "latent_image")
         backend, noise = ComfyBackend(), None
         how, latent = _regional(latent_image, regional_prompts, backend, **widgets)
         if add_noise:

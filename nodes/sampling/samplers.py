@@ -170,7 +170,6 @@ class ImpactKSamplerBasicPipe:
 
     def run(self, basic_pipe, latent_image, **widgets):
         models = sampling_models(basic_pipe)
-        check_latent(latent_image, "latent_image")
         how = recipe(models, **widgets)
         latent = sample_latent(how, denoising(**widgets), latent_image, ComfyBackend())
         return (basic_pipe, latent, models.vae)
@@ -199,7 +198,6 @@ class ImpactKSamplerAdvancedBasicPipe(ImpactKSamplerBasicPipe):
         return_with_leftover_noise, **widgets,
     ):  # fmt: skip
         models = sampling_models(basic_pipe)
-        check_latent(latent_image, "latent_image")
         how, backend = recipe(models, **widgets), ComfyBackend()
         noise = noise_for(how, latent_image, noise_seed, backend) if add_noise else None
         window = Window(steps, start_at_step, min(end_at_step, steps))
@@ -351,7 +349,6 @@ class TwoSamplersForMask:
         }
 
     def run(self, latent_image, base_sampler, mask_sampler, mask, restore_latent=False):
-        check_latent(latent_image, "latent_image")
         mask = check_mask(mask, "mask")
         latent = sample_in_mask(
             latent_image, base_sampler, mask_sampler, mask, apart=restore_latent
@@ -387,7 +384,6 @@ class TwoAdvancedSamplersForMask(TwoSamplersForMask):
         self, seed, steps, denoise, samples, base_sampler, mask_sampler, mask, overlap_factor,
         restore_latent=True,
     ):  # fmt: skip
-        check_latent(samples, "samples")
         return (
             sample_two(
                 base_sampler, mask_sampler, check_mask(mask, "mask"), samples,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...core.host.classifier import load_classifier
 from ...core.host.detectors import SAM_MODES
 from ...core.segs.classify import Condition, split_by_class
-from ...utils.check import check_image
 from ..widgets import inputs
 from .pictures import given_segs
 
@@ -98,8 +97,6 @@ class ImpactSEGSClassify:
         }
 
     def run(self, classifier, segs, preset_expr, manual_expr, ref_image_opt=None):
-        if ref_image_opt is not None:
-            check_image(ref_image_opt, "ref_image_opt")
         text = manual_expr if preset_expr == _MANUAL_EXPRESSION else preset_expr
         condition = Condition.parse(text)
         chosen, others = split_by_class(given_segs(segs), classifier, condition, ref_image_opt)

@@ -25,7 +25,7 @@ from ...core.segs.edit import (
     without,
 )
 from ...utils.arrays import to_tensor
-from ...utils.check import check_image, check_mask, check_segs
+from ...utils.check import check_mask, check_segs
 from ..widgets import Numbered, grown, inputs
 from .pictures import CATEGORY, given_segs
 
@@ -376,8 +376,6 @@ class ImpactEdit_SEG_ELT(_EditedElement):
     def run(self, seg_elt, cropped_image_opt=None, cropped_mask_opt=None, **fields):
         if seg_elt is None:
             return (None,)
-        if cropped_image_opt is not None:
-            check_image(cropped_image_opt, "cropped_image_opt")
         if cropped_mask_opt is not None:
             cropped_mask_opt = check_mask(cropped_mask_opt, "cropped_mask_opt")
         fields = {name.removesuffix("_opt"): value for name, value in fields.items()}

@@ -17,7 +17,7 @@ from ...core.segs.filter import (
     without_overlap,
 )
 from ...core.segs.pictures import segment_pictures
-from ...utils.check import check_image, check_mask
+from ...utils.check import check_mask
 from ..widgets import inputs
 from .pictures import given_segs
 
@@ -73,8 +73,6 @@ class ImpactSEGSPicker:
 
     def run(self, picks, segs, fallback_image_opt=None):
         segs = given_segs(segs)
-        if fallback_image_opt is not None:
-            check_image(fallback_image_opt, "fallback_image_opt")
         pictures = segment_pictures(segs, fallback_image_opt, _PREVIEW_ALPHA)
         blank = torch.zeros(1, 64, 64, 3)
         shown = [blank if picture is None else picture[:1] for picture in pictures]

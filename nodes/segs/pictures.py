@@ -12,7 +12,7 @@ from ...core.segs.edit import set_pictures, without_pictures
 from ...core.segs.pictures import control_pictures, paste_segs, segment_pictures
 from ...core.segs.seg import SEGS, empty
 from ...core.settings import Pasting
-from ...utils.check import check_image, check_segs
+from ...utils.check import check_segs
 from ..detail.options import given
 from ..widgets import inputs
 
@@ -56,10 +56,7 @@ class SEGSPaste:
         }
 
     def run(self, image, segs, feather, alpha=255, ref_image_opt=None, paste_options=None):
-        check_image(image, "image")
         segs = given_segs(segs)
-        if ref_image_opt is not None:
-            check_image(ref_image_opt, "ref_image_opt")
         blending = Blending(feather, given(paste_options, Pasting, "paste_options"))
         return (paste_segs(image, segs, blending, alpha / 255, ref_image_opt),)
 
@@ -81,7 +78,7 @@ class SEGSToImageList:
 
     def run(self, segs, fallback_image_opt=None):
         blank = torch.zeros(1, 64, 64, 3)
-        pictures = checked_pictures(segs, fallback_image_opt)
+        pictures = segment_pictures(given_segs(segs), fallback_image_opt)
         return ([blank if picture is None else picture for picture in pictures] or [blank],)
 
 
@@ -114,17 +111,12 @@ class SEGSPreview:
         }
 
     def run(self, segs, alpha_mode=True, min_alpha=0.0, fallback_image_opt=None):
-        pictures = checked_pictures(segs, fallback_image_opt, min_alpha if alpha_mode else None)
+        least = min_alpha if alpha_mode else None
+        pictures = segment_pictures(given_segs(segs), fallback_image_opt, least)
         shown = [picture for picture in pictures if picture is not None]
         frames = [frame for picture in shown for frame in picture.split(1)]
         previews = save_previews(frames, "segs_preview")
         return {"ui": {"images": previews}, "result": (shown or [torch.zeros(1, 64, 64, 3)],)}
-
-
-def checked_pictures(segs, fallback, min_alpha=None) -> list[torch.Tensor | None]:
-    if fallback is not None:
-        check_image(fallback, "fallback_image_opt")
-    return segment_pictures(given_segs(segs), fallback, min_alpha)
 
 
 class SEGSPreviewCNet:
@@ -172,7 +164,6 @@ class SetDefaultImageForSEGS:
         }  # fmt: skip
 
     def run(self, segs, image, override=True):
-        check_image(image, "image")
         return (set_pictures(given_segs(segs), image, override=override),)
 
 

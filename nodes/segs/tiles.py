@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...core.geometry import Size
 from ...core.segs.tile_segs import IRREGULAR_MODES, TileLayout, covered, tile_batch
-from ...utils.check import check_image
 from ..widgets import grown, inputs
 from .pictures import CATEGORY, given_segs
 
@@ -68,7 +67,6 @@ class ImpactMakeTileSEGS:
         mask_irregularity=0.0, irregular_mask_mode=IRREGULAR_MODES[0], filter_in_segs_opt=None,
         filter_out_segs_opt=None,
     ):  # fmt: skip
-        check_image(images, "images")
         size = Size(images.shape[2], images.shape[1])
         layout = TileLayout(
             bbox_size, crop_factor, min_overlap, mask_irregularity, irregular_mask_mode

@@ -17,7 +17,6 @@ from ...core.host.call_node import call_node
 from ...core.memory import persist
 from ...core.pixels.resample import METHODS
 from ...core.settings import Detail, Masking, Models, Pasting
-from ...utils.check import check_image
 from ..detail.images import make_sampling
 from ..detail.options import given
 from ..detail.pipes import pipe_models
@@ -108,8 +107,7 @@ def _optional() -> dict[str, tuple]:
 
 
 def upscaled(image: Any, segs: Any, models: Models, **widgets: Any):
-    """Check what arrived over the links, enlarge the image and redraw its segments."""
-    check_image(image, "image")
+    """Enlarge the image and redraw its segments."""
     model = widgets.get("upscale_model_opt")
     enlarging = Enlarging(
         factor=widgets["rescale_factor"],

@@ -28,7 +28,7 @@ from ...core.sampling.iterative_upscale import (
     vae_of,
 )
 from ...core.settings import Models, Tiles, VaeTile
-from ...utils.check import check_image, check_latent, check_mask
+from ...utils.check import check_mask
 from ..detail.pipes import pipe_models
 from ..sampling.samplers import (
     apart_input,
@@ -71,7 +71,6 @@ class IterativeLatentUpscale:
         }
 
     def run(self, samples, upscaler, unique_id=None, **widgets):
-        check_latent(samples, "samples")
         result = upscale_latent(samples, _iterations(**widgets), upscaler, ComfyBackend())
         return (result, vae_of(upscaler))
 
@@ -97,7 +96,6 @@ class IterativeImageUpscale:
         }
 
     def run(self, pixels, upscaler, vae, unique_id=None, **widgets):
-        check_image(pixels, "pixels")
         colours, alpha = to_rgb(pixels)
         how = _iterations(**widgets)
         result = upscale_pixels(colours, how, upscaler, vae, ComfyBackend())
@@ -434,7 +432,6 @@ class LatentPixelScale:
         }
 
     def run(self, samples, scale_factor, vae, use_tiled_vae, **widgets):
-        check_latent(samples, "samples")
         backend = ComfyBackend()
         width, height = size_in_pixels(samples, vae, backend)
         size = (width * scale_factor, height * scale_factor)
@@ -516,7 +513,6 @@ def _reencoding() -> dict[str, tuple]:
 
 
 def _reencode(samples: Any, tile_mode: str, source: Any, target: Any, tile: VaeTile) -> dict:
-    check_latent(samples, "samples")
     decode, encode = _TILE_MODES[tile_mode]
     return reencoded(
         samples, Scaling(source, SCALE_METHODS[0], decode, tile),
