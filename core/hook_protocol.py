@@ -99,6 +99,12 @@ class DetailerHook:
         return image
 
 
+def _steps_in(method: Any, name: str) -> bool:
+    """Whether a hook's attribute is a method other than the one that changes nothing."""
+    nothing = getattr(DetailerHook, name, None)
+    return callable(method) and getattr(method, "__func__", method) is not nothing
+
+
 def takes_mask(post_upscale: Callable) -> bool:
     """Whether a hook's `post_upscale` wants the mask as well; those of older packs do not."""
     try:
@@ -239,8 +245,7 @@ class AskedOnce:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.target, name)
-        nothing = getattr(DetailerHook, name, None)
-        if not callable(method) or getattr(method, "__func__", method) is nothing:
+        if not _steps_in(method, name):
             return method
 
         @wraps(method)
@@ -279,12 +284,7 @@ class Hook:
         """The object's method, whose results are checked; None if it has none, or only the one
         that changes nothing."""
         method = getattr(self.target, name, None)
-        if not callable(method):
-            return None
-        nothing = getattr(DetailerHook, name, None)
-        if getattr(method, "__func__", method) is nothing:
-            return None
-        return self._checked(method, name)
+        return self._checked(method, name) if _steps_in(method, name) else None
 
     def _checked(self, method: Callable, name: str) -> Callable:
         """The method, but an error of it says whose it is, and what it returns is checked."""
