@@ -190,7 +190,7 @@ def check_batch_index(rows: Any, count: int, name: str) -> None:
     if rows is None:
         return
     if not (
-        _is_numbers(rows, count)
+        is_numbers(rows, count)
         and all(0 <= float(row) <= MOST_ROWS and float(row).is_integer() for row in rows)
     ):
         raise ValueError(
@@ -249,7 +249,7 @@ def check_segs(segs: Any, name: str) -> None:
             f" {described(segs)}. {remedy}"
         )
     shape, items = segs
-    if not (_is_numbers(shape, 2) and isinstance(items, (tuple, list))):
+    if not (is_numbers(shape, 2) and isinstance(items, (tuple, list))):
         raise ValueError(
             f"'{name}' should be SEGS, that is ((height, width), [SEG, ...]), but begins with"
             f" {quoted(shape)}, followed by {described(items)}. {remedy}"
@@ -274,7 +274,7 @@ def check_seg(seg: Any, name: str, which: str, remedy: str) -> None:
             f" {', '.join(missing)}. {remedy}"
         )
     for field in ("crop_region", "bbox"):
-        if not _is_numbers(getattr(seg, field), 4):
+        if not is_numbers(getattr(seg, field), 4):
             raise ValueError(
                 f"'{name}': the {field} of {which} should be four finite numbers (x1, y1, x2, y2)"
                 f" but is {quoted(getattr(seg, field))}. {remedy}"
@@ -312,7 +312,7 @@ def _check_not_empty(tensor: torch.Tensor, name: str) -> None:
         )
 
 
-def _is_numbers(values: Any, count: int) -> bool:
+def is_numbers(values: Any, count: int) -> bool:
     """Whether it is a sequence (list, tuple, array) of that many finite numbers."""
     if isinstance(values, (str, bytes, dict, set, frozenset)):
         return False
@@ -336,7 +336,7 @@ def is_array(values: Any, axes: tuple[int, ...] | None = None) -> bool:
 def _is_confidence(value: Any) -> bool:
     """Whether it is a finite number, several, or None, which stands for 0."""
     if value is None or isinstance(value, (float, int)):
-        return value is None or _is_numbers([value], 1)
+        return value is None or is_numbers([value], 1)
     try:
         found = np.asarray(value.tolist() if isinstance(value, torch.Tensor) else value, float)
     except (TypeError, ValueError, OverflowError, RuntimeError, NotImplementedError):

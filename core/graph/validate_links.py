@@ -23,6 +23,7 @@ from ...utils.check import (  # fmt: skip
     check_seg,
     check_segs,
     described,
+    is_numbers,
     quoted,
 )
 from ..settings import NEGATIVE_PLACEHOLDER, CropOptions, Pasting
@@ -302,10 +303,7 @@ _OPTIONS: dict[str, Callable[[Any], str]] = {
 
 
 def _is_finite(value: Any) -> bool:
-    try:
-        return not isinstance(value, str) and bool(np.isfinite(float(value)))
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        return False
+    return not isinstance(value, str) and is_numbers([value], 1)
 
 
 _BASIC = {
