@@ -26,15 +26,22 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
-    """A detector from an .onnx file.
+    """One of the `onnx_detectors` of a file.
+
+    Args:
+        with_masks: the one of shapes.
+    """
+    return onnx_detectors(path)[with_masks]
+
+
+def onnx_detectors(path: str | Path) -> tuple[YoloDetector, YoloDetector]:
+    """A detector of boxes and one of shapes from an .onnx file; both run the same network.
 
     Networks that take [1,3,h,w] get the image in RGB, 0..1, scaled into the size that the file
     names. They answer in a way of YOLOv5, YOLOv8 or their kin, with or without masks, or with
     boxes, scores and labels apart. Networks that take [1,h,w,3] get the image as it is, in BGR,
-    0..255, and answer with boxes, scores and labels: the kind that ComfyUI-Impact-Pack takes.
-
-    Args:
-        with_masks: see `YoloDetector`.
+    0..255, and answer with boxes, scores and labels: the kind that ComfyUI-Impact-Pack takes. Of
+    these both detectors find boxes.
 
     Raises:
         WeightsError: the file cannot be read, or takes something else than one image.
@@ -52,7 +59,8 @@ def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
             bgr = to_numpy(pixels.movedim(1, -1).flip(-1) * 255)
             return read_outputs(run(np.ascontiguousarray(bgr)), _size(pixels), path)
 
-        return YoloDetector(place, ask, names)
+        boxes = YoloDetector(place, ask, names)
+        return boxes, boxes
 
     height, width = about.shape[2:]
     fixed = Size(width, height) if width and height else None
@@ -65,7 +73,8 @@ def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
     def asked(pixels: torch.Tensor) -> NetworkOutput:
         return read_outputs(run(to_numpy(pixels)), _size(pixels), path)
 
-    return YoloDetector(scaled, asked, names, with_masks)
+    boxes, shapes = (YoloDetector(scaled, asked, names, masks) for masks in (False, True))
+    return boxes, shapes
 
 
 def _size(pixels: torch.Tensor) -> Size:

@@ -20,7 +20,7 @@ from ..detectors.hub import HubName, network_folder
 from ..detectors.lbp_faces import LBPFaceDetector
 from ..detectors.mtcnn import SMALLEST, FaceFinder, MTCNNFaceDetector
 from ..detectors.mtcnn_files import INSTALL, load_networks, weights_folder
-from ..detectors.onnx import onnx_detector
+from ..detectors.onnx import onnx_detector, onnx_detectors
 from ..detectors.safe_weights import read_yolo
 from ..detectors.sam.load import load_sam
 from ..detectors.sam.model import Sam
@@ -134,7 +134,8 @@ def load_yolo(name: str) -> tuple[YoloDetector, YoloDetector | None]:
     path = path or _file("ultralytics", name)
     with_shapes = kind == "segm"
     if path.endswith(".onnx"):
-        return onnx_detector(path), onnx_detector(path, True) if with_shapes else None
+        boxes, shapes = onnx_detectors(path)
+        return boxes, shapes if with_shapes else None
     file = read_yolo(path)
     network = Resident(file.network)
     boxes = ultralytics_detector(file, network, False)
