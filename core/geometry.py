@@ -85,6 +85,10 @@ class Box:
     def shifted(self, dx: int, dy: int) -> Box:
         return Box(self.x1 + dx, self.y1 + dy, self.x2 + dx, self.y2 + dy)
 
+    def grown(self, by: int) -> Box:
+        """With so many pixels more on every side; fewer, if negative."""
+        return Box(self.x1 - by, self.y1 - by, self.x2 + by, self.y2 + by)
+
     def intersects(self, other: Box) -> bool:
         """Whether the two share a pixel."""
         return (

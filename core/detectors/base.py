@@ -117,10 +117,7 @@ def found_mask(
     found: Detection, bbox: Box, image: Size, region: Box, dilation: int
 ) -> torch.Tensor:
     """The mask of a find, dilated, within a region: [h,w] on the CPU."""
-    margin = abs(dilation)
-    around = Box(
-        region.x1 - margin, region.y1 - margin, region.x2 + margin, region.y2 + margin
-    ).clipped(image)  # what the region's pixels can depend on
+    around = region.grown(abs(dilation)).clipped(image)  # what its pixels can depend on
     mask = torch.zeros(around.height, around.width)
     inner = bbox.shifted(-around.x1, -around.y1).clipped(around.size)
     part = inner.shifted(around.x1 - found.bbox.x1, around.y1 - found.bbox.y1)

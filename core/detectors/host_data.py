@@ -146,7 +146,7 @@ def _near(boxes: Sequence[tuple[int, Box]], reach: int) -> list[list[tuple[int, 
     """Boxes of frames together that could touch once each is grown by so many pixels."""
     groups: list[tuple[Box, list[tuple[int, Box]]]] = []
     for entry in boxes:
-        around, members = _grown(entry[1], reach), [entry]
+        around, members = entry[1].grown(reach), [entry]
         while True:  # a group that has grown may reach others
             joined = [group for group in groups if around.intersects(group[0])]
             if not joined:
@@ -158,10 +158,6 @@ def _near(boxes: Sequence[tuple[int, Box]], reach: int) -> list[list[tuple[int, 
     return [members for _, members in groups]
 
 
-def _grown(box: Box, by: int) -> Box:
-    return Box(box.x1 - by, box.y1 - by, box.x2 + by, box.y2 + by)
-
-
 def _box_clips(
     boxes: Sequence[tuple[int, Box]], frames: int, size: Size, making: SegmentOptions, label: str
 ) -> list[SEG]:
@@ -169,10 +165,10 @@ def _box_clips(
     around = boxes[0][1]
     for _, box in boxes[1:]:
         around = around.union(box)
-    around = _grown(around, abs(making.dilation)).clipped(size)
+    around = around.grown(abs(making.dilation)).clipped(size)
     region = crop_region(around, size, making.crop_factor, making.crop_min_size)
     margin = abs(making.dilation) + (making.crop_min_size or 0)
-    window = _grown(region, margin).clipped(size)
+    window = region.grown(margin).clipped(size)
     mask = torch.zeros(frames, window.height, window.width)
     for index, box in boxes:
         inner = box.shifted(-window.x1, -window.y1)

@@ -254,7 +254,7 @@ def _touching(items: Sequence[SEG]) -> list[list[SEG]]:
     groups: list[tuple[Box, list[SEG]]] = []  # around all boxes of a group, and its members
     for seg in items:
         around, members = Box.of(seg.bbox), [seg]
-        reach = _wider(around)
+        reach = around.grown(1)  # with the pixels that touch it
         apart_from: list[tuple[Box, list[SEG]]] = []
         for box, others in groups:
             touches = (
@@ -268,11 +268,6 @@ def _touching(items: Sequence[SEG]) -> list[list[SEG]]:
                 apart_from.append((box, others))
         groups = [*apart_from, (around, members)]
     return [members for _, members in groups]
-
-
-def _wider(box: Box) -> Box:
-    """With the pixels that touch it."""
-    return Box(box.x1 - 1, box.y1 - 1, box.x2 + 1, box.y2 + 1)
 
 
 def _joined(group: Sequence[SEG], count: int) -> SEG:

@@ -73,8 +73,8 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _prompt(seg: SEG, image: Size, hints: SamHints) -> Prompt:
-    bbox, grow = Box.of(seg.bbox), hints.bbox_expansion
-    box = Box(bbox.x1 - grow, bbox.y1 - grow, bbox.x2 + grow, bbox.y2 + grow).clipped(image)
+    bbox = Box.of(seg.bbox)
+    box = bbox.grown(hints.bbox_expansion).clipped(image)
     if hints.detection_hint == "mask-area":
         points, labels = _mask_points(
             seg, hints.mask_hint_threshold, hints.mask_hint_use_negative == "Small"
@@ -141,7 +141,7 @@ def _mask_points(seg: SEG, threshold: float, empty_negative: bool) -> tuple[list
 
 def _points_outside(region: Box, image: Size) -> list[Point]:
     """A grid of points over the image, but for the region and its surroundings."""
-    near = Box(region.x1 - _MARGIN, region.y1 - _MARGIN, region.x2 + _MARGIN, region.y2 + _MARGIN)
+    near = region.grown(_MARGIN)
     step_x = max(_CLOSEST, image.width // _GRID)
     step_y = max(_CLOSEST, image.height // _GRID)
     return [
