@@ -31,6 +31,7 @@ from ..prompts.wildcard_nodes import (
     record,
     restore_seeds,
     settle_seeds,
+    workflow_of,
 )
 from .folders import wildcard_library
 from .server import at_startup, declared_inputs, prompt_server, web_framework
@@ -42,9 +43,8 @@ NO_JSON = (LookupError, ValueError, RecursionError)
 _PROMPTS = ("/prompt", "/api/prompt")
 _NODE_LISTS = ("/object_info", "/api/object_info")
 
-DRAWING_SECONDS = (
-    20.0  # for all texts of a prompt before it is queued; the rest wait for their nodes
-)
+# For all texts of a prompt before it is queued; the rest wait for their nodes.
+DRAWING_SECONDS = 20.0
 
 # One thread: prompts come out of it in the order in which they arrived.
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailers-prompts")
@@ -121,7 +121,7 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
 
     def on_prompt(request: Any) -> Any:
         drawn = prepare(part(request, "prompt"), ours, _of_request.get() or LookUps())
-        record(part(request, "extra_data", "extra_pnginfo", "workflow"), drawn)
+        record(workflow_of(request.get("extra_data")), drawn)
         origin = origin_of(request)
         for entry in drawn if origin.client_id else ():
             message = {**origin.identity, "node": entry.node_id, "text": entry.text}
@@ -258,16 +258,15 @@ def _on_servers_loop() -> bool:
 
 
 def _upgrade(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps) -> list[str]:
-    registered = host_nodes.NODE_CLASS_MAPPINGS
     outputs = {
         node_id: dict(
             zip(getattr(node, "RETURN_NAMES", node.RETURN_TYPES), node.RETURN_TYPES, strict=True)
         )
         for node_id, node in ours.items()
-        if registered.get(node_id) is node
+        if is_registered(ours, node_id)
     }
     interfaces = legacy.Interfaces(look_ups.input_type, _output_types, look_ups.labels)
-    return legacy.upgrade(prompt, outputs, registered, interfaces)
+    return legacy.upgrade(prompt, outputs, host_nodes.NODE_CLASS_MAPPINGS, interfaces)
 
 
 def _output_types(class_type: str) -> Sequence[str]:
@@ -291,11 +290,10 @@ async def _register_replacements(ours: Mapping[str, type]) -> None:
     api = host_api.ComfyAPI()
     if not hasattr(api, "node_replacement"):
         return
-    registered = host_nodes.NODE_CLASS_MAPPINGS
     inputs = {
         node_id: list(declared_inputs(node))
         for node_id, node in ours.items()
-        if registered.get(node_id) is node
+        if is_registered(ours, node_id)
     }
     for replacement in legacy.replacements(inputs):
         await api.node_replacement.register(host_api.io.NodeReplace(**replacement))

@@ -87,12 +87,8 @@ def populate(prompt: dict[str, Any], expand: Callable[[str, int], str]) -> list[
         expand: (text, seed) -> text.
     """
     drawn = []
-    for node_id, node in prompt.items():
-        if not isinstance(node, dict) or plain_id(node.get("class_type")) not in WILDCARD_NODES:
-            continue
-        inputs = node.get("inputs")
-        if not isinstance(inputs, dict):
-            continue
+    for node_id, node in _wildcard_nodes(prompt):
+        inputs = node["inputs"]
         text, seed = inputs.get("wildcard_text"), inputs.get("seed")
         if inputs.get("mode") != POPULATE or not isinstance(text, str) or not isinstance(seed, int):
             continue
@@ -116,7 +112,7 @@ def settle_seeds(prompt: dict[str, Any], is_settled: Callable[[str], bool]) -> N
         prompt: as `populate` leaves it.
         is_settled: whether a text has nothing to draw.
     """
-    for node in _wildcard_nodes(prompt):
+    for _, node in _wildcard_nodes(prompt):
         inputs = node["inputs"]
         text, seed = inputs.get("populated_text"), inputs.get("seed")
         is_fixed = inputs.get("mode") in (FIXED, REPRODUCE)
@@ -136,11 +132,11 @@ def restore_seeds(prompt: dict[str, Any]) -> list[str]:
     return changed
 
 
-def _wildcard_nodes(prompt: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for node in prompt.values():
+def _wildcard_nodes(prompt: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for node_id, node in prompt.items():
         is_one = isinstance(node, dict) and plain_id(node.get("class_type")) in WILDCARD_NODES
         if is_one and isinstance(node.get("inputs"), dict):
-            yield node
+            yield node_id, node
 
 
 def plain_id(class_type: Any) -> str:
