@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_SHOWN = 20
+
 
 def alike(name: str, labels: Iterable[str]) -> set[str]:
     """The labels that are the same as a name but for upper and lower case."""
     return {label for label in labels if label.casefold() == name.casefold()}
+
+
+def listed(labels: Iterable[str], form: str = "'{:.60}'") -> str:
+    """Labels for a message: sorted, and the first few of many.
+
+    Args:
+        form: how each is written.
+    """
+    shown = [form.format(label) for label in sorted(labels)]
+    more = len(shown) - _MOST_SHOWN
+    return ", ".join(shown[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")

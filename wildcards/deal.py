@@ -35,7 +35,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..utils.labels import alike
+from ..utils.labels import alike, listed
 from ..utils.notes import note
 from ..utils.seeds import MAX_SEED
 from .grammar import strip_comments
@@ -229,15 +229,9 @@ def _fitted(entries: dict[str, str], labels: set[str]) -> dict[str, str]:
             note(
                 "labels",
                 f"[LAB]: no segment has the label [{label:.60}], so its text goes to none. There "
-                f"are: {listed(labels)}.",
+                f"are: {listed(labels, '[{:.60}]')}.",
             )
     return fitted
-
-
-def listed(labels: set[str]) -> str:
-    """Labels for a message: sorted, and the first few of many."""
-    shown = [f"[{label:.60}]" for label in sorted(labels)]
-    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
 
 
 def _is_label(name: str, labels: set[str]) -> bool:

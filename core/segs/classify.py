@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from ...utils.check import described, quoted
+from ...utils.labels import listed
 from ...utils.notes import note
 from ..checked_calls import Source, number
 from .filter import split
@@ -78,12 +79,10 @@ class Condition:
         """Tell which side stands for none of a classifier's labels, so that nothing meets it."""
         for side in (self.left, self.right):
             if _value(side, dict.fromkeys(labels, 0.0)) is None:
-                shown = ", ".join(f"'{label:.60}'" for label in sorted(labels)[:20])
-                more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
                 note(
                     "labels",
                     f"The classifier knows nothing of {side!r:.80}, so no segment meets the"
-                    f" condition. There are: {shown}{more}.",
+                    f" condition. There are: {listed(labels)}.",
                 )
 
 

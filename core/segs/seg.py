@@ -16,7 +16,7 @@ import torch
 
 from ...utils.arrays import to_numpy, to_tensor
 from ...utils.check import check_finite, check_mask, check_segs
-from ...utils.labels import alike
+from ...utils.labels import alike, listed
 from ...utils.notes import note
 from ..bounds import check_pixels, check_values
 from ..geometry import Box, Size, crop_region
@@ -526,10 +526,8 @@ def _labels_meant(name: str, present: set[str]) -> set[str]:
     if meant or not present:
         return meant
     similar = alike(name, present)
-    shown = ", ".join(f"'{label:.60}'" for label in sorted(similar or present)[:20])
     if similar:
-        note("labels", f"No segment has the label '{name:.60}'; {shown} is taken for it.")
+        note("labels", f"No segment has the label '{name:.60}'; {listed(similar)} is taken for it.")
     else:
-        more = f" and {len(present) - 20} more" if len(present) > 20 else ""
-        note("labels", f"No segment has the label '{name:.60}'. There are: {shown}{more}.")
+        note("labels", f"No segment has the label '{name:.60}'. There are: {listed(present)}.")
     return similar
