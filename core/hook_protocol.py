@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -316,6 +316,12 @@ class Hook:
             return region
         moved = method(image.width, image.height, bbox.as_tuple(), region.as_tuple())
         return region if moved is None else Box.of(moved).clipped(image)
+
+    def adjust_region(
+        self, width: int, height: int, bbox: Sequence[int], region: Sequence[int]
+    ) -> tuple[int, int, int, int]:
+        """`post_crop_region` as `segs.seg.from_mask` asks for it."""
+        return self.post_crop_region(Size(width, height), Box.of(bbox), Box.of(region)).as_tuple()
 
     def touch_scaled_size(self, size: Size) -> Size:
         method = self.method("touch_scaled_size")

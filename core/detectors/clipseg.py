@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..geometry import Box, Size
+from ..geometry import Size
 from ..hook_protocol import Hook
 from ..memory import persist
 from ..pixels.image import to_rgb
@@ -65,12 +65,9 @@ class CLIPSegDetector:
         """Segments of every separate shape of what is found, each a filled box."""
         hook = Hook(detailer_hook)
         mask = self.detect_combined(image, threshold, dilation)
-
-        def adjust(width: int, height: int, bbox: Any, region: Any) -> Any:
-            moved = hook.post_crop_region(Size(width, height), Box.of(bbox), Box.of(region))
-            return moved.as_tuple()
-
-        segs = from_mask(mask, False, crop_factor, True, drop_size, adjust_region=adjust)
+        segs = from_mask(
+            mask, False, crop_factor, True, drop_size, adjust_region=hook.adjust_region
+        )
         return hook.post_detection(segs)
 
     def detect_combined(self, image: torch.Tensor, threshold: float, dilation: int) -> torch.Tensor:

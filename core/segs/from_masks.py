@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from ...utils.notes import note
-from ..geometry import Box, Size
 from ..hook_protocol import Hook
 from ..pixels.mask import union
 from .image_batch import NOTE, counted
@@ -32,15 +31,10 @@ def segs_for_images(
         crop_factor, drop_size, bbox_fill, contour_fill: as in `from_mask`.
     """
 
-    def adjust(
-        width: int, height: int, bbox: tuple[int, ...], region: tuple[int, ...]
-    ) -> tuple[int, ...]:
-        return hook.post_crop_region(Size(width, height), Box.of(bbox), Box.of(region)).as_tuple()
-
     def shapes(layer: torch.Tensor) -> SEGS:
         return from_mask(
             layer, combined=False, crop_factor=crop_factor, bbox_fill=bbox_fill,
-            drop_size=drop_size, contour_fill=contour_fill, adjust_region=adjust,
+            drop_size=drop_size, contour_fill=contour_fill, adjust_region=hook.adjust_region,
         )  # fmt: skip
 
     if len(mask) == count > 1:
