@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...utils.arrays import to_numpy, to_tensor
+from ...utils.arrays import to_numpy
 from ...utils.notes import note
 from ..geometry import Box, Size
 from ..pixels import mask as masks
@@ -24,6 +24,7 @@ from .seg import (
     listed_labels,
     normalise,
     of_image,
+    seg_mask,
 )
 
 MERGED = "merged"  # label of a SEG that was several
@@ -149,12 +150,6 @@ def _with_mask(seg: SEG, mask: torch.Tensor) -> SEG:
 def _compact(mask: torch.Tensor) -> np.ndarray:
     """A mask [F,h,w] as a SEG holds it: [h,w] unless there are several frames."""
     return to_numpy(mask if len(mask) > 1 else mask[0])
-
-
-def seg_mask(seg: SEG) -> torch.Tensor:
-    """A SEG's mask as [1,h,w]; [F,h,w] for a clip."""
-    mask = to_tensor(seg.cropped_mask)
-    return mask[None] if mask.ndim == 2 else mask
 
 
 def change_masks(segs: SEGS, change: Callable[[torch.Tensor], torch.Tensor]) -> SEGS:

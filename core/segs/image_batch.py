@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from ...utils.arrays import to_numpy, to_tensor
+from ...utils.arrays import to_numpy
 from ...utils.check import check_segs
 from ...utils.notes import note
 from ..geometry import Box
 from ..memory import naming
 from ..pixels import mask as masks
-from .seg import SEG, SEGS, BatchImage, confidence, empty, of_image
+from .seg import SEG, SEGS, BatchImage, confidence, empty, of_image, seg_mask
 
 NOTE = "batch"  # kind of the notes given here
 
@@ -278,8 +278,7 @@ def _joined(group: Sequence[SEG], count: int) -> SEG:
     mask = torch.zeros(count, region.height, region.width)
     for seg in group:
         inner = Box.of(seg.crop_region).shifted(-region.x1, -region.y1)
-        own = to_tensor(seg.cropped_mask)
-        own = masks.union(own)[0] if own.ndim == 3 else own
+        own = masks.union(seg_mask(seg))[0]
         part = mask[seg.batch_image.index, inner.y1 : inner.y2, inner.x1 : inner.x2]
         torch.maximum(part, own.cpu(), out=part)
     sure = max(confidence(seg) for seg in group)

@@ -13,7 +13,7 @@ from ..pixels.image import crop, merge_alpha, to_rgb
 from ..pixels.mask import union
 from ..pixels.resample import resize
 from .image_batch import counted, images_of
-from .seg import SEG, SEGS, normalise, own_picture
+from .seg import SEG, SEGS, normalise, own_picture, seg_mask
 
 NO_PICTURE = "no picture"  # kind of the note of segments of which nothing can be pasted
 
@@ -77,8 +77,7 @@ def control_pictures(segs: SEGS) -> list[torch.Tensor]:
 
 def _with_mask(picture: torch.Tensor, seg: SEG, min_alpha: float) -> torch.Tensor:
     """The picture with the segment's mask as alpha, frame by frame where there is one for each."""
-    mask = to_tensor(seg.cropped_mask, like=picture)
-    mask = mask[None] if mask.ndim == 2 else mask
+    mask = seg_mask(seg, like=picture)
     if not mask.numel():  # of a region without a pixel
         mask = mask.new_zeros(1, *picture.shape[1:3])
     if len(mask) != len(picture):
@@ -121,8 +120,7 @@ def paste_segs(
             pictures = crop(reference, box)
         else:
             pictures = to_rgb(own_picture(seg, like=rgb))[0]
-        mask = to_tensor(seg.cropped_mask, like=rgb)
-        mask = mask[None] if mask.ndim == 2 else mask
+        mask = seg_mask(seg, like=rgb)
         if len(mask) not in (1, count):
             mask = union(mask)
         weight = blending.weight(mask, box, size)

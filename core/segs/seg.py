@@ -115,6 +115,16 @@ def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | No
     return pixels / 255 if in_bytes else pixels
 
 
+def seg_mask(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor:
+    """A SEG's mask as [1,h,w]; [F,h,w] for a clip.
+
+    Args:
+        like: device and dtype to follow.
+    """
+    mask = to_tensor(seg.cropped_mask, like=like)
+    return mask[None] if mask.ndim == 2 else mask
+
+
 def image_size(segs: SEGS) -> Size:
     """The size that the regions refer to; where SEGS do not say it, the least that holds them."""
     header, items = segs

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...utils.arrays import to_tensor
 from ...utils.notes import note
 from ..geometry import Box, Size
 from ..pixels.mask import union
 from ..pixels.rotated_crop import RotatedCrop, around, leaning
 from ..settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from .face_landmarks import eyes_in
-from .seg import SEG
+from .seg import SEG, seg_mask
 
 LEAST = math.radians(3)  # leaning less, a thing is upright
 LONG = 1.15  # a shape has a long axis if it is so many times as long as wide
@@ -40,8 +39,7 @@ def turned(
     if abs(angle) < LEAST:
         return None
     bbox, region = Box.of(seg.bbox), Box.of(seg.crop_region)
-    mask = to_tensor(seg.cropped_mask)
-    covered = torch.nonzero(union(mask)[0] if mask.ndim == 3 else mask)
+    covered = torch.nonzero(union(seg_mask(seg))[0])
     points = covered.flip(-1) + torch.tensor([region.x1, region.y1])
     factor = (region.width / bbox.width, region.height / bbox.height)
     centre, size, tight = leaning(points, angle, factor, margin)
@@ -62,7 +60,7 @@ def lean(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
     if upright.source == ANGLE:
         return math.radians(upright.angle)
     if upright.source == MASK:
-        return _long_axis(to_tensor(seg.cropped_mask))
+        return _long_axis(union(seg_mask(seg))[0])
     if upright.source == LANDMARKS:
         return _by_eyes(seg, upright.landmarks, image, row)
     raise ValueError(
@@ -71,9 +69,8 @@ def lean(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
     )
 
 
-def _long_axis(mask: torch.Tensor) -> float:
-    """The angle between the vertical and the long axis of a shape, by its second moments."""
-    shape = union(mask)[0] if mask.ndim == 3 else mask
+def _long_axis(shape: torch.Tensor) -> float:
+    """The angle between the vertical and the long axis of a shape [h,w], by its second moments."""
     points = torch.nonzero(shape >= 0.5).double()  # y, x
     if len(points) < 3:
         return 0.0

@@ -21,9 +21,9 @@ from ...core.segs.edit import (
     edit_seg,
     merge,
     scale_bbox,
-    seg_mask,
     without,
 )
+from ...core.segs.seg import seg_mask
 from ...utils.arrays import to_tensor
 from ...utils.check import check_mask, check_segs
 from ..widgets import Numbered, grown, inputs
