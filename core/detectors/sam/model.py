@@ -183,6 +183,25 @@ Ask = Callable[[torch.nn.Module, Embedded, Questions], tuple[torch.Tensor, torch
 Follow = Callable[[torch.Tensor, Sequence[Sequence[int]], float], list[torch.Tensor]]
 
 
+def answers(
+    network: torch.nn.Module, features: Any, questions: Questions
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a network of transformers says to questions about its features of an image.
+
+    Returns:
+        For each question three masks [N,3,h,w], above 0 what belongs to the thing, and their
+        ratings [N,3].
+    """
+    answer = network(
+        image_embeddings=features,
+        input_points=questions.points,
+        input_labels=questions.labels,
+        input_boxes=questions.boxes,
+        multimask_output=True,
+    )
+    return answer.pred_masks[0], answer.iou_scores[0]
+
+
 class Sam:
     """A SAM_MODEL of this pack; its own `sam_wrapper`.
 

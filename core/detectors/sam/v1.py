@@ -13,7 +13,7 @@ import torch
 
 from ...geometry import Size
 from ..network import normalised
-from .model import Embedded, Questions
+from .model import Embedded, Questions, answers
 
 # From the authors' names to transformers', applied in this order.
 _RENAMED = [
@@ -139,17 +139,5 @@ def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
 def ask(
     network: torch.nn.Module, seen: Embedded, questions: Questions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Answers to questions, in pixels of the network's input.
-
-    Returns:
-        For each question three masks [N,3,h,w], above 0 what belongs to the thing, and their
-        ratings [N,3].
-    """
-    answer = network(
-        image_embeddings=seen.features,
-        input_points=questions.points,
-        input_labels=questions.labels,
-        input_boxes=questions.boxes,
-        multimask_output=True,
-    )
-    return answer.pred_masks[0], answer.iou_scores[0]
+    """Answers to questions, in pixels of the network's input; see `answers`."""
+    return answers(network, seen.features, questions)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..network import Network, normalised
-from .model import Embedded, Questions
+from .model import Embedded, Questions, answers
 from .v1 import with_positions
 
 SIDE = 1024  # pixels of the network's input
@@ -228,20 +228,8 @@ def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
 def ask(
     network: torch.nn.Module, seen: Embedded, questions: Questions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Answers to questions, in pixels of the network's input.
-
-    Returns:
-        For each question three masks [N,3,h,w], above 0 what belongs to the thing, and their
-        ratings [N,3].
-    """
-    answer = network(
-        image_embeddings=list(seen.features),
-        input_points=questions.points,
-        input_labels=questions.labels,
-        input_boxes=questions.boxes,
-        multimask_output=True,
-    )
-    return answer.pred_masks[0], answer.iou_scores[0]
+    """Answers to questions, in pixels of the network's input; see `answers`."""
+    return answers(network, list(seen.features), questions)
 
 
 class _Frames:
@@ -259,7 +247,7 @@ class _Frames:
 
 
 class Follower:
-    """Follows things through a video; see `follow` of `sam.Sam`.
+    """Follows things through a video; see `follow` of `model.Sam`.
 
     Args:
         load: gives the network for video, when it is first needed.
