@@ -18,7 +18,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import torch
@@ -213,16 +213,28 @@ class _Storage:
         return self._loaded
 
 
-@dataclass
 class _Tensors:
-    """Makes tensors as a file describes them."""
+    """Makes tensors as a file describes them.
 
-    load: bool
-    repeated: int = 0
-    names: Mapping[str, Any] = field(default_factory=dict)
+    Args:
+        load: False leaves them empty.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, load: bool) -> None:
+        self.load = load
+        self.repeated = 0
         self.names = {**_PLAIN, **{name: Known(getattr(self, own)) for name, own in _MADE.items()}}
+        self.storages: dict[str, _Storage] = {}
+
+    def storage(self, number: Any, make: Callable[[torch.dtype, str, int], _Storage]) -> _Storage:
+        """The storage that a file describes so, each made once: of its type, key and count."""
+        dtype, key, count = _described(number)
+        if key not in self.storages:
+            self.storages[key] = make(dtype, key, count)
+        own = self.storages[key]
+        if own.dtype != dtype or own.count < count:
+            raise TensorFileError("a tensor in it is described in two ways")
+        return own
 
     def plain(self, storage: Any, offset: Any, shape: Any, steps: Any, *_rest: Any) -> Any:
         return self._view(storage, offset, shape, steps, None)
@@ -345,20 +357,16 @@ def _read_archive(file: BinaryIO, tensors: bool) -> Content:
         if members[programs[0]].file_size > MOST_BYTES:
             raise TensorFileError(f"it describes its tensors in more than {MOST_BYTES} bytes")
         made = _Tensors(tensors)
-        storages: dict[str, _Storage] = {}
 
-        def apart(number: Any) -> _Storage:
-            dtype, key, count = _described(number)
-            if key not in storages:
-                member = members.get(f"{top}data/{key}")
-                if member is None or member.file_size < count * dtype.itemsize:
-                    raise TensorFileError("a tensor in it claims more data than there is")
-                storages[key] = _Storage(dtype, count, lambda: _member(archive, member, dtype))
-            if storages[key].dtype != dtype or storages[key].count < count:
-                raise TensorFileError("a tensor in it is described in two ways")
-            return storages[key]
+        def in_member(dtype: torch.dtype, key: str, count: int) -> _Storage:
+            member = members.get(f"{top}data/{key}")
+            if member is None or member.file_size < count * dtype.itemsize:
+                raise TensorFileError("a tensor in it claims more data than there is")
+            return _Storage(dtype, count, lambda: _member(archive, member, dtype))
 
-        machine = Machine(archive.read(programs[0]), made.names, apart)
+        machine = Machine(
+            archive.read(programs[0]), made.names, lambda number: made.storage(number, in_member)
+        )
         value = machine.run()
     return Content(value, tuple(sorted(machine.unknown)))
 
@@ -401,21 +409,18 @@ def _read_old(file: BinaryIO, tensors: bool) -> Content:
     file.seek(0)
     data = file.read(MOST_BYTES)
     made = _Tensors(tensors)
-    storages: dict[str, _Storage] = {}
+
+    def to_fill(dtype: torch.dtype, _key: str, count: int) -> _Storage:
+        claimed = sum(own.count * own.dtype.itemsize for own in made.storages.values())
+        if claimed + count * dtype.itemsize > total:
+            raise TensorFileError("a tensor in it claims more data than there is")
+        empty = torch.empty(count if tensors else 0, dtype=dtype)
+        return _Storage(dtype, count, lambda: empty)
 
     def apart(number: Any) -> Any:
         if isinstance(number, tuple) and len(number) > 1 and number[0] == "module":
             return number[1]
-        dtype, key, count = _described(number)
-        if key not in storages:
-            claimed = sum(own.count * own.dtype.itemsize for own in storages.values())
-            if claimed + count * dtype.itemsize > total:
-                raise TensorFileError("a tensor in it claims more data than there is")
-            empty = torch.empty(count if tensors else 0, dtype=dtype)
-            storages[key] = _Storage(dtype, count, lambda: empty)
-        if storages[key].dtype != dtype or storages[key].count < count:
-            raise TensorFileError("a tensor in it is described in two ways")
-        return storages[key]
+        return made.storage(number, to_fill)
 
     machine = Machine(data, made.names, apart)
     machine.run()  # what such files begin with
@@ -430,7 +435,7 @@ def _read_old(file: BinaryIO, tensors: bool) -> Content:
     if tensors:
         file.seek(machine.at)
         for key in keys:
-            _fill_old(file, storages, key)
+            _fill_old(file, made.storages, key)
     return Content(value, tuple(sorted(machine.unknown)))
 
 
