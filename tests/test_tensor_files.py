@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import sys
+import time
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -263,6 +264,18 @@ def test_what_a_program_claims_is_not_believed(steps, reason):
 def test_a_long_program_is_not_run():
     with pytest.raises(ValueError, match=r"in more than 16777216 bytes"):
         read_torch(program(b"]" * (2**24)))
+
+
+def test_many_storages_of_an_old_file_take_no_time_that_grows_with_their_square():
+    known = b"U\x07storageq\x00ctorch\nFloatStorage\nq\x01U\x03cpuq\x02000"
+    one = b"(h\x00h\x01U\x05%05dh\x02K\x00tQ0"
+    storages = b"".join(one % key for key in range(20_000))
+    start = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+    parts = (number(1001), b"}", known + storages + b"U\x04done", b"]")
+    file = io.BytesIO(start + b"".join(b"\x80\x02" + own + b"." for own in parts))
+    begun = time.process_time()
+    assert read_torch(file).value == "done"
+    assert time.process_time() - begun < 4
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])

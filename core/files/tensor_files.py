@@ -225,12 +225,14 @@ class _Tensors:
         self.repeated = 0
         self.names = {**_PLAIN, **{name: Known(getattr(self, own)) for name, own in _MADE.items()}}
         self.storages: dict[str, _Storage] = {}
+        self.claimed = 0  # bytes of all storages
 
     def storage(self, number: Any, make: Callable[[torch.dtype, str, int], _Storage]) -> _Storage:
         """The storage that a file describes so, each made once: of its type, key and count."""
         dtype, key, count = _described(number)
         if key not in self.storages:
             self.storages[key] = make(dtype, key, count)
+            self.claimed += count * dtype.itemsize
         own = self.storages[key]
         if own.dtype != dtype or own.count < count:
             raise TensorFileError("a tensor in it is described in two ways")
@@ -411,8 +413,7 @@ def _read_old(file: BinaryIO, tensors: bool) -> Content:
     made = _Tensors(tensors)
 
     def to_fill(dtype: torch.dtype, _key: str, count: int) -> _Storage:
-        claimed = sum(own.count * own.dtype.itemsize for own in made.storages.values())
-        if claimed + count * dtype.itemsize > total:
+        if made.claimed + count * dtype.itemsize > total:
             raise TensorFileError("a tensor in it claims more data than there is")
         empty = torch.empty(count if tensors else 0, dtype=dtype)
         return _Storage(dtype, count, lambda: empty)
