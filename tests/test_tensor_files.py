@@ -278,6 +278,22 @@ def test_many_storages_of_an_old_file_take_no_time_that_grows_with_their_square(
     assert time.process_time() - begun < 4
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"cbuiltins\nlist\nq\x01", b"h\x01h\x00\x85R"),
+        (b"cbuiltins\nset\nq\x01", b"h\x01h\x00\x85R0"),
+        (b"ca\nThing\n)R", b"h\x00b"),
+        (b"ca\nThing\n)R", b"h\x02b"),
+    ],
+)
+def test_what_a_program_goes_through_again_and_again_is_bounded(first, again):
+    entries = b"".join(b"U\x05%05dN" % key for key in range(10_000))
+    many = b"](" + b"N" * 100_000 + b"eq\x000}(" + entries + b"uq\x020"
+    with pytest.raises(ValueError, match="the same values again and again"):
+        read_torch(program(many + first + again * 60_000))
+
+
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_an_archive_that_unpacks_to_gigabytes_is_refused_at_once(tmp_path, packing):
     with zipfile.ZipFile(tmp_path / "a.pt", "w", packing) as archive:

@@ -19,6 +19,8 @@ from typing import Any
 MOST_BYTES = 16 * 2**20  # of a program; those of the largest networks have some hundred thousand
 _RENAMED_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # since Python 2
 _KEYS = (str, int, float, bool, bytes, type(None))  # hashed without descending into anything
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+_COPIED = 4  # values that may be gone through, for a byte of the program; real files have under 1
 _MARK = object()
 
 
@@ -72,6 +74,7 @@ class Machine:
         self._persistent = persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._copied = 0
 
     def run(self) -> Any:
         """What the next program makes.
@@ -115,6 +118,12 @@ class Machine:
         line = self._data[self.at : end]
         self.at = end + 1
         return line.decode("utf-8")
+
+    def _copies(self, *values: Any) -> None:
+        """What is gone through as a whole, which a program may ask for again in a few bytes."""
+        self._copied += sum(len(value) for value in values if isinstance(value, _SIZED))
+        if self._copied > _COPIED * len(self._data):
+            raise ObjectsError("it goes through the same values again and again")
 
     # The stack
 
@@ -182,6 +191,7 @@ class Machine:
         if not isinstance(arguments, tuple):
             raise ObjectsError("it is damaged: arguments in it are no tuple")
         if isinstance(function, Known):
+            self._copies(*arguments)
             self._push(function.function(*arguments))
         elif isinstance(function, type) and issubclass(function, StandIn):
             self._push(function(*arguments))
@@ -210,8 +220,11 @@ class Machine:
             raise ObjectsError(f"it changes a {type(target).__name__}")
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         if not all(part is None or isinstance(part, dict) for part in parts):
-            target.arguments = (*getattr(target, "arguments", ()), state)
+            arguments = getattr(target, "arguments", ())
+            self._copies(arguments)
+            target.arguments = (*arguments, state)
             return
+        self._copies(*parts)
         for part in filter(None, parts):
             target.__dict__.update((name, part[name]) for name in part if isinstance(name, str))
 
