@@ -35,7 +35,7 @@ def found_by(
 
     Args:
         name: the input's name, for errors.
-        threshold, dilation, crop_factor, drop_size: as in `boxes.BoxDetector.detect`.
+        threshold, dilation, crop_factor, drop_size: as in `base.BoxDetector.detect`.
         hook: `detailer_hook`, for detectors that take one. Where memory ran out and the detector
             is asked again, the hook is not.
 

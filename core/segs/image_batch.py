@@ -225,7 +225,7 @@ def as_clip(items: Sequence[SEG], frames: int) -> list[SEG]:
     each of these images: what 'MASK to SEGS for Video' makes of masks. Others stay as they are.
 
     Args:
-        items: of `segs.normalise`.
+        items: of `seg.normalise`.
         frames: of the clip.
     """
     count = batch_length(items)

@@ -26,7 +26,7 @@ def turned(
     """A segment with a crop region that holds the leaning rectangle around it.
 
     Args:
-        seg: one of `segs.normalise`; one that brings its own picture keeps its crop region.
+        seg: one of `seg.normalise`; one that brings its own picture keeps its crop region.
         upright: what tells how it leans.
         row: which image of the node's batch it is in.
         margin: pixels around the mask that the rectangle holds at least.
