@@ -17,7 +17,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -207,7 +206,7 @@ class Soak:
         self.faults: list[str] = []  # prompts that did not end as they should
         self._process = psutil.Process(server.pid)
         self._probes = 0
-        self._shown = {path for path, _ in self._files()}
+        self._shown = set(self._files())
 
     def run(self, prompts: int) -> None:
         """Run more prompts."""
@@ -228,7 +227,7 @@ class Soak:
         state = self._state()
         self.server.post("/history", {"clear": True})
         now = self._megabytes()
-        strays = sum(path not in self._shown for path, _ in self._files())
+        strays = sum(path not in self._shown for path in self._files())
         return Figures(
             self.prompts, now, before - now, self._open_files(), strays, state["patchers"],
             state["models"], tuple(state["left"]), probe,
@@ -270,12 +269,12 @@ class Soak:
     def _megabytes(self) -> float:
         return self._process.memory_info().rss / 2**20
 
-    def _files(self) -> Iterator[tuple[str, Path]]:
+    def _files(self) -> Iterator[str]:
         for folder in ("temp", "output"):
             root = self.server.base / folder
             for path in root.rglob("*"):
                 if path.is_file():
-                    yield f"{folder}/{path.relative_to(root).as_posix()}", path
+                    yield f"{folder}/{path.relative_to(root).as_posix()}"
 
     def _note(self, outputs: dict[str, dict]) -> None:
         """Remember which files a prompt has shown."""

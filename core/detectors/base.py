@@ -13,7 +13,7 @@ from ...utils.arrays import to_numpy
 from ..geometry import Box, Size, crop_region
 from ..hook_protocol import Hook
 from ..memory import persist
-from ..pixels.image import crop
+from ..pixels.image import crop, image_name
 from ..pixels.mask import dilate
 from ..segs.seg import SEG, SEGS
 
@@ -106,11 +106,6 @@ def _seg(image: torch.Tensor, found: Detection, bbox: Box, region: Box, dilation
         bbox=bbox.as_tuple(),
         label=found.label,
     )
-
-
-def image_name(image: torch.Tensor) -> str:
-    """An image [...,H,W,C] as errors name it."""
-    return f"the image of {image.shape[-2]} x {image.shape[-3]} pixels"
 
 
 def found_mask(

@@ -15,10 +15,9 @@ import torch
 from ..geometry import Size
 from ..hook_protocol import Hook
 from ..memory import persist
-from ..pixels.image import to_rgb
+from ..pixels.image import image_name, to_rgb
 from ..pixels.mask import dilate, feather, resize_mask
 from ..segs.seg import SEGS, from_mask
-from .base import image_name
 from .network import Network, normalised
 
 _SIDE = 352  # pixels that the network was trained at

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 
 from ..memory import persist
-from ..pixels.image import to_rgb
+from ..pixels.image import image_name, to_rgb
 from ..pixels.mask import dilate
 from ..segs.edit import both, change_masks, combine_with_mask
 from ..segs.seg import SEGS, combined_mask
-from .base import image_name
 from .given import found_by
 from .sam.model import sam_mask
 from .sam.questions import SamHints

@@ -11,8 +11,8 @@ from ..checked_calls import Source
 from ..geometry import Size
 from ..hook_protocol import AskedOnce
 from ..memory import persist
+from ..pixels.image import image_name
 from ..segs.seg import SEGS, normalise
-from .base import image_name
 
 _REMEDY = "Connect another detector, such as one of 'UltralyticsDetectorProvider'."
 

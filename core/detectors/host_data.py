@@ -20,11 +20,12 @@ from ...utils.check import check_mask, quoted
 from ...utils.notes import note
 from ..geometry import Box, Size, crop_region
 from ..memory import persist
+from ..pixels.image import image_name
 from ..pixels.mask import bbox, contours, dilate
 from ..segs.face_landmarks import FACE_PARTS, has_part, points_of_part, read_landmarks
 from ..segs.image_batch import NOTE, counted, in_batch, in_each_image
 from ..segs.seg import SEG, SEGS, BatchImage, confidence, from_mask, from_mask_frames, of_image
-from .base import BoxDetector, Detection, image_name
+from .base import BoxDetector, Detection
 from .yolo import outer_box
 
 LABEL = "A"  # of what comes without one

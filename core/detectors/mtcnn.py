@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..memory import persist
-from ..pixels.image import to_rgb
-from .base import BoxDetector, Detection, image_name
+from ..pixels.image import image_name, to_rgb
+from .base import BoxDetector, Detection
 from .network import Network
 from .yolo import outer_box
 

@@ -13,6 +13,11 @@ NEARLY_BLACK = 1 / 255  # what no step of 8 bits shows
 DARK = 16 / 255  # what has nothing above this may rightly come out black
 
 
+def image_name(image: torch.Tensor) -> str:
+    """An image [...,H,W,C] as errors name it."""
+    return f"the image of {image.shape[-2]} x {image.shape[-3]} pixels"
+
+
 def crop(image: torch.Tensor, box: Box) -> torch.Tensor:
     """The part of an image [B,H,W,C] inside the box, as a view.
 

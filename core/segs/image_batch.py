@@ -17,6 +17,7 @@ from ...utils.notes import note
 from ..geometry import Box
 from ..memory import naming
 from ..pixels import mask as masks
+from ..pixels.image import image_name
 from .seg import SEG, SEGS, BatchImage, confidence, empty, of_image, seg_mask
 
 NOTE = "batch"  # kind of the notes given here
@@ -59,8 +60,7 @@ def in_each_image(
 
     def found_in(single: torch.Tensor) -> Any:
         check()
-        subject = f"the image of {single.shape[2]} x {single.shape[1]} pixels"
-        with naming(subject, "searched"):
+        with naming(image_name(single), "searched"):
             return detect(single)
 
     if len(image) == 1:

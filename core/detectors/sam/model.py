@@ -16,11 +16,10 @@ from ... import checked_calls
 from ...checked_calls import Source
 from ...geometry import Box, Size
 from ...memory import Trying, divided, free, persist
-from ...pixels.image import to_rgb
+from ...pixels.image import image_name, to_rgb
 from ...pixels.mask import dilate
 from ...segs.image_batch import in_image, positions_by_image
 from ...segs.seg import SEGS, normalise
-from ..base import image_name
 from ..network import Network
 from .questions import Prompt, SamHints, prompts
 
