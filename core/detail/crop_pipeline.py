@@ -14,6 +14,7 @@ from .. import checked_calls, memory
 from ..backend import Subject
 from ..geometry import Size
 from ..noise import seed_for
+from ..pixels.batches import joined_rows
 from ..pixels.crop_view import Cut
 from ..pixels.image import is_black, usable
 from ..pixels.mask import feather, for_latent, resize_mask
@@ -279,7 +280,7 @@ class CropPipeline:
                     (yield Encode(models.vae, pixels, tiled, self.crop.video, self.crop.name))
                 )
         if encoded:
-            latent["samples"] = encoded[0] if len(encoded) == 1 else torch.cat(encoded)
+            latent["samples"] = joined_rows(encoded)
         if noise_mask is not None:
             samples = latent["samples"]
             if samples.ndim == 5:

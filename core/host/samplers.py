@@ -19,6 +19,7 @@ from ..sampling.sigmas import (
     is_brownian,
     unknown_scheduler,
 )
+from ..streams import streams
 from .batching import drawn_noise, takes_noise_sampler, with_mask_noise_by_row
 from .call_node import call_node
 from .partial_runs import packed
@@ -67,8 +68,7 @@ def draw_as_the_host_does(run: SamplerRun) -> None:
 
     It seeds that generator and draws the noise to start from out of it.
     """
-    noises = run.noise.unbind() if run.noise.is_nested else [run.noise]
-    for noise in noises:
+    for noise in streams(run.noise):
         if run.batch_index is None:
             torch.randn(noise.shape)
             continue

@@ -15,6 +15,7 @@ from comfy.ldm.modules.temporal_ae import VideoDecoder
 
 from ...utils.notes import note
 from .. import memory
+from ..pixels.batches import joined_rows
 from ..sampling.clip_frames import Count, causal, frames_of_steps, whole_length
 from ..settings import VAE_TILE, VaeTile
 from .call_node import call_node
@@ -156,7 +157,7 @@ class HostVae:
         except memory.OutOfMemory as error:
             left = rows[sum(map(len, done)) :]
             done += [self._smaller(kind, vae, row, error) for row in left.split(1)]
-        return done[0] if len(done) == 1 else torch.cat(done)
+        return joined_rows(done)
 
     def _whole(self, kind: str, vae: Any, rows: torch.Tensor, work: Work) -> torch.Tensor:
         """Do rows that have to stay together, in tiles where there is no memory for all of it."""

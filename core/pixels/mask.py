@@ -14,7 +14,7 @@ from ...utils.notes import note
 from ..bounds import check_pixels
 from ..geometry import Box, Size
 from ..streams import picture
-from .precision import in_float32
+from .precision import in_float32, precise
 from .resample import Block, along_height, along_width, blocks
 
 SIGMA = 10.0  # pixels, ComfyUI-Impact-Pack's value: pasted edges look as shared workflows expect
@@ -41,8 +41,7 @@ def feather(mask: torch.Tensor, radius: int, sigma: float = SIGMA) -> torch.Tens
     radius = _fitting_radius(min(mask.shape[1:]), radius)
     if radius < 1 or abs(sigma) < LEAST_SIGMA:
         return mask
-    soft = mask if mask.dtype in (torch.float32, torch.float64) else mask.float()
-    return blur(soft, radius, sigma).clamp_(0, 1).to(mask.dtype)
+    return blur(mask.to(precise(mask.dtype)), radius, sigma).clamp_(0, 1).to(mask.dtype)
 
 
 @in_float32
