@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management
@@ -22,10 +22,8 @@ from .call_node import call_node
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[Any, torch.Tensor], torch.Tensor]
-
 _TILED = ("encode_tiled", "decode_tiled", "_encode_tiled", "_decode_tiled")
-_VERBS = {"encode": "encoded", "decode": "decoded"}
+_VERBS = {"encode": "encoded", "decode": "decoded"}  # of a VAE's two methods
 # Pixels that are encoded or decoded together. On a CPU the picture of one crop of 512x512 fills
 # its cache, so more of them at once only take more memory and time.
 _PIXELS_OF_CPU, _PIXELS_OF_OTHERS = 2**18, 2**22
@@ -97,8 +95,8 @@ class HostVae:
         if tiled:
             return self._in_tiles("encode", vae, pixels, tile)
         if self.is_video_vae(vae):
-            return self._whole("encode", vae, pixels, lambda own, rows: own.encode(rows))
-        return self._by_rows("encode", vae, pixels, lambda own, rows: own.encode(rows))
+            return self._whole("encode", vae, pixels)
+        return self._by_rows("encode", vae, pixels)
 
     def decode(
         self,
@@ -117,7 +115,7 @@ class HostVae:
         if tiled:
             pixels = self._in_tiles("decode", vae, latent, tile)
         else:
-            pixels = self._by_rows("decode", vae, latent, lambda own, rows: own.decode(rows))
+            pixels = self._by_rows("decode", vae, latent)
         return pixels.reshape(-1, *pixels.shape[-3:])  # frames of a clip are rows
 
     def encoding_by_rows(self, vae: Any, *, video: bool) -> Any:
@@ -132,17 +130,17 @@ class HostVae:
 
     # Memory
 
-    def _by_rows(self, kind: str, vae: Any, rows: torch.Tensor, work: Work) -> torch.Tensor:
+    def _by_rows(self, kind: str, vae: Any, rows: torch.Tensor) -> torch.Tensor:
         """Do as many rows at once as memory holds, fewer where it turns out not to.
 
         What was found to be too much is not tried again by this backend.
         """
         if len(rows) < 2 or self.mixes_rows(vae):
-            return self._whole(kind, vae, rows, work)
+            return self._whole(kind, vae, rows)
 
         def part_of(part: slice) -> torch.Tensor:
             own = rows[part]
-            return work(vae if len(own) == 1 else _untiled(vae), own)
+            return getattr(vae if len(own) == 1 else _untiled(vae), kind)(own)
 
         def fewer(before: int, now: int) -> None:
             self._held[id(vae), kind] = vae, now * rows[0].numel()
@@ -159,11 +157,13 @@ class HostVae:
             done += [self._smaller(kind, vae, row, error) for row in left.split(1)]
         return joined_rows(done)
 
-    def _whole(self, kind: str, vae: Any, rows: torch.Tensor, work: Work) -> torch.Tensor:
+    def _whole(self, kind: str, vae: Any, rows: torch.Tensor) -> torch.Tensor:
         """Do rows that have to stay together, in tiles where there is no memory for all of it."""
         subject = self._subject(kind, vae, rows)
         try:
-            return memory.persist(lambda: work(vae, rows), subject, _VERBS[kind], self._trying)
+            return memory.persist(
+                lambda: getattr(vae, kind)(rows), subject, _VERBS[kind], self._trying
+            )
         except memory.OutOfMemory as error:
             return self._smaller(kind, vae, rows, error)
 

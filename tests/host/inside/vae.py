@@ -100,13 +100,14 @@ def check_the_estimate_decides_before_memory_runs_out():
     vae.patcher.get_free_memory = lambda device: 2500
     counts = []
 
-    def work(own, rows):
+    def work(rows):
         counts.append(len(rows))
         return rows
 
+    vae.encode = vae.decode = work
     rows = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 8, 8, 3)
     for kind in ("encode", "decode"):
-        assert torch.equal(backend._by_rows(kind, vae, rows, work), rows)
+        assert torch.equal(backend._by_rows(kind, vae, rows), rows)
     assert counts == [2, 2, 1] * 2
 
 
