@@ -232,10 +232,7 @@ def test_latents_of_all_kinds_pass(latent):
         ({"samples": LATENT, "noise_mask": torch.ones(1, 0, 8)}, "noise_mask should be a mask"),
         ({"samples": LATENT, "noise_mask": np.ones((1, 8, 8))}, "noise_mask should be a mask"),
         ({"samples": Nested(LATENT, torch.ones(8))}, "should be a latent"),
-        (
-            {"samples": LATENT, "noise_mask": torch.full((1, 8, 8), NAN)},
-            "'samples.noise_mask' holds 64",
-        ),
+        ({"samples": LATENT, "noise_mask": torch.full((1, 8, 8), NAN)}, "its noise_mask' holds 64"),
         ({"samples": LATENT, "batch_index": "01"}, "batch_index should be 2 whole numbers"),
         ({"samples": LATENT, "batch_index": [0]}, "batch_index"),
         ({"samples": LATENT, "batch_index": [0, -1]}, "batch_index"),

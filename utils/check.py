@@ -176,7 +176,7 @@ def _check_noise_mask(mask: Any, name: str) -> None:
             " it by 'Set Latent Noise Mask', or take it off by 'Remove Noise Mask'."
         )
     for part in parts:
-        check_finite(part, f"{name}.noise_mask")
+        check_finite(part, f"{name}, its noise_mask")
 
 
 def _check_computable_parts(parts: list[Any], name: str) -> None:
