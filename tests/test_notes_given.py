@@ -38,8 +38,8 @@ def test_a_mask_that_is_lost_in_the_latent_is_told():
 
     ((kind, text),) = told_of(lost)
     assert kind == "mask"
-    assert "mask of segment 0 all but vanishes at the latent's size of 8x8" in text
-    assert "0% of it is left" in text
+    assert "mask of segment 0 is too small for the latent: at the latent's size of 8x8" in text
+    assert "only 0% of its strongest value is left" in text
     assert told_of(dots((11, 11), (11, 12), (12, 11), (12, 12))) == []
     assert told_of(torch.zeros(1, 64, 64)) == []
     assert told_of(lost, noise_mask=False) == []

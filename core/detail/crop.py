@@ -24,8 +24,8 @@ class Crop:
 
     job: Job
     image: Size  # size of the image that the crop is from
-    pixels: torch.Tensor  # [N,h,w,3], N > 1 for the frames of a clip
-    mask: torch.Tensor  # [N or 1,h,w], 1 is to be redrawn
+    pixels: torch.Tensor  # [N,h,w,3] 0..1, N > 1 for the frames of a clip
+    mask: torch.Tensor  # [N or 1,h,w] 0..1; 1 is to be redrawn
     row: int = 0  # which image of the node's batch the crop is from
     video: bool = False  # the rows are one clip and are sampled together
 
@@ -35,40 +35,52 @@ class Crop:
         return segment_name(self.job, self.job.size)
 
     def persist(self, work: Callable[[], Result], verb: str) -> Result:
-        """Do work on the crop as `memory.persist` does."""
+        """Do work on the crop, and do it again if memory runs out; see `memory.persist`."""
         return memory.persist(work, self.name, verb)
 
     def at_working_size(self, rows: slice) -> torch.Tensor:
-        """These rows at the job's working size, upright: [n,H,W,3]."""
+        """These rows at the job's working size [n,H,W,3]. A rotated crop is made upright."""
         rotated, size = self.job.rotated, self.job.size
         pixels = self.pixels[rows]
         return resize(pixels, size) if rotated is None else rotated.upright(pixels, size)
 
     def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
-        """The crop's rows with these pixels [n,H,W,3], of any size, in their place."""
+        """Pixels [n,H,W,3] of any size, brought back to the size and angle of the crop.
+
+        Returns:
+            [n,h,w,3]. A rotated crop keeps the crop's own pixels outside of its rectangle.
+        """
         original = self.pixels[rows]
         if self.job.rotated is not None:
             return self.job.rotated.back(pixels, original)
         return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
 
     def enlarged(self, rows: slice) -> torch.Tensor:
-        """As `at_working_size`, again where memory ran out."""
+        """As `at_working_size`, [n,H,W,3]. It is tried again if memory runs out."""
         return self.persist(lambda: self.at_working_size(rows), "enlarged")
 
     def shrunk(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
-        """As `from_working_size`, again where memory ran out."""
+        """As `from_working_size`, [n,h,w,3]. It is tried again if memory runs out."""
         return self.persist(
             lambda: self.from_working_size(pixels, rows), "brought back to its size"
         )
 
     def soft_mask(self, reach: int) -> torch.Tensor:
-        """The mask with a softened edge, at its own size or, of a turned crop, at the job's."""
+        """The mask with a soft edge.
+
+        Args:
+            reach: width of the soft edge in pixels of the crop.
+
+        Returns:
+            [N or 1,h,w] at the size of the crop. The mask of a rotated crop is upright and has the
+            job's working size.
+        """
         soft, rotated = feather(self.mask, reach), self.job.rotated
         return soft if rotated is None else rotated.upright(soft[..., None], self.job.size)[..., 0]
 
     @property
     def cell(self) -> float:
-        """Pixels of the crop that a side of a pixel of the working size covers."""
+        """How many pixels of the crop one pixel of the working size covers, along one side."""
         rotated, (height, width) = self.job.rotated, self.pixels.shape[1:3]
         own = (width, height) if rotated is None else rotated.size
         return max(old / new for old, new in zip(own, self.job.size, strict=True))

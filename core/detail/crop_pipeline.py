@@ -1,4 +1,4 @@
-"""The way of one crop: enlarged, encoded, sampled, decoded, shrunk."""
+"""The pipeline of one crop: it is enlarged, encoded, sampled, decoded and shrunk."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ from .references import Shown
 from .run import Run, segment_name
 from .sampler_pass import SamplerPass
 
-LEAST_LEFT = 0.5  # of a mask's peak at the latent's size; with less it counts as lost
+# A mask counts as lost if less than this share of its peak is left at the latent's size.
+LEAST_LEFT = 0.5
 
 
 def enhance(run: Run, crops: Sequence[Crop]) -> list[Enhanced]:
-    """Enlarge, sample and shrink crops, all side by side.
+    """Enlarge, sample and shrink crops; all of them are worked on side by side.
 
-    Each is made again with the next seed where the hook or the settings ask for that.
+    A crop is sampled again with the next seed if the hook or the settings ask for it.
+
+    Returns:
+        The result of each crop.
     """
     return run_pipelines(
         [CropPipeline(run, crop).pipeline() for crop in crops], run.backend, run.budget
@@ -48,23 +52,28 @@ def enhance(run: Run, crops: Sequence[Crop]) -> list[Enhanced]:
 def enhance_each(
     run: Run, crops: Sequence[Crop], finished: Callable[[int, Enhanced], None]
 ) -> None:
-    """As `enhance`; each result is handed over, with its crop's place, once it is there."""
+    """As `enhance`, but each result is passed to `finished` as soon as it is there.
+
+    Args:
+        finished: takes the index of the crop in `crops` and its result.
+    """
     pipelines = [CropPipeline(run, crop).pipeline() for crop in crops]
     run_each(pipelines, run.backend, finished, run.budget)
 
 
 class CropPipeline:
-    """The way of one crop of a run: enlarged, encoded, sampled, decoded, shrunk."""
+    """The steps of one crop of a run: it is enlarged, encoded, sampled, decoded and shrunk."""
 
     def __init__(self, run: Run, crop: Crop) -> None:
         self.run, self.crop = run, crop
         self.detail, self.backend, self.hook = run.detail, run.backend, run.hook
 
     def pipeline(self) -> Pipeline[Enhanced]:
+        """All steps of the crop, as a generator that gives its result at the end."""
         with memory.naming(self.crop.name, "detailed"):
-            return (yield from self._to_the_end())
+            return (yield from self._attempts())
 
-    def _to_the_end(self) -> Pipeline[Enhanced]:
+    def _attempts(self) -> Pipeline[Enhanced]:
         detail, job = self.detail, self.crop.job
         models = self.run.texts.apply(job.text, job.seed, job.concat)
         steps = Steps(self.run.advance)
@@ -84,7 +93,7 @@ class CropPipeline:
         return replace(enhanced, fault=fault)
 
     def _judge(self, pixels: torch.Tensor) -> tuple[str, bool]:
-        """What is wrong with a result, if anything, and whether to make it again."""
+        """What is wrong with a result (empty if nothing is), and whether to sample it again."""
         retry = self.detail.retry
         broken = fault_of(pixels, self.crop.pixels)
         if broken:
@@ -96,22 +105,22 @@ class CropPipeline:
         return "", False
 
     def _without_sampling(self) -> torch.Tensor:
-        """What the hook makes of the enlarged crop, at the crop's own size."""
+        """The enlarged crop as the hook changes it, at the crop's own size."""
         rows = slice(None)
         pixels = self.hook.post_upscale(self.crop.enlarged(rows), self._hook_mask())
-        return self.crop.shrunk(pixels, rows).clone()  # may be the crop itself
+        return self.crop.shrunk(pixels, rows).clone()  # the result may be the crop itself
 
     def _hook_mask(self) -> torch.Tensor:
         soft = self.crop.soft_mask(self.detail.masking.noise_mask_feather)
         return resize_mask(soft, self.crop.job.size)
 
     def _attempt(self, models: Models, seed: int, steps: Steps) -> Pipeline[Enhanced]:
-        """One way there and back, a part of it again where the VAE failed.
+        """Encode, sample and decode the crop. If the VAE fails, its part is done again in float32.
 
         Returns:
-            Pixels of the crop's own size, which may hold non-finite values if the model gave such.
+            Pixels of the crop's own size. They may be non-finite where the model gave such values.
         """
-        enhanced, latent = yield from self._way(models, seed, steps)
+        enhanced, latent = yield from self._encode_to_decode(models, seed, steps)
         broken = fault_of(enhanced.pixels, self.crop.pixels)
         if not broken:
             return replace(enhanced, pixels=self._restored(enhanced.pixels))
@@ -127,13 +136,17 @@ class CropPipeline:
             pixels = yield from self._decode(canvas, precise, latent)
             enhanced = replace(enhanced, pixels=pixels)
         else:
-            enhanced, _ = yield from self._way(models._replace(vae=precise), seed, steps)
+            enhanced, _ = yield from self._encode_to_decode(
+                models._replace(vae=precise), seed, steps
+            )
         if fault_of(enhanced.pixels, self.crop.pixels):
             return enhanced
         return replace(enhanced, pixels=self._restored(enhanced.pixels))
 
-    def _way(self, models: Models, seed: int, steps: Steps) -> Pipeline[tuple[Enhanced, dict]]:
-        """There and back once: the result, and the latent that it was decoded from."""
+    def _encode_to_decode(
+        self, models: Models, seed: int, steps: Steps
+    ) -> Pipeline[tuple[Enhanced, dict]]:
+        """Encode, sample and decode once: the result, and the latent that it was decoded from."""
         detail, hook, backend, job = self.detail, self.hook, self.backend, self.crop.job
         canvas = Canvas.of(self.crop, backend.grid(models.model, models.vae))
         noise_mask = self._noise_mask(canvas)
@@ -148,14 +161,14 @@ class CropPipeline:
         if refiner is not None:
             refiner = replace(refiner, models=self._localised(refiner.models, cut))
         models, latent, control_images = yield from self._encode(canvas, models, noise_mask, cut)
-        models, refiner = yield from self._referring(canvas, models, refiner, latent, cut)
+        models, refiner = yield from self._with_references(canvas, models, refiner, latent, cut)
         latent = self._completed(models, hook.post_encode(latent))
         latent = yield from self._sample_cycles(models, refiner, latent, seed, steps, subject)
         pixels = yield from self._decode(canvas, models.vae, latent)
         return Enhanced(pixels, control_images), latent
 
     def _completed(self, models: Models, latent: dict) -> dict:
-        """The latent with empty streams of what the model samples along with a picture, if any."""
+        """The latent with an empty stream for all that the model samples beside the picture."""
         samples = self.backend.completed(models.model, latent["samples"])
         if not is_nested(samples):
             return latent
@@ -163,7 +176,10 @@ class CropPipeline:
         return {**latent, "samples": samples} | ({} if mask is None else {"noise_mask": mask})
 
     def _restored(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The result without what the VAE did to kept pixels, if that is asked for; in place."""
+        """The result [N,h,w,3] without the changes that the VAE made to kept pixels, in place.
+
+        If the settings do not ask for this, the result stays as it is.
+        """
         masking = self.detail.masking
         if not (self.detail.pasting.restore_kept and masking.noise_mask):
             return pixels
@@ -173,7 +189,7 @@ class CropPipeline:
             if self.crop.job.rotated is None
             else self.crop.job.rotated.inside(self.crop.pixels)
         )
-        if inside is not None:  # what was never redrawn tells nothing about the VAE
+        if inside is not None:  # pixels that were not redrawn say nothing about the VAE
             soft = torch.where(inside, soft, torch.ones_like(soft))
         cell = self.backend.ratio(self.detail.models.vae) * self.crop.cell
         for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1])):
@@ -184,7 +200,8 @@ class CropPipeline:
         return pixels
 
     def _localised(self, models: Models, cut: Cut) -> Models:
-        """The models for one crop: conditioning cut to it, a soft noise mask understood."""
+        """The models for one crop: the conditioning is cut to it, and the model is patched to
+        understand a soft noise mask."""
         controls: dict[int, Any] = {}
         model, masking = models.model, self.detail.masking
         if masking.noise_mask and masking.noise_mask_feather > 0:
@@ -199,7 +216,7 @@ class CropPipeline:
             negative=_cut_side(models.negative, cut, controls, shows),
         )
 
-    def _referring(
+    def _with_references(
         self, canvas: Canvas, models: Models, refiner: Refiner | None, latent: dict,
         cut: Cut,
     ) -> Pipeline[tuple[Models, Refiner | None]]:  # fmt: skip
@@ -229,8 +246,8 @@ class CropPipeline:
         if not masking.noise_mask:
             return None
         soft = self.crop.soft_mask(masking.noise_mask_feather)
-        # An image's mask goes straight to the latent's size, a clip's by way of the working size:
-        # shared workflows were made with either.
+        # An image's mask is resized to the latent's size in one step. A clip's mask is resized to
+        # the working size first. Shared workflows were made with these two rules.
         fitted = canvas.fit_mask(soft, enlarge=self.crop.video)
         if len(fitted) == 1:
             return fitted
@@ -243,7 +260,12 @@ class CropPipeline:
         noise_mask: torch.Tensor | None,
         cut: Cut,
     ) -> Pipeline[tuple[Models, dict, list[torch.Tensor]]]:
-        """Latent of the enlarged crop, and the models as ControlNet and inpainting want them."""
+        """Encode the enlarged crop.
+
+        Returns:
+            The models with the conditioning of ControlNet and inpainting, the latent, and the
+            pictures that ControlNets saw.
+        """
         masking, tiled = self.detail.masking, self.detail.tiling.encode
         wrapper = self.crop.job.seg.control_net_wrapper
         inpaint = masking.inpaint_model and noise_mask is not None
@@ -328,7 +350,7 @@ class CropPipeline:
         return latent
 
     def _decode(self, canvas: Canvas, vae: Any, latent: dict) -> Pipeline[torch.Tensor]:
-        """Pixels of the crop's own size; as many rows as the crop has."""
+        """The pixels [N,h,w,3] of a latent, with the size and the rows of the crop."""
         tiled = self.detail.tiling.decode
         latent = self.hook.pre_decode(latent)
         samples = picture(latent["samples"])
@@ -339,24 +361,24 @@ class CropPipeline:
             count = part.stop - part.start
             pixels = yield Decode(vae, samples if whole else samples[part], tiled, self.crop.name)
             pixels = checked_calls.made_pixels(checked_calls.vae(vae, "decode"), pixels, count)
-            pixels = canvas.unpad(pixels[:count])  # a clip may come back longer
+            pixels = canvas.unpad(pixels[:count])  # a VAE may give more frames than the clip has
             pixels = self.hook.post_decode(pixels)
             out[part] = self.crop.shrunk(pixels, part)
         return out
 
 
 def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> None:
-    """Tell of a mask that is too small for the latent, so that next to nothing is sampled."""
+    """Tell the user if a mask is so small that almost nothing of it is left in the latent."""
     most = float(crop.mask.max())
     left = float(for_latent(noise_mask, samples).max())
     if left < LEAST_LEFT * most:
         size = crop.job.size
         note(
             "mask",
-            f"The mask of segment {crop.job.position} all but vanishes at the latent's size of"
-            f" {samples.shape[-1]}x{samples.shape[-2]} ({size.width}x{size.height} pixels):"
-            f" {left / most:.0%} of it is left where it is strongest, so the segment hardly"
-            " changes. Grow the mask, lower 'noise_mask_feather', take a smaller crop_factor, or"
+            f"The mask of segment {crop.job.position} is too small for the latent: at the latent's"
+            f" size of {samples.shape[-1]}x{samples.shape[-2]} ({size.width}x{size.height} pixels)"
+            f" only {left / most:.0%} of its strongest value is left, so the segment hardly"
+            " changes. Grow the mask, lower 'noise_mask_feather', use a smaller crop_factor, or"
             " turn 'noise_mask' off.",
         )
 
@@ -382,7 +404,7 @@ def _apply_control(
 ) -> tuple[Models, list[torch.Tensor]]:
     """Let a segment's ControlNet (or IPAdapter) wrapper add itself to the conditioning.
 
-    `place` tells the wrappers of this pack where they are.
+    `place` tells the wrappers of this pack which crop of which image they are for.
     """
     source = checked_calls.Source.of("The control_net_wrapper", wrapper, "apply")
     positive, negative, images = checked_calls.parts(
@@ -401,5 +423,6 @@ def _apply_control(
         model, more = checked_calls.parts(source, answer, 2, "a model and a list of pictures")
         models = models._replace(model=model)
         images += list(more or [])
-    # Copies: what they show may be pasted into later, and be let go of before they are.
+    # The pictures are copied: they may be views of an image that is changed later, and a view would
+    # keep the whole image in memory.
     return models, [checked_calls.shown_picture(source, image, pixels).clone() for image in images]

@@ -1,4 +1,4 @@
-"""Find faces, or whatever a detector finds, and detail them in one go."""
+"""Find faces, or other things that a detector finds, and detail them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..segs.seg import SEGS, combined_mask
 from ..settings import Detail
 from .images import Detailed, detail_each
 
-SUBJECT = "face"  # what detectors that search by a text look for here
+SUBJECT = "face"  # the text for detectors that search by a text
 
 
 @dataclass(frozen=True)
 class Finder:
-    """The detectors and how they are used."""
+    """The detectors of a node, and their settings."""
 
     bbox_detector: Any  # BBOX_DETECTOR
     settings: DetectionOptions
@@ -26,7 +26,7 @@ class Finder:
     segm_detector: Any = None  # SEGM_DETECTOR
 
     def find(self, image: torch.Tensor, hook: Any = None) -> SEGS:
-        """Segments of one image [1,H,W,C]."""
+        """Find the segments of one image [1,H,W,C]."""
         tell = getattr(self.bbox_detector, "setAux", lambda text: None)
         tell(SUBJECT)
         try:
@@ -40,16 +40,17 @@ class Finder:
 def detail_faces(
     image: torch.Tensor, finder: Finder, detail: Detail, backend: Backend
 ) -> tuple[Detailed, torch.Tensor]:
-    """Detail what is found in each image of a batch.
+    """Detail the things that are found in each image of a batch.
 
-    All images are searched before the first is detailed, so that detectors and diffusion model
-    need not share the device. An image gets the segments, seeds and texts that it would get alone.
+    All images are searched before the first one is detailed, so that the detectors and the
+    diffusion model do not need the device at the same time. Each image gets the segments, seeds
+    and texts that it would get if it were the only one.
 
     Args:
-        image: [B,H,W,C], C 1, 3 or 4.
+        image: [B,H,W,C] 0..1; C is 1, 3 or 4.
 
     Returns:
-        What `detail_each` gives, and a mask [B,H,W] of everything that was found.
+        The result of `detail_each`, and a mask [B,H,W] of everything that was found.
     """
     found = []
     for single in image.split(1):

@@ -1,4 +1,4 @@
-"""Detailing the segments of images: crop, enhance, check, and paste or only keep."""
+"""Detail the segments of images: crop, enhance, check, and paste them or only return them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .run import Run
 
 @dataclass
 class Detailed:
-    """What a detailer node gives back.
+    """The results of a detailer node.
 
-    The lists hold one entry per segment that was sampled and image of the batch, at the size of
-    the segment's crop. What the settings' `kept` leaves out is empty.
+    Each list holds one picture for each sampled segment and image of the batch, at the size of the
+    segment's crop. A list that the settings' `kept` does not ask for is empty.
     """
 
     image: torch.Tensor  # [B,H,W,C]
@@ -44,7 +44,8 @@ class Detailed:
 
     @property
     def pictures(self) -> tuple[list[torch.Tensor], ...]:
-        """All four lists: before, after, after with alpha, and what ControlNets saw."""
+        """All four lists: the crops before [1,h,w,3], after [1,h,w,3], after with alpha [1,h,w,4],
+        and the pictures that ControlNets saw [N,h,w,C]."""
         return self.cropped, self.refined, self.refined_alpha, self.control_images
 
 
@@ -52,16 +53,17 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
     """Detail the segments of every image and paste the results.
 
     Args:
-        image: [B,H,W,C], C 1, 3 or 4. Each image of the batch is detailed by the segments that
-            belong to it and by those that belong to no single image, and gets the seeds and texts
-            that it would get alone.
-        segs: of any image size; they are brought to this one.
+        image: [B,H,W,C] 0..1; C is 1, 3 or 4. Each image of the batch is detailed by the segments
+            that belong to it and by those that belong to no single image. It gets the seeds and
+            texts that it would get if it were the only one.
+        segs: made for any image size; they are scaled to the size of `image`.
 
     Returns:
-        `image` with everything outside the feathered masks bit-identical, grey expanded to three
-        channels, and the segments in working order, image by image, with their refined crops: one
-        that holds for every image once, with a crop of each. A segment that was left out because
-        of its size keeps its place without a crop; others left out are gone.
+        The image and the segments. In the image everything outside the feathered masks is
+        bit-identical; a grey image gets three channels. The segments are in working order, image
+        by image, with their refined crops. A segment that belongs to every image comes once, with
+        the crops of all images. A segment that was skipped because of its size keeps its place
+        without a crop; other skipped segments are not returned.
     """
     run = Run(detail, backend, image)
     size, count = _size(image), len(image)
@@ -81,14 +83,15 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
 def detail_each(
     image: torch.Tensor, segs: Sequence[SEGS], detail: Detail, backend: Backend
 ) -> Detailed:
-    """Detail every image of a batch by segments of its own, and paste the results.
+    """Detail every image of a batch by its own segments, and paste the results.
 
     Args:
-        image: [B,H,W,C], C 1, 3 or 4.
-        segs: those of each image, which gets the seeds and texts that it would get alone.
+        image: [B,H,W,C] 0..1; C is 1, 3 or 4.
+        segs: one SEGS for each image. The image gets the seeds and texts that it would get if it
+            were the only one.
 
     Returns:
-        As `detail_image`, the segments of all images one after another.
+        As `detail_image`. The segments are in the order of the images.
     """
     return detail_versions(image, segs, detail, backend, 1)
 
@@ -96,11 +99,16 @@ def detail_each(
 def detail_versions(
     image: torch.Tensor, segs: Sequence[SEGS], detail: Detail, backend: Backend, count: int
 ) -> Detailed:
-    """As `detail_each`, `count` times from the same image, version v with the node's seed + v.
+    """Make `count` versions of the same images; version v is sampled with the node's seed + v.
+
+    The versions share waves, as the images of a batch do.
+
+    Args:
+        image: [B,H,W,C] 0..1; C is 1, 3 or 4.
+        segs: one SEGS for each image.
 
     Returns:
-        As `detail_each` for a batch [count*B,H,W,C] that holds version after version. They share
-        the waves as the images of a batch do.
+        As `detail_each` for a batch [count*B,H,W,C] that holds one version after another.
     """
     run = Run(detail, backend, image)
     size = _size(image)
@@ -126,13 +134,13 @@ def _size(image: torch.Tensor) -> Size:
 def _detail_rows(
     plans: Sequence[Plan], run: Run, result: Detailed, count: int
 ) -> list[dict[int, np.ndarray | None]]:
-    """Work off the plan of each image of `result.image`, which becomes what comes out.
+    """Carry out the plan of each image of `result.image`, and put the new images there.
 
     Args:
-        count: number of the node's images; `result.image` may hold them several times over.
+        count: number of the node's images; `result.image` may hold each of them several times.
 
     Returns:
-        For each image its refined crops by the segments' positions.
+        For each image, its refined crops by the positions of the segments.
     """
     rgb, alpha = to_rgb(result.image)
     working = widened(rgb).clone() if any(plan.jobs for plan in plans) else rgb
@@ -141,10 +149,10 @@ def _detail_rows(
         pieces = _detail_in_place(working, batch, run, count)
         for (row, job), piece in zip(batch, pieces, strict=True):
             done[row, job.position] = piece
-    for row, plan in enumerate(plans):  # in working order, however they were batched
+    for row, plan in enumerate(plans):  # in working order, which the order of waves may not be
         for job in plan.jobs:
             done[row, job.position].add_to(result)
-    result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey in memory of its own
+    result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey is an expanded view
     return [
         {job.position: done[row, job.position].picture for job in plan.jobs}
         for row, plan in enumerate(plans)
@@ -160,9 +168,9 @@ def _gathered(
 
     Args:
         plans: one for each image.
-        places: which of the node's segments each of a plan's positions is; None is one that no
-            other image has.
-        rows: the refined crops of each image by the plan's positions.
+        places: for each position of a plan, the index of the segment in the node's SEGS. None: no
+            other image has the segment.
+        rows: the refined crops of each image, by the positions of the plan.
     """
     groups: dict[Any, list[tuple[int, SEG, np.ndarray | None]]] = {}
     for row, plan in enumerate(plans):
@@ -177,8 +185,10 @@ def _gathered(
 
 
 def _of_images(group: Sequence[tuple[int, SEG, np.ndarray | None]], count: int) -> list[SEG]:
-    """What became of one segment in the images that it holds for: one segment, if it has the same
-    region in all of them."""
+    """The results of one segment in the images to which it belongs.
+
+    They are one segment if it has the same region in all images of the batch.
+    """
     regions = {seg.crop_region for _, seg, _ in group}
     if len(group) < count or len(regions) > 1:
         return [
@@ -198,7 +208,7 @@ def _of_images(group: Sequence[tuple[int, SEG, np.ndarray | None]], count: int) 
 
 @dataclass(frozen=True)
 class _Done:
-    """What is kept of one segment of one image."""
+    """The pictures of one segment of one image that are kept."""
 
     control_images: list[torch.Tensor]
     cropped: torch.Tensor | None = None  # [1,h,w,3]
@@ -210,7 +220,7 @@ class _Done:
     def of(
         cls, own: Crop, enhanced: Enhanced, weight: torch.Tensor | None, kept: KeptCrops
     ) -> _Done:
-        """`weight` [1,h,w] is the mask as it was pasted, None where nothing could be."""
+        """`weight` [1,h,w] is the mask with which it was pasted. None: it was not pasted."""
         control_images = enhanced.control_images if kept.control_images else []
         if weight is None:
             return cls(control_images)
@@ -241,7 +251,7 @@ class _Done:
 def _detail_in_place(
     images: torch.Tensor, batch: Sequence[Place], run: Run, count: int
 ) -> list[_Done]:
-    """Detail independent segments of `images` [n*count,H,W,3] at once and paste them there."""
+    """Detail independent segments of `images` [n*count,H,W,3] together, and paste them there."""
     rows = [images[row : row + 1] for row, _ in batch]
     crops = [
         Crop(
@@ -249,7 +259,7 @@ def _detail_in_place(
         )
         for (row, job), image in zip(batch, rows, strict=True)
     ]  # fmt: skip
-    if run.hook.has("post_paste"):  # it may change what lies in the regions of the others
+    if run.hook.has("post_paste"):  # the hook may change pixels in the regions of other segments
         return [
             _paste_in_place(image, own, enhanced, run)
             for image, own, enhanced in zip(rows, crops, enhance(run, crops), strict=True)
@@ -264,9 +274,9 @@ def _detail_in_place(
 
 
 def _pixels(image: torch.Tensor, job: Job, run: Run) -> torch.Tensor:
-    """A job's region of an image [1,H,W,3].
+    """The region [1,h,w,3] of a job in an image [1,H,W,3].
 
-    It is a copy where it outlasts the paste into that region, or where code of others sees it.
+    It is a copy if it is kept after the paste into that region, or if foreign code sees it.
     """
     part = crop(image, job.region)
     seen = run.detail.hook is not None or job.seg.control_net_wrapper is not None
@@ -291,14 +301,15 @@ def detail_segs(
     """Detail every segment without pasting.
 
     Args:
-        image: [B,H,W,C]; a segment is cut from the images that it holds for, and one that brings
-            its own `cropped_image` uses that instead.
-        batch_size: runs of all segments. Run b uses the seed + 1 + b for every segment, which is
-            what shared workflows were made with.
+        image: [B,H,W,C] 0..1. A segment is cut from the images to which it belongs. If a segment
+            has its own `cropped_image`, that is used instead.
+        batch_size: how often all segments are sampled. Round b uses the seed + 1 + b for every
+            segment, because shared workflows were made so.
 
     Returns:
-        The unchanged image, and the segments of all runs with the refined crops. A segment left
-        out because of its size carries its unrefined crop, one left out otherwise is as it came.
+        The unchanged image, and the segments of all rounds with the refined crops. A segment that
+        was skipped because of its size has its unrefined crop. Other skipped segments come back
+        unchanged.
     """
     rgb = widened(to_rgb(image)[0])
     size = Size(rgb.shape[2], rgb.shape[1])
@@ -327,7 +338,7 @@ def detail_segs(
                 continue
             source = sources[entry.position]
             pixels = refined.get(entry.position)
-            if pixels is None:  # a copy: a SEG's picture shares no memory with the image
+            if pixels is None:  # a copy, since the picture of a SEG shares no memory with the image
                 pixels = source.pixels.clone()
             seg = entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
             result.segs[1].append(seg if source.image is None else of_image(seg, source.image))
@@ -336,20 +347,20 @@ def detail_segs(
 
 @dataclass(frozen=True)
 class _Source:
-    """The pictures of one segment that are worked on."""
+    """The pictures of one segment before sampling."""
 
     pixels: torch.Tensor  # [N,h,w,3]
-    rows: Sequence[int]  # which image of the node's batch each is from
+    rows: Sequence[int]  # for each picture, the index of its image in the node's batch
     count: int  # images of the node's batch
-    image: BatchImage | None = None  # what the segment holds for from now on; None: as it did
+    image: BatchImage | None = None  # the images that the result belongs to; None: as before
 
     @classmethod
     def of(cls, seg: SEG, images: torch.Tensor, rows: Sequence[int]) -> _Source:
-        """The segment's own pictures, or else its region of the images that it holds for.
+        """The segment's own pictures. If it has none, its region of the images it belongs to.
 
         Args:
-            images: [B,H,W,3].
-            rows: the images that it holds for.
+            images: [B,H,W,3] 0..1.
+            rows: indices of the images to which the segment belongs.
         """
         count = len(images)
         if len(rows) == 1:
@@ -363,7 +374,7 @@ class _Source:
         return cls(own, rows if len(rows) == len(own) else range(len(own)), count)
 
     def crops(self, job: Job, size: Size) -> list[Crop]:
-        """The pictures as crops of a job, from images of this size."""
+        """The pictures as crops of a job; `size` is that of the images."""
         return [
             Crop(job, size, own, still_mask(in_image(job.seg, row, self.count), own), row)
             for row, own in zip(self.rows, self.pixels.split(1), strict=True)
@@ -377,7 +388,7 @@ def _enhance_apart(
     run: Run,
     result: Detailed,
 ) -> list[torch.Tensor]:
-    """Enhance the rows of all jobs' sources [N,h,w,3], each by itself; what fails stays.
+    """Enhance every picture of every job by itself. A picture that fails stays as it is.
 
     Returns:
         [N,h,w,3] for each job.
@@ -398,17 +409,18 @@ def _enhance_apart(
 
 
 def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
-    """A segment's mask [1,h,w]; that of a clip is united over its frames."""
+    """A segment's mask [1,h,w] 0..1, on the device of `like`. The masks of a clip are united."""
     mask = to_tensor(seg.cropped_mask, like=like)
     return union(mask) if mask.ndim == 3 else mask[None]
 
 
 def report_fault(job: Job, fault: str) -> None:
+    """Tell the user why a segment keeps its original pixels; `fault` is a whole clause."""
     note("fault", f"Segment {job.position} keeps its original pixels: {fault}")
 
 
 def _array_of_all(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """The refined crops of all images as an array [B,h,w,3]; None unless every image has one."""
+    """The refined crops of all images as one array [B,h,w,3]. None if an image has none."""
     if any(row is None for row in rows):
         return None
     return rows[0] if len(rows) == 1 else np.concatenate(list(rows))

@@ -1,6 +1,7 @@
-"""What a detailer run will do, decided before anything is sampled: the jobs and their order.
+"""The plan of a detailer run: which segments are sampled, how, and in which order.
 
-Pure: nothing is sampled here and no tensor is read but the masks' extent.
+The plan is made before anything is sampled. It reads no pixels; it only checks that masks are not
+empty.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Job:
     seed: int
     text: str | None = None  # segment text, not yet expanded; None keeps the node's positive
     concat: bool = False  # the text is added to the positive instead of replacing it
-    rotated: RotatedCrop | None = None  # the crop is turned upright for sampling
+    rotated: RotatedCrop | None = None  # the rotated crop, if the segment is sampled upright
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Skipped:
     position: int
     seg: SEG
     reason: str
-    by_size: bool = False  # the segment is sound, only its size makes sampling pointless
+    by_size: bool = False  # True: nothing is wrong with it, but sampling at its size is pointless
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,21 @@ class Plan:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
+        """The segments that will be sampled, in working order."""
         return tuple(entry for entry in self.entries if isinstance(entry, Job))
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
+        """The segments that stay as they are, in working order."""
         return tuple(entry for entry in self.entries if isinstance(entry, Skipped))
 
     @cached_property
     def levels(self) -> list[list[int]]:
-        """Indices of the jobs, level by level, as `levels` groups their regions."""
+        """Indices of the jobs, level by level. The function `levels` groups their regions."""
         return levels([job.region for job in self.jobs])
 
     def report(self) -> None:
-        """Tell which segments are left out, and why."""
+        """Tell the user which segments are skipped, and why."""
         for entry in self.skipped:
             note("skipped", f"segment {entry.position} skipped: {entry.reason}")
 
@@ -80,20 +83,22 @@ def make_plan(
     seed: int,
     text: str = "",
     touch_size: Callable[[Size], Size] = lambda size: size,
-    turned: Callable[[SEG], tuple[SEG, RotatedCrop, Size] | None] = lambda seg: None,
+    rotate: Callable[[SEG], tuple[SEG, RotatedCrop, Size] | None] = lambda seg: None,
 ) -> Plan:
     """Decide size, seed and text of every segment.
 
     Args:
         segs: segments whose regions lie inside the image.
         sizing: how large each crop is sampled.
-        seed: the node's seed; segment i in working order gets seed + i unless its text names one.
+        seed: the node's seed. Segment i in working order gets seed + i, unless its text names
+            another seed.
         text: the node's segment text, which may also set the working order.
-        touch_size: has the last word on a working size, as far as MOST_SAMPLED pixels.
-        turned: as `core/segs/tilt.turned`; None for what is not turned.
+        touch_size: takes a working size and gives the one to use, of at most MOST_SAMPLED pixels.
+        rotate: gives the segment with its rotated crop and the size of the thing in it, as the
+            functions of `core/segs/tilt.py` do. None: the segment is not rotated.
 
     Raises:
-        ValueError: a working size is above that.
+        ValueError: a working size has more than MOST_SAMPLED pixels.
     """
     dealt = deal(text, [Segment(tuple(seg.bbox), str(seg.label)) for seg in segs], seed)
     entries: list[Job | Skipped] = []
@@ -104,11 +109,11 @@ def make_plan(
         if reason:
             entries.append(Skipped(entry.index, seg, reason))
             continue
-        turning = turned(seg)
-        if turning is None:
+        rotation = rotate(seg)
+        if rotation is None:
             rotated, size = None, working_size(bbox, region, sizing)
         else:
-            seg, rotated, thing = turning
+            seg, rotated, thing = rotation
             region = Box.of(seg.crop_region)
             size = working_size(Box(0, 0, *thing), rotated.frame, sizing)
         if isinstance(size, Skip):
@@ -141,10 +146,11 @@ def _unusable(seg: SEG, bbox: Box, region: Box) -> str:
 
 
 def levels(regions: Sequence[Box]) -> list[list[int]]:
-    """Group regions so that none overlaps another of its group and every overlap keeps its order.
+    """Group regions into levels, so that the regions of one level do not overlap one another.
 
-    A region's level is one more than the highest level of an earlier region that it overlaps.
-    What a level holds is independent of one another and may be sampled in any order, or at once.
+    The level of a region is one more than the highest level of the earlier regions that it
+    overlaps. Regions that overlap are thus worked on in their order. The regions of one level do
+    not depend on one another: they may be sampled in any order, or together.
 
     Returns:
         Indices into `regions`, level by level.
@@ -163,12 +169,12 @@ def levels(regions: Sequence[Box]) -> list[list[int]]:
 class _Cells:
     """Regions with their levels, by the cells of a grid that they touch.
 
-    The cells are as large as the regions are on average, so that all regions together touch but a
-    few times as many cells as there are regions.
+    A cell is as large as the average region. Thus each region touches only a few cells, and a
+    search for overlaps looks only at the regions of these cells.
     """
 
     def __init__(self, regions: Sequence[Box]) -> None:
-        """`regions`: all that will come."""
+        """`regions`: all regions that will be added."""
         count = max(1, len(regions))
         area = sum(region.area for region in regions) / count
         sides = sum(region.width + region.height for region in regions) / (2 * count)
@@ -203,15 +209,15 @@ Place = tuple[int, Job]  # which image of the node's batch, and the job there
 
 
 def batches(plans: Sequence[Plan], limit: int, grid: int = 1) -> list[list[Place]]:
-    """The jobs of several images in the order in which they have to run, together where they may.
+    """The jobs of several images in waves, in the order in which the waves have to run.
 
-    Jobs of a batch are independent of one another: of different images, or of one level. They
-    have the same working size once it is padded.
+    The jobs of a wave do not depend on one another: they are of different images or of one level.
+    Their padded working sizes are equal, so that they can be sampled together.
 
     Args:
         plans: one for each image.
-        limit: the largest batch; 1 goes image by image in working order.
-        grid: what sizes are padded to multiples of.
+        limit: the most jobs of a wave. 1: image by image, in working order.
+        grid: working sizes are padded to multiples of this.
     """
     if limit == 1:
         return [[(row, job)] for row, plan in enumerate(plans) for job in plan.jobs]
@@ -228,11 +234,11 @@ def batches(plans: Sequence[Plan], limit: int, grid: int = 1) -> list[list[Place
 
 
 def of_one_size(jobs: Sequence[Job], limit: int, grid: int = 1) -> list[list[int]]:
-    """Indices of independent jobs, together with others of the same size once it is padded.
+    """Indices of independent jobs, grouped by their padded working size.
 
     Args:
-        limit: the most indices of a list; 1 keeps their order.
-        grid: what sizes are padded to multiples of.
+        limit: the most indices of a group. 1 keeps the order of the jobs.
+        grid: working sizes are padded to multiples of this.
     """
     if limit == 1:
         return [[index] for index in range(len(jobs))]

@@ -1,8 +1,8 @@
-"""Pictures that an edit model looks at beside what it draws.
+"""Reference pictures of edit models, fitted to the crop that is sampled.
 
-One that shows the edited image itself has to show the crop while a crop is drawn, at the size at
-which it is drawn; one that shows something else, such as a person or a style, stays whole. Which it
-is, is told by the content.
+A reference that shows the edited image has to show the crop while the crop is sampled, at the same
+size. A reference that shows something else, such as a person or a style, stays whole. The content
+of the reference decides which of the two it is.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ from ..settings import REFERENCES_AUTO, REFERENCES_CROP, REFERENCES_WHOLE, Condi
 _LISTS = ("reference_latents", "context_latents")
 _SINGLE = ("ref_latent",)
 _BLOCKS = ("minimax_refs",)  # lists of dicts with a "latent"
-_OF_LATENTS_SIZE = "time_dim_concat"  # goes on behind the latent's frames
-_SAME_PROPORTIONS = 0.02
+_OF_LATENTS_SIZE = "time_dim_concat"  # the model appends it to the latent's frames
+_SAME_PROPORTIONS = 0.02  # proportions that differ by a smaller share count as equal
 
-_CELLS = 32  # of the longer side that are compared
-_THUMBNAIL = 256  # pixels of the side of a square: references above are first compared as such
-_UNLIKE = 0.15  # a correlation of phases below is that of another picture, at any scale
-_ALIKE = 0.87  # one above is that of the same picture, at its own scale
-_SCALED = 0.5  # one above that of the same picture at another scale
-_EDITED = 0.25  # or, where half of the cells hardly differ, one above this
-_HARDLY = 0.02  # a cell's difference over the spread of all cells
-_FLAT = 1e-3  # spread over the level of what is one colour
+_CELLS = 32  # the longer side is reduced to this number of cells before pictures are compared
+_THUMBNAIL = 256  # references larger than a square of this side, in pixels, are first reduced to it
+# Bounds for the phase-only correlation of two pictures:
+_UNLIKE = 0.15  # below it, they are different pictures, at any scale
+_ALIKE = 0.87  # from it on, they are the same picture at the same scale
+_SCALED = 0.5  # above it, they are the same picture at different scales
+_EDITED = 0.25  # from it on, they are the same picture if half of the cells hardly differ
+_HARDLY = 0.02  # cells hardly differ if their difference over the spread of all cells is smaller
+_FLAT = 1e-3  # a picture has one colour if its spread over its level is at most this
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A crop as the model gets it."""
+    """A crop in the form in which the model gets it."""
 
     cut: Cut
-    latent: torch.Tensor  # of the crop on its canvas
-    pixels: Callable[[], torch.Tensor] | None = None  # the same as [N,H,W,3]
-    # (pixels [N,H,W,3], whether they are a clip) -> what asks for their latent
+    latent: torch.Tensor  # [N,C,h,w] or [N,C,T,h,w], the canvas of the crop
+    pixels: Callable[[], torch.Tensor] | None = None  # gives the canvas as pixels [N,H,W,3]
+    # takes pixels [N,H,W,3] and whether they are a clip; gives the request to encode them
     encode: Callable[[torch.Tensor, bool], Encode] | None = None
-    same_size: bool = False  # the model takes references of the latent's size alone
+    same_size: bool = False  # the model only takes references of the latent's size
 
 
 class References:
-    """What the references in the conditionings of one run show, and what takes their place."""
+    """Tells which references in the conditionings of one run show the image, and replaces them."""
 
     def __init__(
         self,
@@ -65,8 +66,8 @@ class References:
         """
         Args:
             choice: one of REFERENCE_CHOICES.
-            image: [B,H,W,C], the node's own. Of a clip the first frame counts. None: no reference
-                shows it.
+            image: [B,H,W,C] 0..1, the images of the node. Of a clip, the first frame is compared.
+                None: no reference shows the image.
             tiled: whether the VAE encodes and decodes in tiles.
         """
         self.choice, self.vae, self.backend, self.tiled = choice, vae, backend, tiled
@@ -76,15 +77,15 @@ class References:
         self._encoded: dict[tuple, torch.Tensor] = {}
 
     def shows(self, picture: torch.Tensor, cut: Cut) -> bool:
-        """Whether a picture shows the whole of the cut's image.
+        """Whether a picture shows the whole image from which the crop was cut.
 
         Args:
-            picture: a latent [N,C,h,w] or [N,C,T,h,w], or pixels [N,h,w,C].
+            picture: a latent [N,C,h,w] or [N,C,T,h,w], or pixels [N,h,w,C] 0..1.
         """
         if self.choice == REFERENCES_WHOLE:
             return False
         key = id(picture), cut.row
-        if key not in self._known:  # the picture is kept too, so that its id stays its own
+        if key not in self._known:  # the picture is kept, so that no other one gets its id
             self._known[key] = picture, self._compared(of_row(picture, cut), cut.row)
         return self._known[key][1]
 
@@ -97,17 +98,17 @@ class References:
             planes = picture[0, ..., :3].movedim(-1, 0).float()
             return any(
                 same_picture(planes, resize(part, own)[0].movedim(-1, 0).to(planes))
-                for part in _ways(image, own, 1)
+                for part in _candidates(image, own, 1)
             )
         if picture.ndim not in (4, 5) or min(picture.shape[-2:]) < 2:
             return False
         planes = (picture[0] if picture.ndim == 4 else picture[0, :, 0]).float()
         ratio = self.backend.ratio(self.vae)
         own = Size(planes.shape[-1] * ratio, planes.shape[-2] * ratio)
-        return any(self._alike(planes, part, own, ratio) for part in _ways(image, own, ratio))
+        return any(self._alike(planes, part, own, ratio) for part in _candidates(image, own, ratio))
 
     def _alike(self, planes: torch.Tensor, part: torch.Tensor, own: Size, ratio: int) -> bool:
-        """Whether a latent [C,h,w] is that of a part of the image."""
+        """Whether a latent [C,h,w] shows a part [1,H,W,3] of the image."""
         share = _THUMBNAIL / (own.width * own.height) ** 0.5
         if share < 0.75:
             cells = Size(*(max(2, round(side * share / ratio)) for side in own))
@@ -130,23 +131,27 @@ class References:
             self._encoded[key] = (latent[0] if latent.ndim == 4 else latent[0, :, 0]).float()
         return self._encoded[key]
 
-    # In their places ---------------------------------------------------------------------------
+    # Replacing ---------------------------------------------------------------------------------
 
     def placed(
         self, sides: Sequence[Conditioning | str], shown: Shown
     ) -> Pipeline[list[Conditioning | str]]:
-        """The conditionings with what their references show while this crop is drawn."""
+        """The conditionings with references that fit this crop.
+
+        Args:
+            sides: positive and negative; a text (no conditioning yet) stays as it is.
+        """
         new: dict[int, torch.Tensor] = {}
         for picture in _pictures(sides):
             if id(picture) not in new:
-                new[id(picture)] = yield from self._in_place_of(picture, shown)
+                new[id(picture)] = yield from self._replacement(picture, shown)
         for picture in _edited_pictures(sides):
             known = self._known.get((id(picture), shown.cut.row))
-            if known is not None and known[1]:  # only then it was not cut to the region
+            if known is not None and known[1]:  # otherwise it has been cut to the region already
                 new[id(picture)] = _as(shown.latent, picture)
         return [side if isinstance(side, str) else _replaced(side, new, shown) for side in sides]
 
-    def _in_place_of(self, picture: torch.Tensor, shown: Shown) -> Pipeline[torch.Tensor]:
+    def _replacement(self, picture: torch.Tensor, shown: Shown) -> Pipeline[torch.Tensor]:
         if self.shows(picture, shown.cut):
             own = shown.pixels() if _is_pixels(picture) else shown.latent
             return _as(own, picture)
@@ -158,7 +163,7 @@ class References:
         return whole
 
     def _region_of(self, picture: torch.Tensor, shown: Shown) -> Pipeline[torch.Tensor]:
-        """The part of another picture that lies where the crop does, drawn as large."""
+        """The part of another picture that lies where the crop lies, at the size of the canvas."""
         pixels = picture if _is_pixels(picture) else self._pixels(picture)
         planes, image = pixels.movedim(-1, 1), shown.cut.image
         own = Size(pixels.shape[2], pixels.shape[1])
@@ -179,10 +184,11 @@ class References:
 
 
 class LatentReferences(References):
-    """As `References`, where the whole image is there as a latent and the crops are parts of it."""
+    """References for a sampler whose crops are parts of a latent instead of an image."""
 
     def __init__(self, latent: torch.Tensor | None, backend: Backend) -> None:
-        """`latent`: [N,C,h,w] or [N,C,T,h,w], as the VAE gave it. None: no reference shows it."""
+        """`latent`: the whole latent [N,C,h,w] or [N,C,T,h,w], as the VAE gave it. None: no
+        reference shows it."""
         super().__init__(REFERENCES_AUTO, None, None, backend)
         self._whole = latent
 
@@ -203,11 +209,11 @@ class LatentReferences(References):
         return likeness(*_small_versions(one, other)) > _SCALED
 
 
-def _ways(image: torch.Tensor, own: Size, ratio: int) -> Iterator[torch.Tensor]:
-    """The parts of an image [1,H,W,3] that a picture of this size may have been made from.
+def _candidates(image: torch.Tensor, own: Size, ratio: int) -> Iterator[torch.Tensor]:
+    """The parts of an image [1,H,W,3] from which a picture of size `own` may have been made.
 
-    Hosts stretch an image to a size, or take its middle of that size's proportions; a VAE leaves
-    out what is less than a latent pixel.
+    ComfyUI either stretches an image to a size, or crops its centre to the proportions of that
+    size. A VAE cuts off the pixels that do not fill a latent pixel of `ratio` x `ratio`.
     """
     height, width = image.shape[1:3]
     x, y = width - own.width, height - own.height
@@ -223,17 +229,17 @@ def _ways(image: torch.Tensor, own: Size, ratio: int) -> Iterator[torch.Tensor]:
 
 
 def _off(one: Size, other: Size) -> float:
-    """By what share the proportions of two sizes differ."""
+    """The share by which the proportions of two sizes differ; 0 if they are equal."""
     return abs(one.width * other.height / (one.height * other.width) - 1)
 
 
 def _is_pixels(picture: torch.Tensor) -> bool:
-    """Pixels [N,h,w,C], as some models take them, and not a latent [N,C,h,w]."""
+    """Whether a picture is pixels [N,h,w,C], which some models take, and no latent [N,C,h,w]."""
     return picture.ndim == 4 and picture.shape[-1] in (3, 4) and picture.shape[1] > 4
 
 
 def _as(own: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
-    """A latent, or pixels, with the axes and the frames of another."""
+    """A latent, or pixels, with as many axes and frames as `picture` has."""
     if own.ndim == 5 and picture.ndim == 5:
         own = own[:, :, : picture.shape[2]]
     elif own.ndim == 5:
@@ -246,7 +252,11 @@ def _as(own: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
 
 
 def filled(picture: torch.Tensor, size: Size) -> torch.Tensor:
-    """The middle of a latent [...,h,w] that has the proportions of a size, at that size."""
+    """The centre of a latent [...,h,w], cropped to the proportions of a size and resized to it.
+
+    Returns:
+        [...,size.height,size.width].
+    """
     height, width = picture.shape[-2:]
     if (width, height) == tuple(size):
         return picture
@@ -294,7 +304,7 @@ def _replaced_in(
             result[key] = other(options[key])
     for key in _LISTS:
         pictures = options.get(key) or ()
-        if any(other(picture) is not picture for picture in pictures):  # else it stays the same one
+        if any(other(picture) is not picture for picture in pictures):  # else keep the same list
             result[key] = [other(picture) for picture in pictures]
     for key in _BLOCKS:
         if options.get(key):
@@ -312,14 +322,14 @@ def _replaced_in(
 
 
 def same_picture(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two sets of planes [C,h,w] of one size, such as latents, show the same picture.
+    """Whether two latents, or images, [C,h,w] of one size show the same picture.
 
-    It may be a little sharper or softer, brighter or darker, or redrawn in parts. Pictures that
-    are only alike in their colours and their layout are not the same.
+    One may be a little sharper, softer, brighter or darker than the other, or redrawn in parts.
+    Pictures with similar colours and a similar layout are not the same picture.
     """
     level = (one.square().mean() + other.square().mean()).sqrt().item()
     spreads = [_centred(planes).square().mean().sqrt().item() for planes in (one, other)]
-    if max(spreads) <= _FLAT * level:  # one colour each
+    if max(spreads) <= _FLAT * level:  # each of them has one colour only
         return (one - other).square().mean().sqrt().item() <= _HARDLY * level
     if min(spreads) <= _FLAT * level:
         return False
@@ -336,10 +346,10 @@ def _small_versions(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tenso
 
 
 def likeness(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Correlation of the phases of two sets of planes [C,h,w], -1..1.
+    """Phase-only correlation (Kuglin and Hines, 1975) of two latents, or images, [C,h,w], -1..1.
 
-    Phase-only correlation (Kuglin and Hines, 1975) where nothing is shifted: every detail counts
-    as much as the layout, so that two portraits of the same kind are near 0.
+    The value is the one for no shift. Every frequency has the same weight: details count as much
+    as the layout, so that two different portraits with the same layout are near 0.
     """
     first, second = (torch.fft.fft2(_centred(planes).cpu()) for planes in (one, other))
     product = first * second.conj()

@@ -1,4 +1,4 @@
-"""One run of a detailer: what its segments share, and the plan of an image."""
+"""One run of a detailer node: the things that its segments share, and the plan of an image."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..settings import Detail
 from .plan import Job, Plan, make_plan
 from .references import References
 
-MOST_SIDE_BY_SIDE = 16  # crops that are under way at once
+MOST_SIDE_BY_SIDE = 16  # the most crops that are worked on at the same time
 
 
 class Run:
-    """One execution of a detailer node: what its segments share."""
+    """One run of a detailer node: the things that its segments share."""
 
     def __init__(self, detail: Detail, backend: Backend, image: torch.Tensor | None = None) -> None:
-        """`image`: [B,H,W,C], the node's images or the frames of its clip, which references in the
-        conditioning may show."""
+        """`image`: [B,H,W,C], the images of the node or the frames of its clip. References in the
+        conditioning are compared with it."""
         self.detail = detail
         self.backend = backend
         self.hook = Hook(detail.hook)
@@ -41,30 +41,30 @@ class Run:
         self.rows = 1 if image is None else len(image)
         self.budget = MemoryBudget()
         self._bar: Callable = lambda done, model, latent: None
-        self._steps = 0  # that all jobs have gone
-        self._shown = 0  # on the bar
+        self._steps = 0  # steps that all jobs have done
+        self._shown = 0  # steps that the bar shows
 
     @property
     def batch_limit(self) -> int:
-        """How many crops may walk side by side; memory decides how many are sampled at once."""
+        """The most crops of a wave. How many of them are sampled at once depends on memory."""
         if not self.hook.shares_batches:
             return 1
         return self.detail.batch or MOST_SIDE_BY_SIDE
 
     @property
     def grid(self) -> int:
-        """What crops are padded to multiples of."""
+        """The sides of a canvas are multiples of this, in pixels."""
         models = self.detail.models
         return self.backend.grid(models.model, models.vae)
 
     def plan(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
-        """Decide the jobs for the segments of an image and log who is left out.
+        """Decide the jobs for the segments of an image, and tell which segments are skipped.
 
         Args:
-            image: its size.
-            row: which image of the node's batch it is; None: each segment says it, or it is the
-                first.
-            version: v has the node's seed + v.
+            image: size of the image.
+            row: index of the image in the node's batch. None: each segment says which image it
+                belongs to; a segment that does not say it belongs to the first image.
+            version: version v is sampled with the node's seed + v.
         """
         detail = self.detail
         seed = seed_for(detail.sampling.seed, version)
@@ -79,7 +79,7 @@ class Run:
         return plan
 
     def _sizing(self) -> Sizing:
-        """The node's sizing, with the model's own area and grid where it asks for them."""
+        """The node's sizing. The policy "native" gets the area and the grid of the model."""
         sizing = self.detail.sizing
         if sizing.policy != NATIVE:
             return sizing
@@ -87,31 +87,36 @@ class Run:
         return replace(sizing, area=area, grid=sizing.grid or self.grid)
 
     def start(self, jobs: int) -> None:
-        """Open the node's one progress bar, for this many jobs in all."""
+        """Start the node's progress bar for this number of jobs."""
         sampling = self.detail.sampling
         self._bar = self.backend.progress(jobs * sampling.cycle * sampling.steps)
         self._steps, self._shown = 0, 0
 
     def advance(self, steps: int, model: Any, latent: torch.Tensor | None) -> None:
-        """Count steps that a job has gone on, and show the bar at its furthest so far."""
+        """Count steps that a job has done, and show them on the bar, which never goes back.
+
+        Args:
+            steps: new steps; negative if the job starts again.
+            latent: denoised [N,C,h,w] for a preview, or None.
+        """
         self._steps += steps
-        if self._steps >= self._shown:  # less while a job that went wrong is made again
+        if self._steps >= self._shown:  # it is less while a job is done again
             self._shown = self._steps
             self._bar(self._shown, model, latent)
 
     def after_paste(self, image: torch.Tensor) -> None:
-        """Let the hook change the image that a result was just pasted into, in place."""
+        """Let the hook change the image [B,H,W,3] into which a result was just pasted, in place."""
         changed = self.hook.post_paste(image)
         if changed is not image:
             image.copy_(changed)
 
 
 def segment_name(job: Job, size: Size) -> str:
-    """A segment as messages name it."""
+    """The name of a segment in messages."""
     return f"segment {job.position} at {size.width} x {size.height} pixels"
 
 
 def _row(seg: SEG) -> int:
-    """Which image of the node's batch a segment belongs to."""
+    """Index of the image of the node's batch to which a segment belongs."""
     image = seg.batch_image
     return 0 if image is None else image.index or 0

@@ -1,4 +1,4 @@
-"""One pass of the sampler, or of the base model's sampler and the refiner's."""
+"""One pass of the sampler over a latent. A refiner model, if there is one, does the last steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .run import Run
 
 
 class SamplerPass:
-    """One pass of the sampler, or of the base model's sampler and the refiner's."""
+    """One pass of the sampler over a latent. A refiner, if there is one, does the last steps."""
 
     def __init__(
         self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: Span,
@@ -28,6 +28,10 @@ class SamplerPass:
         self.run, self.span, self.subject = run, span, subject
 
     def sample(self, latent: dict) -> Pipeline[torch.Tensor]:
+        """Sample a LATENT; its `samples` are [N,C,h,w] or [N,C,T,h,w], and so is the result.
+
+        If the denoise strength leaves no step, the samples come back as they are.
+        """
         sampling, samples = self.sampling, latent["samples"]
         window = denoise_window(sampling.steps, sampling.denoise)
         if window.steps < 1:
@@ -57,10 +61,10 @@ class SamplerPass:
     def _request(
         self, models: Models, window: Window, part: Window, latent: dict, left: torch.Tensor | None
     ) -> SamplerRun | None:
-        """The run of a part of the window, but for its noise; None where no step is to be run.
+        """The sampler run of a part of the window, without its noise. None: it has no steps.
 
         Args:
-            left: what the part before it left, with the noise that is still in it.
+            left: the latent after the part before it, which still holds noise.
         """
         sampling, run = self.sampling, self.run
         schedule = run.backend.sigmas(

@@ -1,4 +1,4 @@
-"""Enlarging an image and then redrawing its segments at the size that they have now."""
+"""Enlarge an image, and then redraw its segments at their new size."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Enlarging:
     factor: float  # new sides over old ones; below 1 shrinks
     method: str  # of core/pixels/resample.py
     supersample: bool = False
-    multiple: int = 8  # sides are brought to the nearest multiple of this, in pixels
-    model: Callable[[torch.Tensor], torch.Tensor] | None = None  # enlarges [B,H,W,3] beforehand
+    multiple: int = 8  # the new sides are rounded to multiples of this, in pixels
+    model: Callable[[torch.Tensor], torch.Tensor] | None = None  # upscale model, for [B,H,W,3]
 
     def size(self, old: Size) -> Size:
-        """The size that an image of size `old` gets."""
+        """The new size of an image of size `old`."""
         multiple = max(1, self.multiple)
         width, height = (
             max(1, round(int(side * self.factor) / multiple)) * multiple for side in old
@@ -40,7 +40,11 @@ class Enlarging:
 
 
 def enlarge(image: torch.Tensor, enlarging: Enlarging) -> torch.Tensor:
-    """Bring an image [B,H,W,C] to its new size; a model does not see its alpha."""
+    """Resize an image [B,H,W,C] to its new size [B,H',W',C]. The upscale model sees no alpha.
+
+    Raises:
+        ValueError: the new size is too large.
+    """
     size = enlarging.size(Size(image.shape[2], image.shape[1]))
     check_pixels(size, "The enlarged image", remedy="Lower 'rescale_factor'.")
     colours, alpha = split_alpha(image)
@@ -61,8 +65,11 @@ def upscale_segs(
     """Enlarge an image [B,H,W,C] and redraw every segment in it.
 
     Args:
-        segs: of any image size; they are brought to the new one.
-        detail: with the sizing OWN_SIZE, unless crops are to be scaled.
+        segs: made for any image size; they are scaled to the new size.
+        detail: its sizing is OWN_SIZE, unless the crops are to be scaled as well.
+
+    Returns:
+        The new image [B,H',W',C].
     """
     detail = replace(detail, kept=NO_CROPS)
     return detail_image(enlarge(image, enlarging), segs, detail, backend).image

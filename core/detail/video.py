@@ -1,4 +1,4 @@
-"""Detailing clips: one crop window through all frames, sampled together."""
+"""Detail clips: a segment has one crop region in all frames, which are sampled together."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ def detail_frames(
 ) -> Detailed:
     """Detail every segment of a clip.
 
-    Every segment is sampled with the node's seed, which is what shared workflows were made with.
-    All frames of a segment are one latent batch (one latent with a time axis for VAEs that have
-    one), so that a motion or video model sees them together.
+    Every segment is sampled with the node's own seed, because shared workflows were made so. All
+    frames of a segment are one latent batch, or one latent with a time axis if the VAE has one.
+    A motion model or video model thus sees them together.
 
     Args:
-        frames: [F,H,W,C].
-        segs: masks [F,h,w] go frame by frame if F matches; otherwise their frames are united.
-            Segments of single images of a batch are put together as clips, see `as_clip`.
-        pasted: paste each segment into the frames, so that the next one sees it; otherwise the
-            frames stay as they are and only the segments are returned.
+        frames: [F,H,W,C] 0..1.
+        segs: a mask [F,h,w] with as many frames as the clip holds frame by frame. The frames of
+            another mask are united. Segments of single images of a batch are joined to clips, see
+            `as_clip`.
+        pasted: True: each segment is pasted into the frames before the next one is cut out.
+            False: the frames stay as they are, and only the segments are returned.
 
     Returns:
-        Frames, and the segments in working order with `cropped_image` [F,h,w,3] (None for one
-        that failed; a segment that was left out stays as it came).
+        The frames, and the segments in working order with `cropped_image` [F,h,w,3]. It is None
+        for a segment that failed. A segment that was skipped comes back unchanged.
     """
     rgb, alpha = to_rgb(frames)
     size = Size(rgb.shape[2], rgb.shape[1])
@@ -72,18 +73,18 @@ def detail_frames(
                 _paste_frames(working, enhanced.pixels, own, run)
         result.segs[1].append(seg)
     if pasted:
-        result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey in memory of its own
+        result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey is an expanded view
     return result
 
 
 def clip_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
-    """A segment's mask for frames [F,H,W,C]: [F,h,w] if it has one for each, else [1,h,w]."""
+    """A segment's mask for frames [F,H,W,C]: [F,h,w] if each frame has its own, else [1,h,w]."""
     mask = to_tensor(seg.cropped_mask, like=like)
     return mask if mask.ndim == 3 and len(mask) == len(like) else still_mask(seg, like)
 
 
 def _paste_frames(frames: torch.Tensor, pixels: torch.Tensor, clip: Crop, run: Run) -> None:
-    """Paste into all frames, a slice of them at a time; their colours change as one."""
+    """Paste a clip into all frames, slice by slice. All frames get the same change of colours."""
     blending, region = run.blending, clip.job.region
     size = Size(frames.shape[2], frames.shape[1])
     weight = clip.persist(lambda: blending.weight(clip.mask, region, size), "pasted")

@@ -66,7 +66,9 @@ def test_missing_loras_and_unknown_lists(told):
 def test_a_mask_that_vanishes_at_the_latents_size(told):
     ((kind, text),) = told("lost")
     assert kind == "mask"
-    assert text.startswith("The mask of segment 0 all but vanishes at the latent's size of 16x16")
+    assert text.startswith(
+        "The mask of segment 0 is too small for the latent: at the latent's size of 16x16"
+    )
 
 
 def test_skipped_segments(told):
