@@ -70,7 +70,7 @@ from detailers.core.segs.seg import (
 from detailers.core.segs.tile_segs import TileLayout, covered, tile_batch
 from detailers.core.settings import Pasting
 from detailers.tests.fake_backend import make_seg, ramp_image
-from detailers.tests.test_detectors_bridges import CONNECTIONS, POINTS
+from detailers.tests.test_host_data import CONNECTIONS, POINTS
 from detailers.utils.notes import collected_notes
 
 OtherSeg = namedtuple("OtherSeg", "cropped_image cropped_mask confidence crop_region bbox label")

@@ -43,9 +43,9 @@ from detailers.tests.fake_backend import (
     make_seg,
     noise_image,
 )
+from detailers.tests.test_iterative_upscale import latent_of, upscaler
 from detailers.tests.test_mtcnn import white_networks
 from detailers.tests.test_regional import LATENT, half, paint, sampler, top
-from detailers.tests.test_upscale_iter import latent_of, upscaler
 from detailers.utils.notes import collected_notes
 
 

@@ -21,7 +21,7 @@ from detailers.core.sampling.regional import (
 from detailers.core.sampling.sampler_objects import AdvancedKSampler, Recovery
 from detailers.core.sampling.sigmas import Window
 from detailers.tests.fake_backend import FakeBackend, FakeModel, text_of
-from detailers.tests.test_sampling import recipe
+from detailers.tests.test_sampling_latent import recipe
 
 LATENT = {"samples": torch.zeros(1, 2, 6, 8)}
 COLOURS = {"base": 1.0, "left": 2.0, "top": 3.0}

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from detailers.tests.host.graphs import Graph
-from detailers.tests.host.test_waves import ROW, SIZE, Pairs, Patched, counted  # noqa: F401
+from detailers.tests.host.test_scheduler import ROW, SIZE, Pairs, Patched, counted  # noqa: F401
 
 SETTINGS = {"cfg": 3.0, "steps": 2, "scheduler": "simple", "denoise": 0.7}
 SHARED = {  # patches of the host that treat rows one by one

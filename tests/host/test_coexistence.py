@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from detailers.dev.server import MODEL_PACK, ROOT, Server
 from detailers.tests.host.graphs import SAMPLING, Graph
-from detailers.tests.host.test_waves import ROW, SIZE
+from detailers.tests.host.test_scheduler import ROW, SIZE
 
 # Another pack that claims ids which are also ours.
 PACK = """

@@ -14,8 +14,8 @@ from detailers.tests import sam_models
 from detailers.tests.host.graphs import Graph, box
 from detailers.tests.host.test_pipes import BASIC, LISTS
 from detailers.tests.onnx_files import columns, onnx_file
-from detailers.tests.test_detectors_bridges import CONNECTIONS, POINTS
 from detailers.tests.test_detectors_models import hostile, yolo
+from detailers.tests.test_host_data import CONNECTIONS, POINTS
 
 WIDE = (128, 64)  # the images' width and height; half of it goes into the networks of 64 x 64
 PREDICTED = [32, 32, 20, 10, 0.1, 0.9]  # in a network's pixels

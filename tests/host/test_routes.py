@@ -112,7 +112,7 @@ def test_a_file_of_another_kind_runs_nothing(server):
 
 
 def test_huge_pictures_and_odd_latents_are_clear_errors(server, results):
-    from detailers.tests.test_picture_files import png
+    from detailers.tests.test_picture_file import png
 
     (server.input / "bomb.png").write_bytes(png(50000, 50000))
     (server.input / "cut.png").write_bytes(png(40, 40)[:60])

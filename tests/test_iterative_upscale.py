@@ -30,7 +30,7 @@ from detailers.core.sampling.iterative_upscale import (
 )
 from detailers.core.sampling.sampler_objects import KSampler, sample_in_mask
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, brighten, fill, noise_image
-from detailers.tests.test_sampling import denoising, recipe
+from detailers.tests.test_sampling_latent import denoising, recipe
 from detailers.utils.notes import collected_notes
 
 VAE = FakeVAE(ratio=4)
