@@ -10,10 +10,19 @@ import torch
 from ..utils.seeds import MAX_SEED
 from .streams import Latent, each
 
+# Between the seeds of two variants of a segment: far more than segments, cycles, retries and images
+# take, so that no variant has the seed of another segment, and easy to add up.
+BETWEEN_VARIANTS = 1_000_000
+
 
 def seed_for(seed: int, offset: int) -> int:
     """The seed `offset` places further on, wrapped to 64 bits."""
     return (seed + offset) & MAX_SEED
+
+
+def variant_seed(seed: int, variant: int) -> int:
+    """The seed of a variant of a segment; variant 0 has the segment's own."""
+    return seed_for(seed, variant * BETWEEN_VARIANTS)
 
 
 def start_noise(

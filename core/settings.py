@@ -146,6 +146,7 @@ class KeptCrops:
     refined: bool = True
     refined_alpha: bool = True
     control_images: bool = True
+    variants: bool = False  # of every variant; where they are not kept, only the first is drawn
 
 
 NO_CROPS = KeptCrops(False, False, False, False, False)
@@ -168,6 +169,7 @@ class Detail:
     retry: Retry = field(default_factory=Retry)
     references: str = REFERENCES_AUTO  # one of REFERENCE_CHOICES
     batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one
+    variants: int = 1  # how often each segment is drawn, each time from other noise
     kept: KeptCrops = field(default_factory=KeptCrops)
 
 

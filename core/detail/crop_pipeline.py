@@ -88,7 +88,8 @@ class CropPipeline:
             if not again:
                 break
             if attempt < detail.retry.times:
-                note("retry", f"Segment {job.position} is made again with another seed: {fault}")
+                name = job.name.capitalize()
+                note("retry", f"{name} is made again with another seed: {fault}")
         steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
         return replace(enhanced, fault=fault)
 
@@ -129,7 +130,7 @@ class CropPipeline:
             return enhanced
         note(
             "fault",
-            f"Segment {self.crop.job.position} is made again with the VAE in float32: {broken}",
+            f"{self.crop.job.name.capitalize()} is made again with the VAE in float32: {broken}",
         )
         if usable(picture(latent["samples"])):
             canvas = Canvas.of(self.crop, self.backend.grid(models.model, precise))

@@ -19,7 +19,16 @@ from ..pixels.image import crop, merge_alpha, to_rgb
 from ..pixels.mask import union
 from ..pixels.precision import widened
 from ..segs.image_batch import images_of, in_image, positions_by_image
-from ..segs.seg import SEG, SEGS, BatchImage, normalise, of_image, own_picture
+from ..segs.seg import (
+    SEG,
+    SEGS,
+    BatchImage,
+    Variant,
+    as_variant,
+    normalise,
+    of_image,
+    own_picture,
+)
 from ..settings import Detail, KeptCrops
 from .crop import Crop, Enhanced
 from .crop_pipeline import enhance, enhance_each
@@ -41,6 +50,12 @@ class Detailed:
     refined: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,3], after
     refined_alpha: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,4], mask as alpha
     control_images: list[torch.Tensor] = field(default_factory=list)
+    variants: list[SEG] = field(default_factory=list)  # of each segment in turn, as `as_variant`
+
+    @property
+    def variant_segs(self) -> SEGS:
+        """All variants of all segments, segment by segment; empty unless they were kept."""
+        return self.segs[0], self.variants
 
     @property
     def pictures(self) -> tuple[list[torch.Tensor], ...]:
@@ -73,7 +88,6 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
         run.plan([in_image(items[place], row, count) for place in places], size, row)
         for row, places in enumerate(own)
     ]
-    run.start(sum(len(plan.jobs) for plan in plans))
     result = Detailed(image, (header, []))
     rows = _detail_rows(plans, run, result, count)
     result.segs[1].extend(_gathered(plans, own, rows))
@@ -118,7 +132,6 @@ def detail_versions(
         for version in range(count)
         for row, own in enumerate(items)
     ]
-    run.start(sum(len(plan.jobs) for plan in plans))
     copies = image.repeat(count, 1, 1, 1) if count > 1 else image
     result = Detailed(copies, ((size.height, size.width), []))
     rows = _detail_rows(plans, run, result, len(image))
@@ -143,19 +156,43 @@ def _detail_rows(
         For each image, its refined crops by the positions of the segments.
     """
     rgb, alpha = to_rgb(result.image)
-    working = widened(rgb).clone() if any(plan.jobs for plan in plans) else rgb
-    done: dict[tuple[int, int], _Done] = {}
-    for batch in batches(plans, run.batch_limit, run.grid):
+    jobs = [job for plan in plans for job in plan.jobs]
+    run.start(sum(run.variants(job) for job in jobs))
+    working = widened(rgb).clone() if jobs else rgb
+    done: dict[tuple[int, int, int], _Done] = {}
+    for batch in batches(plans, run.batch_limit(jobs), run.grid, run.variants):
         pieces = _detail_in_place(working, batch, run, count)
         for (row, job), piece in zip(batch, pieces, strict=True):
-            done[row, job.position] = piece
+            done[row, job.position, job.variant] = piece
     for row, plan in enumerate(plans):  # in working order, which the order of waves may not be
+        image = BatchImage(row, len(plans)) if len(plans) > 1 else None
         for job in plan.jobs:
-            done[row, job.position].add_to(result)
+            done[row, job.position, 0].add_to(result)
+            if run.detail.kept.variants:
+                own = job.seg if image is None else of_image(job.seg, image)
+                pictures = [
+                    (each, done[row, each.position, each.variant].picture) for each in run.each(job)
+                ]
+                result.variants += as_variants(own, pictures)
     result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey is an expanded view
     return [
-        {job.position: done[row, job.position].picture for job in plan.jobs}
+        {job.position: done[row, job.position, 0].picture for job in plan.jobs}
+        if run.detail.kept.segs
+        else {}
         for row, plan in enumerate(plans)
+    ]
+
+
+def as_variants(seg: SEG, pictures: Sequence[tuple[Job, np.ndarray | None]]) -> list[SEG]:
+    """The variants of a segment that have a picture, by their numbers.
+
+    Args:
+        pictures: each [N,h,w,3] with the job that it is of.
+    """
+    return [
+        as_variant(seg, Variant(job.position, job.variant, job.seed), picture)
+        for job, picture in sorted(pictures, key=lambda drawn: drawn[0].variant)
+        if picture is not None
     ]
 
 
@@ -227,7 +264,7 @@ class _Done:
         pixels, alpha, picture = enhanced.pixels, None, None
         if kept.refined_alpha:
             alpha = torch.cat([pixels, weight[..., None]], dim=-1)
-        if kept.segs:
+        if kept.segs or kept.variants:
             picture = to_numpy(pixels.clone() if kept.refined else pixels)
         return cls(
             control_images,
@@ -280,7 +317,7 @@ def _pixels(image: torch.Tensor, job: Job, run: Run) -> torch.Tensor:
     """
     part = crop(image, job.region)
     seen = run.detail.hook is not None or job.seg.control_net_wrapper is not None
-    return part.clone() if seen or run.detail.kept.cropped else part
+    return part.clone() if seen or run.detail.kept.cropped or run.variants(job) > 1 else part
 
 
 def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run) -> _Done:
@@ -288,6 +325,8 @@ def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run
     if enhanced.fault:
         report_fault(own.job, enhanced.fault)
         return _Done.of(own, enhanced, None, kept)
+    if own.job.variant:
+        return _Done([], picture=to_numpy(enhanced.pixels))
     blending, region = run.blending, own.job.region
     weight = own.persist(lambda: blending.weight(own.mask, region, _size(image)), "pasted")
     own.persist(lambda: blending.paste(image, enhanced.pixels, weight, region), "pasted")
@@ -323,15 +362,20 @@ def detail_segs(
         if isinstance(entry, Job) or entry.by_size
     }
     result = Detailed(image, (header, []))
-    jobs = [
-        replace(job, seed=seed_for(detail.sampling.seed, index + 1))
+    versions = [
+        [replace(job, seed=seed_for(detail.sampling.seed, index + 1)) for job in plan.jobs]
         for index in range(batch_size)
-        for job in plan.jobs
     ]
-    run.start(sum(len(sources[job.position].rows) for job in jobs))
-    enhanced = iter(_enhance_apart(jobs, sources, size, run, result))
-    for _ in range(batch_size):
-        refined = {job.position: next(enhanced) for job in plan.jobs}
+    drawn = [each for jobs in versions for job in jobs for each in run.each(job)]
+    run.start(sum(len(sources[job.position].rows) for job in drawn))
+    enhanced = iter(_enhance_apart(drawn, sources, size, run, result))
+    for version, jobs in enumerate(versions):
+        refined: dict[int, torch.Tensor] = {}
+        for job in jobs:
+            own = [(each, next(enhanced)) for each in run.each(job)]
+            refined[job.position] = own[-1][1]
+            if detail.kept.variants:
+                result.variants += _variants_apart(own, sources[job.position], version)
         for entry in plan.entries:
             if isinstance(entry, Skipped) and not entry.by_size:
                 result.segs[1].append(entry.seg)
@@ -343,6 +387,27 @@ def detail_segs(
             seg = entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
             result.segs[1].append(seg if source.image is None else of_image(seg, source.image))
     return result
+
+
+def _variants_apart(
+    drawn: Sequence[tuple[Job, torch.Tensor | None]], source: _Source, version: int
+) -> list[SEG]:
+    """The variants of a segment in a run of all segments; those of later runs are further ones.
+
+    Args:
+        drawn: [N,h,w,3] with the job of each.
+    """
+    seg = drawn[0][0].seg._replace(control_net_wrapper=None)
+    if source.image is not None:
+        seg = of_image(seg, source.image)
+    pictures = [
+        (
+            replace(job, variant=version * len(drawn) + job.variant),
+            None if pixels is None else to_numpy(pixels),
+        )
+        for job, pixels in drawn
+    ]
+    return as_variants(seg, pictures)
 
 
 @dataclass(frozen=True)
@@ -387,25 +452,30 @@ def _enhance_apart(
     size: Size,
     run: Run,
     result: Detailed,
-) -> list[torch.Tensor]:
+) -> list[torch.Tensor | None]:
     """Enhance every picture of every job by itself. A picture that fails stays as it is.
 
     Returns:
-        [N,h,w,3] for each job.
+        [N,h,w,3] for each job; None for a variant of which something failed.
     """
     crops = [own for job in jobs for own in sources[job.position].crops(job, size)]
     done: dict[int, Enhanced] = {}
-    for indices in of_one_size([own.job for own in crops], run.batch_limit, run.grid):
+    for indices in of_one_size([own.job for own in crops], run.batch_limit(jobs), run.grid):
         part = enhance(run, [crops[index] for index in indices])
         done.update(zip(indices, part, strict=True))
-    refined = []
+    rows: list[torch.Tensor | None] = []
     for index, own in enumerate(crops):
-        result.control_images += done[index].control_images
-        if done[index].fault:
-            report_fault(own.job, done[index].fault)
-        refined.append(own.pixels.clone() if done[index].fault else done[index].pixels)
-    rows = iter(refined)
-    return [joined_rows([next(rows) for _ in sources[job.position].rows]) for job in jobs]
+        enhanced = done[index]
+        if not own.job.variant:
+            result.control_images += enhanced.control_images
+        if enhanced.fault:
+            report_fault(own.job, enhanced.fault)
+            rows.append(None if own.job.variant else own.pixels.clone())
+        else:
+            rows.append(enhanced.pixels)
+    following = iter(rows)
+    parts = [[next(following) for _ in sources[job.position].rows] for job in jobs]
+    return [None if any(row is None for row in part) else joined_rows(part) for part in parts]
 
 
 def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
@@ -416,7 +486,10 @@ def still_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
 
 def report_fault(job: Job, fault: str) -> None:
     """Tell the user why a segment keeps its original pixels; `fault` is a whole clause."""
-    note("fault", f"Segment {job.position} keeps its original pixels: {fault}")
+    if job.variant:
+        note("fault", f"There is no {job.name}: {fault}")
+    else:
+        note("fault", f"Segment {job.position} keeps its original pixels: {fault}")
 
 
 def _array_of_all(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:

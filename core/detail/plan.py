@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -21,6 +21,7 @@ from ...utils.notes import note
 from ...wildcards.deal import Segment, deal
 from ..bounds import MOST_SAMPLED, check_pixels
 from ..geometry import Box, Size, Sizing, Skip, working_size
+from ..noise import variant_seed
 from ..pixels.rotated_crop import RotatedCrop
 from ..segs.seg import SEG
 
@@ -38,6 +39,24 @@ class Job:
     text: str | None = None  # segment text, not yet expanded; None keeps the node's positive
     concat: bool = False  # the text is added to the positive instead of replacing it
     rotated: RotatedCrop | None = None  # the rotated crop, if the segment is sampled upright
+    variant: int = 0  # the first one is pasted, the others are only kept
+
+    def variants(self, count: int) -> list[Job]:
+        """This job `count` times, each with a seed of its own; the one that is pasted comes last.
+
+        So all of them are cropped from an image in which none of them is seen.
+        """
+        others = [
+            replace(self, seed=variant_seed(self.seed, number), variant=number)
+            for number in range(1, count)
+        ]
+        return [*others, self]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        segment = f"segment {self.position}"
+        return f"variant {self.variant} of {segment}" if self.variant else segment
 
 
 @dataclass(frozen=True)
@@ -208,24 +227,41 @@ class _Cells:
 Place = tuple[int, Job]  # which image of the node's batch, and the job there
 
 
-def batches(plans: Sequence[Plan], limit: int, grid: int = 1) -> list[list[Place]]:
+def batches(
+    plans: Sequence[Plan],
+    limit: int,
+    grid: int = 1,
+    variants: Callable[[Job], int] = lambda job: 1,
+) -> list[list[Place]]:
     """The jobs of several images in waves, in the order in which the waves have to run.
 
-    The jobs of a wave do not depend on one another: they are of different images or of one level.
-    Their padded working sizes are equal, so that they can be sampled together.
+    The jobs of a wave do not depend on one another: they are of different images, of one level, or
+    variants of one segment. Their padded working sizes are equal, so that they can be sampled
+    together. The variant of a segment that is pasted is in no earlier wave than the others.
 
     Args:
         plans: one for each image.
         limit: the most jobs of a wave. 1: image by image, in working order.
         grid: working sizes are padded to multiples of this.
+        variants: the number of variants of a job.
     """
     if limit == 1:
-        return [[(row, job)] for row, plan in enumerate(plans) for job in plan.jobs]
+        return [
+            [(row, each)]
+            for row, plan in enumerate(plans)
+            for job in plan.jobs
+            for each in job.variants(variants(job))
+        ]
     by_level: dict[int, list[Place]] = {}
     for row, plan in enumerate(plans):
         jobs = plan.jobs
         for level, indices in enumerate(plan.levels):
-            by_level.setdefault(level, []).extend((row, jobs[index]) for index in indices)
+            own = [jobs[index] for index in indices]
+            by_level.setdefault(level, []).extend(
+                (row, each) for job in own for each in job.variants(variants(job))
+            )
+    for places in by_level.values():
+        places.sort(key=lambda place: place[1].variant == 0)  # what is pasted comes last
     return [
         [by_level[level][index] for index in indices]
         for level in sorted(by_level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from ..settings import Detail
 from .plan import Job, Plan, make_plan
 from .references import References
 
-MOST_SIDE_BY_SIDE = 16  # the most crops that are worked on at the same time
+MOST_SIDE_BY_SIDE = 16  # the most segments that are worked on at the same time
+MOST_CROPS = 64  # the most crops, where segments have variants
 
 
 class Run:
@@ -44,12 +45,24 @@ class Run:
         self._steps = 0  # steps that all jobs have done
         self._shown = 0  # steps that the bar shows
 
-    @property
-    def batch_limit(self) -> int:
-        """The most crops of a wave. How many of them are sampled at once depends on memory."""
+    def batch_limit(self, jobs: Iterable[Job]) -> int:
+        """The most crops of a wave. How many of them are sampled at once depends on memory.
+
+        Args:
+            jobs: of all images; the more variants they have, the more crops may be in a wave.
+        """
         if not self.hook.shares_batches:
             return 1
-        return self.detail.batch or MOST_SIDE_BY_SIDE
+        most = max((self.variants(job) for job in jobs), default=1)
+        return self.detail.batch or min(MOST_SIDE_BY_SIDE * most, MOST_CROPS)
+
+    def variants(self, job: Job) -> int:
+        """How often a segment is drawn."""
+        return self.detail.variants if self.detail.kept.variants else 1
+
+    def each(self, job: Job) -> list[Job]:
+        """A job and its variants, in the order in which they run."""
+        return job.variants(self.variants(job))
 
     @property
     def grid(self) -> int:
@@ -87,7 +100,7 @@ class Run:
         return replace(sizing, area=area, grid=sizing.grid or self.grid)
 
     def start(self, jobs: int) -> None:
-        """Start the node's progress bar for this number of jobs."""
+        """Start the node's progress bar for this number of jobs, each variant counted."""
         sampling = self.detail.sampling
         self._bar = self.backend.progress(jobs * sampling.cycle * sampling.steps)
         self._steps, self._shown = 0, 0
@@ -113,7 +126,7 @@ class Run:
 
 def segment_name(job: Job, size: Size) -> str:
     """The name of a segment in messages."""
-    return f"segment {job.position} at {size.width} x {size.height} pixels"
+    return f"{job.name} at {size.width} x {size.height} pixels"
 
 
 def _row(seg: SEG) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from ...utils.arrays import to_numpy, to_tensor
@@ -17,8 +18,8 @@ from ..settings import Detail
 from .canvas import row_slices, rows_of
 from .crop import Crop
 from .crop_pipeline import enhance
-from .images import Detailed, report_fault, still_mask
-from .plan import Skipped
+from .images import Detailed, as_variants, report_fault, still_mask
+from .plan import Job, Skipped
 from .run import Run
 
 
@@ -53,24 +54,33 @@ def detail_frames(
     if working is rgb and pasted and plan.jobs:
         working = rgb.clone()
     result = Detailed(frames, (header, []))
-    run.start(len(plan.jobs))
+    run.start(sum(run.variants(job) for job in plan.jobs))
     for entry in plan.entries:
         if isinstance(entry, Skipped):
             result.segs[1].append(entry.seg)
             continue
-        entry = replace(entry, seed=detail.sampling.seed)
-        mask = clip_mask(entry.seg, like=working)
-        pixels = crop(working, entry.region)
-        own = Crop(entry, size, pixels, mask, video=True)
-        (enhanced,) = enhance(run, [own])
-        result.control_images += enhanced.control_images
+        job = replace(entry, seed=detail.sampling.seed)
         seg = entry.seg._replace(cropped_image=None, control_net_wrapper=None)
-        if enhanced.fault:
-            report_fault(entry, enhanced.fault)
-        else:
-            seg = seg._replace(cropped_image=to_numpy(enhanced.pixels))
+        pictures: list[tuple[Job, np.ndarray | None]] = []
+        for each in run.each(job):  # one after another: a clip is as large as many crops
+            own = Crop(
+                each,
+                size,
+                crop(working, each.region),
+                clip_mask(each.seg, like=working),
+                video=True,
+            )
+            (enhanced,) = enhance(run, [own])
+            if enhanced.fault:
+                report_fault(each, enhanced.fault)
+            pictures.append((each, None if enhanced.fault else to_numpy(enhanced.pixels)))
+        result.control_images += enhanced.control_images  # of the one that is pasted: the last
+        if not enhanced.fault:
+            seg = seg._replace(cropped_image=pictures[-1][1])
             if pasted:
                 _paste_frames(working, enhanced.pixels, own, run)
+        if detail.kept.variants:
+            result.variants += as_variants(seg, pictures)
         result.segs[1].append(seg)
     if pasted:
         result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey is an expanded view

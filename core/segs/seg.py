@@ -32,6 +32,15 @@ class BatchImage:
     count: int  # images of the batch
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Which of several drawings of a segment a SEG carries as its picture."""
+
+    segment: int  # the segment's position, as notes and reports name it
+    number: int  # from 0; 0 is the one that the detailers paste
+    seed: int  # that it was sampled with
+
+
 _Fields = namedtuple(
     "SEG",
     [
@@ -50,19 +59,27 @@ _Fields = namedtuple(
 class SEG(_Fields):
     """One segment: a named tuple of seven fields, which packs unpack, rebuild and compare.
 
-    Beside the fields it may carry the image of a batch that it belongs to. `_replace` and copies
-    keep that; a SEG that is built anew from the fields has none, and holds for every image.
+    Beside the fields it may carry the image of a batch that it belongs to, and which variant of its
+    segment it is. `_replace` and copies keep both; a SEG that is built anew from the fields has
+    neither, and holds for every image.
     """
 
     batch_image: BatchImage | None = None
+    variant: Variant | None = None
 
     def _replace(self, **fields: Any) -> SEG:
-        changed = super()._replace(**fields)
-        if self.batch_image is not None:
-            changed.batch_image = self.batch_image
-        return changed
+        return _carrying(super()._replace(**fields), self.batch_image, self.variant)
 
     __replace__ = _replace  # what copy.replace calls
+
+
+def _carrying(seg: SEG, image: BatchImage | None, variant: Variant | None) -> SEG:
+    """A SEG that was just made, with what it carries beside its fields."""
+    if image is not None:
+        seg.batch_image = image
+    if variant is not None:
+        seg.variant = variant
+    return seg
 
 
 SEGS = tuple[tuple[int, int], list[SEG]]
@@ -80,15 +97,18 @@ def empty(shape: Sequence[int]) -> SEGS:
 def edited(seg: Any, **fields: Any) -> SEG:
     """A SEG of any class with other values in these fields, as one of our own class."""
     own = SEG(*(fields.get(name, getattr(seg, name, None)) for name in SEG._fields))
-    return of_image(own, getattr(seg, "batch_image", None))
+    return _carrying(own, getattr(seg, "batch_image", None), getattr(seg, "variant", None))
 
 
 def of_image(seg: Any, image: BatchImage | None) -> SEG:
     """A SEG of any class as one of our own class that belongs to this image of a batch."""
     own = SEG(*(getattr(seg, name, None) for name in SEG._fields))
-    if image is not None:
-        own.batch_image = image
-    return own
+    return _carrying(own, image, getattr(seg, "variant", None))
+
+
+def as_variant(seg: SEG, variant: Variant, picture: np.ndarray) -> SEG:
+    """A SEG as one variant of it, with that variant's picture [B,h,w,C]."""
+    return _carrying(seg._replace(cropped_image=picture), None, variant)
 
 
 def confidence(seg: Any) -> float:
