@@ -31,10 +31,10 @@ class KSamplerWrapper(KSampler):
         positive: Conditioning, negative: Conditioning | str, denoise: float,
         scheduler_func: Any = None,
     ) -> None:  # fmt: skip
-        recipe = SamplerSetup(
+        setup = SamplerSetup(
             model, positive, negative, cfg, sampler_name, scheduler, scheduler_func
         )
-        super().__init__(recipe, Denoising(seed, steps, denoise), ComfyBackend)
+        super().__init__(setup, Denoising(seed, steps, denoise), ComfyBackend)
 
 
 class KSamplerAdvancedWrapper(AdvancedKSampler):
@@ -45,8 +45,8 @@ class KSamplerAdvancedWrapper(AdvancedKSampler):
         negative: Conditioning | str, sampler_opt: Any = None, sigma_factor: float = 1.0,
         scheduler_func: Any = None,
     ) -> None:  # fmt: skip
-        recipe = SamplerSetup(
+        setup = SamplerSetup(
             model, positive, negative, cfg, sampler_name, scheduler, scheduler_func, sampler_opt,
             sigma_factor,
         )  # fmt: skip
-        super().__init__(recipe, ComfyBackend)
+        super().__init__(setup, ComfyBackend)

@@ -30,7 +30,7 @@ from detailers.core.sampling.iterative_upscale import (
 )
 from detailers.core.sampling.sampler_objects import KSampler, sample_in_mask
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, brighten, fill, noise_image
-from detailers.tests.test_sampling_latent import denoising, recipe
+from detailers.tests.test_sampling_latent import denoising, sampler_setup
 from detailers.utils.notes import collected_notes
 
 VAE = FakeVAE(ratio=4)
@@ -42,7 +42,7 @@ def latent_of(width, height, rows=1):
 
 
 def upscaler(backend, **options):
-    sampler = KSampler(recipe(), denoising(), lambda: backend)
+    sampler = KSampler(sampler_setup(), denoising(), lambda: backend)
     shown = options.pop("shown", [])
     scaling = Scaling(VAE, "bilinear", **options.pop("scaling", {}))
     return SamplingUpscaler(
@@ -168,7 +168,7 @@ def test_a_control_net_sees_the_enlarged_picture():
     with_control.upscale((0, 1), latent_of(16, 8), 2.0)
     assert seen == [(0.5, (1, 16, 32, 3))]
     assert backend.runs[0].positive[-1] == "guided"
-    assert len(with_control.sampler.recipe.positive) == 1
+    assert len(with_control.sampler.setup.positive) == 1
 
 
 def test_pictures_off_the_grid_are_enlarged_whole():
@@ -219,7 +219,7 @@ def test_each_sampler_has_its_part_and_its_hook():
 
         def sample(self, latent, hook=None):
             used.append((self.value, hook and hook.name, "noise_mask" in latent))
-            run = KSampler(recipe(), denoising(), lambda: FakeBackend(fill(self.value)))
+            run = KSampler(sampler_setup(), denoising(), lambda: FakeBackend(fill(self.value)))
             return run.sample(latent)
 
     class Named(DetailerHook):
@@ -334,8 +334,8 @@ def test_a_latent_that_comes_in_broken_is_not_the_models_fault():
     latent = {"samples": latent_of(16, 16)["samples"] * NAN}
     with pytest.raises(ValueError, match=r"The latent \[1, 48, 4, 4\] holds values that are not"):
         upscale_latent(latent, Iterations(2, 1), upscaler(backend), backend)
-    with pytest.raises(ValueError, match="as does the latent that came in"):
-        KSampler(recipe(), denoising(), lambda: backend).sample(latent)
+    with pytest.raises(ValueError, match="and so does the latent that came in"):
+        KSampler(sampler_setup(), denoising(), lambda: backend).sample(latent)
 
 
 def test_a_size_beyond_the_bound_is_refused_at_once():

@@ -383,8 +383,8 @@ def test_what_was_too_much_is_told(monkeypatch):
     with collected_notes() as notes:
         detailed("sample", "late", 2, monkeypatch)
     assert [note.text for note in notes] == [
-        "Out of memory: cannot sample 4 crops at once; going on with 2.",
-        "Out of memory: cannot sample 2 crops at once; going on with 1.",
+        "Out of memory: 4 crops cannot be sampled at once. They are now sampled 2 at a time.",
+        "Out of memory: 2 crops cannot be sampled at once. They are now sampled 1 at a time.",
     ]
 
 
@@ -762,7 +762,8 @@ def test_a_wave_is_halved_down_to_one_row_and_goes_on(kind, monkeypatch):
     found, backend, notes = made(5)
     assert none == []
     assert [len(run.latent) for run in backend.runs] == [1] * 16
-    assert [note.split("sample ")[1] for note in notes] == [
-        f"{count} crops at once; going on with {count // 2}." for count in (16, 8, 4, 2)
+    assert [note.split(": ")[1] for note in notes] == [
+        f"{count} crops cannot be sampled at once. They are now sampled {count // 2} at a time."
+        for count in (16, 8, 4, 2)
     ]
     assert torch.allclose(found, whole, atol=1e-5)

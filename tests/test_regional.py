@@ -21,7 +21,7 @@ from detailers.core.sampling.regional import (
 from detailers.core.sampling.sampler_objects import AdvancedKSampler, Recovery
 from detailers.core.sampling.sigmas import Window
 from detailers.tests.fake_backend import FakeBackend, FakeModel, text_of
-from detailers.tests.test_sampling_latent import recipe
+from detailers.tests.test_sampling_latent import sampler_setup
 
 LATENT = {"samples": torch.zeros(1, 2, 6, 8)}
 COLOURS = {"base": 1.0, "left": 2.0, "top": 3.0}
@@ -38,7 +38,7 @@ def sampler(name, sampler_name="euler", model=None, **more):
     backend = FakeBackend(paint)
     positive = text_of(name)
     positive[0][0] = positive[0][0] * COLOURS[name]
-    how = recipe()
+    how = sampler_setup()
     return AdvancedKSampler(
         type(how)(
             model or FakeModel(), positive, how.negative, 2.0, sampler_name, "normal", **more

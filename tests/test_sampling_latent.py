@@ -1,4 +1,4 @@
-"""Sampling a LATENT with a recipe: windows, noise, seeds, hooks; and samplers as objects."""
+"""Sampling a LATENT with a sampler setup: windows, noise, seeds, hooks; and samplers as objects."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from detailers.tests.fake_backend import FakeBackend, FakeModel, brighten, fill,
 LATENT = {"samples": torch.zeros(1, 4, 6, 5), "downscale_ratio_spacial": 8}
 
 
-def recipe(**changed):
+def sampler_setup(**changed):
     values = {"cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"} | changed
     return SamplerSetup(FakeModel(), text_of("positive"), text_of("negative"), **values)
 
@@ -31,17 +31,19 @@ def test_a_part_is_cut_out_of_the_schedule():
     backend = FakeBackend()
     noise = torch.ones(1, 4, 6, 5)
     run = make_run(
-        recipe(), LATENT, SchedulePart(Window(6, 1, 4), 5, noise, leftover=True), backend
+        sampler_setup(), LATENT, SchedulePart(Window(6, 1, 4), 5, noise, leftover=True), backend
     )
     assert run.sigmas.tolist() == [5, 4, 3, 2]
     assert run.schedule.tolist() == [6, 5, 4, 3, 2, 1, 0]
     assert run.noise is noise
-    run = make_run(recipe(sigma_factor=0.5), LATENT, SchedulePart(Window(6, 1, 4), 5), backend)
+    run = make_run(
+        sampler_setup(sigma_factor=0.5), LATENT, SchedulePart(Window(6, 1, 4), 5), backend
+    )
     assert run.sigmas.tolist() == [2.5, 2, 1.5, 0]
     assert not run.noise.any()
-    assert make_run(recipe(), LATENT, SchedulePart(Window(6, 6, 6), 5), backend) is None
+    assert make_run(sampler_setup(), LATENT, SchedulePart(Window(6, 6, 6), 5), backend) is None
     assert (
-        make_run(recipe(sigma_factor=0.0), LATENT, SchedulePart(Window(6, 0, 6), 5), backend)
+        make_run(sampler_setup(sigma_factor=0.0), LATENT, SchedulePart(Window(6, 0, 6), 5), backend)
         is None
     )
 
@@ -49,14 +51,14 @@ def test_a_part_is_cut_out_of_the_schedule():
 def test_parts_draw_noise_of_their_own():
     """By name samplers know how to go on; of an object only the seed can be changed."""
     part = SchedulePart(Window(6, 3, 4), 5, number=3)
-    run = make_run(recipe(sampler_name="euler_ancestral"), LATENT, part, FakeBackend())
+    run = make_run(sampler_setup(sampler_name="euler_ancestral"), LATENT, part, FakeBackend())
     assert (run.seed, run.number) == (5, 3)
-    assert make_run(recipe(sampler=object()), LATENT, part, FakeBackend()).seed == 8
+    assert make_run(sampler_setup(sampler=object()), LATENT, part, FakeBackend()).seed == 8
 
 
 def test_a_latent_is_sampled_with_its_seeds_noise_and_a_bar():
     backend = FakeBackend(brighten(0.5))
-    result = sample_latent(recipe(), denoising(denoise=0.5), LATENT, backend, place=(1, 3))
+    result = sample_latent(sampler_setup(), denoising(denoise=0.5), LATENT, backend, place=(1, 3))
     assert torch.equal(result["samples"], torch.full((1, 4, 6, 5), 0.5))
     assert "downscale_ratio_spacial" not in result
     (run,) = backend.runs
@@ -75,8 +77,10 @@ def test_rows_of_a_batch_keep_the_noise_that_they_had_in_it():
 
 def test_nothing_is_run_without_steps_to_run():
     backend = FakeBackend(fill(1.0))
-    assert not sample_latent(recipe(), denoising(denoise=0.0), LATENT, backend)["samples"].any()
-    assert not sample_part(recipe(), LATENT, SchedulePart(Window(4, 4, 4), 0), backend)[
+    assert not sample_latent(sampler_setup(), denoising(denoise=0.0), LATENT, backend)[
+        "samples"
+    ].any()
+    assert not sample_part(sampler_setup(), LATENT, SchedulePart(Window(4, 4, 4), 0), backend)[
         "samples"
     ].any()
     assert not backend.runs
@@ -91,7 +95,7 @@ class Hook:
 
 def test_a_hook_changes_what_is_sampled():
     backend = FakeBackend()
-    sampler = KSampler(recipe(), denoising(), lambda: backend)
+    sampler = KSampler(sampler_setup(), denoising(), lambda: backend)
     result = sampler.sample(LATENT, Hook())
     (run,) = backend.runs
     assert (run.seed, run.cfg, len(run.sigmas), len(run.schedule)) == (6, 6.0, 7, 13)
@@ -112,7 +116,7 @@ def test_noise_between_two_keeps_its_variance():
 
 def advanced(**changed):
     backend = FakeBackend(brighten(1.0))
-    return AdvancedKSampler(recipe(**changed), lambda: backend), backend
+    return AdvancedKSampler(sampler_setup(**changed), lambda: backend), backend
 
 
 def test_other_packs_may_call_it_as_they_always_did():
@@ -126,7 +130,7 @@ def test_other_packs_may_call_it_as_they_always_did():
     assert not last.noise.any()
     assert latent["samples"].unique().tolist() == [2.0]
     other = sampler.clone_with_conditionings(text_of("other"), [])
-    assert other.recipe.positive[0][1]["text"] == "other"
+    assert other.setup.positive[0][1]["text"] == "other"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,7 @@ def test_two_samplers_share_a_latent_by_a_mask():
     mask = torch.zeros(1, 6, 5)
     mask[:, :2], mask[:, 2] = 1, 0.5
     base, inner = (
-        KSampler(recipe(), denoising(), lambda value=value: FakeBackend(fill(value)))
+        KSampler(sampler_setup(), denoising(), lambda value=value: FakeBackend(fill(value)))
         for value in (2.0, 4.0)
     )
     result = sample_in_mask(LATENT, base, inner, mask)
@@ -181,7 +185,7 @@ def test_two_samplers_may_both_begin_with_the_latent_as_it_was():
     mask = torch.zeros(1, 6, 5)
     mask[:, :2], mask[:, 2] = 1, 0.5
     base, inner = (
-        KSampler(recipe(), denoising(), lambda value=value: FakeBackend(brighten(value)))
+        KSampler(sampler_setup(), denoising(), lambda value=value: FakeBackend(brighten(value)))
         for value in (2.0, 4.0)
     )
     apart = sample_in_mask(LATENT, base, inner, mask, apart=True)

@@ -374,8 +374,8 @@ def test_the_smaller_number_is_kept_through_the_run(caplog):
         _, backend = detailed([*FIVE, *UNDER], FakeBackend(grain, rows=2), cycle=2)
     assert rows(backend) == [2, 2, 1] * 4
     assert caplog.messages == [
-        "Out of memory: cannot sample 5 crops at once; going on with 3.",
-        "Out of memory: cannot sample 3 crops at once; going on with 2.",
+        "Out of memory: 5 crops cannot be sampled at once. They are now sampled 3 at a time.",
+        "Out of memory: 3 crops cannot be sampled at once. They are now sampled 2 at a time.",
     ]
 
 
@@ -422,7 +422,8 @@ def test_a_vae_that_runs_out_of_memory_gets_fewer(caplog):
     assert rows(backend) == [5, 5]
     assert [len(pixels) for pixels in backend.encoded] == [2, 2, 1] * 2
     assert [shape[0] for shape in backend.decoded] == [2, 2, 1] * 2
-    assert "Out of memory: cannot decode 5 crops at once; going on with 3." in caplog.messages
+    told = "Out of memory: 5 crops cannot be decoded at once. They are now decoded 3 at a time."
+    assert told in caplog.messages
     assert torch.allclose(result.image[:, :8], whole.image[:, :8], atol=1e-5)
 
 

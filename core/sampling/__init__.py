@@ -1,1 +1,1 @@
-"""Noise levels, samplers, and many sampler runs as one."""
+"""Noise levels, sampler runs, many runs as one, regions, and upscaling in several steps."""

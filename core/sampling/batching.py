@@ -1,6 +1,6 @@
-"""Which sampler runs can be one run of several rows, and how they are put together.
+"""Join sampler runs into one run with several rows, where this gives the same results.
 
-What cannot provably be a row stays a run of its own.
+A run stays alone if it is not certain that it can be a row of another one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ from ..streams import is_nested
 
 log = logging.getLogger(__name__)
 
-# Texts of different length are repeated to a common one up to this many times the longest; the
-# host's own limit for the same trick.
+# Embeddings of different length are repeated to a common length, which is at most this many times
+# the longest one. ComfyUI has the same limit.
 _MOST_REPEATS = 4
 
 
 class _Alone(Exception):
-    """A run has to be sampled alone; the text says why."""
+    """The run has to be sampled alone; the text of the exception says why."""
 
 
 def mergeable_groups(runs: Sequence[SamplerRun], backend: Backend) -> list[list[int]]:
-    """Positions of the runs that may be sampled as one, group by group, no group too large."""
+    """Groups of runs that may be sampled as one run.
+
+    Returns:
+        Indices of the runs, group by group. The rows of each group fit into memory.
+    """
     if len(runs) == 1:
         return [[0]]
     groups: dict[Hashable, list[int]] = {}
@@ -52,10 +56,10 @@ def mergeable_groups(runs: Sequence[SamplerRun], backend: Backend) -> list[list[
 
 
 def _key(run: SamplerRun, backend: Backend) -> Hashable:
-    """What runs of one batch have in common.
+    """The key of a run: runs with equal keys can be rows of one run.
 
     Raises:
-        _Alone: the run cannot be a row of any batch.
+        _Alone: the run cannot be a row of another one.
     """
     if is_nested(run.latent):
         raise _Alone("its latent has several streams")
@@ -84,27 +88,27 @@ def _key(run: SamplerRun, backend: Backend) -> Hashable:
 
 
 def _place(run: SamplerRun) -> tuple:
-    """Which part of a whole run it is."""
+    """The part of the key that says which part of a schedule the run is."""
     start, whole = run.start, run.whole
     return (
         None if start is None else _kind(start),
         None if whole is None else tuple(whole.tolist()),
         run.number,
-        start is not None and run.is_hard,  # parts go on under such masks in another way
+        start is not None and run.is_hard,  # the sampler continues such runs differently
     )
 
 
 def _kind(tensor: torch.Tensor) -> Hashable:
-    """What tensors have in common that can be rows of one."""
+    """The part of the key for a tensor: tensors with equal ones can be rows of one tensor."""
     return tuple(tensor.shape), tensor.dtype, tensor.device
 
 
 def _signature(conditioning: Conditioning, repeats: bool, backend: Backend) -> Hashable:
-    """What two conditionings have in common if their entries can be rows of one another's."""
+    """The part of the key for a conditioning: shapes and options of all its entries."""
     entries = []
     for embedding, options in conditioning:
         if not isinstance(embedding, torch.Tensor) or len(embedding) != 1:
-            raise _Alone("its conditioning has no embedding of one row")
+            raise _Alone("its conditioning has an embedding that is not one row")
         free = repeats and options.get("attention_mask") is None and embedding.ndim == 3
         shape = (embedding.shape[-1],) if free else tuple(embedding.shape)
         described = [(shape, free, embedding.dtype, embedding.device)]
@@ -114,7 +118,7 @@ def _signature(conditioning: Conditioning, repeats: bool, backend: Backend) -> H
 
 
 def _described(name: str, options: dict[str, Any], backend: Backend) -> Hashable:
-    """What an entry beside an embedding has in common with its like in other rows."""
+    """The part of the key for an option of a conditioning's entry."""
     value = options[name]
     if name == "mask":
         if len(value) != 1 or value.ndim != 3 or options.get("set_area_to_bounds"):
@@ -134,13 +138,13 @@ def _described(name: str, options: dict[str, Any], backend: Backend) -> Hashable
 
 
 def _is_row(value: torch.Tensor | list) -> bool:
-    """Whether a tensor, or each of several, is of one row."""
+    """Whether a tensor, or each tensor of a list, has one row."""
     tensors = value if isinstance(value, list) else [value]
     return all(isinstance(one, torch.Tensor) and one.shape[:1] == (1,) for one in tensors)
 
 
 def _plain(value: Any) -> Hashable:
-    """A value that is compared as such; anything else counts by identity."""
+    """The part of the key for a plain value. Other objects are compared by their identity."""
     if isinstance(value, int | float | str | bool | type(None)):
         return value
     if isinstance(value, tuple) and all(isinstance(v, int | float | str) for v in value):
@@ -149,7 +153,7 @@ def _plain(value: Any) -> Hashable:
 
 
 def _fitting_lengths(positions: Sequence[int], runs: Sequence[SamplerRun]) -> list[list[int]]:
-    """Split where repeating texts to a common length would make them too long."""
+    """Split a group if its embeddings would become too long when repeated to a common length."""
     parts: list[tuple[list[int], list[tuple[int, int]]]] = []
     for position in positions:
         own = _lengths(runs[position])
@@ -168,13 +172,17 @@ def _fitting_lengths(positions: Sequence[int], runs: Sequence[SamplerRun]) -> li
 
 
 def _lengths(run: SamplerRun) -> list[int]:
-    """Tokens of every entry of both conditionings."""
+    """Number of tokens of every entry of both conditionings."""
     sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
     return [entry[0].shape[1] if entry[0].ndim == 3 else 1 for side in sides for entry in side]
 
 
 def joined(runs: Sequence[SamplerRun], backend: Backend) -> SamplerRun:
-    """One run whose row i is run i, each with its own seed."""
+    """One run whose row i is run i. Each row has its own seed.
+
+    Args:
+        runs: one of the groups of `mergeable_groups`.
+    """
     first = runs[0]
     controls: dict[tuple, Any] = {}
 
@@ -203,7 +211,7 @@ def joined(runs: Sequence[SamplerRun], backend: Backend) -> SamplerRun:
 
 
 def _in_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """A noise mask in the latent's resolution, so that masks of all sizes are rows of one."""
+    """A noise mask in the latent's resolution, so that masks of all sizes can be joined."""
     fitted = for_latent(mask, latent)
     return fitted if latent.ndim == 5 else fitted[:, 0]
 
@@ -211,10 +219,11 @@ def _in_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
 def _joined_entry(
     entries: Sequence[list], latent: torch.Tensor, controls: dict[tuple, Any], backend: Backend
 ) -> list:
-    """An entry of a conditioning whose rows are these entries.
+    """One entry of a conditioning whose rows are these entries.
 
     Args:
-        controls: ControlNets joined so far; positive and negative have to share the same object.
+        controls: the ControlNets that have been joined so far. Positive and negative have to share
+            one object.
     """
     length = math.lcm(*(embedding.shape[1] for embedding, _ in entries))
     if entries[0][0].ndim == 3:
@@ -237,14 +246,14 @@ def _joined_entry(
 
 
 def _as_rows(values: Sequence[torch.Tensor | list]) -> torch.Tensor | list:
-    """One tensor, or list of tensors, whose rows are these."""
+    """One tensor, or one list of tensors, whose rows are these values."""
     if isinstance(values[0], list):
         return [torch.cat(column) for column in zip(*values, strict=True)]
     return torch.cat(list(values))
 
 
 def _resized(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """A conditioning's mask [1,H,W] in the latent's resolution, as the host itself resizes it."""
+    """A conditioning's mask [1,H,W] in the latent's resolution, resized as ComfyUI does it."""
     size = latent.shape[-2:]
     if mask.shape[-2:] == size:
         return mask

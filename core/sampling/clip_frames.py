@@ -1,7 +1,7 @@
-"""How frames and the latent steps of video VAEs belong together.
+"""Which frames of a clip belong to which latent steps of a video VAE.
 
-A VAE tells two functions: how many latent steps it makes of so many frames, and how many frames
-come back from so many steps. Everything here is read from these two.
+A VAE has two functions: the number of latent steps for a number of frames, and the number of frames
+for a number of latent steps. Everything here is derived from these two.
 """
 
 from __future__ import annotations
@@ -10,44 +10,46 @@ from collections.abc import Callable
 
 Count = Callable[[int], int]
 
-_FURTHEST = 1024  # frames that a clip may be lengthened by in search of a whole length
+_FURTHEST = 1024  # the most frames that are added to a clip to reach a whole length
 
 
 def whole_length(frames: int, steps_of: Count, frames_of: Count) -> int:
-    """The least number of frames, at least `frames`, that comes back from the VAE whole.
+    """The smallest number of frames, from `frames` on, that the VAE encodes and decodes unchanged.
 
     Args:
-        steps_of: latent steps that the VAE makes of so many frames.
-        frames_of: frames that it makes of so many latent steps.
+        steps_of: number of frames -> number of latent steps that the VAE encodes them to.
+        frames_of: number of latent steps -> number of frames that the VAE decodes them to.
 
     Returns:
-        `frames` itself where no length up to 1024 frames more comes back whole. A VAE that never
-        gives back as many frames as it got ends in an error when its result is cut to the clip.
+        `frames` itself if no such number is found within 1024 more frames. The error for such a
+        VAE is raised later, when its result is cut to the clip.
     """
     lengths = range(max(1, frames), frames + _FURTHEST + 1)
     return next((n for n in lengths if frames_of(steps_of(n)) == n), frames)
 
 
 def causal(frames: int, steps: int) -> Count:
-    """Frames of so many steps where the VAE does not tell: the first alone, the others evenly."""
+    """`frames_of` for a VAE without this function.
+
+    The first step is assumed to hold one frame, and the others the same number of frames each.
+    """
     every = -(-(frames - 1) // max(1, steps - 1))
     return lambda count: 1 + (count - 1) * every
 
 
 def frames_of_steps(steps: int, frames: int, frames_of: Count) -> list[slice]:
-    """The frames that each latent step of a clip may stand for.
+    """The frames that belong to each latent step of a clip.
 
-    A step stands for the frames that are there with it and were not without it. Where it takes
-    several steps for the next frames to appear, each of them stands for all of these, as the VAE
-    does not say which is for which.
+    The frames of a step are those that the VAE decodes with it and does not decode without it. If
+    new frames appear only after several steps, they belong to each of these steps.
 
     Args:
         steps: latent steps of the clip.
-        frames: frames of the clip, those it was lengthened by included.
-        frames_of: frames that the VAE makes of so many latent steps.
+        frames: frames of the clip, including those that were added to lengthen it.
+        frames_of: number of latent steps -> number of frames that the VAE decodes them to.
 
     Returns:
-        One slice, never empty, for each step.
+        One slice for each step; none is empty.
     """
     groups: list[slice] = []
     start = 0

@@ -1,7 +1,7 @@
-"""Results that are no picture: values that are not finite, or nothing but black.
+"""Detect broken results: values that are not finite, or pictures that are all black.
 
-A VAE in half precision is the most common cause. Where that may be it, its work is done again in
-float32. What is wrong all the same is an error, or told.
+A VAE in half precision is the most common cause. If that may be the cause, the VAE is run again in
+float32. If the result is still broken, an error is raised or the user is told.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def fault_of(pixels: torch.Tensor, original: torch.Tensor | None = None) -> str:
     """What is wrong with a result [N,h,w,C]; empty if nothing is.
 
     Args:
-        original: [N,...,C] that it was made of, of any size; None asks for finite values only.
+        original: [N,H,W,C], the pixels from which it was made, of any size. None: only check that
+            all values are finite.
     """
     if not usable(pixels):
         return NOT_FINITE
@@ -41,13 +42,17 @@ def decoded(
     backend: Backend,
     original: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The pixels [N,h,w,3] of samples; made again with the VAE in float32 if they are no picture.
+    """The pixels of a latent. They are decoded again with the VAE in float32 if they are broken.
 
-    A picture that stays black may be what was asked for: it is told, and given.
+    A picture that is still black may be intended: the user is told, and the picture is returned.
 
     Args:
-        decode: gives the pixels with a VAE.
-        original: as in `fault_of`.
+        samples: [N,C,h,w] or [N,C,T,h,w].
+        decode: takes the VAE and gives the pixels [N,H,W,3].
+        original: see `fault_of`.
+
+    Returns:
+        [N,H,W,3].
 
     Raises:
         ValueError: samples or pixels are not finite.
@@ -68,14 +73,20 @@ def decoded(
             f"{where} is not finite: {fault} Check the model and its settings as well."
         )
     if fault:
-        note("fault", f"{where} is black: {fault} It is given as it is.")
+        note("fault", f"{where} is black: {fault} The node returns it unchanged.")
     return pixels
 
 
 def encoded(
     pixels: torch.Tensor, vae: Any, encode: Callable[[Any], Latent], backend: Backend
 ) -> Latent:
-    """The samples of pixels [N,h,w,3], made again with the VAE in float32 where not finite.
+    """The latent of pixels [N,H,W,3]. It is encoded again in float32 if it is not finite.
+
+    Args:
+        encode: takes the VAE and gives the latent.
+
+    Returns:
+        [N,C,h,w] or [N,C,T,h,w].
 
     Raises:
         ValueError: pixels or samples are not finite.
@@ -96,31 +107,32 @@ def encoded(
 
 
 def check_samples(samples: Latent, name: str, before: Latent | None = None) -> Latent:
-    """The samples, all of them finite.
+    """Return the samples [B,C,h,w] or [B,C,T,h,w] if all of them are finite.
 
     Args:
         name: the subject of the error, such as "The sampled latent".
-        before: what they were made of; where that is not finite, the error says so.
+        before: the samples from which they were made. If these are not finite either, the error
+            says so.
 
     Raises:
-        ValueError: they are not finite.
+        ValueError: the samples are not finite.
     """
     if finite(samples):
         return samples
     shape = list(picture(samples).shape)
     if before is not None and not finite(before):
         raise ValueError(
-            f"{name} holds values that are not finite (NaN or infinite), as does the latent that"
-            f" came in ({shape}). What made that has failed, often a VAE in half precision: run"
-            " that in float32 or bfloat16."
+            f"{name} holds values that are not finite (NaN or infinite), and so does the latent"
+            f" that came in ({shape}). The node that made that latent has failed. The cause is"
+            " often a VAE in half precision: run it in float32 or bfloat16."
         )
     raise ValueError(
         f"{name} holds values that are not finite (NaN or infinite; shape {shape}): the model has"
-        " failed. Run it in bfloat16 or float32, and look for a LoRA, a patch, a ControlNet or a"
-        " conditioning that is damaged or does not belong to it."
+        " failed. Run it in bfloat16 or float32, and check whether a LoRA, a patch, a ControlNet or"
+        " a conditioning is damaged or made for another model."
     )
 
 
 def finite(samples: Latent) -> bool:
-    """Whether all streams of samples hold finite values alone."""
+    """Whether all values of all streams are finite. A stream is [B,C,h,w], [B,C,T,h,w] or so."""
     return all(usable(stream) for stream in streams(samples))

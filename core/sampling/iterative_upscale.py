@@ -1,4 +1,4 @@
-"""Enlarging a latent in several steps, by way of its pixels, and sampling it after each."""
+"""Enlarge a latent in several steps: decode it, resize the pixels, encode and sample them."""
 
 from __future__ import annotations
 
@@ -34,32 +34,40 @@ FULL_SCHEDULES = (
     "none", "interleave1", "interleave2", "interleave3", "last1", "last2", "interleave1+last1",
     "interleave2+last1", "interleave3+last1",
 )  # fmt: skip
-MOST_ENLARGINGS = 16  # times that an upscale model is used one after another
-_HINT_BLUR = 8  # how much coarser than the picture the hint of a tile ControlNet is
+MOST_ENLARGINGS = 16  # the most times that an upscale model is used one after another
+_HINT_BLUR = 8  # the hint of a tile ControlNet is reduced by this factor, and enlarged again
 
 
 # Sizes -------------------------------------------------------------------------------------
 
 
 def factors(total: float, steps: int, mode: str) -> Iterator[float]:
-    """The size after each step over that before the first: evenly ("simple"), or each step by the
-    same factor ("geometric"); `total` in the end."""
+    """The scale after each step, relative to the size before the first step.
+
+    Args:
+        total: the scale after the last step.
+        mode: "simple": each step adds the same length. "geometric": each step multiplies by the
+            same factor.
+    """
     for step in range(1, steps):
         yield total ** (step / steps) if mode == "geometric" else 1 + (total - 1) * step / steps
     yield total
 
 
 def on_grid(width: float, height: float, multiple: int) -> Size:
-    """The largest size of whole latent pixels that is not above this one."""
+    """The largest size, not above this one, whose sides are multiples of `multiple` pixels."""
     return Size(*(max(1, int(side) // multiple) * multiple for side in (width, height)))
 
 
 @in_float32
 def scale(pixels: torch.Tensor, size: Size, method: str) -> torch.Tensor:
-    """Resize pixels [N,H,W,C] with one of SCALE_METHODS; the result is within 0..1.
+    """Resize pixels [N,H,W,C] 0..1 with one of SCALE_METHODS.
+
+    Returns:
+        [N,size.height,size.width,C] 0..1.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: the method does not exist.
     """
     if method not in SCALE_METHODS:
         raise ValueError(
@@ -74,7 +82,7 @@ def scale(pixels: torch.Tensor, size: Size, method: str) -> torch.Tensor:
 
 @in_float32
 def tile_hint(pixels: torch.Tensor) -> torch.Tensor:
-    """What a tile ControlNet goes by: the picture [N,H,W,3] without its fine detail."""
+    """The hint for a tile ControlNet: the picture [N,H,W,3] 0..1 without its fine detail."""
     planes = pixels.movedim(-1, 1)
     size = planes.shape[-2:]
     coarse = F.interpolate(planes, size=[max(1, side // _HINT_BLUR) for side in size], mode="area")
@@ -86,18 +94,22 @@ def tile_hint(pixels: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a latent is enlarged by way of its pixels."""
+    """How a latent is decoded, resized as pixels, and encoded again."""
 
     vae: Any
     method: str  # one of SCALE_METHODS
     tiled: bool = False  # whether the VAE works in tiles
     tile: VaeTile = field(default_factory=VaeTile)
-    model: Callable[[torch.Tensor], torch.Tensor] | None = None  # enlarges pixels beforehand
+    model: Callable[[torch.Tensor], torch.Tensor] | None = None  # upscale model, for [N,H,W,3]
 
     def decode(
         self, latent: dict, backend: Backend, original: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The pixels of a LATENT; see `faults.decoded`."""
+        """The pixels [N,H,W,3] of a LATENT; see `faults.decoded`.
+
+        Raises:
+            ValueError: they are not finite.
+        """
         samples = picture(latent["samples"])
 
         def decode(vae: Any) -> torch.Tensor:
@@ -106,7 +118,11 @@ class Scaling:
         return decoded(samples, self.vae, decode, backend, original)
 
     def encode(self, pixels: torch.Tensor, video: bool, backend: Backend) -> dict:
-        """The LATENT of pixels; see `faults.encoded`."""
+        """The LATENT of pixels [N,H,W,3]; see `faults.encoded`.
+
+        Raises:
+            ValueError: it is not finite.
+        """
 
         def encode(vae: Any) -> torch.Tensor:
             return backend.encode(vae, pixels, tiled=self.tiled, video=video, tile=self.tile)
@@ -114,7 +130,12 @@ class Scaling:
         return {"samples": encoded(pixels, self.vae, encode, backend)}
 
     def enlarge(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
-        """Bring pixels [N,H,W,3] to a size, by way of the model as often as it takes."""
+        """Resize pixels [N,H,W,3]. The upscale model, if there is one, is used until they are wide
+        enough.
+
+        Raises:
+            ValueError: the size is too large.
+        """
         check_pixels(size, "The enlarged picture", remedy=SMALLER)
         width = pixels.shape[2]
         for _ in range(MOST_ENLARGINGS if self.model is not None else 0):
@@ -134,6 +155,7 @@ def is_clip(latent: dict) -> bool:
 
 
 def size_in_pixels(latent: dict, vae: Any, backend: Backend) -> Size:
+    """The size of the picture of a LATENT."""
     ratio = backend.ratio(vae)
     height, width = picture(latent["samples"]).shape[-2:]
     return Size(width * ratio, height * ratio)
@@ -148,16 +170,19 @@ def enlarged(
     show: Callable[[torch.Tensor], None] | None = None,
     original: torch.Tensor | None = None,
 ) -> tuple[dict, torch.Tensor]:
-    """A LATENT brought to another size; streams besides the picture stay as they are.
+    """Resize a LATENT. Streams besides the picture stay as they are.
 
     Args:
-        size: width and height in pixels, of which as many are taken as are whole latent pixels.
-        hook: steps in before and after the pixels, and before and after they are enlarged.
-        show: gets the pixels before they are enlarged.
-        original: as in `faults.fault_of`.
+        size: width and height in pixels. They are rounded down to whole latent pixels.
+        hook: is called before and after decoding, after resizing, and after encoding.
+        show: takes the pixels [N,H,W,3] before they are resized.
+        original: [N,H,W,3] or of any size; see `faults.fault_of`.
 
     Returns:
-        The new LATENT and its pixels, without what the hook makes of them.
+        The new LATENT, and its pixels [N,H',W',3] before the hook changed them.
+
+    Raises:
+        ValueError: the size is too large, or pixels or latent are not finite.
     """
     hook = Hook() if hook is None else hook
     target = on_grid(*size, backend.ratio(scaling.vae))
@@ -178,8 +203,8 @@ def enlarged(
 class Upscaler(ABC):
     """An UPSCALER: enlarges a latent and samples it.
 
-    Packs that bring upscalers of their own, or use these, call `upscale` and `upscale_shape`, and
-    read `vae`, `is_tiled` and `tile_size`.
+    Other packs make objects with the methods `upscale` and `upscale_shape` and the attributes
+    `vae`, `is_tiled` and `tile_size`, or use those of these objects. So the names must not change.
     """
 
     def __init__(
@@ -191,12 +216,13 @@ class Upscaler(ABC):
         """
         Args:
             backend: makes a Backend for each run.
-            show: (prefix of file names, pixels [N,H,W,3]), shows pixels before they are enlarged.
+            show: takes a prefix of file names and pixels [N,H,W,3], and shows the pixels. It is
+                called before they are enlarged.
         """
         self.scaling, self.backend, self.show = scaling, backend, show
         self.vae, self.is_tiled = scaling.vae, scaling.tiled
         self.tile_size = scaling.tile.side
-        self._begun: torch.Tensor | None = None  # [N,1,1,3], the brightest of the first iteration
+        self._begun: torch.Tensor | None = None  # [N,1,1,3], maximum of the first pixels
 
     def upscale(
         self,
@@ -205,7 +231,7 @@ class Upscaler(ABC):
         upscale_factor: float,
         save_temp_prefix: str | None = None,
     ) -> dict:
-        """The LATENT, `upscale_factor` times as wide and high; see `upscale_shape`."""
+        """Enlarge a LATENT by a factor, and sample it; see `upscale_shape`."""
         width, height = size_in_pixels(samples, self.vae, self.backend())
         return self.upscale_shape(
             step_info, samples, width * upscale_factor, height * upscale_factor, save_temp_prefix
@@ -219,11 +245,12 @@ class Upscaler(ABC):
         h: float,
         save_temp_prefix: str | None = None,
     ) -> dict:
-        """The LATENT with a width and height in pixels.
+        """Enlarge a LATENT to a width and height in pixels, and sample it.
 
         Args:
-            step_info: the iteration, from 0, and how many there are.
-            save_temp_prefix: shows the pixels before, in files of names that begin so.
+            step_info: the index of the iteration, from 0, and the number of iterations.
+            save_temp_prefix: prefix of the files in which the pixels are shown before they are
+                enlarged. None: they are not shown.
         """
         backend = self.backend()
         for hook in self.hooks:
@@ -242,11 +269,11 @@ class Upscaler(ABC):
     @property
     @abstractmethod
     def hooks(self) -> list[Hook]:
-        """The PK_HOOKs; the first is that of enlarging."""
+        """The PK_HOOKs of this upscaler. The first one is called when a latent is enlarged."""
 
     @abstractmethod
     def refine(self, latent: dict, pixels: torch.Tensor, step_info: tuple[int, int]) -> dict:
-        """Sample an enlarged LATENT with pixels [N,H,W,3]."""
+        """Sample a LATENT that has been enlarged; `pixels` [N,H,W,3] are its picture."""
 
 
 class SamplingUpscaler(Upscaler):
@@ -262,10 +289,10 @@ class SamplingUpscaler(Upscaler):
     ) -> None:
         """
         Args:
-            common: as for Upscaler.
+            common: the arguments of Upscaler.
             hook: a PK_HOOK.
-            control: a tile ControlNet, that goes by the enlarged picture.
-            attach: puts it into the conditionings.
+            control: a tile ControlNet, which gets the enlarged picture as hint.
+            attach: adds the ControlNet to the conditionings.
         """
         super().__init__(*common)
         self.sampler, self.hook = sampler, hook
@@ -278,15 +305,15 @@ class SamplingUpscaler(Upscaler):
     def refine(self, latent: dict, pixels: torch.Tensor, step_info: tuple[int, int]) -> dict:
         sampler = self.sampler
         if self.control is not None:
-            recipe = sampler.recipe
+            setup = sampler.setup
             sampler = sampler.with_conditioning(
-                *self.attach(self.control, recipe.positive, recipe.negative, tile_hint(pixels))
+                *self.attach(self.control, setup.positive, setup.negative, tile_hint(pixels))
             )
         return sampler.sample(latent, self.hook, step_info)
 
 
 class MaskUpscaler(Upscaler):
-    """Samples what a mask leaves out with one sampler, what it covers with another."""
+    """Samples the part outside of a mask with one sampler, the part inside with another."""
 
     def __init__(
         self,
@@ -301,13 +328,15 @@ class MaskUpscaler(Upscaler):
     ) -> None:
         """
         Args:
-            base, inner: KSAMPLERs.
+            base, inner: the KSAMPLERs for the parts outside and inside.
             mask: [B,H,W] 0..1, of any size.
-            common: as for Upscaler.
-            schedule: one of FULL_SCHEDULES: in which iterations the whole latent is sampled,
-                with the base and then with `full` or, without that, the base again.
-            pk_hooks: PK_HOOKs of the base, the inner and the full sampler.
-            apart: as of `sample_in_mask`.
+            common: the arguments of Upscaler.
+            schedule: one of FULL_SCHEDULES. It names the iterations in which the whole latent is
+                sampled: first with `base`, and then with `full`, or again with `base` if there
+                is no `full`.
+            full: a KSAMPLER, or None.
+            pk_hooks: the PK_HOOKs of the samplers `base`, `inner` and `full`.
+            apart: see `sample_in_mask`.
         """
         super().__init__(*common)
         self.base, self.inner, self.mask = base, inner, mask
@@ -335,7 +364,7 @@ class MaskUpscaler(Upscaler):
 
 @dataclass(frozen=True)
 class _Hooked:
-    """A KSAMPLER with the hook that it is called with."""
+    """A KSAMPLER that is always called with a hook."""
 
     sampler: Any
     hook: Any
@@ -345,9 +374,12 @@ class _Hooked:
 
 
 def is_full(schedule: str, step: int, steps: int) -> bool:
-    """Whether one of FULL_SCHEDULES names an iteration, counted from 0.
+    """Whether a schedule names this iteration, counted from 0.
 
-    "interleave2" is every third: two without lie between. "last2" are the last two.
+    "interleave2" names every third iteration, "last2" the last two iterations.
+
+    Args:
+        schedule: one of FULL_SCHEDULES.
     """
     for part in schedule.split("+"):
         count = int(part[-1]) if part[-1].isdigit() else 0
@@ -363,16 +395,21 @@ def is_full(schedule: str, step: int, steps: int) -> bool:
 
 @dataclass(frozen=True)
 class Iterations:
-    """How often and how far a picture is enlarged; the fields are those of the nodes."""
+    """In how many steps and by what factor a picture is enlarged; the inputs of the nodes."""
 
     factor: float  # new sides over old ones, at least 1
     steps: int
     mode: str = STEP_MODES[0]
-    prefix: str = ""  # of the files that show the way; empty shows nothing
+    prefix: str = ""  # prefix of the files that show each iteration. Empty: nothing is shown
 
 
 def upscale_latent(latent: dict, iterations: Iterations, upscaler: Any, backend: Backend) -> dict:
-    """Enlarge a LATENT step by step with an UPSCALER, of this pack or another."""
+    """Enlarge a LATENT step by step with an UPSCALER of this pack or another.
+
+    Raises:
+        ValueError: the UPSCALER is none, has no VAE, or gives no LATENT with finite samples.
+        RuntimeError: the UPSCALER raised an error.
+    """
     source = Source.of("The UPSCALER", upscaler, "upscale_shape", "Connect another one.")
     upscale = source.method(upscaler, "upscale_shape")
     width, height = size_in_pixels(latent, vae_of(upscaler), backend)
@@ -394,7 +431,7 @@ def vae_of(upscaler: Any) -> Any:
     """The VAE of an UPSCALER.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the UPSCALER has no VAE.
     """
     if getattr(upscaler, "vae", None) is None:
         raise ValueError(
@@ -407,10 +444,13 @@ def vae_of(upscaler: Any) -> Any:
 def upscale_pixels(
     pixels: torch.Tensor, iterations: Iterations, upscaler: Any, vae: Any, backend: Backend
 ) -> torch.Tensor:
-    """Enlarge pixels [N,H,W,3] step by step with an UPSCALER, of this pack or another.
+    """Enlarge pixels [N,H,W,3] step by step with an UPSCALER of this pack or another.
 
-    Pixels beyond the last whole latent pixel are not lost: the border is repeated until they are
-    in one, and what that adds is cut off in the end.
+    If a side is no multiple of the latent pixel, the border is repeated before, and the added part
+    is cut off after. So no pixels are lost.
+
+    Returns:
+        [N,H',W',3].
     """
     tile = VaeTile(getattr(upscaler, "tile_size", VaeTile.side))
     scaling = Scaling(vae, "lanczos", bool(getattr(upscaler, "is_tiled", False)), tile)
@@ -425,12 +465,12 @@ def upscale_pixels(
 
 
 def reencoded(latent: dict, source: Scaling, target: Scaling, backend: Backend) -> dict:
-    """The picture of a LATENT of one VAE as a LATENT of another."""
+    """Decode a LATENT with one VAE and encode it with another."""
     if is_nested(latent["samples"]):
         note(
             "streams",
-            "Only the picture's stream of the latent goes on to the other VAE: its sound, or "
-            "whatever the others hold, is left out.",
+            "The latent has several streams. Only its picture is encoded with the other VAE; its "
+            "sound and other streams are left out.",
         )
     pixels = source.decode(latent, backend)
     ratio = backend.ratio(target.vae)

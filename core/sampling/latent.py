@@ -1,4 +1,4 @@
-"""Sampling a LATENT as the host's sampler nodes do: the part of a schedule that they name."""
+"""Sample a LATENT, or a part of its schedule, as the sampler nodes of ComfyUI do."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .sigmas import Window, denoise_window, window_sigmas
 
 @dataclass(frozen=True)
 class SamplerSetup:
-    """What a latent is sampled with, whichever part of a schedule is run."""
+    """Model, conditioning and settings of a sampler. They hold for every part of a schedule."""
 
     model: Any
     positive: Conditioning
-    negative: Conditioning | str  # NEGATIVE_PLACEHOLDER: guidance without a negative
+    negative: Conditioning | str  # NEGATIVE_PLACEHOLDER: there is no negative
     cfg: float
     sampler_name: str
     scheduler: str
-    scheduler_func: Callable | None = None  # wins over the name
-    sampler: Any = None  # a sampler object that wins over the name
+    scheduler_func: Callable | None = None  # is used instead of the scheduler's name
+    sampler: Any = None  # a SAMPLER object, which is used instead of the sampler's name
     sigma_factor: float = 1.0  # all noise levels are multiplied by this
-    tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
+    tiles: Tiles | None = None  # how the latent is cut for the model. None: it is not cut
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """What KSampler asks for besides a setup."""
+    """Seed, steps and denoise strength of a KSampler."""
 
     seed: int  # 0..MAX_SEED
     steps: int
@@ -49,59 +49,61 @@ class SchedulePart:
 
     window: Window
     seed: int
-    noise: torch.Tensor | None = None  # added to the latent beforehand; None adds none
-    leftover: bool = False  # leave the noise in that further steps would remove
-    number: int = 0  # steps of the same seed before this part, whose noise samplers have drawn
+    noise: torch.Tensor | None = None  # of the latent's shape, added to it. None: no noise
+    leftover: bool = False  # True: the noise that later steps would remove stays in the latent
+    number: int = 0  # steps before this part with the same seed, which have drawn noise already
 
 
 def make_run(
-    recipe: SamplerSetup, latent: dict, part: SchedulePart, backend: Backend
+    setup: SamplerSetup, latent: dict, part: SchedulePart, backend: Backend
 ) -> SamplerRun | None:
-    """The run of the sampler for a part of a schedule; None where no step is left to run."""
-    sampler_name = recipe.sampler_name if recipe.sampler is None else ""
+    """The sampler run for a part of a schedule. None: the part has no steps."""
+    sampler_name = setup.sampler_name if setup.sampler is None else ""
     schedule = backend.sigmas(
-        recipe.model, sampler_name, recipe.scheduler, part.window.total, recipe.scheduler_func
+        setup.model, sampler_name, setup.scheduler, part.window.total, setup.scheduler_func
     )
-    schedule = schedule * recipe.sigma_factor
+    schedule = schedule * setup.sigma_factor
     sigmas = window_sigmas(schedule, part.window)
     if len(sigmas) < 2 or sigmas[0] <= 0:
         return None
     if not part.leftover:
         sigmas = torch.cat([sigmas[:-1], torch.zeros_like(sigmas[-1:])])
-    samples = backend.fitted_latent(recipe.model, latent)
+    samples = backend.fitted_latent(setup.model, latent)
     rows = latent.get("batch_index")
     noise = part.noise
     if noise is None:
         noise = without_noise(samples)
-    # On the way, too, every part draws noise of its own. By name samplers know how to go on.
-    seed = part.seed if recipe.sampler is None else seed_for(part.seed, part.number)
+    # Every part has to draw new noise in its steps. Samplers that are given by name skip the noise
+    # of earlier parts by themselves; a SAMPLER object gets another seed for each part.
+    seed = part.seed if setup.sampler is None else seed_for(part.seed, part.number)
     return SamplerRun(
-        model=recipe.model,
-        positive=recipe.positive,
-        negative=recipe.negative,
-        cfg=recipe.cfg,
-        sampler_name=recipe.sampler_name,
+        model=setup.model,
+        positive=setup.positive,
+        negative=setup.negative,
+        cfg=setup.cfg,
+        sampler_name=setup.sampler_name,
         sigmas=sigmas,
         schedule=schedule,
         seed=seed,
         noise=noise,
         latent=samples,
         noise_mask=latent.get("noise_mask"),
-        sampler=recipe.sampler,
-        tiles=recipe.tiles,
+        sampler=setup.sampler,
+        tiles=setup.tiles,
         batch_index=None if rows is None else tuple(map(int, rows)),
         number=part.number,
     )
 
 
-def noise_for(recipe: SamplerSetup, latent: dict, seed: int, backend: Backend) -> torch.Tensor:
-    """The noise that the host's samplers start from, for a LATENT and a seed."""
-    samples = backend.fitted_latent(recipe.model, latent)
+def noise_for(setup: SamplerSetup, latent: dict, seed: int, backend: Backend) -> torch.Tensor:
+    """The noise from which the samplers of ComfyUI start, in the shape of the LATENT's samples
+    ([B,C,h,w] or [B,C,T,h,w]), for a seed."""
+    samples = backend.fitted_latent(setup.model, latent)
     return start_noise(samples, seed, rows=latent.get("batch_index"))
 
 
 def with_samples(latent: dict, samples: torch.Tensor) -> dict:
-    """The LATENT with other samples."""
+    """The LATENT with other samples, [B,C,h,w] or [B,C,T,h,w]."""
     kept = {key: value for key, value in latent.items() if key not in OF_EMPTY_LATENTS}
     return {**kept, "samples": samples}
 
@@ -112,7 +114,7 @@ def without_mask(latent: dict) -> dict:
 
 
 def sample_part(
-    recipe: SamplerSetup,
+    setup: SamplerSetup,
     latent: dict,
     part: SchedulePart,
     backend: Backend,
@@ -122,12 +124,19 @@ def sample_part(
     """Sample a LATENT, with a progress bar.
 
     Args:
-        place: which run of how many this is, for a bar that shows all of them.
-        watch: as in `SamplerRun`.
+        place: the index of this run and the number of runs, for a bar that shows all of them.
+        watch: see `SamplerRun`.
+
+    Returns:
+        The LATENT with the sampled latent.
+
+    Raises:
+        ValueError: the result is not finite.
+        memory.OutOfMemory: the run does not fit into memory.
     """
-    run = make_run(recipe, latent, part, backend)
+    run = make_run(setup, latent, part, backend)
     if run is None:
-        return with_samples(latent, backend.fitted_latent(recipe.model, latent))
+        return with_samples(latent, backend.fitted_latent(setup.model, latent))
     if watch is not None:
         run = replace(run, watch=watch)
     index, runs = place
@@ -135,7 +144,7 @@ def sample_part(
     bar = backend.progress(runs * steps)
 
     def on_step(step: int, total: int, denoised: torch.Tensor | None) -> None:
-        bar(index * steps + (step + 1) * steps // max(1, total), recipe.model, denoised)
+        bar(index * steps + (step + 1) * steps // max(1, total), setup.model, denoised)
 
     samples = sampled(run, on_step, backend)
     check_samples(samples, "The sampled latent", run.latent)
@@ -143,10 +152,10 @@ def sample_part(
 
 
 def sampled(run: SamplerRun, on_step: OnStep, backend: Backend) -> torch.Tensor:
-    """The samples of a run that nothing can divide.
+    """Sample a run that cannot be divided: its latent [B,C,h,w] or [B,C,T,h,w].
 
     Raises:
-        memory.OutOfMemory: there is no memory for it.
+        memory.OutOfMemory: the run does not fit into memory.
     """
     height, width = picture(run.latent).shape[-2:]
     return memory.persist(
@@ -158,7 +167,7 @@ def sampled(run: SamplerRun, on_step: OnStep, backend: Backend) -> torch.Tensor:
 
 
 def sample_latent(
-    recipe: SamplerSetup,
+    setup: SamplerSetup,
     denoising: Denoising,
     latent: dict,
     backend: Backend,
@@ -168,17 +177,17 @@ def sample_latent(
     """Sample a LATENT as KSampler does.
 
     Args:
-        hook: a PK_HOOK or DETAILER_HOOK, of whose points `pre_ksample` is used.
-        place: as in `sample_part`.
+        hook: a PK_HOOK or DETAILER_HOOK. Only its point `pre_ksample` is used.
+        place: see `sample_part`.
     """
     model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise = Hook(
         hook
     ).pre_ksample(
-        recipe.model, denoising.seed, denoising.steps, recipe.cfg, recipe.sampler_name,
-        recipe.scheduler, recipe.positive, recipe.negative, latent, denoising.denoise,
+        setup.model, denoising.seed, denoising.steps, setup.cfg, setup.sampler_name,
+        setup.scheduler, setup.positive, setup.negative, latent, denoising.denoise,
     )  # fmt: skip
-    recipe = replace(
-        recipe,
+    setup = replace(
+        setup,
         model=model,
         positive=positive,
         negative=negative,
@@ -187,6 +196,6 @@ def sample_latent(
         scheduler=scheduler,
     )
     part = SchedulePart(
-        denoise_window(steps, denoise), seed, noise_for(recipe, latent, seed, backend)
+        denoise_window(steps, denoise), seed, noise_for(setup, latent, seed, backend)
     )
-    return sample_part(recipe, latent, part, backend, place)
+    return sample_part(setup, latent, part, backend, place)

@@ -1,7 +1,7 @@
-"""Sampling in tiles: how a latent is cut at each call of the model, and put together again.
+"""Sampling in tiles: at each call of the model the latent is cut into tiles and put together again.
 
-All tiles go through one run of the sampler: it is the model that is called for one tile after
-another, or for several at once, so that samplers with a memory of earlier steps work as usual.
+The sampler runs once, over the whole latent. Only the model is called tile by tile, or for several
+tiles at once. So samplers that remember earlier steps work as usual.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from ..geometry import Box, Size
 
 STRATEGIES = ("random", "padded", "simple")
-_SHARED = 4  # padded tiles share at least this part of their length with a neighbour
+_SHARED = 4  # padded tiles share at least 1/4 of their length with the next one
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class Span:
     """A tile along one axis."""
 
     start: int
-    weight: torch.Tensor  # [length] 0..1, its share in each place's result
+    weight: torch.Tensor  # [length] 0..1, the weight of the tile at each place
 
     @property
     def end(self) -> int:
+        """The first place after the tile."""
         return self.start + len(self.weight)
 
 
@@ -36,20 +37,22 @@ class Tile:
     """A part of a latent."""
 
     box: Box  # in latent pixels
-    weight: torch.Tensor  # [h,w], its share in the result
+    weight: torch.Tensor  # [h,w] 0..1, the weight of the tile in the result
 
 
 def cut(size: Size, tile: Size, strategy: str, generator: torch.Generator) -> list[Tile]:
-    """The tiles of a latent, all of one size, that of the latent where it is smaller.
+    """Cut a latent into tiles of one size.
 
     Args:
-        size, tile: in latent pixels.
-        strategy: "simple" lays a fixed grid; "random" moves the grid at every call, so that no
-            seam stays in its place; "padded" lets tiles overlap and fades one into the next.
-        generator: says where a random grid begins.
+        size: of the latent, in latent pixels.
+        tile: of a tile, in latent pixels. A latent with a shorter side has tiles of that side.
+        strategy: "simple": the grid of tiles is fixed. "random": the grid is moved at every call,
+            so that no seam stays in its place. "padded": the tiles overlap, and one fades into the
+            next.
+        generator: gives the place where a random grid begins.
 
     Raises:
-        ValueError: there is no such strategy.
+        ValueError: the strategy does not exist.
     """
     if strategy not in STRATEGIES:
         raise ValueError(
@@ -83,7 +86,7 @@ def _spans(length: int, side: int, strategy: str, generator: torch.Generator) ->
 
 
 def _fading(length: int, side: int) -> Iterator[Span]:
-    """Spans, evenly spread, that overlap and fade where another one goes on."""
+    """Evenly spread spans that overlap. Their weights fade where they overlap."""
     shared = max(1, side // _SHARED)
     steps = ceil((length - side) / (side - shared)) if side > shared else length - side
     fade = ((torch.arange(side) + 0.5) / shared).clamp(max=1)
@@ -101,7 +104,15 @@ def stitched(
     tiles: Sequence[Tile],
     work: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]],
 ) -> torch.Tensor:
-    """What `work` makes of the tiles of a latent [N,C,...,h,w], put together by their weights."""
+    """Work on the tiles of a latent, and put the results together by their weights.
+
+    Args:
+        x: [N,C,...,h,w].
+        work: takes the tiles [N,C,...,th,tw] and gives a result of the same shape for each.
+
+    Returns:
+        [N,C,...,h,w].
+    """
     parts = [
         x[..., tile.box.y1 : tile.box.y2, tile.box.x1 : tile.box.x2].contiguous() for tile in tiles
     ]

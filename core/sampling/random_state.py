@@ -1,7 +1,7 @@
-"""The random generators that the whole process shares, seeded for a while and put back.
+"""Seed the global random generators of the process for a while, and restore them afterwards.
 
-Samplers and patches of other packs draw from them, as does the host's token merging. A run of the
-sampler is repeatable only if they begin at the same place each time.
+Samplers and patches of other packs draw from them, and so does ComfyUI's token merging. A sampler
+run is repeatable only if the generators have the same state at its beginning.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _NUMPY_SEEDS = 2**32
 def seeded_globals(seed: int) -> Iterator[None]:
     """Seed the global generators of torch (on every device), NumPy and Python.
 
-    On leaving, also by an error, all of them go on from where they were before.
+    At the end, also after an error, all of them get back the state that they had before.
 
     Args:
-        seed: wrapped to 64 bits; NumPy takes its lower 32.
+        seed: wrapped to 64 bits. NumPy gets its lower 32 bits.
     """
     restore = [saved() for saved in _SAVED]
     seed &= MAX_SEED
@@ -56,7 +56,7 @@ def _cpu() -> Callable[[], Any]:
 
 
 def _accelerators() -> Callable[[], Any]:
-    """All devices of the kinds that are in use; those that are not have drawn nothing yet."""
+    """All accelerators of the kinds that are available."""
     saved = []
     for kind in ("cuda", "xpu"):
         devices = getattr(torch, kind, None)

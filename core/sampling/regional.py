@@ -1,9 +1,9 @@
-"""Sampling several regions of one latent, each with a sampler and a prompt of its own.
+"""Sample several regions of one latent, each with its own sampler and prompt.
 
-Where all have the same sampler and schedule, one run of it makes the whole picture: at every step
-what the models make of the latent is put together by the masks. So the sampler's memory of earlier
-steps and the noise that it draws are those of any run. Otherwise each step of each sampler is a run
-of its own, and the latents are put together.
+If all regions have the same sampler and schedule, one run samples the whole latent: at every step
+the predictions of the models are mixed by the masks. So the sampler remembers earlier steps and
+draws noise as in any other run. Otherwise each sampler runs each step by itself, and their latents
+are mixed after every step.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .sampler_objects import AdvancedKSampler, Recovery
 from .scheduler import Pipeline, run_pipelines
 from .sigmas import Window
 
-# Seeds that are added to one another stay below this: ComfyUI-Impact-Pack's figure, so that shared
-# workflows go on from the same seed.
+# The sum or difference of two seeds is brought into 0.._SEEDS. ComfyUI-Impact-Pack uses this
+# number, and shared workflows have to get the same seeds.
 _SEEDS = 1125899906842624
 SECOND_SEED_MODES = (
     "ignore", "fixed", "seed+seed_2nd", "seed-seed_2nd", "increment", "decrement", "randomize",
@@ -39,9 +39,10 @@ VARIATION_METHODS = ("linear", "slerp")
 
 
 class RegionalPrompt:
-    """An entry of REGIONAL_PROMPTS: what a part of the picture is sampled with.
+    """An entry of REGIONAL_PROMPTS: a part of the picture, and the sampler for it.
 
-    Packs that bring such entries of their own, or change these, use these attributes and methods.
+    Other packs make objects with the same attributes and methods, or use those of these objects. So
+    their names must not change.
     """
 
     def __init__(
@@ -54,27 +55,28 @@ class RegionalPrompt:
     ) -> None:
         """
         Args:
-            mask: [B,H,W] 0..1; several are united.
+            mask: [B,H,W] 0..1. The masks of a batch are united.
             sampler: a KSAMPLER_ADVANCED.
-            variation_seed, variation_strength, variation_method: of the noise that is mixed into
-                the region's, as in `mix_noise`.
+            variation_seed, variation_strength, variation_method: seed, strength 0..1 and method
+                with which a second noise is mixed into the noise of the region; see `mix_noise`.
         """
         self.mask, self.sampler = union(mask)[0], sampler
         self.variation_seed, self.variation_strength = variation_seed, variation_strength
         self.variation_method = variation_method
 
     def clone_with_sampler(self, sampler: Any) -> RegionalPrompt:
+        """The same entry with another KSAMPLER_ADVANCED."""
         return RegionalPrompt(
             self.mask[None], sampler, self.variation_seed, self.variation_strength,
             self.variation_method,
         )  # fmt: skip
 
     def get_mask_erosion(self, factor: int) -> torch.Tensor:
-        """The mask [1,1,H,W], hard, and grown by a window of `factor` pixels."""
+        """The mask [1,1,H,W], rounded to 0 and 1, and grown by a window of `factor` pixels."""
         return dilate(self.mask[None].round(), factor)[None]
 
     def touch_noise(self, noise: torch.Tensor) -> torch.Tensor:
-        """The latent's noise with that of the variation seed mixed in, inside the mask."""
+        """The noise [B,C,h,w] with the noise of the variation seed mixed in, inside the mask."""
         if self.variation_strength <= 0:
             return noise
         own = picture(noise)
@@ -89,26 +91,36 @@ class Region:
     """A part of the latent and its sampler."""
 
     sampler: Any  # a KSAMPLER_ADVANCED
-    weight: torch.Tensor  # [1,1,(T),h,w] 0..1 in the latent's resolution
+    weight: torch.Tensor  # [1,1,h,w] or [1,1,T,h,w], 0..1, in the latent's resolution
 
 
 @dataclass(frozen=True)
 class Regional:
     """How a latent is sampled by regions."""
 
-    base: Any  # the KSAMPLER_ADVANCED of what lies outside of all regions
+    base: Any  # the KSAMPLER_ADVANCED for the part outside of all regions
     regions: Sequence[Region]  # later ones lie on top of earlier ones
     recovery: Recovery
-    together: bool = True  # False: one region after another, each seeing what was done before
+    # True: in each step all regions start from the same latent. False: they are sampled one after
+    # another, and each one starts from the result of the one before.
+    together: bool = True
 
 
 def regions_of(prompts: Sequence[Any], samples: torch.Tensor, overlap: int) -> list[Region]:
-    """The regions of REGIONAL_PROMPTS, grown by a window of `overlap` pixels of their masks."""
+    """The regions of REGIONAL_PROMPTS.
+
+    Args:
+        samples: [B,C,h,w] or [B,C,T,h,w] of the latent; the weights get its resolution.
+        overlap: the masks are grown by a window of this many pixels.
+
+    Raises:
+        ValueError: an entry is no REGIONAL_PROMPTS entry, or gives no usable mask.
+    """
     return [_region(prompt, samples, overlap) for prompt in prompts]
 
 
 def _region(prompt: Any, samples: torch.Tensor, overlap: int) -> Region:
-    """One of the regions; an entry may be another pack's."""
+    """The region of an entry, which may come from another pack."""
     source = Source.of("An entry of 'regional_prompts',", prompt, "get_mask_erosion", _FROM)
     mask = source.call(source.method(prompt, "get_mask_erosion"), overlap)
     if not (isinstance(mask, torch.Tensor) and is_array(mask) and mask.ndim > 1 and mask.numel()):
@@ -134,8 +146,11 @@ def sample_regions(
     """Sample a part of a schedule by regions.
 
     Args:
-        latent: as `fitted` gives it.
-        base_steps: how many steps the base does alone first.
+        latent: a LATENT from `fitted`.
+        base_steps: number of steps at the beginning that the base samples alone.
+
+    Returns:
+        The LATENT with the sampled latent.
     """
     run = _one_run(regional, latent, part, base_steps, backend)
     if run is None:
@@ -149,13 +164,13 @@ def sample_regions(
 def _one_run(
     regional: Regional, latent: dict, part: SchedulePart, base_steps: int, backend: Backend
 ) -> SamplerRun | None:
-    """The base's run with the regions as layers; None where they cannot be of one run."""
+    """The run of the base with the regions as layers. None: they cannot be sampled in one run."""
     samplers = [regional.base, *(region.sampler for region in regional.regions)]
     if not all(isinstance(sampler, AdvancedKSampler) for sampler in samplers):
         return None
     if regional.regions and (not regional.together or is_nested(latent["samples"])):
         return None
-    base, *others = (make_run(own.recipe, latent, part, backend) for own in samplers)
+    base, *others = (make_run(own.setup, latent, part, backend) for own in samplers)
     if base is None or not all(_alike(base, other) for other in others):
         return None
     if not backend.share_a_latent([base.model, *(other.model for other in others)]):
@@ -182,7 +197,7 @@ def _alike(run: SamplerRun, other: SamplerRun | None) -> bool:
 def _step_by_step(
     regional: Regional, latent: dict, part: SchedulePart, base_steps: int, backend: Backend
 ) -> dict:
-    """Each step of each sampler by itself."""
+    """Sample step by step: in each step every sampler runs by itself."""
     window, noise = part.window, part.noise
     alone = min(base_steps, window.steps)
     bar = backend.progress(max(1, window.steps))
@@ -207,9 +222,9 @@ def _step_by_step(
             leftover=part.leftover or number < window.steps - 1,
             number=part.number + number,
         )
-        # Without its noise a latent cannot be told from one that has gone a step on.
-        in_turn = not regional.together and noise is None
-        latent = (_in_turn if in_turn else _side_by_side)(regional, latent, step, backend)
+        # In the step that adds the noise all regions start from the same latent: each run adds it.
+        one_by_one = not regional.together and noise is None
+        latent = (_one_by_one if one_by_one else _side_by_side)(regional, latent, step, backend)
         noise = None
         bar(number + 1, None, None)
     return latent
@@ -230,13 +245,16 @@ def _side_by_side(regional: Regional, latent: dict, part: SchedulePart, backend:
     return with_samples(latent, with_picture(base["samples"], samples))
 
 
-def _in_turn(regional: Regional, latent: dict, part: SchedulePart, backend: Backend) -> dict:
-    """One after another, each from what was done before; every place goes on by one step."""
+def _one_by_one(regional: Regional, latent: dict, part: SchedulePart, backend: Backend) -> dict:
+    """Run the samplers one after another, each from the result of the one before.
+
+    In total every place of the latent is sampled by one step.
+    """
     samplers = [regional.base, *(region.sampler for region in regional.regions)]
     shares = shares_of([region.weight for region in regional.regions])
     for sampler, share in zip(samplers, shares, strict=True):
         before = latent["samples"]
-        streams_too = sampler is regional.base and is_nested(before)  # the base's are the others
+        streams_too = sampler is regional.base and is_nested(before)  # the base samples them all
         if not (share.any() or streams_too):
             continue
         (result,) = run_pipelines(
@@ -254,12 +272,12 @@ def _in_turn(regional: Regional, latent: dict, part: SchedulePart, backend: Back
 def _pipeline(
     sampler: Any, latent: dict, part: SchedulePart, recovery: Recovery, backend: Backend
 ) -> Pipeline[dict]:
-    """The way of one sampler; one of another pack samples at once, by itself."""
+    """The pipeline of one sampler. A sampler of another pack makes no requests and runs alone."""
     if isinstance(sampler, AdvancedKSampler):
         return (yield from sampler.pipeline(latent, part, recovery, backend))
     source = _source(sampler)
     sample = source.method(sampler, "sample_advanced")
-    with seeded_globals(seed_for(part.seed, part.number)):  # whatever it may draw from
+    with seeded_globals(seed_for(part.seed, part.number)):  # it may draw from any of them
         result = source.call(
             sample, part.noise is not None, part.seed, part.window.total, dict(latent),
             part.window.start, part.window.end, part.leftover, recovery_mode=recovery.mode,
@@ -277,7 +295,7 @@ def _source(sampler: Any) -> Source:
 
 @dataclass(frozen=True)
 class Seeds:
-    """The seed of the base's own steps, and what the regions' steps go on from."""
+    """The seed of the steps that the base samples alone, and that of the steps by regions."""
 
     first: int
     second: int = 0
@@ -285,12 +303,12 @@ class Seeds:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the regions go on from the noise that the base's steps leave."""
+        """Whether the regions continue with the noise that the base has left in the latent."""
         return self.mode == "ignore"
 
     @property
     def later(self) -> int:
-        """The seed of the regions' steps."""
+        """The seed of the steps by regions."""
         if self.goes_on:
             return self.first
         if self.mode == "seed+seed_2nd":
@@ -311,11 +329,12 @@ def sample_base_then_regions(
     base_steps: int,
     backend: Backend,
 ) -> dict:
-    """Sample the first steps with the base alone, and the others by regions.
+    """Sample the first steps with the base alone, and the other steps by regions.
 
     Args:
-        prompts: the REGIONAL_PROMPTS, for the variation of the noise.
-        latent: as `fitted` gives it.
+        prompts: the REGIONAL_PROMPTS. They may vary the noise.
+        latent: a LATENT from `fitted`.
+        base_steps: number of steps that the base samples alone.
     """
     noise = region_noise(latent, seeds.first, prompts)
     if seeds.goes_on:
@@ -331,7 +350,12 @@ def sample_base_then_regions(
 
 
 def region_noise(latent: dict, seed: int, prompts: Sequence[Any] = ()) -> torch.Tensor:
-    """The noise that sampling starts from, varied inside the regions that ask for that."""
+    """The noise from which sampling starts, in the shape of the latent's samples.
+
+    Args:
+        latent: a LATENT with samples [B,C,h,w] or [B,C,T,h,w].
+        prompts: REGIONAL_PROMPTS; those with a variation change the noise inside their masks.
+    """
     noise = start_noise(latent["samples"], seed, rows=latent.get("batch_index"))
     for prompt in prompts:
         if hasattr(prompt, "touch_noise"):
@@ -354,12 +378,14 @@ def sample_two(
     *,
     together: bool = True,
 ) -> dict:
-    """Sample what a mask leaves out with one KSAMPLER_ADVANCED, what it covers with another.
+    """Sample the part outside of a mask with one KSAMPLER_ADVANCED, the part inside with another.
 
     Args:
-        mask: [B,H,W] 0..1; it is made hard in the latent's resolution.
-        overlap: by how many latent pixels the window is wide that the mask grows by.
-        together: as of `Regional`.
+        base: the KSAMPLER_ADVANCED for the part outside.
+        inner: the KSAMPLER_ADVANCED for the part inside.
+        mask: [B,H,W] 0..1. It is rounded to 0 and 1 in the latent's resolution.
+        overlap: the mask is grown by a window of this many latent pixels.
+        together: see `Regional`.
     """
     latent = fitted(base, latent, backend)
     samples = latent["samples"]
@@ -372,8 +398,10 @@ def sample_two(
 
 
 def fitted(base: Any, latent: dict, backend: Backend) -> dict:
-    """The LATENT as the base sampler's model wants it, without the noise mask, which regions take
-    the place of."""
+    """The LATENT in the form that the base sampler's model needs, without its noise mask.
+
+    The regions replace the noise mask.
+    """
     if isinstance(base, AdvancedKSampler):
-        latent = with_samples(latent, backend.fitted_latent(base.recipe.model, latent))
+        latent = with_samples(latent, backend.fitted_latent(base.setup.model, latent))
     return without_mask(latent)

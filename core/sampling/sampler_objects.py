@@ -1,6 +1,7 @@
-"""KSAMPLER and KSAMPLER_ADVANCED: samplers with all their settings, as one object over a link.
+"""KSAMPLER and KSAMPLER_ADVANCED: objects that hold a sampler and all its settings.
 
-Packs that bring such objects of their own, or use these, call the public methods by these names.
+Other packs make objects with the same public methods, or call those of these objects. So the names
+of these methods must not change.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from .latent import (
 from .scheduler import Pipeline, Sample, run_pipelines
 from .sigmas import Window
 
-# Samplers that do nothing where each step is a run of its own; another one may take such steps.
+# Samplers that do nothing in a run of a single step. Another sampler may run such steps.
 _NOTHING_ALONE = frozenset({"uni_pc", "uni_pc_bh2"})
 _STAND_IN = "dpmpp_2m"
-# Samplers whose single steps add up to another picture, as they guide by the step before.
+# Samplers whose guidance uses the previous step, so that runs of single steps give another picture.
 _OTHER_ALONE = frozenset({
     "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp", "res_multistep_ancestral_cfg_pp",
     "gradient_estimation_cfg_pp",
@@ -50,39 +51,40 @@ class KSampler:
     """A KSAMPLER: samples a whole latent."""
 
     def __init__(
-        self, recipe: SamplerSetup, denoising: Denoising, backend: Callable[[], Backend]
+        self, setup: SamplerSetup, denoising: Denoising, backend: Callable[[], Backend]
     ) -> None:
         """
         Args:
             backend: makes a Backend for each run.
         """
-        self.recipe, self.denoising, self.backend = recipe, denoising, backend
+        self.setup, self.denoising, self.backend = setup, denoising, backend
 
     @property
     def params(self) -> tuple:
         """Model, seed, steps, cfg, sampler, scheduler, positive, negative and denoise."""
-        how, part = self.recipe, self.denoising
+        setup, part = self.setup, self.denoising
         return (
-            how.model, part.seed, part.steps, how.cfg, how.sampler_name, how.scheduler,
-            how.positive, how.negative, part.denoise,
+            setup.model, part.seed, part.steps, setup.cfg, setup.sampler_name, setup.scheduler,
+            setup.positive, setup.negative, part.denoise,
         )  # fmt: skip
 
     def sample(self, latent_image: dict, hook: Any = None, place: tuple[int, int] = (0, 1)) -> dict:
-        """The latent sampled; `hook` is a PK_HOOK, `place` as in `sampling.sample_part`."""
-        return sample_latent(self.recipe, self.denoising, latent_image, self.backend(), hook, place)
+        """Sample a LATENT. `hook` is a PK_HOOK; for `place` see `latent.sample_part`."""
+        return sample_latent(self.setup, self.denoising, latent_image, self.backend(), hook, place)
 
     def with_conditioning(self, positive: Conditioning, negative: Conditioning | str) -> KSampler:
-        recipe = replace(self.recipe, positive=positive, negative=negative)
-        return KSampler(recipe, self.denoising, self.backend)
+        """The same sampler with other conditionings."""
+        setup = replace(self.setup, positive=positive, negative=negative)
+        return KSampler(setup, self.denoising, self.backend)
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What is done about samplers that cannot take single steps.
+    """How to sample single steps with samplers that cannot run them.
 
-    A second sampler takes such steps in their place. Samplers of other packs are told all of it:
-    theirs may lose noise in single steps, which the second sampler then makes up for at `ratio` of
-    the noise levels.
+    A second sampler runs these steps instead. Samplers of other packs get all of these settings: if
+    they lose noise in single steps, they restore it with the second sampler at `ratio` times the
+    noise levels.
     """
 
     mode: str = "ratio additional"  # one of RECOVERY_MODES
@@ -90,60 +92,65 @@ class Recovery:
     ratio: float = 1.0  # 0..1
 
     def for_steps(self, sampler_name: str, steps: int) -> str:
-        """The sampler that takes so many steps of a schedule in one go.
+        """The name of the sampler for a run of this number of steps.
 
         Raises:
-            ValueError: the sampler cannot, and the mode allows no other.
+            ValueError: the sampler cannot run a single step, and no other one may replace it.
         """
         replaced = sampler_name in _NOTHING_ALONE
         if steps != 1 or not (replaced or sampler_name in _OTHER_ALONE):
             return sampler_name
         if self.mode == "DISABLE" or not replaced:
             names = ", ".join(sorted(_NOTHING_ALONE | _OTHER_ALONE))
-            remedy = "set 'additional_mode' so that another sampler takes such steps, "
+            remedy = "set 'additional_mode' so that another sampler runs single steps, "
             raise ValueError(
-                f"'sampler_name' is {sampler_name!r}, which cannot take steps one by one. Regions "
-                "take them so where their samplers differ or they go one after another. Give the "
-                "base and all regions the same sampler and schedule and enable 'restore_latent', "
-                f"{remedy if replaced else ''}or choose a sampler that is none of: {names}."
+                f"'sampler_name' is {sampler_name!r}, which cannot sample single steps. Regions "
+                "are sampled in single steps if their samplers differ, or if they are sampled one "
+                "after another. Give the base and all regions the same sampler and schedule and "
+                f"turn 'restore_latent' on, {remedy if replaced else ''}or choose a sampler that "
+                f"is not one of these: {names}."
             )
         other = _STAND_IN if self.sampler == "AUTO" else self.sampler
         note(
             "sampler",
-            f"{sampler_name} cannot take steps one by one, so {other} takes them. Regions with one "
-            "and the same sampler and schedule are sampled in one run and need no other.",
+            f"{sampler_name} cannot sample single steps, so {other} samples them instead. This is "
+            "not needed if the base and all regions have the same sampler and schedule.",
         )
         return other
 
 
 class AdvancedKSampler:
-    """A KSAMPLER_ADVANCED: samples from one step of a schedule to another."""
+    """A KSAMPLER_ADVANCED: samples the steps of a schedule from a first one to a last one."""
 
-    def __init__(self, recipe: SamplerSetup, backend: Callable[[], Backend]) -> None:
+    def __init__(self, setup: SamplerSetup, backend: Callable[[], Backend]) -> None:
         """`backend` makes a Backend for each run."""
-        self.recipe, self.backend = recipe, backend
+        self.setup, self.backend = setup, backend
 
     @property
     def params(self) -> tuple:
-        """Model, cfg, sampler, scheduler, positive and negative; other packs take it apart."""
-        how = self.recipe
+        """Model, cfg, sampler, scheduler, positive and negative. Other packs unpack this tuple."""
+        setup = self.setup
         return (
-            how.model, how.cfg, how.sampler_name, how.scheduler, how.positive, how.negative
+            setup.model, setup.cfg, setup.sampler_name, setup.scheduler, setup.positive,
+            setup.negative,
         )  # fmt: skip
 
     @property
     def sampler_opt(self) -> Any:
-        return self.recipe.sampler
+        """The SAMPLER object that is used instead of the sampler's name, or None."""
+        return self.setup.sampler
 
     @property
     def scheduler_func(self) -> Any:
-        return self.recipe.scheduler_func
+        """The SCHEDULER_FUNC that is used instead of the scheduler's name, or None."""
+        return self.setup.scheduler_func
 
     def clone_with_conditionings(
         self, positive: Conditioning, negative: Conditioning | str
     ) -> AdvancedKSampler:
-        recipe = replace(self.recipe, positive=positive, negative=negative)
-        return AdvancedKSampler(recipe, self.backend)
+        """The same sampler with other conditionings."""
+        setup = replace(self.setup, positive=positive, negative=negative)
+        return AdvancedKSampler(setup, self.backend)
 
     def sample_advanced(
         self,
@@ -160,17 +167,23 @@ class AdvancedKSampler:
         recovery_sigma_ratio: float = 1.0,
         noise: torch.Tensor | None = None,
     ) -> dict:
-        """Sample a part of a schedule; on and off may also be "enable" and "disable".
+        """Sample the steps of a schedule from `start_at_step` to `end_at_step`.
 
         Args:
+            add_noise, return_with_leftover_noise: True or "enable", False or "disable".
+            latent_image: a LATENT.
             hook: not used.
-            noise: added instead of the seed's, where noise is added.
+            noise: of the shape of the LATENT's samples ([B,C,h,w] or [B,C,T,h,w]). It is added
+                instead of the noise of the seed.
+
+        Raises:
+            ValueError: the sampler cannot run a single step, or the result is not finite.
         """
         backend = self.backend()
         if not is_on(add_noise):
             noise = None
         elif noise is None:
-            noise = noise_for(self.recipe, latent_image, seed, backend)
+            noise = noise_for(self.setup, latent_image, seed, backend)
         window = Window(steps, start_at_step, min(end_at_step, steps))
         part = SchedulePart(window, seed, noise, is_on(return_with_leftover_noise))
         recovery = Recovery(recovery_mode, recovery_sampler, recovery_sigma_ratio)
@@ -179,13 +192,17 @@ class AdvancedKSampler:
     def pipeline(
         self, latent: dict, part: SchedulePart, recovery: Recovery, backend: Backend
     ) -> Pipeline[dict]:
-        """The way of a latent through a part of the schedule; see `core/sampling/scheduler.py`."""
-        recipe = self.recipe
-        if recipe.sampler is None:
-            name = recovery.for_steps(recipe.sampler_name, part.window.steps)
-            recipe = replace(recipe, sampler_name=name)
-        result = with_samples(latent, backend.fitted_latent(recipe.model, latent))
-        run = make_run(recipe, result, part, backend)
+        """Sample a part of the schedule as a pipeline; see `core/sampling/scheduler.py`.
+
+        Raises:
+            ValueError: the sampler cannot run a single step, or the result is not finite.
+        """
+        setup = self.setup
+        if setup.sampler is None:
+            name = recovery.for_steps(setup.sampler_name, part.window.steps)
+            setup = replace(setup, sampler_name=name)
+        result = with_samples(latent, backend.fitted_latent(setup.model, latent))
+        run = make_run(setup, result, part, backend)
         if run is None:
             return result
         samples = yield Sample(run, lambda step, total, denoised: None)
@@ -194,15 +211,16 @@ class AdvancedKSampler:
 
 
 def is_on(value: bool | str) -> bool:
-    """A switch of a sampler, which may also be "enable" or "disable"."""
+    """Whether a setting is on. It is True or "enable", False or "disable"."""
     return value not in (False, "disable")
 
 
 def sampled_by(sampler: Any, latent: dict, *hook: Any) -> dict:
-    """A LATENT sampled by a KSAMPLER of any pack.
+    """Sample a LATENT with a KSAMPLER of any pack.
 
     Raises:
-        ValueError, RuntimeError: it is none, it raised, or it gave no latent.
+        ValueError: the object is no KSAMPLER, or it gave no latent.
+        RuntimeError: the KSAMPLER raised an error.
     """
     source = _source(sampler)
     sample = source.method(sampler, "sample")
@@ -216,14 +234,17 @@ def _source(sampler: Any) -> Source:
 def sample_in_mask(
     latent: dict, base: Any, inner: Any, mask: torch.Tensor, *, apart: bool = False
 ) -> dict:
-    """Sample what a mask leaves out with one KSAMPLER, and then what it covers with another.
+    """Sample the part outside of a mask with one KSAMPLER, and the part inside with another.
 
-    Both work where the mask is neither 0 nor 1. Streams besides the picture are the first one's.
+    Where the mask is neither 0 nor 1, both sample. The first one also samples the streams besides
+    the picture.
 
     Args:
+        base: the KSAMPLER for the part outside.
+        inner: the KSAMPLER for the part inside.
         mask: [B,H,W] 0..1.
-        apart: both begin with the latent as it is here, and the mask mixes their results; else the
-            second one goes on from what the first one gives.
+        apart: True: both start from the same latent, and the mask mixes their results. False: the
+            second one starts from the result of the first one.
     """
     if apart:
         return _mixed(latent, base, inner, mask)
@@ -232,7 +253,7 @@ def sample_in_mask(
     result = sampled_by(inner, {**latent, "noise_mask": mask})
     below, own = picture(latent["samples"]), picture(result["samples"])
     checked_calls.like(_source(inner), own, below)
-    # Exactly as before outside of the mask: not every sampler ends without noise there.
+    # The latent stays exactly the same outside of the mask: some samplers leave noise there.
     own = torch.where(for_latent(mask, own) == 0, below.to(own), own)
     return without_mask({**result, "samples": with_picture(result["samples"], own)})
 

@@ -1,12 +1,14 @@
-"""Many segments at once.
+"""The scheduler runs the pipelines of many segments side by side.
 
-The pipeline of a segment is a generator. Where it needs heavy work it yields a request and goes on
-with the answer; what several pipelines ask for at the same time is done together. Each pipeline
-keeps its own seed, text, hook calls and cycles, so what comes out is what each would get alone.
+The pipeline of a segment is a generator. When it needs heavy work it yields a request, and it goes
+on when it gets the answer. Requests that several pipelines make at the same time are done together.
+Each pipeline keeps its own seed, text, hook calls and cycles. So its result is the same as if it
+ran alone.
 
-Only at the sampler do all pipelines meet, as a network is faster for many latents, which are small.
-The pixels are encoded and decoded a few at a time, as many as suit the device, and a pipeline
-begins only when memory holds it: what it holds while it waits for the sampler is its latent.
+All pipelines wait for each other only before the sampler, since a network is faster with many
+latents at once. Pixels are encoded and decoded in small groups that suit the device. A pipeline
+starts only when there is memory for its pixels. While it waits for the sampler, it holds only its
+latent.
 """
 
 from __future__ import annotations
@@ -30,20 +32,20 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Encode:
-    """Ask for the latents of pixels [N,h,w,3]."""
+    """The request to encode pixels [N,H,W,3] 0..1. The answer is [N,C,h,w] or [N,C,T,h,w]."""
 
     vae: Any
     pixels: torch.Tensor
     tiled: bool
     video: bool
-    subject: str = "a picture"  # what an error names
+    subject: str = "a picture"  # the name of the pixels in error messages
 
     verb = "encoded"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Ask for a run of the sampler."""
+    """The request for a sampler run. The answer is the sampled latent."""
 
     run: SamplerRun
     on_step: OnStep
@@ -52,12 +54,13 @@ class Sample:
 
     @property
     def subject(self) -> str:
+        """The name of the run in error messages."""
         return self.run.subject.name
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Ask for the pixels of latents."""
+    """The request to decode a latent [N,C,h,w] or [N,C,T,h,w]. The answer is pixels [N,H,W,3]."""
 
     vae: Any
     latent: torch.Tensor
@@ -69,34 +72,46 @@ class Decode:
 
 @dataclass(frozen=True)
 class Meet:
-    """Ask to go on when all pipelines have come to the sampler.
+    """The request to wait until all pipelines have come to the sampler.
 
-    What is made only then, such as noise, does not lie among the pixels that come and go before.
+    A pipeline makes its noise only after this, when the pixels of the others are no longer in
+    memory. So small tensors that are kept do not fragment the memory of large ones.
     """
 
 
 Request = Encode | Meet | Sample | Decode
 Pipeline = Generator[Request, torch.Tensor, Result]
-_PIXELS = (Encode, Decode)  # what is asked for a few at a time
-Finished = Callable[[int, Any], None]  # the pipeline's place, what it returned
+_PIXELS = (Encode, Decode)  # requests that are done in small groups
+Finished = Callable[[int, Any], None]  # takes the index of a pipeline and its result
 
 
 class MemoryBudget:
-    """How much memory was found to hold at once, so that no run of a node finds out twice.
+    """How much can be encoded, sampled or decoded at once without running out of memory.
 
-    Counted in values of what is encoded, sampled or decoded; without limit until memory runs out.
+    A node run learns this when memory runs out, and keeps to it from then on. Until then there is
+    no limit. The unit is the number of values of the tensors.
     """
 
     def __init__(self) -> None:
         self._values: dict[type[Request], int] = {}
 
     def holds(self, kind: type[Request], values: int, wanted: int) -> int:
-        """How many of `wanted` things with so many values each to try at once; at least 1."""
+        """How many requests to try at once.
+
+        Args:
+            kind: class of the requests.
+            values: number of values of each request.
+            wanted: number of requests.
+
+        Returns:
+            1..wanted.
+        """
         if kind not in self._values:
             return wanted
         return min(wanted, max(1, self._values[kind] // values))
 
     def keep_to(self, kind: type[Request], values: int) -> None:
+        """From now on, do at most this number of values at once for this class of requests."""
         self._values[kind] = values
 
 
@@ -106,10 +121,11 @@ def run_pipelines(
     """Run all pipelines to their ends, side by side.
 
     Args:
-        budget: what earlier runs of the same node learnt about memory; this one adds to it.
+        budget: the memory budget that earlier calls of the same node run have learnt. This call
+            adds to it.
 
     Returns:
-        What each pipeline returned, in the order of the pipelines.
+        The results of the pipelines, in their order.
     """
     results: dict[int, Result] = {}
     run_each(pipelines, backend, results.__setitem__, budget)
@@ -122,22 +138,20 @@ def run_each(
     finished: Callable[[int, Result], None],
     budget: MemoryBudget | None = None,
 ) -> None:
-    """As `run_pipelines`, where each result is handed over as soon as its pipeline has ended.
+    """As `run_pipelines`, but each result is passed to `finished` as soon as it is there.
 
     Args:
-        finished: gets the place of the pipeline and what it returned.
+        finished: takes the index of the pipeline and its result.
     """
     try:
-        _Walk(
-            pipelines, backend, finished, MemoryBudget() if budget is None else budget
-        ).to_the_end()
+        _Execution(pipelines, backend, finished, MemoryBudget() if budget is None else budget).run()
     finally:
         for pipeline in pipelines:
             pipeline.close()
 
 
-class _Walk:
-    """Pipelines under way."""
+class _Execution:
+    """Runs pipelines side by side."""
 
     def __init__(
         self,
@@ -152,15 +166,15 @@ class _Walk:
             finished,
             budget,
         )
-        self.resume = [pipeline.send for pipeline in pipelines]  # each goes on with an answer
-        self.begun = 0  # how many pipelines are
-        self.waiting: dict[int, Request] = {}  # what the pipelines ask for, by their places
-        self.pixels = 0  # of the last request with pixels: what to expect of the next one
+        self.resume = [pipeline.send for pipeline in pipelines]  # takes an answer, gives a request
+        self.begun = 0  # number of pipelines that have started
+        self.waiting: dict[int, Request] = {}  # the open requests, by the index of the pipeline
+        self.pixels = 0  # of the last request with pixels: the next one will have about as many
 
-    def to_the_end(self) -> None:
+    def run(self) -> None:
         while self.begun < len(self.pipelines) or self.waiting:
             asking = self._asking_for_pixels()
-            if self.begun < len(self.pipelines) and self._has_room_after(asking):
+            if self.begun < len(self.pipelines) and self._fits_beside(asking):
                 self._advance(self.begun, None)
                 self.begun += 1
             elif asking:
@@ -169,7 +183,7 @@ class _Walk:
                 self._serve(list(self.waiting))
 
     def _meet(self) -> list[int]:
-        """Let all go on that wait for the others; which these are."""
+        """Let all pipelines that wait for the others go on; their indices."""
         places = [i for i, request in self.waiting.items() if isinstance(request, Meet)]
         for place in places:
             del self.waiting[place]
@@ -187,19 +201,19 @@ class _Walk:
             self.pixels = self._pixels(request)
 
     def _asking_for_pixels(self) -> list[int]:
-        """Which pipelines wait for what is made of pixels, or for pixels, all of one kind."""
+        """Indices of the pipelines that wait for an encode, or of those that wait for a decode."""
         places = [i for i, request in self.waiting.items() if isinstance(request, _PIXELS)]
         return [i for i in places if type(self.waiting[i]) is type(self.waiting[places[0]])]
 
-    def _has_room_after(self, asking: Sequence[int]) -> bool:
-        """Whether one more pipeline may ask along with these."""
+    def _fits_beside(self, asking: Sequence[int]) -> bool:
+        """Whether the pixels of one more pipeline fit beside those of these pipelines."""
         if not asking:
             return True
         held = sum(self._pixels(self.waiting[place]) for place in asking)
         return held + self.pixels <= self._at_once(asking[0])
 
     def _first_few(self, asking: Sequence[int]) -> list[int]:
-        """As many of them as suit the device; at least one, if there are any."""
+        """As many of these pipelines as suit the device; at least one."""
         few: list[int] = []
         held = 0
         for place in asking:
@@ -224,7 +238,7 @@ class _Walk:
             del answer
 
 
-Answers = Iterator[tuple[int, torch.Tensor]]  # position of the request, its answer
+Answers = Iterator[tuple[int, torch.Tensor]]  # the index of a request, and its answer
 
 
 def _serve_encodes(asked: Sequence[Encode], backend: Backend, budget: MemoryBudget) -> Answers:
@@ -265,7 +279,10 @@ def _together(
     backend: Backend,
     budget: MemoryBudget,
 ) -> Answers:
-    """Do what has equal keys in one go and hand out its rows; a key of None is alone."""
+    """Do requests with equal keys in one call, and give each one its rows of the result.
+
+    A request with the key None is done alone.
+    """
     groups: dict[Any, list[int]] = {}
     for position, request in enumerate(asked):
         own = key(request)
@@ -286,7 +303,7 @@ def _serve_samples(asked: Sequence[Sample], backend: Backend, budget: MemoryBudg
             return backend.sample(group[0].run, group[0].on_step)
 
         def on_step(step: int, total: int, latent: torch.Tensor) -> None:
-            *others, last = group  # one row is enough to look at: a preview takes time
+            *others, last = group  # only one row is shown, since a preview takes time
             for request in others:
                 request.on_step(step, total, None)
             last.on_step(step, total, latent[-1:])
@@ -310,15 +327,15 @@ def _in_memory(
     backend: Backend,
     budget: MemoryBudget,
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Do what is asked at these positions together; halve what does not fit into memory.
+    """Do the requests at these positions together. Halve the group if memory runs out.
 
-    What was done before memory ran out stays done.
+    Requests that were done before memory ran out are not done again.
 
     Args:
-        values: of the largest of these.
+        values: number of values of the largest request.
 
     Raises:
-        memory.OutOfMemory: one of them alone does not fit.
+        memory.OutOfMemory: a single request does not fit into memory.
     """
     kind = type(asked[positions[0]])
 
@@ -326,8 +343,8 @@ def _in_memory(
         budget.keep_to(kind, now * values)
         note(
             "memory",
-            f"Out of memory: cannot {kind.__name__.lower()} {before} crops at once; going on "
-            f"with {now}.",
+            f"Out of memory: {before} crops cannot be {kind.verb} at once. They are now"
+            f" {kind.verb} {now} at a time.",
         )
 
     parts = memory.divided(

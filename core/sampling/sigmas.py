@@ -1,4 +1,4 @@
-"""Which noise levels a run visits, which model runs which of them, and how samplers draw noise."""
+"""The noise levels (sigmas) of sampler runs, and the ways in which samplers draw noise."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 import torch
 
-# Samplers whose noise is Brownian over a range of sigmas.
+# Samplers whose noise is a Brownian path over a range of sigmas.
 _BROWNIAN = re.compile(r"dpmpp_(2m_|3m_)?sde(_heun)?(_gpu)?")
 
-# Samplers that draw noise once a step, from one generator.
+# Samplers that draw noise once in each step, from one generator.
 _ONE_DRAW = re.compile(
     r"euler_ancestral|dpm_2_ancestral|dpmpp_2s_ancestral|ddpm|lcm|er_sde"
     r"|res_multistep_ancestral|(euler|dpmpp_2s|res_multistep)_ancestral_cfg_pp"
 )
 
-# Samplers that drop the penultimate sigma, a fact of the host's KSampler that sampling by
-# sigmas has to repeat.
+# Samplers for which ComfyUI's KSampler drops the penultimate sigma. Sampling with sigmas has to do
+# the same.
 DISCARD_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
 
 
 @dataclass(frozen=True)
 class NodeScheduler:
-    """A scheduler that the host offers as a node: its id and the inputs besides `steps`."""
+    """A scheduler that ComfyUI has as a node: the node's id, and its inputs besides `steps`."""
 
     node: str
     inputs: Mapping[str, Any]
@@ -57,13 +57,15 @@ class Window:
 
     @property
     def steps(self) -> int:
+        """Number of steps that are run."""
         return self.end - self.start
 
 
 def denoise_window(steps: int, denoise: float) -> Window:
-    """The last `steps` of the floor(steps / denoise) steps that full denoising would take.
+    """The last `steps` steps of a schedule of floor(steps / denoise) steps.
 
-    Without any denoising, which only a hook can ask for, nothing is run.
+    Args:
+        denoise: 0..1. With 0, which only a hook can set, the window has no steps.
     """
     if denoise <= 0:
         return Window(steps, steps, steps)
@@ -72,7 +74,8 @@ def denoise_window(steps: int, denoise: float) -> Window:
 
 
 def split_for_refiner(window: Window, ratio: float) -> tuple[Window, Window]:
-    """The base model's window and the refiner's, which runs the last `ratio` of the steps."""
+    """The window of the base model and that of the refiner, which gets the share `ratio` (0..1) of
+    the steps at the end."""
     middle = window.start + math.floor(window.steps * (1.0 - ratio))
     return (
         Window(window.total, window.start, middle),
@@ -83,14 +86,14 @@ def split_for_refiner(window: Window, ratio: float) -> tuple[Window, Window]:
 def window_sigmas(sigmas: torch.Tensor, window: Window) -> torch.Tensor:
     """The noise levels of a window.
 
-    Some schedulers give fewer or more steps than asked for. Of a shorter schedule the last steps
-    are run; a longer one is cut, and ends without noise all the same.
+    Some schedulers give fewer or more steps than the window asks for. The window is counted from
+    the end of a shorter schedule. A longer schedule is cut, and its last level is set to 0.
 
     Args:
-        sigmas: [n+1] of the whole schedule, falling.
+        sigmas: [n+1], the levels of the whole schedule in falling order.
 
     Returns:
-        [steps+1]; a single level or none if nothing is left to run.
+        [steps+1]; fewer than two levels if there are no steps to run.
     """
     missing = max(0, window.total + 1 - len(sigmas))
     start, end = max(0, window.start - missing), max(0, window.end - missing)
@@ -101,17 +104,17 @@ def window_sigmas(sigmas: torch.Tensor, window: Window) -> torch.Tensor:
 
 
 def is_brownian(sampler_name: str) -> bool:
-    """Whether a sampler's noise is one path over the whole schedule, drawn from one seed."""
+    """Whether the noise of a sampler is one Brownian path over the whole schedule."""
     return _BROWNIAN.fullmatch(sampler_name) is not None
 
 
 def draws_once_a_step(sampler_name: str) -> bool:
-    """Whether a sampler draws noise once for each step that leaves some, from one generator."""
+    """Whether a sampler draws noise once in each step that adds noise, from one generator."""
     return _ONE_DRAW.fullmatch(sampler_name) is not None
 
 
 def unknown_scheduler(name: str, known: Sequence[str]) -> ValueError:
-    """The error for a scheduler name that neither the host nor this pack has."""
+    """The error for a name of a scheduler that neither ComfyUI nor this pack has."""
     choices = ", ".join([*known, *EXTRA_SCHEDULERS])
     return ValueError(
         f"'scheduler' is {name!r}, which this ComfyUI does not have. Choose one of: {choices}."

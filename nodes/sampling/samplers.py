@@ -54,7 +54,7 @@ def sampling_models(basic_pipe: Any) -> Models:
     return pipe_models(basic_pipe, needed=("model", "positive", "negative"))
 
 
-def recipe(models: Models, **widgets: Any) -> SamplerSetup:
+def sampler_setup(models: Models, **widgets: Any) -> SamplerSetup:
     return SamplerSetup(
         model=models.model,
         positive=models.positive,
@@ -74,7 +74,7 @@ def denoising(**widgets: Any) -> Denoising:
 
 
 def sampler_object(models: Models, **widgets: Any) -> KSampler:
-    return KSampler(recipe(models, **widgets), denoising(**widgets), ComfyBackend)
+    return KSampler(sampler_setup(models, **widgets), denoising(**widgets), ComfyBackend)
 
 
 # As functions, which other packs call ----------------------------------------------------------
@@ -97,15 +97,15 @@ def separated_sample(
             way, and the number of steps.
     """
     check_latent(latent_image, "latent_image")
-    how, backend = _recipe_of_call(given), ComfyBackend()
+    setup, backend = _setup_of_call(given), ComfyBackend()
     start = start_at_step or 0
     end = steps if end_at_step is None else min(end_at_step, steps)
     if not is_on(add_noise):
         noise = None
     elif noise is None:
-        noise = noise_for(how, latent_image, seed, backend)
+        noise = noise_for(setup, latent_image, seed, backend)
     part = SchedulePart(Window(steps, start, end), seed, noise, is_on(return_with_leftover_noise))
-    return sample_part(how, latent_image, part, backend, watch=callback)
+    return sample_part(setup, latent_image, part, backend, watch=callback)
 
 
 @called_as(
@@ -120,29 +120,29 @@ def ksampler_wrapper(
 ):  # fmt: skip
     """Sample a LATENT as KSampler does; a refiner runs the last `refiner_ratio` of the steps."""
     check_latent(latent_image, "latent_image")
-    how, backend = _recipe_of_call(given), ComfyBackend()
+    setup, backend = _setup_of_call(given), ComfyBackend()
     if noise is None:
-        noise = noise_for(how, latent_image, seed, backend)
+        noise = noise_for(setup, latent_image, seed, backend)
     window = denoise_window(steps, denoise)
     if refiner_model is None or not refiner_ratio:
-        return sample_part(how, latent_image, SchedulePart(window, seed, noise), backend)
+        return sample_part(setup, latent_image, SchedulePart(window, seed, noise), backend)
     first, last = split_for_refiner(window, refiner_ratio)
     latent = sample_part(
-        how, latent_image, SchedulePart(first, seed, noise, leftover=True), backend, (0, 2)
+        setup, latent_image, SchedulePart(first, seed, noise, leftover=True), backend, (0, 2)
     )
     refiner = replace(
-        how, model=refiner_model, positive=refiner_positive, negative=refiner_negative
+        setup, model=refiner_model, positive=refiner_positive, negative=refiner_negative
     )  # fmt: skip
     part = SchedulePart(last, seed, number=first.steps)
     return sample_part(refiner, latent, part, backend, (1, 2))
 
 
-def _recipe_of_call(given: dict[str, Any]) -> SamplerSetup:
+def _setup_of_call(given: dict[str, Any]) -> SamplerSetup:
     models = Models(given["model"], None, None, given["positive"], given["negative"])
     widgets = {name: given[name] for name in ("cfg", "sampler_name", "scheduler", "sampler_opt")}
     factor = given.get("sigma_ratio", given.get("sigma_factor", 1.0))
     func = given["scheduler_func"]
-    return recipe(models, **widgets, scheduler_func_opt=func, sigma_factor=factor)
+    return sampler_setup(models, **widgets, scheduler_func_opt=func, sigma_factor=factor)
 
 
 # KSampler over a pipe ------------------------------------------------------------------------
@@ -170,8 +170,8 @@ class ImpactKSamplerBasicPipe:
 
     def run(self, basic_pipe, latent_image, **widgets):
         models = sampling_models(basic_pipe)
-        how = recipe(models, **widgets)
-        latent = sample_latent(how, denoising(**widgets), latent_image, ComfyBackend())
+        setup = sampler_setup(models, **widgets)
+        latent = sample_latent(setup, denoising(**widgets), latent_image, ComfyBackend())
         return (basic_pipe, latent, models.vae)
 
 
@@ -198,11 +198,11 @@ class ImpactKSamplerAdvancedBasicPipe(ImpactKSamplerBasicPipe):
         return_with_leftover_noise, **widgets,
     ):  # fmt: skip
         models = sampling_models(basic_pipe)
-        how, backend = recipe(models, **widgets), ComfyBackend()
-        noise = noise_for(how, latent_image, noise_seed, backend) if add_noise else None
+        setup, backend = sampler_setup(models, **widgets), ComfyBackend()
+        noise = noise_for(setup, latent_image, noise_seed, backend) if add_noise else None
         window = Window(steps, start_at_step, min(end_at_step, steps))
         part = SchedulePart(window, noise_seed, noise, return_with_leftover_noise)
-        return (basic_pipe, sample_part(how, latent_image, part, backend), models.vae)
+        return (basic_pipe, sample_part(setup, latent_image, part, backend), models.vae)
 
 
 def add_noise_input(labels: dict[str, str]) -> dict[str, tuple]:
@@ -318,11 +318,11 @@ class KSamplerAdvancedProvider:
         }
 
     def doit(self, cfg, sampler_name, scheduler, basic_pipe, sigma_factor=1.0, **widgets):
-        how = recipe(
+        setup = sampler_setup(
             sampling_models(basic_pipe), cfg=cfg, sampler_name=sampler_name, scheduler=scheduler,
             sigma_factor=sigma_factor, **widgets,
         )  # fmt: skip
-        return (AdvancedKSampler(how, ComfyBackend),)
+        return (AdvancedKSampler(setup, ComfyBackend),)
 
 
 # Two samplers --------------------------------------------------------------------------------

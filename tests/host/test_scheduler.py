@@ -188,7 +188,8 @@ def test_memory_that_runs_out_is_tried_only_once(results, counted, server):
     out = results(graph, **{f"rows{n}": detailed(graph, n) for n in (1, 2, 5)})
     for name, saved in out.items():
         np.testing.assert_allclose(saved["t0"], out["rows1"]["t0"], atol=1e-4, err_msg=name)
-    assert "Out of memory: cannot sample 5 crops at once; going on with 3." in server.log()
+    told = "Out of memory: 5 crops cannot be sampled at once. They are now sampled 3 at a time."
+    assert told in server.log()
     # The first five are tried as five and as three, then all go by two, two and one.
     graph = Graph()
     assert counted(graph, detailed(graph, 2, seed=9))["model_calls"] == 2 + 2 * 3 * 4

@@ -61,14 +61,14 @@ def check_a_refiner_of_another_model_is_told():
 
 def check_a_latent_of_another_model_is_told_by_the_samplers():
     settings = sampling.Denoising(5, 4, 0.5)
-    recipe = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple")
+    sampler_setup = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple")
     latent = {"samples": torch.ones(1, 768, 4, 4)}
     text = told(
-        lambda: sampling.sample_latent(recipe, settings, latent, ComfyBackend()), ValueError
+        lambda: sampling.sample_latent(sampler_setup, settings, latent, ComfyBackend()), ValueError
     )
     assert "the LATENT input has 768 channels" in text, text
     empty = {"samples": torch.zeros(1, 16, 4, 4)}  # fits any model
-    done = sampling.sample_latent(recipe, settings, empty, ComfyBackend())
+    done = sampling.sample_latent(sampler_setup, settings, empty, ComfyBackend())
     assert done["samples"].shape == (1, 4, 4, 4)
 
 
@@ -162,9 +162,9 @@ def check_formats_that_pack_their_channels_are_not_judged():
 
 def sampled(**changed):
     settings = sampling.Denoising(5, 4, 0.5)
-    recipe = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple", **changed)
+    sampler_setup = sampling.SamplerSetup(FLAT, RED, NOTHING, 1.0, "euler", "simple", **changed)
     latent = {"samples": torch.ones(1, 4, 4, 4)}
-    return sampling.sample_latent(recipe, settings, latent, ComfyBackend())
+    return sampling.sample_latent(sampler_setup, settings, latent, ComfyBackend())
 
 
 def giving(answer):

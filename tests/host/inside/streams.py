@@ -41,13 +41,13 @@ def latent(value=0.3):
     return {"samples": NestedTensor([video, sound])}
 
 
-def recipe(positive=RED, **changed):
+def sampler_setup(positive=RED, **changed):
     return sampling.SamplerSetup(MODEL, positive, NOTHING, 1.0, "euler", "simple", **changed)
 
 
 def sampled(before, denoise=1.0, **changed):
     settings = sampling.Denoising(SEED, STEPS, denoise)
-    own = recipe()
+    own = sampler_setup()
     own = sampling.replace(own, **changed)
     return sampling.sample_latent(own, settings, before, ComfyBackend())["samples"].unbind()
 
@@ -114,7 +114,7 @@ def check_masks_of_all_streams_do_as_they_say():
 
 def check_parts_of_a_schedule_make_up_a_whole():
     backend = ComfyBackend()
-    advanced = sampler_objects.AdvancedKSampler(recipe(), lambda: backend)
+    advanced = sampler_objects.AdvancedKSampler(sampler_setup(), lambda: backend)
     before = latent()
     first = advanced.sample_advanced(True, SEED, STEPS, before, 0, 2, True)
     last = advanced.sample_advanced(False, SEED, STEPS, first, 2, STEPS, False)
@@ -130,8 +130,8 @@ def check_no_tiles():
 
 def check_regions_are_of_the_picture_and_the_sound_is_the_bases():
     backend, before = ComfyBackend(), latent()
-    base = sampler_objects.AdvancedKSampler(recipe(), lambda: backend)
-    inner = sampler_objects.AdvancedKSampler(recipe(GREEN), lambda: backend)
+    base = sampler_objects.AdvancedKSampler(sampler_setup(), lambda: backend)
+    inner = sampler_objects.AdvancedKSampler(sampler_setup(GREEN), lambda: backend)
     window = Window(STEPS, 0, STEPS)
     found = regional.sample_two(base, inner, left_half(), before, window, SEED, 0, backend)
     video, sound = found["samples"].unbind()
@@ -149,8 +149,8 @@ def check_regions_are_of_the_picture_and_the_sound_is_the_bases():
 
 def check_regions_in_turn():
     backend, before = ComfyBackend(), latent()
-    base = sampler_objects.AdvancedKSampler(recipe(), lambda: backend)
-    inner = sampler_objects.AdvancedKSampler(recipe(GREEN), lambda: backend)
+    base = sampler_objects.AdvancedKSampler(sampler_setup(), lambda: backend)
+    inner = sampler_objects.AdvancedKSampler(sampler_setup(GREEN), lambda: backend)
     regions = [regional.Region(inner, left_half()[:, None, None].expand(1, 1, 2, 4, 6))]
     how = regional.Regional(base, regions, sampler_objects.Recovery("DISABLE"), together=False)
     noise = start_noise(before["samples"], SEED)
@@ -163,8 +163,8 @@ def check_regions_in_turn():
 def check_a_mask_between_two_samplers():
     backend = ComfyBackend()
     settings = sampling.Denoising(SEED, STEPS)
-    base = sampler_objects.KSampler(recipe(), settings, lambda: backend)
-    inner = sampler_objects.KSampler(recipe(GREEN), settings, lambda: backend)
+    base = sampler_objects.KSampler(sampler_setup(), settings, lambda: backend)
+    inner = sampler_objects.KSampler(sampler_setup(GREEN), settings, lambda: backend)
     video, sound = sampler_objects.sample_in_mask(latent(), base, inner, left_half())[
         "samples"
     ].unbind()
@@ -182,7 +182,7 @@ def check_enlarging_carries_the_sound_along():
     assert sound is before["samples"].unbind()[1]
     assert pixels.shape == (5, 64, 96, 3)
     settings = sampling.Denoising(SEED, STEPS, 0.5)
-    sampler = sampler_objects.KSampler(recipe(), settings, lambda: backend)
+    sampler = sampler_objects.KSampler(sampler_setup(), settings, lambda: backend)
     upscaler = iterative_upscale.SamplingUpscaler(
         sampler, scaling, lambda: backend, lambda *_: None
     )
@@ -201,7 +201,7 @@ def check_enlarging_carries_the_sound_along():
 def check_previews_show_the_picture():
     seen = []
     request = sampling.make_run(
-        recipe(), latent(),
+        sampler_setup(), latent(),
         sampling.SchedulePart(
             Window(STEPS, 0, STEPS), SEED, start_noise(latent()["samples"], SEED)
         ),
