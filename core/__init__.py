@@ -10,6 +10,7 @@ none below it; `host` alone imports ComfyUI. `tests/test_rooms.py` holds both.
     streams        latents of one stream or several, such as video with sound
     noise          the noise that sampling starts from, and seeds
     memory         want of memory: recognised, and gone on with in smaller parts
+    timing         which stage of a run takes how long
     files          tensors and latents in files, read without running anything
     pixels         images and masks: resize, blur, blend, colours, rotated crops
     checked_calls  what callables of users and other packs give back, checked

@@ -7,7 +7,7 @@ worker of a cluster.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,8 +88,23 @@ class SamplerRun:
     watch: Callable[[int, Any, Any, int], Any] | None = None
 
 
+@dataclass(frozen=True)
+class MemoryUse:
+    """The most memory that was in use while something ran, in bytes."""
+
+    device: str  # whose memory, such as "cuda:0"; "cpu" is the process's
+    used: int  # by tensors; of the CPU all that the process holds
+    reserved: int  # by the allocator, for tensors
+
+
 class Backend(TextBackend, Protocol):
-    """Shapes: pixels [N,h,w,3] float 0..1, latents as in SamplerRun."""
+    """Shapes: pixels [N,h,w,3] float 0..1, latents as in SamplerRun.
+
+    Attributes:
+        model_calls: how often the network that is sampled has been called.
+    """
+
+    model_calls: int
 
     def ratio(self, vae: Any) -> int:
         """Pixels per latent pixel along a side."""
@@ -205,6 +220,12 @@ class Backend(TextBackend, Protocol):
         Args:
             unload: also the memory of all models that are loaded and not in use just now.
         """
+
+    def watched_memory(self) -> Callable[[], MemoryUse]:
+        """Watch memory from now on; what is given back tells the most that was in use."""
+
+    def about(self) -> Mapping[str, str]:
+        """The engine, its version, the device and the like, by name; for people to read."""
 
     def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
         """A bar of `total` steps; call it with steps done, model and denoised latent."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detailers.core.backend import ROWS, SAME, SamplerRun
+from detailers.core.backend import ROWS, SAME, MemoryUse, SamplerRun
 from detailers.core.geometry import Box, Sizing
 from detailers.core.memory import is_out_of_memory
 from detailers.core.sampling.clip_frames import frames_of_steps
@@ -135,6 +135,7 @@ class FakeBackend:
         self.inpainted: list[tuple[torch.Tensor, torch.Tensor]] = []  # pixels and mask
         self.bars: list[Bar] = []
         self.checks = 0
+        self.model_calls = 0
         self._steps = 0
 
     @property
@@ -275,6 +276,7 @@ class FakeBackend:
             if self._steps == self.stop_after:
                 raise Interrupted
             self._steps += 1
+            self.model_calls += 1
             on_step(step, steps, run.latent)
         result = self.draw(replace(run, layers=()))
         for layer in run.layers:
@@ -284,6 +286,12 @@ class FakeBackend:
             )  # fmt: skip
             result = torch.lerp(result, self.draw(own), layer.weight.to(result))
         return result
+
+    def watched_memory(self):
+        return lambda: MemoryUse("cpu", 1000, 2000)
+
+    def about(self):
+        return {"name": "a few lines of torch", "version": "1"}
 
     # The person at the screen
 

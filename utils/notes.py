@@ -31,6 +31,8 @@ class Note:
 # The notes of the present run, and the same as a set with those known before.
 _Collected = tuple[list[Note], set[Note]]
 _collected: ContextVar[_Collected | None] = ContextVar("detailers_notes", default=None)
+# All that is said in what runs at present, each once, whether it was told before or not.
+_heard: ContextVar[dict[Note, None] | None] = ContextVar("detailers_heard", default=None)
 
 
 def note(kind: str, text: str) -> None:
@@ -41,6 +43,9 @@ def note(kind: str, text: str) -> None:
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     own = Note(kind, text)
+    heard = _heard.get()
+    if heard is not None:
+        heard[own] = None
     collected = _collected.get()
     if collected is not None:
         notes, known = collected
@@ -60,7 +65,27 @@ def collected_notes(known: set[Note] | None = None) -> Iterator[list[Note]]:
     """
     notes: list[Note] = []
     token = _collected.set((notes, set() if known is None else known))
+    heard_token = _heard.set({})
     try:
         yield notes
     finally:
+        _heard.reset(heard_token)
         _collected.reset(token)
+
+
+@contextmanager
+def heard_notes() -> Iterator[dict[Note, None]]:
+    """All notes of the call of a node that goes on, those told by earlier calls too; as keys.
+
+    They are those since its beginning, or since here where no call collects any.
+    """
+    heard = _heard.get()
+    if heard is not None:
+        yield heard
+        return
+    heard = {}
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)

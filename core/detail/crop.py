@@ -12,7 +12,9 @@ from .. import memory
 from ..geometry import Size
 from ..pixels.mask import feather
 from ..pixels.resample import resize
+from ..timing import RESIZE, stage
 from .plan import Job
+from .report import Record, Worked
 from .run import segment_name
 
 Result = TypeVar("Result")
@@ -28,6 +30,12 @@ class Crop:
     mask: torch.Tensor  # [N or 1,h,w] 0..1; 1 is to be redrawn
     row: int = 0  # which image of the node's batch the crop is from
     video: bool = False  # the rows are one clip and are sampled together
+    record: Record = field(default_factory=Record, compare=False)  # what becomes of it
+
+    @property
+    def worked(self) -> Worked:
+        """What the run's report keeps of it."""
+        return Worked(self.job, self.row, self.record)
 
     @property
     def name(self) -> str:
@@ -57,13 +65,15 @@ class Crop:
 
     def enlarged(self, rows: slice) -> torch.Tensor:
         """As `at_working_size`, [n,H,W,3]. It is tried again if memory runs out."""
-        return self.persist(lambda: self.at_working_size(rows), "enlarged")
+        with stage(RESIZE):
+            return self.persist(lambda: self.at_working_size(rows), "enlarged")
 
     def shrunk(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
         """As `from_working_size`, [n,h,w,3]. It is tried again if memory runs out."""
-        return self.persist(
-            lambda: self.from_working_size(pixels, rows), "brought back to its size"
-        )
+        with stage(RESIZE):
+            return self.persist(
+                lambda: self.from_working_size(pixels, rows), "brought back to its size"
+            )
 
     def soft_mask(self, reach: int) -> torch.Tensor:
         """The mask with a soft edge.

@@ -25,6 +25,7 @@ from ..sampling.faults import fault_of
 from ..sampling.scheduler import Decode, Encode, Pipeline, run_each, run_pipelines
 from ..settings import Conditioning, Models, Refiner
 from ..streams import is_nested, mask_for_streams, picture
+from ..timing import ENCODE, TEXT, stage
 from .canvas import Canvas, lengthened, mask_over_time, row_slices, rows_of
 from .crop import Crop, Enhanced
 from .progress import Steps
@@ -44,9 +45,11 @@ def enhance(run: Run, crops: Sequence[Crop]) -> list[Enhanced]:
     Returns:
         The result of each crop.
     """
+    run.report.wave([crop.worked for crop in crops])
     return run_pipelines(
-        [CropPipeline(run, crop).pipeline() for crop in crops], run.backend, run.budget
-    )
+        [CropPipeline(run, crop).pipeline() for crop in crops], run.backend, run.budget,
+        _spent(crops),
+    )  # fmt: skip
 
 
 def enhance_each(
@@ -57,8 +60,13 @@ def enhance_each(
     Args:
         finished: takes the index of the crop in `crops` and its result.
     """
+    run.report.wave([crop.worked for crop in crops])
     pipelines = [CropPipeline(run, crop).pipeline() for crop in crops]
-    run_each(pipelines, run.backend, finished, run.budget)
+    run_each(pipelines, run.backend, finished, run.budget, _spent(crops))
+
+
+def _spent(crops: Sequence[Crop]) -> Callable[[int, float], None]:
+    return lambda place, seconds: crops[place].record.spend(seconds)
 
 
 class CropPipeline:
@@ -75,7 +83,9 @@ class CropPipeline:
 
     def _attempts(self) -> Pipeline[Enhanced]:
         detail, job = self.detail, self.crop.job
-        models = self.run.texts.apply(job.text, job.seed, job.concat)
+        record = self.crop.record
+        with stage(TEXT):
+            models = self.run.texts.apply(job.text, job.seed, job.concat, record.expanded)
         steps = Steps(self.run.advance)
         for attempt in range(1 + detail.retry.times):
             self.backend.check_interrupt()
@@ -83,14 +93,19 @@ class CropPipeline:
                 enhanced = Enhanced(self._without_sampling())
             else:
                 seed = seed_for(job.seed, attempt)
+                record.begins(seed)
                 enhanced = yield from self._attempt(models, seed, steps)
             fault, again = self._judge(enhanced.pixels)
+            if fault:
+                record.faults.append(fault)
             if not again:
                 break
             if attempt < detail.retry.times:
+                record.retries += 1
                 name = job.name.capitalize()
                 note("retry", f"{name} is made again with another seed: {fault}")
         steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
+        record.fault = fault
         return replace(enhanced, fault=fault)
 
     def _judge(self, pixels: torch.Tensor) -> tuple[str, bool]:
@@ -150,6 +165,7 @@ class CropPipeline:
         """Encode, sample and decode once: the result, and the latent that it was decoded from."""
         detail, hook, backend, job = self.detail, self.hook, self.backend, self.crop.job
         canvas = Canvas.of(self.crop, backend.grid(models.model, models.vae))
+        self.crop.record.canvas = canvas.size
         noise_mask = self._noise_mask(canvas)
         ratio = backend.ratio(models.vae)
         subject = Subject(segment_name(job, canvas.size), "'vae'")
@@ -294,9 +310,10 @@ class CropPipeline:
                 )
                 models, control_images = _apply_control(wrapper, models, pixels, noise_mask, place)
             if inpaint:
-                positive, negative, latent = self.backend.inpaint_conditioning(
-                    models.positive, models.negative, pixels, models.vae, noise_mask
-                )
+                with stage(ENCODE):
+                    positive, negative, latent = self.backend.inpaint_conditioning(
+                        models.positive, models.negative, pixels, models.vae, noise_mask
+                    )
                 models = models._replace(positive=positive, negative=negative)
             else:
                 encoded.append(
@@ -345,6 +362,7 @@ class CropPipeline:
                 self.run,
                 steps_done.within(index * sampling.steps, sampling.steps, steps),
                 subject,
+                self.crop.record,
             )
             samples = yield from run.sample(touched)
             latent = {**touched, "samples": samples}

@@ -11,6 +11,7 @@ from ..backend import Backend
 from ..detectors.detect import DetectionOptions, detect_segs
 from ..segs.seg import SEGS, combined_mask
 from ..settings import Detail
+from ..timing import DETECT, measured_once, stage
 from .images import Detailed, detail_each
 
 SUBJECT = "face"  # the text for detectors that search by a text
@@ -30,9 +31,11 @@ class Finder:
         tell = getattr(self.bbox_detector, "setAux", lambda text: None)
         tell(SUBJECT)
         try:
-            return detect_segs(
-                image, self.bbox_detector, self.settings, self.sam_model, self.segm_detector, hook
-            )
+            with stage(DETECT):
+                return detect_segs(
+                    image, self.bbox_detector, self.settings, self.sam_model, self.segm_detector,
+                    hook,
+                )  # fmt: skip
         finally:
             tell(None)
 
@@ -52,9 +55,10 @@ def detail_faces(
     Returns:
         The result of `detail_each`, and a mask [B,H,W] of everything that was found.
     """
-    found = []
-    for single in image.split(1):
-        backend.check_interrupt()
-        found.append(finder.find(single, detail.hook))
-    masks = torch.cat([combined_mask(segs) for segs in found])
-    return detail_each(image, found, detail, backend), masks
+    with measured_once():  # finding belongs to the run
+        found = []
+        for single in image.split(1):
+            backend.check_interrupt()
+            found.append(finder.find(single, detail.hook))
+        masks = torch.cat([combined_mask(segs) for segs in found])
+        return detail_each(image, found, detail, backend), masks

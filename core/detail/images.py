@@ -30,10 +30,12 @@ from ..segs.seg import (
     own_picture,
 )
 from ..settings import Detail, KeptCrops
+from ..timing import PASTE, stage
 from .crop import Crop, Enhanced
 from .crop_pipeline import enhance, enhance_each
 from .plan import Job, Place, Plan, Skipped, batches, of_one_size
-from .run import Run
+from .report import Record
+from .run import Run, reported
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Detailed:
     refined_alpha: list[torch.Tensor] = field(default_factory=list)  # [1,h,w,4], mask as alpha
     control_images: list[torch.Tensor] = field(default_factory=list)
     variants: list[SEG] = field(default_factory=list)  # of each segment in turn, as `as_variant`
+    report: str = ""  # JSON, see `core/detail/report.py`
 
     @property
     def variant_segs(self) -> SEGS:
@@ -64,6 +67,7 @@ class Detailed:
         return self.cropped, self.refined, self.refined_alpha, self.control_images
 
 
+@reported
 def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend) -> Detailed:
     """Detail the segments of every image and paste the results.
 
@@ -91,6 +95,7 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
     result = Detailed(image, (header, []))
     rows = _detail_rows(plans, run, result, count)
     result.segs[1].extend(_gathered(plans, own, rows))
+    result.report = run.report_text()
     return result
 
 
@@ -110,6 +115,7 @@ def detail_each(
     return detail_versions(image, segs, detail, backend, 1)
 
 
+@reported
 def detail_versions(
     image: torch.Tensor, segs: Sequence[SEGS], detail: Detail, backend: Backend, count: int
 ) -> Detailed:
@@ -137,6 +143,7 @@ def detail_versions(
     rows = _detail_rows(plans, run, result, len(image))
     own = [[None] * len(plan.entries) for plan in plans]
     result.segs[1].extend(_gathered(plans, own, rows))
+    result.report = run.report_text()
     return result
 
 
@@ -292,7 +299,8 @@ def _detail_in_place(
     rows = [images[row : row + 1] for row, _ in batch]
     crops = [
         Crop(
-            job, _size(image), _pixels(image, job, run), still_mask(job.seg, image), row % count
+            job, _size(image), _pixels(image, job, run), still_mask(job.seg, image), row % count,
+            record=Record(version=row // count),
         )
         for (row, job), image in zip(batch, rows, strict=True)
     ]  # fmt: skip
@@ -328,12 +336,14 @@ def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run
     if own.job.variant:
         return _Done([], picture=to_numpy(enhanced.pixels))
     blending, region = run.blending, own.job.region
-    weight = own.persist(lambda: blending.weight(own.mask, region, _size(image)), "pasted")
-    own.persist(lambda: blending.paste(image, enhanced.pixels, weight, region), "pasted")
-    run.after_paste(image)
+    with stage(PASTE):
+        weight = own.persist(lambda: blending.weight(own.mask, region, _size(image)), "pasted")
+        own.persist(lambda: blending.paste(image, enhanced.pixels, weight, region), "pasted")
+        run.after_paste(image)
     return _Done.of(own, enhanced, weight, kept)
 
 
+@reported
 def detail_segs(
     image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend, batch_size: int = 1
 ) -> Detailed:
@@ -368,7 +378,7 @@ def detail_segs(
     ]
     drawn = [each for jobs in versions for job in jobs for each in run.each(job)]
     run.start(sum(len(sources[job.position].rows) for job in drawn))
-    enhanced = iter(_enhance_apart(drawn, sources, size, run, result))
+    enhanced = iter(_enhance_apart(drawn, sources, size, run, result, batch_size))
     for version, jobs in enumerate(versions):
         refined: dict[int, torch.Tensor] = {}
         for job in jobs:
@@ -386,6 +396,7 @@ def detail_segs(
                 pixels = source.pixels.clone()
             seg = entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
             result.segs[1].append(seg if source.image is None else of_image(seg, source.image))
+    result.report = run.report_text()
     return result
 
 
@@ -438,10 +449,17 @@ class _Source:
         own = to_rgb(own)[0]
         return cls(own, rows if len(rows) == len(own) else range(len(own)), count)
 
-    def crops(self, job: Job, size: Size) -> list[Crop]:
+    def crops(self, job: Job, size: Size, version: int) -> list[Crop]:
         """The pictures as crops of a job; `size` is that of the images."""
         return [
-            Crop(job, size, own, still_mask(in_image(job.seg, row, self.count), own), row)
+            Crop(
+                job,
+                size,
+                own,
+                still_mask(in_image(job.seg, row, self.count), own),
+                row,
+                record=Record(version=version),
+            )
             for row, own in zip(self.rows, self.pixels.split(1), strict=True)
         ]
 
@@ -452,13 +470,22 @@ def _enhance_apart(
     size: Size,
     run: Run,
     result: Detailed,
+    versions: int,
 ) -> list[torch.Tensor | None]:
     """Enhance every picture of every job by itself. A picture that fails stays as it is.
+
+    Args:
+        versions: how often the same jobs come one after another.
 
     Returns:
         [N,h,w,3] for each job; None for a variant of which something failed.
     """
-    crops = [own for job in jobs for own in sources[job.position].crops(job, size)]
+    each = len(jobs) // versions
+    crops = [
+        own
+        for place, job in enumerate(jobs)
+        for own in sources[job.position].crops(job, size, place // max(1, each))
+    ]
     done: dict[int, Enhanced] = {}
     for indices in of_one_size([own.job for own in crops], run.batch_limit(jobs), run.grid):
         part = enhance(run, [crops[index] for index in indices])

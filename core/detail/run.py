@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 
+from ...utils.notes import heard_notes
 from ..backend import Backend
 from ..geometry import NATIVE, Size, Sizing
 from ..hook_protocol import Hook
@@ -18,9 +20,12 @@ from ..sampling.scheduler import MemoryBudget
 from ..segs.seg import SEG
 from ..segs.tilt import turned
 from ..settings import Detail
+from ..timing import claimed, current
 from .plan import Job, Plan, make_plan
 from .references import References
+from .report import RunReport
 
+Result = TypeVar("Result")
 MOST_SIDE_BY_SIDE = 16  # the most segments that are worked on at the same time
 MOST_CROPS = 64  # the most crops, where segments have variants
 
@@ -40,6 +45,9 @@ class Run:
             detail.references, image, detail.models.vae, backend, detail.tiling.encode
         )
         self.rows = 1 if image is None else len(image)
+        size = Size(0, 0) if image is None else Size(image.shape[2], image.shape[1])
+        self.report = RunReport(detail, self.rows, size)
+        self._memory = backend.watched_memory()
         self.budget = MemoryBudget()
         self._bar: Callable = lambda done, model, latent: None
         self._steps = 0  # steps that all jobs have done
@@ -89,6 +97,7 @@ class Run:
             ),
         )  # fmt: skip
         plan.report()
+        self.report.planned(plan, row, version)
         return plan
 
     def _sizing(self) -> Sizing:
@@ -117,11 +126,31 @@ class Run:
             self._shown = self._steps
             self._bar(self._shown, model, latent)
 
+    def report_text(self) -> str:
+        """What the run has done so far and what it took, as JSON; see `core/detail/report.py`."""
+        watch = current()
+        seconds, stages = (0.0, {}) if watch is None else watch.read()
+        with heard_notes() as notes:
+            return self.report.as_text(
+                seconds, stages, self._memory(), self.backend.about(), tuple(notes)
+            )
+
     def after_paste(self, image: torch.Tensor) -> None:
         """Let the hook change the image [B,H,W,3] into which a result was just pasted, in place."""
         changed = self.hook.post_paste(image)
         if changed is not image:
             image.copy_(changed)
+
+
+def reported(detail: Callable[..., Result]) -> Callable[..., Result]:
+    """A function that makes one Run: its time and notes are kept apart from those of others."""
+
+    @wraps(detail)
+    def run(*args: Any, **options: Any) -> Result:
+        with claimed(), heard_notes():
+            return detail(*args, **options)
+
+    return run
 
 
 def segment_name(job: Job, size: Size) -> str:

@@ -14,6 +14,7 @@ from ..sampling.sigmas import Window, denoise_window, split_for_refiner, window_
 from ..settings import Models, Refiner, Sampling
 from ..streams import picture, with_picture
 from .progress import Span
+from .report import Record
 from .run import Run
 
 
@@ -22,10 +23,10 @@ class SamplerPass:
 
     def __init__(
         self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: Span,
-        subject: Subject,
+        subject: Subject, record: Record,
     ) -> None:  # fmt: skip
         self.models, self.sampling, self.refiner = models, sampling, refiner
-        self.run, self.span, self.subject = run, span, subject
+        self.run, self.span, self.subject, self.record = run, span, subject, record
 
     def sample(self, latent: dict) -> Pipeline[torch.Tensor]:
         """Sample a LATENT; its `samples` are [N,C,h,w] or [N,C,T,h,w], and so is the result.
@@ -43,8 +44,11 @@ class SamplerPass:
         for models, part in self._parts(window):
             request = self._request(models, window, part, latent, left)
             if request is not None:
+                sigmas = request.sigmas
+                self.record.samples(sampling, float(sigmas[0]), float(sigmas[-1]))
                 report = self.span.report(models.model, part, window.start)
-                left = yield Sample(replace(request, noise=noise), report)
+                request = replace(request, noise=noise)
+                left = yield Sample(request, report, self.record.calls.append)
         return samples if left is None else left
 
     def _parts(self, window: Window) -> list[tuple[Models, Window]]:

@@ -15,14 +15,16 @@ from ..pixels.precision import widened
 from ..segs.image_batch import as_clip
 from ..segs.seg import SEG, SEGS, normalise
 from ..settings import Detail
+from ..timing import PASTE, stage
 from .canvas import row_slices, rows_of
 from .crop import Crop
 from .crop_pipeline import enhance
 from .images import Detailed, as_variants, report_fault, still_mask
 from .plan import Job, Skipped
-from .run import Run
+from .run import Run, reported
 
 
+@reported
 def detail_frames(
     frames: torch.Tensor, segs: SEGS, detail: Detail, backend: Backend, *, pasted: bool
 ) -> Detailed:
@@ -78,12 +80,14 @@ def detail_frames(
         if not enhanced.fault:
             seg = seg._replace(cropped_image=pictures[-1][1])
             if pasted:
-                _paste_frames(working, enhanced.pixels, own, run)
+                with stage(PASTE):
+                    _paste_frames(working, enhanced.pixels, own, run)
         if detail.kept.variants:
             result.variants += as_variants(seg, pictures)
         result.segs[1].append(seg)
     if pasted:
         result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey is an expanded view
+    result.report = run.report_text()
     return result
 
 

@@ -21,6 +21,8 @@ HOSTS_METHOD = "run_in_host"  # what the host calls: FUNCTION of every node
 OWN_INPUTS = frozenset({
     "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
 })  # fmt: skip
+# Outputs at the end of nodes that their older namesakes do not have.
+OWN_OUTPUTS = frozenset({"report"})
 _WRITING_AID = "Select to add"  # begins the names of choices that only help to write a text
 _PACK = __name__.removesuffix(".core.graph.calls")
 _NODES = f"{_PACK}.nodes."  # begins the modules of our classes
@@ -148,6 +150,19 @@ def named(node: type, args: Sequence[Any], inputs: Mapping[str, Any]) -> dict[st
             if entry[0] == "IMAGE" and name in given:
                 given[name] = _one_batch(given[name])
     return given
+
+
+def older_result(node: type, result: Any) -> Any:
+    """What `doit` of the older node of that id gives: a node's result without outputs of ours."""
+    names = getattr(node, "RETURN_NAMES", ())
+    older = len(names)
+    while older and names[older - 1] in OWN_OUTPUTS:
+        older -= 1
+    if older == len(names):
+        return result
+    if isinstance(result, dict) and isinstance(result.get("result"), tuple):
+        return {**result, "result": result["result"][:older]}
+    return result[:older] if isinstance(result, tuple) else result
 
 
 def older_order(node: type, names: Sequence[str]) -> list[str]:

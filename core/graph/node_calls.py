@@ -14,7 +14,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from ...utils.notes import Note, collected_notes
-from .calls import HOSTS_METHOD, OLDER_METHODS, Entry, named
+from ..timing import measured
+from .calls import HOSTS_METHOD, OLDER_METHODS, Entry, named, older_result
 
 NOTES = "detailers_notes"  # where notes stand in a node's UI output
 MOST_NOTES = 50  # that are shown; the log has all
@@ -62,14 +63,14 @@ def open_to_host(
         # Subclasses in other packs replace the method of the older name.
         is_ours = isinstance(inspect.getattr_static(self, "doit"), Entry)
         method = getattr(self, own if is_ours and not args else "doit")
-        with collected_notes(_known.of(run())) as notes:
+        with measured(), collected_notes(_known.of(run())) as notes:
             result = method(*args, **inputs)
         return with_notes(result, notes)
 
     def doit(self: Any, *args: Any, **inputs: Any) -> Any:
         if not hasattr(node, "INPUT_TYPES"):  # it says nothing of what it takes
             return getattr(self, own)(*args, **inputs)
-        return getattr(self, own)(**named(node, args, inputs))
+        return older_result(node, getattr(self, own)(**named(node, args, inputs)))
 
     written = inspect.getattr_static(node, "doit", None)
     if written is None or (isinstance(written, Entry) and written.is_given):

@@ -5,7 +5,7 @@ What differs between versions is asked for by ability, here and once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import comfy.model_management
@@ -20,7 +20,7 @@ from ...utils.notes import note
 from ...wildcards.grammar import Lora
 from ...wildcards.library import Library
 from .. import checked_calls
-from ..backend import OF_EMPTY_LATENTS, OnStep, SamplerRun
+from ..backend import OF_EMPTY_LATENTS, MemoryUse, OnStep, SamplerRun
 from ..detectors.safe_weights import expect_plain
 from ..memory import persist
 from ..noise import seed_for
@@ -34,6 +34,7 @@ from .batching import HostRows
 from .call_node import call_node
 from .folders import find_file, wildcard_library
 from .loras import load_by_blocks
+from .measures import MemoryWatch, about_host, counting_calls
 from .memory import models_in_use
 from .model_fit import check_fit, completed, telling
 from .model_patches import cut_patches
@@ -55,6 +56,8 @@ class ComfyBackend(HostVae, HostRows):
         self._loras: dict[str, dict] = {}
         self._softened: dict[int, tuple[Any, Any]] = {}
         self._schedules: dict[tuple, tuple[Any, torch.Tensor]] = {}
+        self.model_calls = 0
+        self._memory = MemoryWatch()
 
     # VAE
 
@@ -72,7 +75,9 @@ class ComfyBackend(HostVae, HostRows):
 
     def decode(self, vae: Any, latent: torch.Tensor, **how: Any) -> torch.Tensor:
         source = checked_calls.vae(vae, "decode")
-        return checked_calls.made_pixels(source, source.call(super().decode, vae, latent, **how), 1)
+        pixels = source.call(super().decode, vae, latent, **how)
+        self._memory.look()
+        return checked_calls.made_pixels(source, pixels, 1)
 
     def grid(self, model: Any, vae: Any) -> int:
         network = getattr(getattr(model, "model", None), "diffusion_model", None)
@@ -208,7 +213,10 @@ class ComfyBackend(HostVae, HostRows):
         if run.whole is not None:
             opening_with_the_whole(guider, run.whole)
 
+        counting_calls(guider, self._count_call)
+
         def on_sampled(step: int, denoised: Any, x: Any, total: int) -> None:
+            self._memory.look()
             on_step(step, total, picture_in(denoised, latent))
             if run.watch is not None:
                 run.watch(step, denoised, x, total)
@@ -226,6 +234,15 @@ class ComfyBackend(HostVae, HostRows):
         if run.sigmas[-1] == 0:
             samples = with_kept_streams(samples, latent, mask)
         return samples.to(comfy.model_management.intermediate_device())
+
+    def _count_call(self) -> None:
+        self.model_calls += 1
+
+    def watched_memory(self) -> Callable[[], MemoryUse]:
+        return self._memory.begin()
+
+    def about(self) -> Mapping[str, str]:
+        return about_host()
 
     # The person at the screen
 

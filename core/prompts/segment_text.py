@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...wildcards.grammar import Lora, Prompt, expand, parse_prompt, tell_untaken
 from ...wildcards.library import Library
 from ..settings import Conditioning, Models
 from .join_conditioning import concat_text, encode_chunks, replace_text
+
+Expanded = Callable[[str, tuple[Lora, ...]], None]
 
 
 class TextBackend(Protocol):
@@ -29,19 +32,24 @@ class SegmentTexts:
         self._patched: dict[tuple[Lora, ...], tuple[Any, Any]] = {}
         self._encoded: dict[tuple, Conditioning] = {}
 
-    def apply(self, text: str | None, seed: int, concat: bool) -> Models:
+    def apply(
+        self, text: str | None, seed: int, concat: bool, expanded: Expanded | None = None
+    ) -> Models:
         """The node's models with a segment's text in place of (or added to) the positive.
 
         Args:
             text: segment text as dealt, not yet expanded; None or blank changes nothing.
             seed: decides the text's random choices.
             concat: add the text's tokens to the positive instead of replacing it.
+            expanded: is told of the text as its choices came out, and of its LoRAs.
         """
         if text is None or not text.strip():
             return self.models
         resolved = expand(text, seed, self.backend.wildcard_library())
         tell_untaken(resolved, markers=True)
         prompt = parse_prompt(resolved)
+        if expanded is not None:
+            expanded(resolved, prompt.loras)
         if prompt.loras and not any(prompt.chunks):  # LoRAs alone keep the positive
             model, clip = self._with_loras(prompt.loras)
             return self.models._replace(model=model, clip=clip)

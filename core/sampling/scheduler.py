@@ -14,6 +14,7 @@ latent.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from .. import memory
 from ..backend import Backend, OnStep, SamplerRun
 from ..pixels.batches import joined_rows
 from ..streams import picture
+from ..timing import DECODE, ENCODE, SAMPLE, stage
 from .batching import joined, mergeable_groups
 
 Result = TypeVar("Result")
@@ -44,11 +46,27 @@ class Encode:
 
 
 @dataclass(frozen=True)
+class SamplerCall:
+    """One call of the sampler, as it was made for one run or several at once.
+
+    All that had a row in it are told of the same object.
+    """
+
+    rows: int  # runs that it was made for
+    model_calls: int  # how often the network was called
+
+
+def _nobody(call: SamplerCall) -> None:
+    """Whom a call of the sampler is told to where nobody wants to know."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """The request for a sampler run. The answer is the sampled latent."""
 
     run: SamplerRun
     on_step: OnStep
+    called: Callable[[SamplerCall], None] = _nobody  # is told of the call that had it as a row
 
     verb = "sampled"
 
@@ -83,6 +101,7 @@ Request = Encode | Meet | Sample | Decode
 Pipeline = Generator[Request, torch.Tensor, Result]
 _PIXELS = (Encode, Decode)  # requests that are done in small groups
 Finished = Callable[[int, Any], None]  # takes the index of a pipeline and its result
+Spent = Callable[[int, float], None]  # takes the index of a pipeline and seconds of work on it
 
 
 class MemoryBudget:
@@ -116,19 +135,23 @@ class MemoryBudget:
 
 
 def run_pipelines(
-    pipelines: Sequence[Pipeline[Result]], backend: Backend, budget: MemoryBudget | None = None
+    pipelines: Sequence[Pipeline[Result]],
+    backend: Backend,
+    budget: MemoryBudget | None = None,
+    spent: Spent | None = None,
 ) -> list[Result]:
     """Run all pipelines to their ends, side by side.
 
     Args:
         budget: the memory budget that earlier calls of the same node run have learnt. This call
             adds to it.
+        spent: takes the index of a pipeline and the seconds that were worked on it.
 
     Returns:
         The results of the pipelines, in their order.
     """
     results: dict[int, Result] = {}
-    run_each(pipelines, backend, results.__setitem__, budget)
+    run_each(pipelines, backend, results.__setitem__, budget, spent)
     return [results[index] for index in range(len(pipelines))]
 
 
@@ -137,14 +160,23 @@ def run_each(
     backend: Backend,
     finished: Callable[[int, Result], None],
     budget: MemoryBudget | None = None,
+    spent: Spent | None = None,
 ) -> None:
     """As `run_pipelines`, but each result is passed to `finished` as soon as it is there.
 
     Args:
         finished: takes the index of the pipeline and its result.
+        spent: takes the index of a pipeline and the seconds that were worked on it. The time of
+            work that several pipelines share is split evenly among them.
     """
     try:
-        _Execution(pipelines, backend, finished, MemoryBudget() if budget is None else budget).run()
+        _Execution(
+            pipelines,
+            backend,
+            finished,
+            MemoryBudget() if budget is None else budget,
+            spent or (lambda place, seconds: None),
+        ).run()
     finally:
         for pipeline in pipelines:
             pipeline.close()
@@ -159,12 +191,14 @@ class _Execution:
         backend: Backend,
         finished: Finished,
         budget: MemoryBudget,
+        spent: Spent,
     ) -> None:
-        self.pipelines, self.backend, self.finished, self.budget = (
+        self.pipelines, self.backend, self.finished, self.budget, self.spent = (
             pipelines,
             backend,
             finished,
             budget,
+            spent,
         )
         self.resume = [pipeline.send for pipeline in pipelines]  # takes an answer, gives a request
         self.begun = 0  # number of pipelines that have started
@@ -191,11 +225,14 @@ class _Execution:
         return places
 
     def _advance(self, place: int, answer: torch.Tensor | None) -> None:
+        begun = time.perf_counter()
         try:
             request = self.resume[place](answer)
         except StopIteration as end:
             self.finished(place, end.value)
             return
+        finally:
+            self.spent(place, time.perf_counter() - begun)
         self.waiting[place] = request
         if isinstance(request, _PIXELS):
             self.pixels = self._pixels(request)
@@ -233,9 +270,15 @@ class _Execution:
 
     def _serve(self, places: Sequence[int]) -> None:
         asked = [self.waiting.pop(place) for place in places]
+        seconds, begun = 0.0, time.perf_counter()
         for position, answer in _SERVE[type(asked[0])](asked, self.backend, self.budget):
+            seconds += time.perf_counter() - begun
             self._advance(places[position], answer)
             del answer
+            begun = time.perf_counter()
+        seconds += time.perf_counter() - begun
+        for place in places:
+            self.spent(place, seconds / len(places))
 
 
 Answers = Iterator[tuple[int, torch.Tensor]]  # the index of a request, and its answer
@@ -249,8 +292,9 @@ def _serve_encodes(asked: Sequence[Encode], backend: Backend, budget: MemoryBudg
 
     def work(group: Sequence[Encode]) -> torch.Tensor:
         first = group[0]
-        pixels = joined_rows([request.pixels for request in group])
-        return backend.encode(first.vae, pixels, tiled=first.tiled, video=first.video)
+        with stage(ENCODE):
+            pixels = joined_rows([request.pixels for request in group])
+            return backend.encode(first.vae, pixels, tiled=first.tiled, video=first.video)
 
     return _together(asked, key, work, lambda request: request.pixels, backend, budget)
 
@@ -265,8 +309,9 @@ def _serve_decodes(asked: Sequence[Decode], backend: Backend, budget: MemoryBudg
 
     def work(group: Sequence[Decode]) -> torch.Tensor:
         first = group[0]
-        latent = joined_rows([request.latent for request in group])
-        return backend.decode(first.vae, latent, tiled=first.tiled)
+        with stage(DECODE):
+            latent = joined_rows([request.latent for request in group])
+            return backend.decode(first.vae, latent, tiled=first.tiled)
 
     return _together(asked, key, work, lambda request: request.latent, backend, budget)
 
@@ -299,6 +344,15 @@ def _together(
 
 def _serve_samples(asked: Sequence[Sample], backend: Backend, budget: MemoryBudget) -> Answers:
     def work(group: Sequence[Sample]) -> torch.Tensor:
+        before = backend.model_calls
+        with stage(SAMPLE):
+            result = sampled(group)
+        call = SamplerCall(len(group), backend.model_calls - before)
+        for request in group:
+            request.called(call)
+        return result
+
+    def sampled(group: Sequence[Sample]) -> torch.Tensor:
         if len(group) == 1:
             return backend.sample(group[0].run, group[0].on_step)
 

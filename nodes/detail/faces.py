@@ -10,7 +10,7 @@ from ...core.host.backend import ComfyBackend
 from ...core.settings import KeptCrops
 from ...utils.check import check_image
 from ..widgets import grown, inputs
-from .images import CATEGORY, image_list, make_detail, optional_refiner
+from .images import CATEGORY, REPORT, image_list, make_detail, optional_refiner
 from .pipes import DetailerPipe, pipe_models, read_detailer_pipe
 
 _DETECTION = {
@@ -103,12 +103,12 @@ class FaceDetailer:
         "batch is searched by itself."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "MASK", "DETAILER_PIPE", "IMAGE")
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "MASK", "DETAILER_PIPE", "IMAGE", "STRING")
     RETURN_NAMES = (
         "image", "cropped_refined", "cropped_enhanced_alpha", "mask", "detailer_pipe",
-        "cnet_images",
+        "cnet_images", "report",
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, True, True, False, False, True)
+    OUTPUT_IS_LIST = (False, True, True, False, False, True, False)
     OUTPUT_TOOLTIPS = (
         "The image with everything that was found redrawn.",
         "Each crop after.",
@@ -116,6 +116,7 @@ class FaceDetailer:
         "Everything that was found, one mask for each image.",
         "Models, detectors and segment text in one link, for a further detailer.",
         "What the ControlNets of the segments saw.",
+        REPORT,
     )
     FUNCTION = "run"
 
@@ -205,11 +206,11 @@ class FaceDetailerPipe(FaceDetailer):
 
     def run(self, image, detailer_pipe, **widgets):
         result = run_face_detailer(image, read_detailer_pipe(detailer_pipe), **widgets)
-        return (*result[:4], detailer_pipe, result[5])
+        return (*result[:4], detailer_pipe, *result[5:])
 
 
 def run_face_detailer(image, pipe: DetailerPipe, **widgets) -> tuple:
-    """The six outputs of the face detailers."""
+    """The outputs of the face detailers."""
     check_image(image, "image")
     if pipe.bbox_detector is None:
         raise ValueError(
@@ -233,7 +234,7 @@ def run_face_detailer(image, pipe: DetailerPipe, **widgets) -> tuple:
     result, mask = detail_faces(image, finder, detail, ComfyBackend())
     return (
         result.image, image_list(result.refined), image_list(result.refined_alpha), mask,
-        tuple(pipe), image_list(result.control_images),
+        tuple(pipe), image_list(result.control_images), result.report,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
 _OPTIONS = ("paste_options", "crop_options")
+REPORT = "What was done, as JSON: sizes, seeds, texts, times, messages of every segment."
 
 
 def make_sampling(**widgets: Any) -> Sampling:
@@ -125,9 +126,9 @@ class DetailerForEach:
         "model and pastes it back with a soft edge. Takes batches of images."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The image with every segment redrawn.",)
+    RETURN_TYPES = ("IMAGE", "STRING")
+    RETURN_NAMES = ("IMAGE", "report")
+    OUTPUT_TOOLTIPS = ("The image with every segment redrawn.", REPORT)
     FUNCTION = "run"
 
     @classmethod
@@ -146,7 +147,8 @@ class DetailerForEach:
 
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
-        return (detailed(image, segs, models, kept=NO_CROPS, **widgets).image,)
+        result = detailed(image, segs, models, kept=NO_CROPS, **widgets)
+        return (result.image, result.report)
 
     # By this name other packs call it.
 
@@ -212,7 +214,8 @@ class DetailerForEachAutoRetry(DetailerForEach):
     def run(self, image, segs, model, clip, vae, positive, negative, max_retries, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
         retry = Retry(times=max_retries, when_broken=True)
-        return (detailed(image, segs, models, retry=retry, kept=NO_CROPS, **widgets).image,)
+        result = detailed(image, segs, models, retry=retry, kept=NO_CROPS, **widgets)
+        return (result.image, result.report)
 
     @staticmethod
     @called_as(f"{_OLDER_PARAMETERS}, max_retries=1")
@@ -224,36 +227,38 @@ class DetailerForEachAutoRetry(DetailerForEach):
 
 class DetailerForEachDebug(DetailerForEach):
     DESCRIPTION = DetailerForEach.DESCRIPTION + " Also gives the crops before and after."
-    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE")
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "STRING")
     RETURN_NAMES = (
-        "image", "cropped", "cropped_refined", "cropped_refined_alpha", "cnet_images",
+        "image", "cropped", "cropped_refined", "cropped_refined_alpha", "cnet_images", "report",
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, True, True, True, True)
+    OUTPUT_IS_LIST = (False, True, True, True, True, False)
     OUTPUT_TOOLTIPS = (
         "The image with every segment redrawn.",
         "Each crop before.",
         "Each crop after.",
         "Each crop after, with the soft mask as its alpha.",
         "What the ControlNets of the segments saw.",
+        REPORT,
     )
 
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
         result = detailed(image, segs, models, kept=KeptCrops(segs=False), **widgets)
-        return (result.image, *map(image_list, result.pictures))
+        return (result.image, *map(image_list, result.pictures), result.report)
 
 
 class DetailerForEachPipe:
     DESCRIPTION = DetailerForEach.DESCRIPTION + " Takes the models over one link, and a refiner."
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE")
-    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images")
-    OUTPUT_IS_LIST = (False, False, False, True)
+    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING")
+    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images", "report")
+    OUTPUT_IS_LIST = (False, False, False, True, False)
     OUTPUT_TOOLTIPS = (
         "The image with every segment redrawn.",
         "The segments with their redrawn crops.",
         "The pipe that came in.",
         "What the ControlNets of the segments saw.",
+        REPORT,
     )
     FUNCTION = "run"
 
@@ -275,17 +280,20 @@ class DetailerForEachPipe:
             image, segs, pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt),
             kept=replace(NO_CROPS, segs=True, control_images=True), **widgets,
         )  # fmt: skip
-        return (result.image, result.segs, basic_pipe, image_list(result.control_images))
+        return (
+            result.image, result.segs, basic_pipe, image_list(result.control_images),
+            result.report,
+        )  # fmt: skip
 
 
 class DetailerForEachDebugPipe(DetailerForEachPipe):
     DESCRIPTION = DetailerForEachPipe.DESCRIPTION + " Also gives the crops before and after."
-    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "IMAGE", "IMAGE", "IMAGE")
+    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "STRING")
     RETURN_NAMES = (
         "image", "segs", "basic_pipe", "cropped", "cropped_refined", "cropped_refined_alpha",
-        "cnet_images",
+        "cnet_images", "report",
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, False, False, True, True, True, True)
+    OUTPUT_IS_LIST = (False, False, False, True, True, True, True, False)
     OUTPUT_TOOLTIPS = (
         *DetailerForEachPipe.OUTPUT_TOOLTIPS[:3],
         *DetailerForEachDebug.OUTPUT_TOOLTIPS[1:],
@@ -296,7 +304,10 @@ class DetailerForEachDebugPipe(DetailerForEachPipe):
             image, segs, pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt),
             **widgets,
         )  # fmt: skip
-        return (result.image, result.segs, basic_pipe, *map(image_list, result.pictures))
+        return (
+            result.image, result.segs, basic_pipe, *map(image_list, result.pictures),
+            result.report,
+        )  # fmt: skip
 
 
 class SEGSDetailer:
@@ -305,12 +316,13 @@ class SEGSDetailer:
         "pasting it. Use SEGSPaste to put it into an image."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("SEGS", "IMAGE")
-    RETURN_NAMES = ("segs", "cnet_images")
-    OUTPUT_IS_LIST = (False, True)
+    RETURN_TYPES = ("SEGS", "IMAGE", "STRING")
+    RETURN_NAMES = ("segs", "cnet_images", "report")
+    OUTPUT_IS_LIST = (False, True, False)
     OUTPUT_TOOLTIPS = (
         "The segments with their redrawn crops; with batch_size, those of every version.",
         "What the ControlNets of the segments saw.",
+        REPORT,
     )
     FUNCTION = "run"
 
@@ -334,7 +346,7 @@ class SEGSDetailer:
         refiner = optional_refiner(refiner_basic_pipe_opt)
         detail = make_detail(pipe_models(basic_pipe), refiner, **widgets)
         result = detail_segs(image, segs, detail, ComfyBackend(), batch_size)
-        return (result.segs, image_list(result.control_images))
+        return (result.segs, image_list(result.control_images), result.report)
 
     # By this name other packs call it.
 
@@ -347,7 +359,7 @@ class SEGSDetailer:
     )
     def do_detail(refiner_ratio, **given):
         """(SEGS with the new crops, what ControlNets saw)."""
-        return SEGSDetailer().run(refiner_ratio=refiner_ratio or 0.0, **given)
+        return SEGSDetailer().run(refiner_ratio=refiner_ratio or 0.0, **given)[:2]
 
 
 class MaskDetailerPipe:
@@ -357,18 +369,19 @@ class MaskDetailerPipe:
         "each goes with its image; otherwise all masks hold for every image."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "BASIC_PIPE", "BASIC_PIPE")
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "BASIC_PIPE", "BASIC_PIPE", "STRING")
     RETURN_NAMES = (
         "image", "cropped_refined", "cropped_enhanced_alpha", "basic_pipe",
-        "refiner_basic_pipe_opt",
+        "refiner_basic_pipe_opt", "report",
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, True, True, False, False)
+    OUTPUT_IS_LIST = (False, True, True, False, False, False)
     OUTPUT_TOOLTIPS = (
         "The image redrawn, one for each version.",
         "Each crop after.",
         "Each crop after, with the soft mask as its alpha.",
         "The pipe that came in.",
         "The refiner's pipe that came in.",
+        REPORT,
     )
     FUNCTION = "run"
 
@@ -414,7 +427,7 @@ class MaskDetailerPipe:
         result = detail_versions(image, segs, detail, ComfyBackend(), batch_size)
         return (
             result.image, image_list(result.refined), image_list(result.refined_alpha),
-            basic_pipe, refiner_basic_pipe_opt,
+            basic_pipe, refiner_basic_pipe_opt, result.report,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from ...core.graph.calls import called_as
 from ...core.host.backend import ComfyBackend
 from ...utils.check import check_image, check_segs
 from ..widgets import inputs
-from .images import CATEGORY, image_list, make_detail, optional_refiner
+from .images import CATEGORY, REPORT, image_list, make_detail, optional_refiner
 from .pipes import pipe_models
 
 _SEED = "Seed of the clip; all frames of a segment are sampled together."
@@ -20,12 +20,13 @@ class SEGSDetailerForAnimateDiff:
         "the frames."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("SEGS", "IMAGE")
-    RETURN_NAMES = ("segs", "cnet_images")
-    OUTPUT_IS_LIST = (False, True)
+    RETURN_TYPES = ("SEGS", "IMAGE", "STRING")
+    RETURN_NAMES = ("segs", "cnet_images", "report")
+    OUTPUT_IS_LIST = (False, True, False)
     OUTPUT_TOOLTIPS = (
         "The segments with their redrawn crops, one for each frame.",
         "What the ControlNets of the segments saw.",
+        REPORT,
     )
     FUNCTION = "run"
 
@@ -48,7 +49,7 @@ class SEGSDetailerForAnimateDiff:
         result = detailed_frames(
             image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=False, **widgets
         )
-        return (result.segs, image_list(result.control_images))
+        return (result.segs, image_list(result.control_images), result.report)
 
     # By this name other packs call it.
 
@@ -60,7 +61,7 @@ class SEGSDetailerForAnimateDiff:
     )
     def do_detail(refiner_ratio, **given):
         """(SEGS with the new crops, what ControlNets saw)."""
-        return SEGSDetailerForAnimateDiff().run(refiner_ratio=refiner_ratio or 0.0, **given)
+        return SEGSDetailerForAnimateDiff().run(refiner_ratio=refiner_ratio or 0.0, **given)[:2]
 
 
 class DetailerForEachPipeForAnimateDiff:
@@ -69,14 +70,15 @@ class DetailerForEachPipeForAnimateDiff:
         "model sees them as one, and pastes each frame back with a soft edge."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE")
-    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images")
-    OUTPUT_IS_LIST = (False, False, False, True)
+    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING")
+    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images", "report")
+    OUTPUT_IS_LIST = (False, False, False, True, False)
     OUTPUT_TOOLTIPS = (
         "The frames with every segment redrawn.",
         "The segments with their redrawn crops, one for each frame.",
         "The pipe that came in.",
         "What the ControlNets of the segments saw.",
+        REPORT,
     )
     FUNCTION = "run"
 
@@ -99,7 +101,10 @@ class DetailerForEachPipeForAnimateDiff:
         result = detailed_frames(
             image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=True, **widgets
         )
-        return (result.image, result.segs, basic_pipe, image_list(result.control_images))
+        return (
+            result.image, result.segs, basic_pipe, image_list(result.control_images),
+            result.report,
+        )  # fmt: skip
 
 
 def detailed_frames(frames, segs, basic_pipe, refiner_pipe, *, pasted: bool, **widgets):

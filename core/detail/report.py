@@ -1,0 +1,318 @@
+"""What a run did, as data: a JSON text whose schema is versioned.
+
+Every crop has a `Record`, in which what works on it writes down what cannot be known beforehand.
+`RunReport` puts them together with the plans, the settings and the costs once the run is over.
+
+Schema `detailers.report`, version 1. Sizes are [width, height] and boxes [x1, y1, x2, y2] in
+pixels, times in seconds, memory in bytes. What is not known is null.
+
+    schema, version   "detailers.report", 1
+    pack              {"version"} of this pack
+    host              {"name", "version", "torch", "device"}
+    images            {"count", "size"}: the node's images, or the frames of its clip
+    settings          of the node: see `settings_of`; a segment's own stand with it
+    segments          one entry for each segment and image (and version), in working order
+    waves             what was worked on side by side: {"wave", "segments", "calls"}, each call
+                      of a sampler {"segments", "model_calls"}; segments are places in `segments`
+    times             {"total", "stages": {stage: seconds}}, the stages of `core/timing.py`, which
+                      are together the whole
+    counts            {"sampled", "skipped", "failed", "retries", "sampler_calls", "model_calls"}
+    memory            {"device", "used", "reserved"}: the most at any time, see `MemoryUse`
+    notes             [{"kind", "text"}]: all that the node had to tell
+
+Of a segment:
+
+    index             its number among the segments of its image, as texts and messages count
+    variant           which of its variants; the first, 0, is the one that is pasted
+    image, version    which image of the batch, and which run of all of them, from 0
+    label, confidence, bbox, crop_region    as in the SEGS
+    status            "done", "failed" or "skipped"
+    reason            why it was left out, or why its result was not used; else ""
+    working_size      at which it was sampled; `canvas` with the padding of the model's grid
+    upright           whether the crop was turned upright
+    seed              that it was first made with; `seed_used` that of the last try
+    text              expanded; null where the node's positive prompt was used as it is
+    concat            whether the text was added to the prompt
+    loras             [{"name", "model_strength", "clip_strength", ...}] of the text
+    sampling          {"steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle"}
+    sizing            {"guide_size", "guide_size_for_bbox", "max_size", "force_inpaint", ...}
+    masking           {"feather", "noise_mask", "noise_mask_feather", "inpaint_model"}
+    refiner           the share of the steps that the refiner ran; null without one
+    sigmas            {"from", "to"}: the noise levels at which sampling began and ended
+    wave              the number of its wave
+    seconds           that were worked on it; what several asked for together is shared out
+    retries           how often it was made again
+    faults            what was wrong with each try that was
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...utils.files import read_file
+from ...utils.notes import Note
+from ...wildcards.grammar import Lora
+from ..backend import MemoryUse
+from ..geometry import Size
+from ..sampling.scheduler import SamplerCall
+from ..settings import Detail, Sampling
+from .plan import Job, Plan, Skipped
+
+SCHEMA, VERSION = "detailers.report", 1
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+_PACK = Path(__file__).resolve().parents[2]
+_MOST = 2**20  # bytes of pyproject.toml
+
+
+@dataclass
+class Record:
+    """What is written down of one crop while it is worked on."""
+
+    version: int = 0  # which run of all images
+    wave: int = 0
+    canvas: Size | None = None
+    text: str | None = None  # expanded; None keeps the node's positive prompt
+    loras: tuple[Lora, ...] = ()
+    sampling: Sampling | None = None  # as the first cycle of the last try was sampled
+    seed_used: int | None = None
+    sigmas: tuple[float, float] | None = None
+    calls: list[SamplerCall] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # one for each try that was bad
+    retries: int = 0
+    fault: str = ""  # why the pixels are not used
+    seconds: float = 0.0
+
+    def expanded(self, text: str, loras: tuple[Lora, ...]) -> None:
+        """The segment's text, once its choices are made."""
+        self.text, self.loras = text, loras
+
+    def begins(self, seed: int) -> None:
+        """A try, with this seed."""
+        self.seed_used, self.sampling, self.sigmas = seed, None, None
+
+    def samples(self, sampling: Sampling, first: float, last: float) -> None:
+        """A run of the sampler, over these noise levels."""
+        self.sampling = self.sampling or sampling
+        self.sigmas = (first if self.sigmas is None else self.sigmas[0], last)
+
+    def spend(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Worked(NamedTuple):
+    """What the report keeps of a crop, whose pixels would take memory."""
+
+    job: Job
+    row: int
+    record: Record
+
+
+class RunReport:
+    """Everything that is written down of a run."""
+
+    def __init__(self, detail: Detail, images: int, size: Size) -> None:
+        self.detail, self.images, self.size = detail, images, size
+        self.plans: list[tuple[int | None, int, Plan]] = []  # image, version, plan
+        self.worked: list[Worked] = []
+        self.waves = 0
+
+    def planned(self, plan: Plan, image: int | None, version: int) -> None:
+        """A plan was made, for an image or, with None, for whichever a segment belongs to."""
+        self.plans.append((image, version, plan))
+
+    def wave(self, worked: Sequence[Worked]) -> None:
+        """These are worked on side by side."""
+        for own in worked:
+            own.record.wave = self.waves
+        self.worked += worked
+        self.waves += 1
+
+    def as_text(
+        self, seconds: float, stages: Mapping[str, float], memory: MemoryUse,
+        about: Mapping[str, str], notes: Iterable[Note],
+    ) -> str:  # fmt: skip
+        """The report as JSON."""
+        content = self.content(seconds, stages, memory, about, notes)
+        text = json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")  # half signs, as escapes
+
+    def content(
+        self, seconds: float, stages: Mapping[str, float], memory: MemoryUse,
+        about: Mapping[str, str], notes: Iterable[Note],
+    ) -> dict[str, Any]:  # fmt: skip
+        """The report as data, see the module."""
+        entries = self._entries()
+        calls = {id(call): call for own in self.worked for call in own.record.calls}
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "pack": {"version": pack_version()},
+            "host": dict(about),
+            "images": {"count": self.images, "size": list(self.size)},
+            "settings": settings_of(self.detail),
+            "segments": [entry for entry, _ in entries],
+            "waves": _waves([own for _, own in entries]),
+            "times": {
+                "total": round(seconds, 6),
+                "stages": {name: round(part, 6) for name, part in stages.items()},
+            },
+            "counts": {
+                "sampled": len(self.worked),
+                "skipped": sum(own is None for _, own in entries),
+                "failed": sum(bool(own.record.fault) for own in self.worked),
+                "retries": sum(own.record.retries for own in self.worked),
+                "sampler_calls": len(calls),
+                "model_calls": sum(call.model_calls for call in calls.values()),
+            },
+            "memory": asdict(memory),
+            "notes": [asdict(note) for note in notes],
+        }
+
+    def _entries(self) -> list[tuple[dict[str, Any], Worked | None]]:
+        """All segments in working order, image by image and version by version."""
+        order: dict[tuple[int | None, int], dict[int, int]] = {}
+        found: list[tuple[tuple[int, ...], dict[str, Any], Worked | None]] = []
+        for image, version, plan in self.plans:
+            places = {entry.position: place for place, entry in enumerate(plan.entries)}
+            order[image, version] = places
+            for entry in plan.skipped:
+                described = _skipped(entry, image, version)
+                key = version, described["image"], places[entry.position], 0
+                found.append((key, described, None))
+        for own in self.worked:
+            version = own.record.version
+            places = order.get((own.row, version)) or order.get((None, 0), {})
+            key = version, own.row, places.get(own.job.position, 0), own.job.variant
+            found.append((key, _sampled(own, self.detail), own))
+        found.sort(key=lambda entry: entry[0])
+        return [(entry, own) for _, entry, own in found]
+
+
+def settings_of(detail: Detail) -> dict[str, Any]:
+    """A node's settings, without its models and links; groups by the names of their dataclasses."""
+    return {
+        "seed": detail.sampling.seed,
+        "text": detail.text,
+        "sampling": _sampling(detail.sampling),
+        **_own_settings(detail),
+        "pasting": asdict(detail.pasting),
+        "upright": detail.upright.source,
+        "tiling": asdict(detail.tiling),
+        "references": detail.references,
+        "retries": detail.retry.times,
+        "detail_batch": detail.batch,
+    }
+
+
+def _own_settings(detail: Detail) -> dict[str, Any]:
+    """Settings that a segment may have of its own."""
+    return {
+        "sizing": asdict(detail.sizing),
+        "masking": asdict(detail.masking),
+        "refiner": None if detail.refiner is None else detail.refiner.ratio,
+    }
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    names = ("steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle")
+    return {name: getattr(sampling, name) for name in names}
+
+
+def _of_seg(entry: Job | Skipped, image: int, version: int) -> dict[str, Any]:
+    seg = entry.seg
+    return {
+        "index": entry.position,
+        "variant": getattr(entry, "variant", 0),
+        "image": image,
+        "version": version,
+        "label": str(seg.label),
+        "confidence": seg.confidence,
+        "bbox": list(seg.bbox),
+        "crop_region": list(seg.crop_region),
+    }
+
+
+def _skipped(entry: Skipped, image: int | None, version: int) -> dict[str, Any]:
+    own = entry.seg.batch_image
+    image = (own.index if own is not None else 0) if image is None else image
+    return {**_of_seg(entry, image or 0, version), "status": SKIPPED, "reason": entry.reason}
+
+
+def _sampled(own: Worked, detail: Detail) -> dict[str, Any]:
+    job, record = own.job, own.record
+    sigmas = record.sigmas
+    return {
+        **_of_seg(job, own.row, record.version),
+        "status": FAILED if record.fault else DONE,
+        "reason": record.fault,
+        "working_size": list(job.size),
+        "canvas": None if record.canvas is None else list(record.canvas),
+        "upright": job.rotated is not None,
+        "seed": job.seed,
+        "seed_used": record.seed_used,
+        "text": record.text,
+        "concat": job.concat,
+        "loras": [asdict(lora) for lora in record.loras],
+        "sampling": _sampling(record.sampling or detail.sampling),
+        **_own_settings(detail),
+        "sigmas": None if sigmas is None else {"from": sigmas[0], "to": sigmas[1]},
+        "wave": record.wave,
+        "seconds": round(record.seconds, 6),
+        "retries": record.retries,
+        "faults": record.faults,
+    }
+
+
+def _waves(worked: Sequence[Worked | None]) -> list[dict[str, Any]]:
+    """What went together; segments by their places."""
+    waves: dict[int, dict[str, Any]] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    for place, own in enumerate(worked):
+        if own is None:
+            continue
+        number = own.record.wave
+        wave = waves.setdefault(number, {"wave": number, "segments": [], "calls": []})
+        wave["segments"].append(place)
+        for call in own.record.calls:
+            if id(call) not in calls:
+                calls[id(call)] = {"segments": [], "model_calls": call.model_calls}
+                wave["calls"].append(calls[id(call)])
+            calls[id(call)]["segments"].append(place)
+    return [waves[number] for number in sorted(waves)]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON knows them; numbers of other libraries as such, others that it lacks null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    try:
+        number = value.item() if hasattr(value, "item") else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if isinstance(number, float) and not math.isfinite(number):
+        return None
+    return number
+
+
+@lru_cache(maxsize=1)
+def pack_version() -> str | None:
+    """The version of this pack, as its pyproject.toml says."""
+    try:
+        text = read_file(_PACK / "pyproject.toml", _MOST).decode("utf-8")
+    except (OSError, ValueError):
+        return None
+    found = re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)
+    return found and found[1]
