@@ -176,7 +176,7 @@ def test_the_log_says_why_a_run_is_alone(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "segment 2 of 4 is sampled alone: it looks at the whole batch",
         "segment 3 of 4 is sampled alone: its conditioning has 'new', which cannot be a row",
-        "segment 4 of 4 is sampled alone: its conditioning has no embedding of one row",
+        "segment 4 of 4 is sampled alone: its conditioning has an embedding that is not one row",
     ]
     caplog.clear()
     mergeable_groups([run(text(new=1))], Backend())  # nothing to share with

@@ -1,7 +1,7 @@
 """The DETAILER_HOOKs of this pack.
 
-Each is an object of the hook protocol, so that detailers of other packs take it too. What needs the
-host comes in as a function.
+Each one follows the hook protocol, so that detailers of other packs can use it too. Work that needs
+ComfyUI is passed in as a function.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ..streams import each, picture, with_picture
 
 
 class CombinedHook(DetailerHook):
-    """Several hooks as one: each works on the result of the one before it.
+    """Several hooks as one: each gets the result of the one before it.
 
-    At every point a part that returns None changes nothing, as when it is the only hook.
+    A hook that returns None changes nothing, as it does when it is the only hook.
     """
 
     def __init__(self, *hooks: Any) -> None:
@@ -37,18 +37,18 @@ class CombinedHook(DetailerHook):
         self.shares_batches = all(part.shares_batches for part in parts)
         for name, together in _TOGETHER.items():
             methods = [part.method(name) for part in parts if part.has(name)]
-            if methods:  # a point at which none steps in stays as it is without a hook
+            if methods:  # without any of these methods, the point works as without a hook
                 setattr(self, name, partial(together, methods))
 
 
-def _in_turn(methods: Sequence[Callable], value: Any) -> Any:
+def _chain(methods: Sequence[Callable], value: Any) -> Any:
     for method in methods:
         result = method(value)
         value = value if result is None else result
     return value
 
 
-def _pixels_in_turn(
+def _chain_pixels(
     methods: Sequence[Callable], pixels: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     for method in methods:
@@ -57,18 +57,18 @@ def _pixels_in_turn(
     return pixels
 
 
-def _region_in_turn(methods: Sequence[Callable], w: int, h: int, bbox: Any, region: Any) -> Any:
-    return _in_turn([partial(method, w, h, bbox) for method in methods], region)
+def _chain_region(methods: Sequence[Callable], w: int, h: int, bbox: Any, region: Any) -> Any:
+    return _chain([partial(method, w, h, bbox) for method in methods], region)
 
 
-def _values_in_turn(methods: Sequence[Callable], *values: Any) -> tuple:
+def _chain_values(methods: Sequence[Callable], *values: Any) -> tuple:
     for method in methods:
         changed = method(*values)
         values = values if changed is None else tuple(changed)
     return values
 
 
-def _noise_in_turn(
+def _chain_noise(
     methods: Sequence[Callable], seed: int, noise: torch.Tensor, is_touched: bool
 ) -> tuple[torch.Tensor, bool]:
     for method in methods:
@@ -92,21 +92,21 @@ def _any(methods: Sequence[Callable], *values: Any) -> bool:
 
 
 _TOGETHER: dict[str, Callable] = {
-    "post_detection": _in_turn,
-    "post_crop_region": _region_in_turn,
-    "touch_scaled_size": _values_in_turn,
-    "post_upscale": _pixels_in_turn,
+    "post_detection": _chain,
+    "post_crop_region": _chain_region,
+    "touch_scaled_size": _chain_values,
+    "post_upscale": _chain_pixels,
     "get_skip_sampling": _any,
-    "post_encode": _in_turn,
+    "post_encode": _chain,
     "set_steps": _each,
-    "cycle_latent": _in_turn,
-    "pre_ksample": _values_in_turn,
-    "get_custom_noise": _noise_in_turn,
+    "cycle_latent": _chain,
+    "pre_ksample": _chain_values,
+    "get_custom_noise": _chain_noise,
     "get_custom_sampler": _first,
-    "pre_decode": _in_turn,
-    "post_decode": _in_turn,
+    "pre_decode": _chain,
+    "post_decode": _chain,
     "should_retry_patch": _any,
-    "post_paste": _in_turn,
+    "post_paste": _chain,
 }
 
 
@@ -114,7 +114,7 @@ _TOGETHER: dict[str, Callable] = {
 
 
 class CycleHook(DetailerHook):
-    """A hook that does something else in each cycle; `cycle` and `cycles` say where it is."""
+    """A hook that depends on the cycle: `cycle` is its index, `cycles` the number of cycles."""
 
     cycle, cycles = 0, 1
 
@@ -123,7 +123,7 @@ class CycleHook(DetailerHook):
 
 
 class DenoiseScheduleHook(CycleHook):
-    """Goes evenly from the node's denoise in the first cycle to another one in the last."""
+    """Changes the denoise evenly from the node's own in the first cycle to `target` in the last."""
 
     def __init__(self, target: float) -> None:
         self.target = target
@@ -141,15 +141,15 @@ class CycleRange:
 
     start: float
     end: float
-    from_first: bool  # False leaves the first cycle alone and starts at the second
+    from_first: bool  # False: nothing happens in the first cycle, and `start` holds in the second
 
     def place(self, cycle: int) -> int | None:
-        """How far on a cycle is; None if it is left alone."""
+        """The index of a cycle in the range. None: nothing happens in this cycle."""
         place = cycle if self.from_first else cycle - 1
         return place if place >= 0 else None
 
     def at(self, cycle: int, cycles: int) -> float:
-        """The number for a cycle; `end` itself would be that of the cycle after the last."""
+        """The number for a cycle. It reaches `end` only in the cycle after the last."""
         total = cycles if self.from_first else cycles - 1
         return self.start + (self.end - self.start) * (self.place(cycle) or 0) / max(1, total)
 
@@ -157,12 +157,12 @@ class CycleRange:
 class NoiseInjectionHook(CycleHook):
     """Adds noise to the latent at the start of cycles, within the noise mask.
 
-    The formulas for seed and strength are ComfyUI-Impact-Pack's, so that shared workflows come out
-    as they were made.
+    The formulas for seed and strength are those of ComfyUI-Impact-Pack, so that shared workflows
+    give the same results.
     """
 
     def __init__(self, strength: CycleRange, seed: int, device: torch.device | str = "cpu") -> None:
-        """`device`: where the noise is drawn, which decides what a seed means."""
+        """`device`: where the noise is drawn. The same seed gives other noise on another device."""
         self.strength, self.seed, self.device = strength, seed, device
 
     def cycle_latent(self, latent: dict) -> dict:
@@ -188,9 +188,9 @@ class UnsamplerHook(CycleHook):
     ) -> None:
         """
         Args:
-            end_at_step: the step of the schedule at which a sampler would go on from the result.
-            unsample: (latent, end_at_step) -> samples.
-            normalise: bring the result to mean 0 and deviation 1.
+            end_at_step: the step of the schedule from which a sampler could continue the result.
+            unsample: takes a LATENT and the step; gives samples [B,C,h,w] or [B,C,T,h,w].
+            normalise: bring the result to mean 0 and standard deviation 1.
         """
         self.end_at_step, self.unsample, self.normalise = end_at_step, unsample, normalise
 
@@ -210,10 +210,10 @@ class UnsamplerHook(CycleHook):
 
 
 class VariationNoiseHook(DetailerHook):
-    """Mixes the start noise with that of another seed, keeping its variance at 1."""
+    """Mixes the start noise with the noise of another seed. Its variance stays 1."""
 
     def __init__(self, seed: int, strength: float) -> None:
-        """`strength`: 0 keeps the noise, 1 takes the other one."""
+        """`strength`: 0 is the noise of the node's seed, 1 the noise of the other seed."""
         self.seed, self.strength = seed, strength
 
     def get_custom_noise(
@@ -226,7 +226,7 @@ class VariationNoiseHook(DetailerHook):
 
 
 class CustomSamplerHook(DetailerHook):
-    """Samples with a SAMPLER object instead of one by name."""
+    """Samples with a SAMPLER object instead of the sampler's name."""
 
     def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
@@ -239,9 +239,9 @@ class CustomSamplerHook(DetailerHook):
 
 
 class FixedSizeHook(DetailerHook):
-    """Samples every segment at one size, two rows at a time, as Core ML models want it.
+    """Samples every segment at one size with two rows, as Core ML models need it.
 
-    Crop regions take the size's proportions, so that nothing is distorted.
+    Crop regions get the proportions of this size, so that nothing is distorted.
     """
 
     def __init__(self, size: Size) -> None:
@@ -265,8 +265,9 @@ class FixedSizeHook(DetailerHook):
 def reshaped(region: Box, bbox: Box, image: Size, proportions: Size) -> Box:
     """A crop region with other proportions.
 
-    It shrinks along one axis; where that would cut the box off it grows along the other instead, as
-    far as the image goes. The room left on both sides of the box keeps its proportions.
+    The region shrinks along one axis. If it would then cut off the bounding box, it grows along
+    the other axis instead, as far as the image goes. The margins on both sides of the box keep
+    their ratio to each other.
     """
     if region.empty:
         return region
@@ -286,7 +287,7 @@ def reshaped(region: Box, bbox: Box, image: Size, proportions: Size) -> Box:
 def _placed(
     region: tuple[int, int], box: tuple[int, int], length: int, limit: int
 ) -> tuple[int, int]:
-    """A span of this length around the box, its free room shared out as the region's was."""
+    """A span of this length around the box. Its two margins have the ratio that the region had."""
     length = min(max(1, length), limit)
     before, after = max(0, box[0] - region[0]), max(0, region[1] - box[1])
     free = length - (box[1] - box[0])
@@ -299,7 +300,7 @@ def _placed(
 
 
 class SegsHook(DetailerHook):
-    """Changes what a detector found."""
+    """Changes the segments that a detector has found."""
 
     def __init__(self, change: Callable[[SEGS], SEGS]) -> None:
         self.change = change
@@ -309,7 +310,7 @@ class SegsHook(DetailerHook):
 
 
 def ordered_filter_hook(target: str, *, descending: bool, start: int, count: int) -> SegsHook:
-    """Keeps some of the finds, once they are ordered by what `target` measures."""
+    """A hook that sorts the segments by `target`, and keeps `count` of them from `start` on."""
     return SegsHook(
         lambda segs: split_by_order(
             segs, target, descending=descending, start=start, count=count
@@ -318,12 +319,12 @@ def ordered_filter_hook(target: str, *, descending: bool, start: int, count: int
 
 
 def range_filter_hook(target: str, lowest: float, highest: float, *, inside: bool) -> SegsHook:
-    """Keeps the finds that measure within (or outside of) a range."""
+    """A hook that keeps the segments whose `target` is within (or outside of) a range."""
     return SegsHook(lambda segs: split_by_range(segs, target, lowest, highest, inside=inside)[0])
 
 
 def label_filter_hook(labels: str) -> SegsHook:
-    """Keeps the finds with these labels, separated by commas."""
+    """A hook that keeps the segments with these labels, which are separated by commas."""
     return SegsHook(lambda segs: filter_by_labels(segs, labels))
 
 
@@ -334,7 +335,7 @@ class PreviewHook(DetailerHook):
     """Shows the image after each segment."""
 
     def __init__(self, show: Callable[[torch.Tensor], None]) -> None:
-        """`show` gets the first image [1,H,W,3] of what was pasted into."""
+        """`show` takes the first image [1,H,W,3] of those into which a segment was pasted."""
         self.show = show
 
     def post_paste(self, image: torch.Tensor) -> torch.Tensor:
@@ -343,10 +344,10 @@ class PreviewHook(DetailerHook):
 
 
 class RetryBlackHook(DetailerHook):
-    """Finds a segment bad that came out black and even, or not finite."""
+    """Asks for another try if the result of a segment is plain black or not finite."""
 
     def __init__(self, mean: float, variance: float) -> None:
-        """`mean`, `variance`: the most that a bad segment's grey values (0..1) have."""
+        """`mean`, `variance`: the grey values (0..1) of a black segment have at most these."""
         self.mean, self.variance = mean, variance
 
     def should_retry_patch(self, patch: torch.Tensor) -> bool:
@@ -355,7 +356,7 @@ class RetryBlackHook(DetailerHook):
 
 
 class RemoverHook(DetailerHook):
-    """Fills what a segment's mask covers from its surroundings."""
+    """Fills the masked part of a segment from the pixels around it."""
 
     def __init__(
         self,
@@ -366,10 +367,11 @@ class RemoverHook(DetailerHook):
     ) -> None:
         """
         Args:
-            threshold: 0..255; higher removes more around the mask.
-            blur: deviation of the gaussian that the mask is widened by, in pixels.
-            skip_sampling: leave it at that, instead of sampling what was filled.
-            fill: (pixels, mask) -> pixels; None fills with `inpaint`.
+            threshold: 0..255; a higher value removes more around the mask.
+            blur: standard deviation of the Gaussian blur that widens the mask, in pixels.
+            skip_sampling: do not sample the filled crop.
+            fill: takes pixels [N,h,w,3] and a mask [N,h,w]; gives the filled pixels. None: the
+                function `inpaint` is used.
         """
         self.threshold, self.blur, self.skip_sampling = threshold, blur, skip_sampling
         self.fill = fill
@@ -390,19 +392,21 @@ class RemoverHook(DetailerHook):
         return self.skip_sampling
 
 
-# OpenCV adds a gradient of length 1 to each new pixel, whatever the range of values is: next to
-# nothing at this scale.
+# OpenCV adds a gradient of length 1 to each new pixel, in every range of values. At this scale it
+# is almost nothing.
 _INPAINT_SCALE = 65535.0
 
 
 def inpaint(pixels: torch.Tensor, mask: torch.Tensor, reach: float = 3.0) -> torch.Tensor:
-    """Fill masked pixels from around them, with Telea's method (fast marching).
+    """Fill masked pixels from the pixels around them, by fast marching (Telea, 2004).
 
     Args:
         pixels: [N,h,w,C] 0..1.
-        mask: [N,h,w] bool, True is filled. A mask that covers everything leaves nothing to fill
-            from, and the pixels stay.
-        reach: radius, in pixels, of what each new pixel is made from.
+        mask: [N,h,w] bool; True is filled. If a mask covers the whole picture, nothing is changed.
+        reach: radius, in pixels, of the neighbourhood from which a new pixel is computed.
+
+    Returns:
+        [N,h,w,C] 0..1.
     """
     import cv2
 

@@ -1,6 +1,6 @@
-"""The PK_HOOKs of this pack: what steps into the iterations of an upscaler.
+"""The PK_HOOKs of this pack: hooks for the iterations of an upscaler.
 
-They follow the hook protocol, of which upscalers call, in each iteration, `set_steps`,
+They follow the hook protocol. In each iteration an upscaler calls its methods `set_steps`,
 `pre_decode`, `post_decode`, `post_upscale`, `post_encode` and `pre_ksample`.
 """
 
@@ -11,15 +11,15 @@ from typing import Any
 from ..hook_protocol import DetailerHook
 from .builtin import CycleHook, NoiseInjectionHook, UnsamplerHook
 
-# The settings' places among the values of `pre_ksample`.
+# The positions of the settings among the values of `pre_ksample`.
 _PLACES = {"steps": 2, "cfg": 3, "denoise": 9}
 
 
 class ScheduleHook(CycleHook):
-    """Moves a setting evenly from the sampler's own in the first iteration to another one.
+    """Changes a setting evenly from the sampler's own in the first iteration to `target`.
 
-    The last iteration has the other one, and so has an only one. Between whole numbers it stays
-    whole, rounded down, as shared workflows were made.
+    The last iteration has `target`; if there is only one iteration, it has `target` too. Between
+    two whole numbers the value is rounded down, because shared workflows were made so.
     """
 
     def __init__(self, setting: str, target: float) -> None:
@@ -36,7 +36,7 @@ class ScheduleHook(CycleHook):
 
 
 class _AfterEncoding:
-    """Brings a hook that works on the latent of each cycle to each iteration's."""
+    """Uses a hook for the latent of each cycle on the latent of each iteration."""
 
     cycle_latent = DetailerHook.cycle_latent
 

@@ -1,1 +1,1 @@
-"""ComfyUI: the only room that imports it. Abilities are looked for, not versions."""
+"""ComfyUI. This is the only room that imports it. It checks for abilities, not for versions."""

@@ -1,7 +1,7 @@
-"""Why a sampler run of the host must not share a batch, if there is a reason.
+"""Find the reason why a sampler run must not be a row of a larger one, if there is a reason.
 
-What is not known to treat every row by itself runs alone. What is known stands in
-`core/host/row_by_row.py`.
+A run is sampled alone if any part of it is not known to treat every row by itself. The known parts
+are listed in `core/host/row_by_row.py`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..backend import SamplerRun
 from .row_by_row import CONTROLS, FUNCTIONS, MODELS, MODELS_ALONE, SAMPLERS
 
 _HOST = Path(comfy.samplers.__file__).resolve().parent.parent
-_FOLDERS = ("comfy", "comfy_extras", "comfy_api")  # of the host, that hold its own code
+_FOLDERS = ("comfy", "comfy_extras", "comfy_api")  # the folders of ComfyUI with its own code
 _TORCH = str(Path(torch.__file__).parent)
 _NO_GRAD = torch.no_grad()(lambda: None).__code__  # of torch's decorator, around any function
 
-# What every run goes through; packs replace some of these for all models.
-_WAY = (
+# Functions that every sampler run calls. Packs may replace them for all models.
+_ALWAYS_CALLED = (
     (comfy.samplers, "sampling_function"),
     (comfy.samplers, "calc_cond_batch"),
     (comfy.samplers, "_calc_cond_batch"),
@@ -55,7 +55,7 @@ _PATCHERS = tuple(
     if hasattr(comfy.model_patcher, name)
 )
 
-# Options of a model that hold functions, and those whose functions are in a table of tables.
+# Options of a model that hold functions, and options that hold tables of functions.
 _FUNCTION_OPTIONS = (
     "model_function_wrapper", "denoise_mask_function", "sampler_cfg_function",
     "sampler_pre_cfg_function", "sampler_post_cfg_function", "sampler_calc_cond_batch_function",
@@ -64,17 +64,20 @@ _FUNCTION_TABLES = ("patches", "patches_replace", "wrappers", "callbacks")
 
 
 class Alone(Exception):
-    """A run has to be alone; the text says why."""
+    """The run has to be sampled alone; the text of the exception says why."""
 
 
 def check(run: SamplerRun, methods_replaced: Callable[[torch.nn.Module], str]) -> None:
-    """Raise Alone unless everything in a run is known to treat rows one by one.
+    """Check that all parts of a run are known to treat rows one by one.
 
     Args:
-        methods_replaced: which method of a network or its parts was replaced; "" for none.
+        methods_replaced: gives the first method of a network or its parts that was replaced, or "".
+
+    Raises:
+        Alone: a part is not known to do so.
     """
     _check_sampler(run)
-    _check_way()
+    _check_always_called()
     _check_model(run.model, methods_replaced)
     sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
     unfit = MODELS.get(type(run.model.model).__name__, {})
@@ -99,8 +102,8 @@ def _check_sampler(run: SamplerRun) -> None:
         raise Alone(f"the sampler {name!r} is not the host's own: {_described(function)}")
 
 
-def _check_way() -> None:
-    for owner, name in _WAY:
+def _check_always_called() -> None:
+    for owner, name in _ALWAYS_CALLED:
         function = getattr(owner, name, None)
         if function is not None and not host_file(function):
             raise Alone(f"{owner.__name__}.{name} was replaced: {_described(function)}")
@@ -159,14 +162,18 @@ def _check_functions(where: str, value: Any) -> None:
 
 
 def _check_hooks(group: Any) -> None:
-    """Hooks of a conditioning change weights for all rows alike, or are not known."""
+    """Hooks of a conditioning may only change weights, which all rows share."""
     for hook in getattr(group, "hooks", []):
         if type(hook) is not comfy.hooks.WeightHook:
             raise Alone(f"its conditioning has a hook of the kind {_described(type(hook))}")
 
 
 def check_control(control: Any) -> None:
-    """Raise Alone unless a ControlNet, without those before it, is one that takes rows."""
+    """Check that a ControlNet takes several rows. The ControlNets before it are not checked.
+
+    Raises:
+        Alone: it is not known to do so.
+    """
     kind = type(control)
     known = kind.__name__ in CONTROLS and getattr(comfy.controlnet, kind.__name__, None) is kind
     if not (known and host_class(kind)):
@@ -178,33 +185,33 @@ def check_control(control: Any) -> None:
         raise Alone(f"the network of its ControlNet is a {_described(type(network))}")
 
 
-# Where things come from ------------------------------------------------------------------------
+# Where code comes from -------------------------------------------------------------------------
 
 
 def is_known(function: Any) -> bool:
-    """Whether a function is in the table of those of the host that treat rows one by one."""
+    """Whether a function is in the table of ComfyUI's functions that treat rows one by one."""
     code = _code(function)
     return code is not None and code.co_name in FUNCTIONS.get(_relative(code.co_filename), ())
 
 
 def declares(thing: Any) -> bool:
-    """Whether a thing says of itself that it treats rows one by one."""
+    """Whether an object says with `shares_batches` that it treats rows one by one."""
     return getattr(thing, "shares_batches", False) is True
 
 
 def host_file(function: Any) -> str:
-    """The file of the host, relative to its folder, that a function is from; "" for any other."""
+    """The file of ComfyUI in which a function is defined, relative to ComfyUI's folder, or ""."""
     code = _code(function)
     return "" if code is None else _relative(code.co_filename)
 
 
 def host_class(kind: type) -> bool:
-    """Whether a class and those that it is derived from are the host's, or of no pack at all."""
+    """Whether a class and all its base classes come from ComfyUI, torch or Python."""
     return all(_is_trusted(base.__module__) for base in kind.__mro__)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is nothing but numbers, texts and the like, which do nothing."""
+    """Whether a value consists only of plain data, such as numbers and texts."""
     if isinstance(value, Mapping):
         return all(is_plain(inner) for inner in value.values())
     if isinstance(value, list | tuple | set | frozenset):
@@ -213,7 +220,7 @@ def is_plain(value: Any) -> bool:
 
 
 def replaced_method(network: torch.nn.Module) -> str:
-    """The first method of a network or of its parts that was replaced or hooked; "" for none."""
+    """The first method of a network or of its parts that was replaced or hooked, or ""."""
     for path, part in network.named_modules():
         kind = type(part)
         hooked = part._forward_hooks or part._forward_pre_hooks
@@ -226,7 +233,7 @@ def replaced_method(network: torch.nn.Module) -> str:
 
 
 def _code(function: Any) -> CodeType | None:
-    """The code that runs first when a function is called, apart from torch's own decorator."""
+    """The code that runs first when a function is called, without torch's decorator."""
     while isinstance(function, partial):
         function = function.func
     if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
@@ -238,7 +245,7 @@ def _code(function: Any) -> CodeType | None:
 
 
 def _is_theirs(method: Any) -> bool:
-    """Whether a method is the host's or torch's."""
+    """Whether a method is defined in ComfyUI or torch."""
     code = _code(method)
     if code is None:
         return False
@@ -255,7 +262,7 @@ def _relative(path: str) -> str:
 
 
 def _is_trusted(module: str) -> bool:
-    """Whether a module is the host's own, torch's or Python's."""
+    """Whether a module belongs to ComfyUI, torch or Python."""
     package = module.partition(".")[0]
     if package == "torch" or package in sys.stdlib_module_names:
         return True

@@ -1,6 +1,6 @@
-"""The Backend that is ComfyUI.
+"""The Backend for ComfyUI. It implements the protocol of `core/backend.py`.
 
-What differs between versions is asked for by ability, here and once.
+If versions of ComfyUI differ, the code checks for abilities and not for version numbers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MAX_RESOLUTION: int = host_nodes.MAX_RESOLUTION
 
 
 class ComfyBackend(HostVae, HostRows):
-    """The Backend that is ComfyUI. Made anew for each run of a node."""
+    """The Backend for ComfyUI. A new object is made for each run of a node."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class ComfyBackend(HostVae, HostRows):
         )
 
     def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
-        """Patch the models; a LoRA that is missing or broken is left out with a warning."""
+        """Patch the models with LoRAs. A missing or broken LoRA is left out, with a note."""
         for lora in loras:
             weights = self._read_lora(lora.name)
             if weights is None:
@@ -138,7 +138,7 @@ class ComfyBackend(HostVae, HostRows):
         if path is None:
             note(
                 "lora",
-                f"The LoRA {name!r} of a text is not among ComfyUI's LoRAs, so it is left out.",
+                f"ComfyUI has no LoRA {name!r}, which a text names. It is left out.",
             )
             return None
         if path not in self._loras:
@@ -164,7 +164,7 @@ class ComfyBackend(HostVae, HostRows):
     def differential_diffusion(self, model: Any) -> Any:
         if "denoise_mask_function" in model.model_options:
             return model
-        if id(model) not in self._softened:  # one patched model for all: they can share a batch
+        if id(model) not in self._softened:  # segments can share a batch only with one model
             self._softened[id(model)] = model, call_node("DifferentialDiffusion", model=model)[0]
         return self._softened[id(model)][1]
 
@@ -186,7 +186,7 @@ class ComfyBackend(HostVae, HostRows):
             )
         sampling = model.get_model_object("model_sampling")
         key = (id(sampling), sampler_name, scheduler, steps)
-        if key not in self._schedules:  # the model is kept too, so that its id stays its own
+        if key not in self._schedules:  # it is kept, so that no other gets its id
             source = checked_calls.Source(
                 f"The scheduler {scheduler!r}", "Choose another 'scheduler'."
             )
@@ -244,7 +244,7 @@ class ComfyBackend(HostVae, HostRows):
     def about(self) -> Mapping[str, str]:
         return about_host()
 
-    # The person at the screen
+    # Progress and interruption
 
     def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
         bar = comfy.utils.ProgressBar(max(1, total))
@@ -263,14 +263,14 @@ class ComfyBackend(HostVae, HostRows):
 def _preview(
     model: Any, latent: torch.Tensor, previewers: dict[tuple[int, Any], tuple[Any, Any]]
 ) -> Any:
-    """What the host's progress bar takes as a picture of a latent; None without previews.
+    """A preview of a latent for ComfyUI's progress bar. None: previews are off.
 
     Args:
-        previewers: made so far, by the latent format and device that they are for.
+        previewers: the previewers that have been made, by latent format and device.
     """
     form, device = model.model.latent_format, model.load_device
     key = id(form), device
-    if key not in previewers:  # the format is kept too, so that its id stays its own
+    if key not in previewers:  # it is kept, so that no other gets its id
         previewers[key] = form, latent_preview.get_previewer(device, form)
     previewer = previewers[key][1]
     if previewer is None:

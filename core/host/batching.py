@@ -1,4 +1,4 @@
-"""What the host can do with several segments in one call of the sampler, and how much fits."""
+"""Which sampler runs ComfyUI can do as rows of one run, and how many rows fit into memory."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from .row_by_row import EQUAL, STACKED
 
 log = logging.getLogger(__name__)
 
-_MARGIN = 1.5  # of its estimates, that the host itself keeps
+_MARGIN = 1.5  # ComfyUI multiplies its own estimates of memory by this
 _CONTROL_PLAIN = ("strength", "timestep_percent_range", "global_average_pooling",
                   "compression_ratio", "upscale_algorithm", "strength_type",
                   "concat_mask")  # fmt: skip
 
 
 class HostRows:
-    """The part of the ComfyUI backend that `core/sampling/batching.py` asks."""
+    """The part of the ComfyUI backend that `core/sampling/batching.py` uses."""
 
     def __init__(self) -> None:
         super().__init__()
         self._replaced: dict[int, tuple[Any, str]] = {}
 
     def why_alone(self, run: SamplerRun) -> str | None:
+        """See `Backend.why_alone`."""
         try:
             alone.check(run, self._method_replaced)
         except alone.Alone as reason:
@@ -44,16 +45,18 @@ class HostRows:
         return None
 
     def _method_replaced(self, network: Any) -> str:
-        if id(network) not in self._replaced:  # the network is kept too, so that its id stays
+        if id(network) not in self._replaced:  # it is kept, so that no other gets its id
             self._replaced[id(network)] = network, alone.replaced_method(network)
         return self._replaced[id(network)][1]
 
     def entry_kind(self, name: str) -> str | None:
+        """See `Backend.entry_kind`."""
         if name in STACKED:
             return ROWS
         return SAME if name in EQUAL else None
 
     def share_a_latent(self, models: Sequence[Any]) -> bool:
+        """See `Backend.share_a_latent`."""
         kinds = set()
         for model in models:
             form = model.get_model_object("latent_format")
@@ -63,14 +66,16 @@ class HostRows:
         return len(kinds) == 1
 
     def repeats_texts(self, model: Any) -> bool:
-        """Whether repeating a text's tokens changes nothing: so it is in a UNet's cross-attention,
-        where they only serve as keys and values."""
+        """Whether the tokens of a text may be repeated without changing the result.
+
+        This holds for the cross-attention of a UNet, where tokens are only keys and values.
+        """
         from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
         return isinstance(getattr(model.model, "diffusion_model", None), UNetModel)
 
     def rows_that_fit(self, run: SamplerRun, rows: int) -> int:
-        """How many of `rows` the free memory holds by the host's own estimate; at least 1."""
+        """How many of `rows` fit into the free memory by ComfyUI's own estimate; at least 1."""
         free = _free_memory(run.model)
         for count in range(rows, 1, -1):
             if _memory_required(run, count) * _MARGIN < free:
@@ -78,13 +83,15 @@ class HostRows:
         return 1
 
     def is_out_of_memory(self, error: BaseException) -> bool:
+        """See `Backend.is_out_of_memory`."""
         return host_memory.is_out_of_memory(error)
 
     def free_memory(self, unload: bool = False) -> None:
+        """See `Backend.free_memory`."""
         memory.free(unload)
 
     def control_signature(self, control: Any) -> Hashable | None:
-        """What ControlNets have in common that may serve the rows of one batch; None: alone."""
+        """The key of a ControlNet: those with equal keys can be joined. None: it must be alone."""
         links = []
         while control is not None:
             try:
@@ -101,8 +108,8 @@ class HostRows:
             plain = tuple(repr(getattr(control, name, None)) for name in _CONTROL_PLAIN)
             extra = repr(sorted(getattr(control, "extra_args", {}).items()))
             vae = getattr(control, "vae", None)
-            # Hints of several sizes are brought to one as `join_controls` does. That is what the
-            # host does too, unless it encodes them or the network is an adapter.
+            # `join_controls` resizes hints of several sizes to one size. ComfyUI does the same with
+            # a single hint, unless it encodes the hint or the network is an adapter.
             fixed = vae is not None or hasattr(control, "t2i_model")
             shape = tuple(hint.shape) if fixed else hint.shape[1]
             shape = (shape, hint.dtype, hint.device)
@@ -111,7 +118,11 @@ class HostRows:
         return tuple(links)
 
     def join_controls(self, controls: Sequence[Any], latent: torch.Tensor) -> Any:
-        """One ControlNet chain whose hint has a row for each of these."""
+        """One chain of ControlNets whose hints have a row for each of these chains.
+
+        Args:
+            latent: [1,C,h,w] or [1,C,T,h,w] of one run; hints of several sizes get its size.
+        """
         first = controls[0]
         hints = [control.cond_hint_original for control in controls]
         if len({hint.shape for hint in hints}) > 1:
@@ -131,14 +142,14 @@ class HostRows:
 
 
 def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Callable:
-    """A noise sampler that draws for each row what the host's default draws for it alone.
+    """A noise sampler that gives each row the noise that it would get if it were sampled alone.
 
     Args:
-        seeds: one for each row, or one for all of them.
-        x: [N,...] as the sampler sees it: its device and dtype.
-        skipped: how many draws an earlier part of the run has had.
+        seeds: one for each row, or one for all rows.
+        x: [N,...], a tensor with the shape, device and dtype of the sampler's state.
+        skipped: the number of draws in an earlier part of the run.
     """
-    offset = 1 if x.device.type == "cpu" else 0  # as the host's default does
+    offset = 1 if x.device.type == "cpu" else 0  # as ComfyUI's default noise sampler
     generators = [
         torch.Generator(device=x.device).manual_seed(seed_for(seed, offset)) for seed in seeds
     ]
@@ -157,10 +168,10 @@ def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Call
 
 
 def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
-    """The sampler with noise around the mask that is what each row gets alone.
+    """The sampler with the noise outside of the mask that each row would get alone.
 
-    For samplers (ddim) that do not keep what lies outside of a noise mask at the start noise, but
-    at noise that the host draws for it, on the CPU and in one draw for all rows.
+    Some samplers (ddim) do not use the start noise outside of a noise mask. ComfyUI draws other
+    noise for that part, on the CPU and in one draw for all rows.
     """
     function = sampler.sampler_function
 
@@ -178,17 +189,19 @@ def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
 
 
 def _free_memory(model: Any) -> float:
-    """Memory that a run of the model may use, with what the host can page out meanwhile."""
+    """The memory, in bytes, that a run may use, including memory that ComfyUI can free for it."""
     device = model.load_device
     own = getattr(model, "get_free_memory", comfy.model_management.get_free_memory)
     free = own(device)
-    if getattr(model, "is_dynamic", bool)():  # its weights make room by themselves
+    if getattr(model, "is_dynamic", bool)():  # ComfyUI pages its weights out when needed
         return free
-    return free - max(0, model.model_size() - model.loaded_size())  # what is still to be loaded
+    return free - max(
+        0, model.model_size() - model.loaded_size()
+    )  # weights that are not loaded yet
 
 
 def _memory_required(run: SamplerRun, rows: int) -> float:
-    """What the host says that so many rows like this run take, with and without the text."""
+    """ComfyUI's estimate of the memory, in bytes, for a run with this number of rows."""
     network = run.model.model
     sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
     both = run.model.model_options.get("disable_cfg1_optimization", False)
@@ -206,6 +219,6 @@ def _memory_required(run: SamplerRun, rows: int) -> float:
 
 
 def takes_noise_sampler(sampler: Any) -> bool:
-    """Whether a sampler object of the host can be given its noise."""
+    """Whether a sampler object of ComfyUI accepts a noise sampler."""
     function = getattr(sampler, "sampler_function", None)
     return function is not None and "noise_sampler" in inspect.signature(function).parameters

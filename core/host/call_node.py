@@ -1,4 +1,4 @@
-"""Calling nodes of the host."""
+"""Call nodes of ComfyUI as functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import nodes as host_nodes
 
 
 def call_node(node_id: str, **inputs: Any) -> tuple:
-    """Run a node of the host and give its outputs.
+    """Run a node of ComfyUI and return its outputs.
 
     Raises:
         RuntimeError: this ComfyUI has no such node.
@@ -17,7 +17,7 @@ def call_node(node_id: str, **inputs: Any) -> tuple:
     if node is None:
         raise RuntimeError(
             f"This needs ComfyUI's node {node_id!r}, which this version or installation does not "
-            "have. Update ComfyUI, or choose an option that does without it."
+            "have. Update ComfyUI, or choose an option that does not need it."
         )
     if hasattr(node, "define_schema"):  # a class of the newer kind: stateless, run by the class
         output = node.execute(**inputs)

@@ -18,7 +18,7 @@ BATCH = 16  # pictures that are classified at a time
 
 
 class TransformersClassifier:
-    """A classifier that is on its device while it works.
+    """An image classifier. It is moved to its device for the time in which it works.
 
     Args:
         model, processor: of the transformers package, on the CPU.
@@ -26,14 +26,14 @@ class TransformersClassifier:
     """
 
     def __init__(self, model: Any, processor: Any, device_mode: str) -> None:
-        # ComfyUI notes a module's device on it, which models of transformers do not let it do
+        # ComfyUI sets the attribute `device` of a module, which models of transformers forbid
         self.network = Resident(torch.nn.Sequential(model), device_mode)
         self.processor = processor
         self.labels = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
         self.several = model.config.problem_type == "multi_label_classification"
 
     def classify(self, pictures: Sequence[torch.Tensor]) -> list[dict[str, float]]:
-        """How sure it is of each label, 0..1, for each picture [h,w,3]."""
+        """The confidence 0..1 of each label, for each picture [h,w,3] 0..1."""
         result = []
         with torch.inference_mode(), self.network.on_device() as device:
             for first in range(0, len(pictures), BATCH):
@@ -49,23 +49,23 @@ class TransformersClassifier:
 
     def _scores(self, logits: torch.Tensor) -> list[list[float]]:
         logits = logits.float().cpu()
-        # a single label, or several that may hold at once, are not weighed against each other
+        # a single label, or labels that may hold at the same time, get independent confidences
         alone = self.several or logits.shape[1] == 1
         return (logits.sigmoid() if alone else logits.softmax(dim=1)).tolist()
 
 
 def load_classifier(name: str, device_mode: str, *, download: bool) -> TransformersClassifier:
-    """Load a classifier by its Hugging Face name, from this machine unless `download` is set.
+    """Load a classifier by its Hugging Face name.
 
-    It is looked for in the `classifiers` folders of ComfyUI, as owner/name or name, and then among
-    what was fetched from Hugging Face before. It is fetched where the user's own settings allow it
-    and the name ends in @COMMIT, see `hub`. Weights are read from safetensors, or from a PyTorch
-    file that holds nothing but tensors; code that comes with a model is never run.
+    It is first looked for in the `classifiers` folders of ComfyUI, as owner/name or name, and then
+    in the local cache of Hugging Face. It is downloaded only if `download` is set, the user's own
+    settings allow it, and the name ends in @COMMIT; see `hub`. Weights are read from safetensors,
+    or from a PyTorch file that holds only tensors. Code that comes with a model is never run.
 
     Raises:
-        ValueError: `name` is no such name.
-        WeightsError: a file of it holds more than weights.
-        RuntimeError: transformers is missing, or the classifier is not there or cannot be read.
+        ValueError: `name` is no valid name.
+        WeightsError: one of its files holds more than weights.
+        RuntimeError: transformers is missing, or the classifier is not found or cannot be read.
     """
     wanted = HubName.parse(name)
     if wanted is None:

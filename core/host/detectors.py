@@ -43,7 +43,7 @@ _FOLDERS = {  # ComfyUI's name for a model folder: the folder, its kinds of file
 
 
 def register_folders() -> None:
-    """Make the detectors' model folders known, so that `extra_model_paths.yaml` may add to them."""
+    """Register the detectors' model folders, so that `extra_model_paths.yaml` can add paths."""
     for name, (folder, extensions) in _FOLDERS.items():
         path = os.path.join(folder_paths.models_dir, *folder.split("/"))
         folder_paths.add_model_folder_path(name, path)
@@ -51,16 +51,16 @@ def register_folders() -> None:
 
 
 class Detector(torch.nn.Sequential):
-    """Around a network: ComfyUI sets attributes of it that some packages' networks do not let."""
+    """A wrapper for a network: ComfyUI sets attributes that some networks do not allow."""
 
 
 class Resident:
     """A network in ComfyUI's memory management; see `detectors.network.Network`.
 
     Args:
-        module: on the CPU.
-        mode: one of SAM_MODES. With AUTO the network leaves the device after use, with "Prefer
-            GPU" only when ComfyUI needs the memory.
+        module: the network, on the CPU.
+        mode: one of SAM_MODES. "AUTO": the network leaves the device after use. "Prefer GPU": it
+            leaves it only when ComfyUI needs the memory. "CPU": it runs on the CPU.
     """
 
     def __init__(self, module: torch.nn.Module, mode: str = "AUTO") -> None:
@@ -75,11 +75,14 @@ class Resident:
 
     @contextmanager
     def on_device(self) -> Iterator[torch.device]:
+        """The device of the network, which is loaded there while the context is open."""
         self.check_interrupt()
         device = self._patcher.load_device
         if not self._users or self._was_unloaded(device):
             comfy.model_management.load_models_gpu([self._patcher], force_full_load=True)
-            self.module.to(device)  # with --novram ComfyUI leaves layers that it cannot stream
+            self.module.to(
+                device
+            )  # with --novram ComfyUI does not load layers that it cannot stream
         self._users += 1
         try:
             yield device
@@ -89,7 +92,7 @@ class Resident:
                 self._leave(device)
 
     def _was_unloaded(self, device: torch.device) -> bool:
-        """Whether somebody made room with the network while it was in use."""
+        """Whether the network was unloaded to free memory while it was in use."""
         first = next(self.module.parameters(), None)
         return first is not None and first.device.type != torch.device(device).type
 
@@ -102,6 +105,7 @@ class Resident:
         self.module.to(self._patcher.offload_device)
 
     def check_interrupt(self) -> None:
+        """Raise ComfyUI's exception if the user has interrupted the run."""
         comfy.model_management.throw_exception_if_processing_interrupted()
 
 
@@ -119,15 +123,17 @@ def yolo_names() -> list[str]:
 
 
 def onnx_names() -> list[str]:
+    """The files of models/onnx."""
     return folder_paths.get_filename_list("onnx")
 
 
 def sam_names() -> list[str]:
+    """The files of models/sams."""
     return folder_paths.get_filename_list("sams")
 
 
 def load_yolo(name: str) -> tuple[YoloDetector, YoloDetector | None]:
-    """Detectors of boxes and, from a `segm/` file, of shapes."""
+    """The detector of boxes of a file, and for a `segm/` file also its detector of outlines."""
     expect_path(name, "model_name")
     kind, _, own = name.partition("/")
     path = folder_paths.get_full_path(f"ultralytics_{kind}", own) if own else None
@@ -148,17 +154,17 @@ def load_onnx(name: str) -> YoloDetector:
 
 
 def load_sam_model(name: str, mode: str) -> Sam:
-    """The SAM of a file, in any of SAM_MODES."""
+    """Load the SAM of a file; `mode` is one of SAM_MODES."""
     return load_sam(_file("sams", name), lambda module: Resident(module, mode))
 
 
 def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
-    """A detector that looks for what a text names; its network is loaded when first used.
+    """A detector that looks for the thing that a text names. Its network is loaded when first used.
 
     Args:
         options: a CLIPSegOptions.
-        download: fetch the network from Hugging Face if it is not on this machine, where the
-            user's own settings allow it and name the commit, see `hub`.
+        download: download the network from Hugging Face if it is not on this machine. The user's
+            own settings have to allow it and to name the commit, see `hub`.
     """
     folders = folder_paths.get_folder_paths("clipseg")
 
@@ -171,7 +177,7 @@ def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
         if not download:
             remedy += " Or turn 'download' on."
         elif not wanted.is_pinned:
-            remedy += ' Its commit goes into that file of yours, too, as "clipseg_revision".'
+            remedy += ' Write its commit into that file too, as "clipseg_revision".'
         folder = network_folder(wanted, folders, fetching(download), remedy, or_itself=True)
         processor, module = load_clipseg(folder)
         return processor, Resident(module)
@@ -183,11 +189,11 @@ def load_clipseg_detector(options: Any, download: bool) -> CLIPSegDetector:
 
 
 def load_face_finder(smallest: int = 0) -> FaceFinder:
-    """MTCNN, for faces from so many pixels up; 0 for `mtcnn.SMALLEST`.
+    """MTCNN, for faces of at least this number of pixels. 0 means `mtcnn.SMALLEST`.
 
     Raises:
         RuntimeError: the package with its weights is not installed.
-        WeightsError: it is damaged.
+        WeightsError: the file with the weights is damaged.
     """
     return FaceFinder(Resident(load_networks(), "Prefer GPU"), smallest or SMALLEST)
 
@@ -195,10 +201,10 @@ def load_face_finder(smallest: int = 0) -> FaceFinder:
 def load_face_detector(method: str, smallest: int = 0) -> BoxDetector:
     """The face detector of one of FACE_METHODS.
 
-    With AUTO it is MTCNN where its weights are installed, and else LBP, which is told.
+    AUTO is MTCNN if its weights are installed. Otherwise it is LBP, and the user is told so.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: the method does not exist.
         RuntimeError: the package that the method needs is not installed.
     """
     if method not in FACE_METHODS:
@@ -212,9 +218,9 @@ def load_face_detector(method: str, smallest: int = 0) -> BoxDetector:
     if method == AUTO:
         note(
             "detector",
-            "Faces are looked for by the LBP cascade, which finds upright ones from the front. "
-            f"For MTCNN, which finds more, install its weights in ComfyUI's Python: {INSTALL}. "
-            "The method LBP keeps the cascade without this note.",
+            "Faces are detected by the LBP cascade, which only finds upright faces seen from the "
+            "front. MTCNN finds more: to use it, install its weights in ComfyUI's Python: "
+            f"{INSTALL}. Choose the method LBP to use the cascade without this note.",
         )
     return detector
 

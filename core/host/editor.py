@@ -1,4 +1,4 @@
-"""Previews to paint a mask on, and the masks that were painted."""
+"""Previews on which the user paints a mask, and the painted masks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .messages import running_workflow, tell_editor
 
 _paintings = Paintings()
 _PREVIEWS = "PreviewBridge"
-_PAINTED_FOLDER = "clipspace"  # where the mask editor keeps its pictures, too
+_PAINTED_FOLDER = "clipspace"  # the mask editor saves its pictures in this folder, too
 
 
 def bridge(
@@ -40,21 +40,21 @@ def bridge(
     place: Place,
     own_mask: torch.Tensor | None = None,
 ) -> tuple[list[dict], torch.Tensor]:
-    """Show pictures to paint a mask on, and give the mask that was painted.
+    """Show pictures on which the user can paint a mask, and return the painted mask.
 
-    Where the painting no longer fits what is shown, the node's `image` is brought up to date in
-    the editor, since the mask editor opens what it names.
+    If the painting no longer fits the pictures, the node's input `image` is updated in the editor,
+    because the mask editor opens the file that it names.
 
     Args:
-        shown: [B,H,W,C], 0..1.
-        identity: what tells one picture from another: the pictures, or the latent.
+        shown: [B,H,W,C] 0..1.
+        identity: a tensor that identifies the pictures: the pictures [B,H,W,C] or a latent.
         image: the node's value, which names the painting.
-        restore: one of `painted_masks.RESTORE`, for a mask painted on another picture.
-        place: the node that shows them, see `place_of`.
-        own_mask: [...,h,w], whose first mask holds while nothing is painted.
+        restore: one of `painted_masks.RESTORE`: what to do with a mask for another picture.
+        place: the node that shows the pictures, see `place_of`.
+        own_mask: [...,h,w] 0..1. Its first mask is used while nothing is painted.
 
     Returns:
-        The entries to show, and the mask [1,H,W]; all 0 where there is none.
+        The entries to show, and the mask [1,H,W] 0..1. It is all 0 if there is no mask.
     """
     size = Size(shown.shape[2], shown.shape[1])
     seen = Picture(fingerprint(identity), size)
@@ -80,11 +80,11 @@ def bridge(
 
 
 def place_of(kind: str, node_id: object) -> Place:
-    """The node that runs.
+    """The place of the node that runs: its workflow, class and id.
 
     Args:
-        kind: its class.
-        node_id: what the host says of it, None where it is not the host that runs it.
+        kind: the class id of the node.
+        node_id: the id that ComfyUI gives. None: ComfyUI does not run the node.
     """
     return Place(running_workflow(), kind, str(node_id))
 
@@ -103,12 +103,13 @@ def _read_painting(image: str) -> Painting:
 
 
 def _painted(rgb: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """A picture [1,h,w,3] with its mask as the mask editor keeps it: what is masked is clear."""
+    """A picture [1,h,w,3] with its mask as alpha: masked pixels are transparent, as the mask editor
+    saves them."""
     return torch.cat([rgb, 1 - mask[..., None].to(rgb)], dim=-1)
 
 
 def _keep_painting(rgb: torch.Tensor, mask: torch.Tensor) -> dict[str, str]:
-    """Write a painted picture into the input folder, where it stays; the same one once."""
+    """Write a painted picture into the input folder. The same picture is written only once."""
     from PIL import Image
 
     painted = _painted(rgb, mask)

@@ -1,4 +1,4 @@
-"""Images and latents that nodes send, receive and show."""
+"""Files of images and latents that nodes send, receive and show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def input_files(is_wanted: Callable[[str], bool]) -> list[str]:
-    """Names of the files right in the input folder."""
+    """Names of the files in the input folder, without its subfolders, that `is_wanted` accepts."""
     folder = folder_paths.get_input_directory()
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return sorted(
@@ -35,21 +35,23 @@ def input_files(is_wanted: Callable[[str], bool]) -> list[str]:
 
 
 def pictures() -> list[str]:
+    """Names of the picture files in the input folder."""
     names = input_files(lambda name: True)
     return folder_paths.filter_files_content_types(names, ["image"])
 
 
 def latents() -> list[str]:
+    """Names of the latent files in the input folder."""
     return input_files(lambda name: name.endswith(SUFFIXES))
 
 
 def file_at(value: Any) -> Path | None:
-    """The file of a value such as "a.png [temp]" in the host's input, output or temp folder."""
+    """The file of a value such as "a.png [temp]" in ComfyUI's input, output or temp folder."""
     return file_of(file_entry(value))
 
 
 def file_state(value: Any) -> str:
-    """A text that changes when the file does."""
+    """A text that changes when the file changes."""
     path = file_at(value)
     if path is None:
         return ""
@@ -58,7 +60,7 @@ def file_state(value: Any) -> str:
 
 
 def missing_file(name: str, value: Any) -> str:
-    """What to say of a value that names no file."""
+    """The error text for a value that names no file."""
     return (
         f"'{name}' is {value!r}, and there is no such file in ComfyUI's input, output or temp "
         "folder. Run the sender that has the same link_id, or choose a file."
@@ -66,11 +68,17 @@ def missing_file(name: str, value: Any) -> str:
 
 
 def receive_image(value: str, data: str) -> tuple[torch.Tensor, torch.Tensor, list[dict]]:
-    """The image, the mask and what to show of an image that was sent.
+    """Read an image that was sent.
 
     Args:
-        value: names its file.
-        data: the picture itself as text; "" for the file's.
+        value: the name of its file.
+        data: the image itself, encoded as text. "": the file is read.
+
+    Returns:
+        The image [1,H,W,3] 0..1, its mask [1,H,W] 0..1, and the entries to show.
+
+    Raises:
+        ValueError: the file does not exist, or is no picture.
     """
     if data:
         image, mask = picture_in(data)
@@ -96,6 +104,14 @@ def _read_picture(path: Path, value: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def receive_latent(value: str) -> dict[str, Latent]:
+    """Read a LATENT that was sent.
+
+    Args:
+        value: the name of its file.
+
+    Raises:
+        ValueError: the file does not exist, or holds no latent.
+    """
     path = file_at(value)
     if path is None:
         raise ValueError(missing_file("latent", value))
@@ -105,7 +121,19 @@ def receive_latent(value: str) -> dict[str, Latent]:
 def send_latent(
     latent: dict[str, Any], prefix: str, preview: torch.Tensor, texts: dict[str, Any]
 ) -> dict[str, str]:
-    """Write a latent into the output folder; the entry that names it."""
+    """Write a LATENT into the output folder, as a picture that holds the latent.
+
+    Args:
+        prefix: of the file's name.
+        preview: [1,H,W,3] 0..1, the picture of the file.
+        texts: are stored in the file as JSON.
+
+    Returns:
+        The entry {"filename", "subfolder", "type"} of the file.
+
+    Raises:
+        ValueError: the prefix names no place inside of the output folder.
+    """
     expect_path(prefix, "filename_prefix")
     folder = folder_paths.get_output_directory()
     height, width = preview.shape[1:3]
@@ -117,5 +145,5 @@ def send_latent(
 
 
 def show_images(images: torch.Tensor, prefix: str) -> list[dict[str, str]]:
-    """Write previews of all images of a batch; the entries that name them."""
+    """Write previews of all images [B,H,W,C] of a batch, and return their entries."""
     return save_previews(with_channels(images, 3).split(1), prefix)

@@ -1,4 +1,4 @@
-"""Prompts as they arrive: what is decided before the run."""
+"""Decisions on the graph that are made when a prompt arrives, before it runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .server import declared_inputs, prompt_server, registered_nodes, web_framew
 
 
 def watch_flow(ours: Mapping[str, type]) -> None:
-    """Decide on every prompt as it arrives what can be decided before the run.
+    """Set switches and modes in every prompt when it arrives, before it runs.
 
-    The editor may also ask at /detailers/modes for a prompt with nodes muted and bypassed, for a
-    workflow that it does not show.
+    The route /detailers/modes does so on request: the editor sends a prompt of a workflow that it
+    does not show, and gets it back with nodes muted or bypassed.
 
     Args:
-        ours: this pack's nodes by the id that they were registered under.
+        ours: this pack's nodes, by the ids under which they were registered.
     """
     server = prompt_server()
     if server is None:
@@ -94,12 +94,12 @@ def _is_required(class_type: str, name: str) -> bool:
 
 
 def wrong_link(node: type, links: Mapping[str, str]) -> str | None:
-    """What to say of a link of a type that an input does not take; None where all are right.
+    """The error text for a link whose type an input does not take. None: all types are right.
 
-    The host leaves this to nodes that ask it for the types.
+    ComfyUI does not check the types for nodes that ask for them in VALIDATE_INPUTS.
 
     Args:
-        links: the type that comes in, by input.
+        links: the type of each connected link, by the name of the input.
     """
     for name, (kind, *_) in declared_inputs(node).items():
         if name in links and not validate_node_input(links[name], kind):

@@ -1,4 +1,4 @@
-"""Files and folders of ComfyUI, and the pack's own."""
+"""Files and folders of ComfyUI and of this pack."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ PACK_ROOT = Path(__file__).resolve().parents[2]
 
 
 def find_file(kind: str, name: str) -> str | None:
-    """The path of a model file by its name as people write it: with or without extension or
-    folder, in any case; None if there is none."""
+    """The path of a model file by the name that a user writes, or None if there is no such file.
+
+    The name may lack extension or folder, and may be in upper or lower case.
+    """
     files = folder_paths.get_filename_list(kind)
     wanted = name.strip().replace("\\", "/").lower()
     forms: Sequence[Callable[[str], str]] = (
@@ -43,7 +45,7 @@ def find_file(kind: str, name: str) -> str | None:
 
 
 def file_names(kind: str) -> list[str]:
-    """The files of a model folder, as its widgets list them."""
+    """The files of a model folder, as ComfyUI's widgets list them."""
     return folder_paths.get_filename_list(kind)
 
 
@@ -53,7 +55,7 @@ def _library(folders: tuple[str, ...]) -> Library:
 
 
 def wildcard_library() -> Library:
-    """The user's lists in ComfyUI's `wildcards` model folders, and this pack's samples."""
+    """The user's wildcard lists in ComfyUI's model folders `wildcards`, and this pack's samples."""
     default = os.path.join(folder_paths.models_dir, "wildcards")
     known = folder_paths.folder_names_and_paths.get("wildcards")
     folders = [default, *(known[0] if known else [])]
@@ -64,10 +66,10 @@ _PEER_FOLDER = re.compile(r"comfyui[-_ ]impact[-_ ]pack", re.IGNORECASE)
 
 
 def older_pack(ours: Collection[type]) -> OlderPack | None:
-    """ComfyUI-Impact-Pack as it is installed by now; None where no folder of it can be loaded.
+    """ComfyUI-Impact-Pack, if it is installed; otherwise None.
 
     Args:
-        ours: this pack's classes, as its own folder may have any name.
+        ours: this pack's classes. They are needed since this pack's own folder may have any name.
     """
     folder = _peer_folder()
     if folder is None:
@@ -97,25 +99,32 @@ def _peer_folder() -> str | None:
 
 
 def place_for(prefix: str, folder: str, width: int, height: int) -> tuple[str, str, int, str]:
-    """Where ComfyUI puts the next file of a prefix: folder, name, number and subfolder.
+    """Where ComfyUI saves the next file of a prefix: folder, name, number and subfolder.
 
     Raises:
-        ValueError: that is outside of `folder`.
+        ValueError: the place is outside of `folder`.
     """
     try:
         return folder_paths.get_save_image_path(prefix, folder, width, height)[:4]
     except Exception as error:  # ComfyUI raises no narrower one
         raise ValueError(
-            f"'filename_prefix' is {quoted(prefix)}, which names no place inside of ComfyUI's "
-            "folder for such files. Write a name, or a folder and a name such as faces/face."
+            f"'filename_prefix' is {quoted(prefix)}, which is not a place inside ComfyUI's folder "
+            "for such files. Write a name, or a folder and a name such as faces/face."
         ) from error
 
 
 def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
-    """Write images [1,h,w,1, 3 or 4] to the temporary folder, for a node to show.
+    """Write images into the temporary folder, so that a node can show them.
+
+    Args:
+        images: each [1,h,w,C] 0..1; C is 1, 3 or 4.
+        prefix: of the names of the files.
 
     Returns:
-        The entries that a node puts under `ui`/`images`.
+        The entries that a node returns under `ui`/`images`.
+
+    Raises:
+        ValueError: the prefix is no place inside of the temporary folder.
     """
     from PIL import Image
 
@@ -134,10 +143,10 @@ def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str,
 
 
 def painted_mask(entry: Any) -> torch.Tensor | None:
-    """The mask that was painted into a saved picture, kept in its alpha.
+    """The mask that was painted on a saved picture. It is stored in the picture's alpha.
 
     Args:
-        entry: {"filename", "subfolder", "type"}, as a node shows pictures.
+        entry: {"filename", "subfolder", "type"}, an entry as nodes show pictures.
 
     Returns:
         [1,H,W] 0..1; None if there is no such file in the folder that the entry's type names.
@@ -149,8 +158,8 @@ def painted_mask(entry: Any) -> torch.Tensor | None:
 def file_of(entry: Any) -> Path | None:
     """The file that an entry {"filename", "subfolder", "type"} names.
 
-    Such entries come from whoever sends a prompt: links and `..` that lead out of the folder of
-    that type are followed to nothing.
+    Anybody who sends a prompt can write such an entry. So the result is None if links or `..` lead
+    out of the folder of that type.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
         return None

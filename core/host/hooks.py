@@ -1,4 +1,4 @@
-"""What hooks, ControlNets and IPAdapters of segments need of ComfyUI."""
+"""The parts of hooks, ControlNets and IPAdapters of segments that need ComfyUI."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ..streams import picture, with_picture, without_noise
 from .backend import ComfyBackend, call_node
 from .partial_runs import draws_on_the_way, in_latent, stopping_at_a_level
 
-PREVIEW_SIDE = 2048  # pixels; what is shown in a node is no larger
-# A level of no noise at all has no place in a model's schedule.
+PREVIEW_SIDE = 2048  # the longer side of a preview in a node has at most this many pixels
+# Sampling backwards starts from this noise level, since a model cannot be called at level 0.
 _LEAST_SIGMA = 1e-4
-_SUBSTEPS = 4  # steps upwards for each of the schedule's
+_SUBSTEPS = 4  # each step of the schedule is divided into this many steps backwards
 
 
 def compute_device() -> torch.device:
-    """Where the host runs its models."""
+    """The device on which ComfyUI runs its models."""
     return comfy.model_management.get_torch_device()
 
 
@@ -41,7 +41,7 @@ def compute_device() -> torch.device:
 
 @dataclass(frozen=True)
 class Unsampling:
-    """How a latent is turned into noise; the fields are those of the node."""
+    """How a latent is turned into noise; the fields are the inputs of the node."""
 
     model: Any
     positive: Conditioning
@@ -53,16 +53,19 @@ class Unsampling:
 
 
 def unsample(how: Unsampling, latent: dict, end_at_step: int) -> torch.Tensor:
-    """Sample from no noise upwards, along the schedule in reverse.
+    """Sample backwards: from no noise upwards, along the schedule in reverse.
 
     Args:
-        end_at_step: the step, counted from most noise, whose noise level is reached; the last one
-            at most, which is where there is next to none.
+        end_at_step: the step of the schedule whose noise level is reached. Step 0 has the most
+            noise; the last step has almost none.
 
     Returns:
-        Samples of the latent's shape that hold noise of that level, as the model would see them:
-        of a flow model less of the picture the more noise there is. What the noise mask leaves out
-        stays as it is.
+        Samples [B,C,h,w] or [B,C,T,h,w] with noise of that level, as the model sees them. With a
+        flow model they hold less of the picture the more noise they hold. The part outside of the
+        noise mask stays as it is.
+
+    Raises:
+        ValueError: the sampler cannot sample backwards.
     """
     backend = ComfyBackend()
     schedule = backend.sigmas(how.model, how.sampler_name, how.scheduler, how.steps, None)
@@ -86,15 +89,15 @@ def unsample(how: Unsampling, latent: dict, end_at_step: int) -> torch.Tensor:
         return result
     mask = picture(mask)
     share = for_latent(mask.reshape(-1, *mask.shape[-2:]).to(own), own).clamp(0, 1)
-    own = torch.lerp(picture(samples).to(own), own, share)  # to the bit as it was outside
+    own = torch.lerp(picture(samples).to(own), own, share)  # outside of the mask no bit changes
     return with_picture(result, own)
 
 
 def _finer(sigmas: torch.Tensor) -> torch.Tensor:
-    """Levels with more of them between each two.
+    """Noise levels with additional levels between each two.
 
-    The steps of a way down are too long for a way up: each begins with what the level before shows,
-    which lacks some of the noise to be made, and over the whole way that adds up.
+    The steps of a schedule are too long for sampling backwards: each step uses the model's
+    prediction at the level before, which has too little noise, and these errors add up.
     """
     shares = torch.arange(_SUBSTEPS) / _SUBSTEPS
     between = sigmas[:-1, None] + shares * sigmas.diff()[:, None]
@@ -104,15 +107,16 @@ def _finer(sigmas: torch.Tensor) -> torch.Tensor:
 def _not_backwards(sampler_name: str) -> ValueError:
     return ValueError(
         f"'sampler_name' is {sampler_name!r}, which cannot sample backwards, from little noise to "
-        "much, as samplers that add noise of their own cannot. Choose euler, heun or dpmpp_2m."
+        "much noise. Samplers that add noise in their steps cannot do this. Choose euler, heun or "
+        "dpmpp_2m."
     )
 
 
-# A picture in a node, while another one runs -------------------------------------------------
+# Previews in a node while another node runs --------------------------------------------------
 
 
 def show_in_node(node_id: str, quality: int) -> Callable[[torch.Tensor], None]:
-    """A function that shows an image [1,H,W,3] in a node, each time in place of the last."""
+    """A function that shows an image [1,H,W,3] 0..1 in a node, in place of the one before."""
 
     def show(image: torch.Tensor) -> None:
         from server import PromptServer
@@ -145,7 +149,7 @@ def _write_preview(image: torch.Tensor, node_id: str, quality: int) -> dict[str,
     name = re.sub(r"\W", "_", str(node_id)) + ".jpg"
     path = os.path.join(folder, name)
     Image.fromarray(pixels).save(f"{path}.part", "JPEG", quality=quality)
-    os.replace(f"{path}.part", path)  # the editor never reads half a picture
+    os.replace(f"{path}.part", path)  # so the editor never reads an unfinished file
     return {"filename": name, "subfolder": subfolder, "type": "temp"}
 
 
@@ -153,7 +157,10 @@ def _write_preview(image: torch.Tensor, node_id: str, quality: int) -> dict[str,
 
 
 def lama_remover(threshold: int, blur: int) -> Callable | None:
-    """(pixels, mask) -> pixels by the LaMa model of comfyui-lama-remover; None without that."""
+    """A function that fills masked pixels with the LaMa model of the pack comfyui-lama-remover.
+
+    It takes pixels [N,h,w,3] and a mask [N,h,w], and gives pixels. None: the pack is not installed.
+    """
     if "LamaRemover" not in host_nodes.NODE_CLASS_MAPPINGS:
         return None
 
@@ -176,8 +183,10 @@ def attach_control_net(
     negative: Conditioning | str,
     hint: torch.Tensor,
 ) -> tuple[Conditioning, Conditioning | str]:
-    """Both conditionings with a ControlNet that sees `hint` [N,h,w,3]; a text instead of the
-    negative stays what it is."""
+    """Add a ControlNet with the hint [N,h,w,3] 0..1 to both conditionings.
+
+    A text in place of the negative conditioning stays as it is.
+    """
     has_negative = not isinstance(negative, str)
     vae = {} if control.vae is None else {"vae": control.vae}
     positive, guided = call_node(
@@ -190,7 +199,7 @@ def attach_control_net(
 
 @dataclass(frozen=True)
 class IPAdapter:
-    """An IPAdapter and how it is applied."""
+    """An IPAdapter and its settings."""
 
     pipe: tuple  # ipadapter, model, clip_vision, insightface, lora_loader
     weight: float
@@ -198,12 +207,17 @@ class IPAdapter:
     start: float  # share of the steps, 0..1
     end: float
     combine_embeds: str
-    frame_by_frame: bool  # picture i of the reference guides frame i alone
-    negative: torch.Tensor | None = None  # [N,H,W,3]
+    frame_by_frame: bool  # picture i of the reference guides only frame i
+    negative: torch.Tensor | None = None  # [N,H,W,3] 0..1
 
 
 def check_ip_adapter(pipe: Any) -> None:
-    """Raise unless an IPADAPTER_PIPE can be used here."""
+    """Check that an IPADAPTER_PIPE can be used.
+
+    Raises:
+        RuntimeError: the pack ComfyUI_IPAdapter_plus is not installed.
+        ValueError: the pipe does not have the five expected parts.
+    """
     if "IPAdapterAdvanced" not in host_nodes.NODE_CLASS_MAPPINGS:
         raise RuntimeError(
             "IPAdapterApply (SEGS) uses the node IPAdapterAdvanced of the custom node pack "
@@ -219,7 +233,7 @@ def check_ip_adapter(pipe: Any) -> None:
 
 
 def attach_ip_adapter(adapter: IPAdapter, model: Any, reference: torch.Tensor) -> Any:
-    """The model with an IPAdapter that sees `reference` [N,h,w,3]."""
+    """The model with an IPAdapter that gets the pictures `reference` [N,h,w,3] 0..1."""
     ipadapter, _, clip_vision, insightface, load_lora = adapter.pipe
     node = "IPAdapterBatch" if adapter.frame_by_frame else "IPAdapterAdvanced"
     return call_node(

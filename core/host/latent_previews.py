@@ -1,4 +1,4 @@
-"""Pictures of latents without their VAE."""
+"""Make pictures of latents without their VAE."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ PREVIEW_METHODS = [*(f"Latent2RGB-{name}" for name in _FORMATS), *_TINY]
 
 
 def decoded(latent: dict[str, Any], method: str, vae: Any) -> torch.Tensor:
-    """A picture of a latent, in pixels of the image that it is of.
+    """A picture of a LATENT, at the size of the decoded image.
 
     Args:
-        method: one of `PREVIEW_METHODS`, where there is no VAE: a picture of the first row.
-        vae: decodes all rows; None for the method.
+        method: one of `PREVIEW_METHODS`. It is used if there is no VAE, for the first row only.
+        vae: a VAE that decodes all rows. None: the method is used.
 
     Returns:
         [B,H,W,3], 0..1.
+
+    Raises:
+        ValueError: the method is made for latents with another number of channels.
     """
     samples = picture(latent["samples"])
     if vae is not None:
@@ -47,9 +50,9 @@ def decoded(latent: dict[str, Any], method: str, vae: Any) -> torch.Tensor:
     form = getattr(comfy.latent_formats, name)()
     if samples.shape[1] != form.latent_channels:
         raise ValueError(
-            f"'preview_method' is {method!r}, for latents with {form.latent_channels} channels, "
-            f"but this one has {samples.shape[1]}. Choose the one of the model that made the "
-            "latent, or connect its VAE to 'vae_opt'."
+            f"'preview_method' is {method!r}, which is made for latents with "
+            f"{form.latent_channels} channels, but this latent has {samples.shape[1]}. Choose the "
+            "method for the model that made the latent, or connect its VAE to 'vae_opt'."
         )
     values = form.process_in(samples[:1].float())
     tiny = _tiny_decoder(form) if method in _TINY else None
@@ -79,8 +82,8 @@ def _tiny_decoder(form: Any) -> Any:
     if path is None:
         note(
             "preview",
-            f"{form.taesd_decoder_name} is not in models/vae_approx, so the preview is a rougher"
-            " one. Put it there.",
+            f"The file {form.taesd_decoder_name} is not in models/vae_approx, so the preview is"
+            " less exact. Put the file there for a better one.",
         )
         return None
     expect_plain(path)

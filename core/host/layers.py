@@ -1,4 +1,4 @@
-"""One sampler run whose picture several models or texts make, each a part of it."""
+"""One sampler run in which several models or texts each make a part of the picture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..settings import NEGATIVE_PLACEHOLDER, Conditioning
 _POST_CFG = "sampler_post_cfg_function"
 _CALC = "sampler_calc_cond_batch_function"
 _GUIDED_ALWAYS = "disable_cfg1_optimization"
-_ROUNDING = 1.0001  # a level that is computed again may differ by this factor
+_ROUNDING = 1.0001  # a noise level may differ by this factor when it is computed again
 
 
 @dataclass(frozen=True)
 class _Denoised:
-    """What one of the layers makes of the latent, and what that was guided from."""
+    """The denoised latent of one layer, and the two predictions from which it was guided."""
 
     result: torch.Tensor
     cond: torch.Tensor
@@ -30,10 +30,10 @@ class _Denoised:
 
 
 class _Denoisers(comfy.samplers.CFGGuider):
-    """Denoises a latent with several texts for one model, each by itself."""
+    """Denoises a latent with several texts for one model. Each text gives its own result."""
 
     def __init__(self, model: Any, layers: Sequence[Layer], share: bool) -> None:
-        """`share`: whether the model may see all of them in one call."""
+        """`share`: whether the texts may be the rows of one call of the model."""
         super().__init__(model)
         self.own, self.share = layers, share
         self.guidance = [
@@ -71,7 +71,12 @@ class _Denoisers(comfy.samplers.CFGGuider):
     def denoise(
         self, x: torch.Tensor, timestep: torch.Tensor, options: dict, seed: Any, wanted: list[int]
     ) -> list[_Denoised]:
-        """What the layers at these places make of a latent, as the sampler sees it."""
+        """Denoise a latent with some of the layers.
+
+        Args:
+            x: [B,C,...] in the form in which the sampler sees it.
+            wanted: the indices of the layers.
+        """
         known: list[Any] = [None] * len(wanted)
         if self.share and len(wanted) > 1 and _CALC not in options:
             pairs = [self._pair(number, options) for number in wanted]
@@ -84,7 +89,7 @@ class _Denoisers(comfy.samplers.CFGGuider):
         ]
 
     def _pair(self, number: int, options: dict) -> list[Any]:
-        """Both sides of a layer, as the host's guidance asks for them."""
+        """The positive and the negative of a layer, in the form that ComfyUI's guidance needs."""
         sides = self.sides[number]
         guided = self.guidance[number] != 1 or options.get(_GUIDED_ALWAYS, False)
         return [sides["positive"], sides.get("negative") if guided else None]
@@ -111,7 +116,7 @@ class _Denoisers(comfy.samplers.CFGGuider):
 
 
 def _sides(layer: Layer, number: int) -> dict[str, tuple[str, Conditioning]]:
-    """The conditionings of a layer by side, each with a name of its own."""
+    """The conditionings of a layer by side, with names that are unique in the run."""
     if layer.negative == NEGATIVE_PLACEHOLDER:
         positive = with_values(layer.positive, guidance=layer.cfg)
         return {"positive": (f"positive{number}", positive)}
@@ -122,10 +127,10 @@ def _sides(layer: Layer, number: int) -> dict[str, tuple[str, Conditioning]]:
 
 
 class LayeredGuider(_Denoisers):
-    """Denoises a latent with the run's own model and text and those of its layers.
+    """Denoises a latent with the model and text of the run, and with those of its layers.
 
-    The layers of one model are denoised in this guider's own run. With several models each call is
-    a run for itself, so that the host can load and unload them as it needs to.
+    If all layers have one model, they are denoised in the guider's own run. If they have several
+    models, each call of a model is a separate run, so that ComfyUI can load and unload the models.
     """
 
     def __init__(self, run: SamplerRun, backend: Backend) -> None:
@@ -149,7 +154,7 @@ class LayeredGuider(_Denoisers):
         self._shares: dict[tuple[int, ...], list[torch.Tensor]] = {}
 
     def set_conds(self, positive: Any, negative: Any) -> None:
-        """They are those of the run already."""
+        """Does nothing: the conditionings are those of the run."""
 
     def predict_noise(
         self, x: torch.Tensor, timestep: torch.Tensor, model_options: Any = None, seed: Any = None
@@ -167,7 +172,7 @@ class LayeredGuider(_Denoisers):
         result = _put_together([one.result for one in made], shares)
         if not after:
             return result
-        # What the sampler itself looks at is put together as well.
+        # The sampler's own function looks at these predictions, so they are mixed as well.
         args = {
             "denoised": result, "cond": self.conds.get("positive"), "cond_scale": self.cfg,
             "uncond": self.conds.get("negative"), "model": self.inner_model, "sigma": timestep,
@@ -180,7 +185,7 @@ class LayeredGuider(_Denoisers):
         return args["denoised"]
 
     def _shares_of(self, begun: list[int], x: torch.Tensor) -> list[torch.Tensor | None]:
-        """How much of each of these layers is seen; None of one that is hidden."""
+        """The share of each of these layers in the result. None: other layers hide it."""
         key = tuple(begun)
         if key not in self._shares:
             shares = shares_of([self.layers[i].weight.to(x) for i in begun[1:]])
@@ -207,7 +212,7 @@ class LayeredGuider(_Denoisers):
 
 
 class _Probe(comfy.samplers.Sampler):
-    """A sampler that looks once at what a guider makes of a latent."""
+    """A sampler that calls a guider once and keeps its result."""
 
     def __init__(
         self, x: torch.Tensor, timestep: torch.Tensor, places: list[int], guided: bool
@@ -229,7 +234,7 @@ class _Probe(comfy.samplers.Sampler):
 
 
 def _run_of(run: SamplerRun, layer: Layer) -> SamplerRun:
-    """The run as a layer's alone, of a sampler that treats every row by itself."""
+    """The run of a single layer, with a sampler that treats every row by itself."""
     return replace(
         run, model=layer.model, positive=layer.positive, negative=layer.negative, cfg=layer.cfg,
         sampler_name="euler", sampler=None, layers=(),
@@ -237,7 +242,7 @@ def _run_of(run: SamplerRun, layer: Layer) -> SamplerRun:
 
 
 def _put_together(pictures: Sequence[torch.Tensor], shares: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The sum of latents, each by its share."""
+    """The weighted sum of latents; the weights are the shares."""
     if len(pictures) == 1:
         return pictures[0]
     result = torch.zeros_like(pictures[0])

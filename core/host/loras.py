@@ -1,4 +1,4 @@
-"""LoRAs of ComfyUI: by block, and with a strength that changes."""
+"""LoRAs with a strength for each block, and LoRAs whose strength changes while sampling."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ def scheduled_lora(
     """A CLIP whose conditionings carry a LoRA with a strength that changes while sampling.
 
     Args:
-        points: (share of the run 0..1, strength), by share; each holds until the next.
-        clip_strength: strength of the LoRA on the text encoder, which has no schedule.
-        to_conditioning: False applies the LoRA to the text encoder alone.
+        points: pairs of a share of the run, 0..1, and a strength, sorted by share. A strength
+            holds until the next point.
+        clip_strength: strength of the LoRA on the text encoder. It does not change.
+        to_conditioning: False: the LoRA is applied to the text encoder only.
     """
     expect_path(lora_name, "lora_name")
     path = folder_paths.get_full_path("loras", lora_name)

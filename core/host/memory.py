@@ -1,4 +1,4 @@
-"""ComfyUI's part in freeing memory."""
+"""Free memory that ComfyUI holds, and recognise its out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _in_use: ContextVar[bool] = ContextVar("detailers_models_in_use", default=False)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """As `memory.is_out_of_memory`, with what the host itself recognises beyond that."""
+    """As `memory.is_out_of_memory`; also the errors that ComfyUI itself recognises."""
     if memory.is_out_of_memory(error):
         return True
     host = comfy.model_management
@@ -30,7 +30,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def models_in_use() -> Iterator[None]:
-    """While the context is open, nothing unloads models: the sampler that runs holds them."""
+    """While the context is open, `free` unloads no models, because a sampler is using them."""
     token = _in_use.set(True)
     try:
         yield
@@ -39,10 +39,10 @@ def models_in_use() -> Iterator[None]:
 
 
 def free(unload: bool = False) -> None:
-    """Give back what the host's caches hold and, if asked for and none is in use, its models."""
+    """Empty ComfyUI's caches. With `unload`, unload its models too, unless they are in use."""
     host = comfy.model_management
     steps = [
-        getattr(host, "discard_cuda_async_error", None),  # or the next call would report it
+        getattr(host, "discard_cuda_async_error", None),  # otherwise the next call would raise it
         host.unload_all_models if unload and not _in_use.get() else None,
         host.soft_empty_cache,
     ]
@@ -50,7 +50,7 @@ def free(unload: bool = False) -> None:
         try:
             if step is not None:
                 step()
-        except Exception:  # what is wrong beyond that, the work tells that is tried again
+        except Exception:  # the work that is tried again will raise the error
             log.debug("%s failed", getattr(step, "__name__", step), exc_info=True)
 
 

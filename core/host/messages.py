@@ -14,10 +14,10 @@ from ...utils.notes import note
 from ..prompts.wildcard_nodes import Origin, workflow_id, workflow_of
 from .server import prompt_server, registered_nodes
 
-BLOCKED = ExecutionBlocker(None)  # as an output: what follows does not run, and nothing is wrong
+BLOCKED = ExecutionBlocker(None)  # an output with this value: the nodes after it do not run
 
 
-_MISSED = {  # what does not happen where no editor hears of an event
+_MISSED = {  # by event: what does not happen if no editor gets the message
     "mode": "no node is muted, bypassed or made active for the next run",
     "queue": "it is not queued again",
     "stop": "no queueing is ended",
@@ -28,19 +28,19 @@ _MISSED = {  # what does not happen where no editor hears of an event
 def tell_editor(event: str, **data: Any) -> bool:
     """Send a message to the editor that queued the running prompt.
 
-    It carries the numbers of the run and of the workflow, so that the editor acts on that one.
-    What a run without an editor misses by that is told.
+    The message holds the ids of the run and of the workflow, so that the editor changes the right
+    workflow. If there is no editor, the user is told what does not happen.
 
     Returns:
-        Whether there is an editor to hear it.
+        Whether there is an editor that gets the message.
     """
     origin = _running()
     if origin is None or origin.client_id is None:
         if event in _MISSED:
             note(
                 "editor",
-                f"No editor has queued this prompt, so {_MISSED[event]}. Queue it in the editor, or"
-                " let the program that queues it do that.",
+                f"This prompt was not queued by an editor, so {_MISSED[event]}. Queue it in the"
+                " editor, or let the program that queues it do this.",
             )
         return False
     tell_client(origin, event, **data)
@@ -48,15 +48,16 @@ def tell_editor(event: str, **data: Any) -> bool:
 
 
 def running_node() -> tuple[str, str] | None:
-    """Numbers of the prompt and of the node that are running; None where nothing runs."""
+    """The ids of the prompt and of the node that are running. None: nothing runs."""
     context = get_executing_context()
     return None if context is None else (context.prompt_id, context.node_id)
 
 
 def is_running(node: type) -> bool:
-    """Whether it is a node of this class that the host runs by now, and nothing within it.
+    """Whether ComfyUI itself is running a node of this class now.
 
-    A node of an expanded graph is in no prompt; the host runs it all the same.
+    It is False if another node calls the class as a function. It is True for nodes of an expanded
+    graph, which are in no prompt.
     """
     running = running_node()
     if running is None:
@@ -69,13 +70,13 @@ def is_running(node: type) -> bool:
 
 
 def running_workflow() -> str | None:
-    """The number of the workflow whose prompt runs; None where no editor has sent one."""
+    """The id of the workflow whose prompt is running. None: no editor has sent it."""
     origin = _running()
     return None if origin is None else origin.workflow_id
 
 
 def _running() -> Origin | None:
-    """Where the prompt of the running node comes from; None where nothing runs."""
+    """The origin of the prompt of the running node. None: nothing runs."""
     context = get_executing_context()
     prompt_id = context.prompt_id if context else getattr(prompt_server(), "last_prompt_id", None)
     entry = _queued(prompt_id)
@@ -87,7 +88,7 @@ def _running() -> Origin | None:
 
 
 def _queued(prompt_id: str | None) -> Sequence[Any] | None:
-    """What the host holds of a prompt that it runs: its number, id, nodes, extra data, and more."""
+    """ComfyUI's entry of a running prompt: its number, id, nodes, extra data, and more."""
     server = prompt_server()
     if server is None:
         return None
@@ -96,7 +97,7 @@ def _queued(prompt_id: str | None) -> Sequence[Any] | None:
 
 
 def tell_client(origin: Origin, event: str, **data: Any) -> None:
-    """Send a message to the editor that has queued a prompt; to nobody else."""
+    """Send a message to the editor that has queued a prompt, and to no other editor."""
     server = prompt_server()
     if server is not None and origin.client_id is not None:
         server.send_sync(f"detailers-{event}", {**origin.identity, **data}, origin.client_id)

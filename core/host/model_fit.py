@@ -1,4 +1,4 @@
-"""What a model and a latent ask of each other, and errors that say where they do not fit."""
+"""Check whether a model and a latent fit each other, with errors that say where they do not."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from ..checked_calls import passes, told
 from ..streams import Latent, is_nested, picture, streams
 from .call_node import call_node
 
-# Models that sample other streams along with the picture's and cannot do without, by their class in
-# the host, and the host's node that makes empty ones.
+# Models that always sample other streams beside the picture, by their class in ComfyUI, and
+# ComfyUI's node that makes empty streams for them.
 _WITH_STREAMS = {"MiniMaxH3": "EmptyMiniMaxH3LatentAV"}
 _SIDE, _LONGEST = 64, 3600  # pixels and frames of an empty clip
 
 
 def completed(model: Any, samples: Latent) -> Latent:
-    """The samples with the streams that the model cannot do without, empty and as long as they are.
+    """The samples with all streams that the model needs.
 
     Args:
-        samples: a picture's [N,C,(T),h,w], or of several streams, which stay as they are.
+        samples: [B,C,h,w] or [B,C,T,h,w] of a picture. Samples of several streams stay as they are.
+
+    Returns:
+        Samples with empty streams of the same length for everything beside the picture, or the
+        same samples if the model needs no other streams.
     """
     if is_nested(samples):
         return samples
@@ -40,7 +44,7 @@ def completed(model: Any, samples: Latent) -> Latent:
 
 
 def _empty_streams(node: str, steps: int) -> Latent:
-    """A node's empty latent, of the least length that has so many latent steps."""
+    """The empty latent of a node, of the smallest length with this number of latent steps."""
     for length in range(1, _LONGEST, 4):
         latent = call_node(node, width=_SIDE, height=_SIDE, length=length)[0]["samples"]
         if picture(latent).shape[2] >= steps:
@@ -49,7 +53,11 @@ def _empty_streams(node: str, steps: int) -> Latent:
 
 
 def check_fit(run: SamplerRun, latent: Latent) -> None:
-    """Raise unless the latent has the channels that the model takes, as far as it tells them."""
+    """Check that the latent [B,C,...] has as many channels as the model takes, if this is known.
+
+    Raises:
+        ValueError: it has another number of channels.
+    """
     form = run.model.get_model_object("latent_format")
     found, wanted = picture(latent), _channels(form)
     if found.ndim not in (4, 5) or wanted is None or found.shape[1] == wanted:
@@ -58,13 +66,13 @@ def check_fit(run: SamplerRun, latent: Latent) -> None:
     raise ValueError(
         f"{_capital(subject.name)}: the latent from {subject.source} has {found.shape[1]} "
         f"channels ({list(found.shape)}), but {subject.model} takes latents of {wanted} channels "
-        f"({type(run.model.model).__name__}, {type(form).__name__}). Connect the model and the "
-        f"VAE that belong together."
+        f"({type(run.model.model).__name__}, {type(form).__name__}). Connect a model and a VAE "
+        f"that belong together."
     )
 
 
 def _channels(form: Any) -> int | None:
-    """Channels of a format's latents; None where it does not tell, or packs them on its own."""
+    """Number of channels of a format's latents. None: unknown, or the format rearranges them."""
     axes = getattr(form, "latent_dimensions", 2)
     wanted = getattr(form, "latent_channels", None)
     base = comfy.latent_formats.LatentFormat
@@ -76,7 +84,7 @@ def _channels(form: Any) -> int | None:
         return None
     try:
         seen = form.process_in(torch.zeros(1, wanted, *[2] * axes))
-    except Exception:  # whatever a format of another pack raises
+    except Exception:  # any error of another pack's format
         return None
     return wanted if seen.shape[1] == wanted else None
 
@@ -85,10 +93,13 @@ def _channels(form: Any) -> int | None:
 def telling(
     run: SamplerRun, latent: Latent, is_out_of_memory: Callable[[BaseException], bool]
 ) -> Iterator[None]:
-    """Errors, which mostly are of sizes, say what was sampled, and what may not fit.
+    """Add to errors inside the context what was sampled, and what may not fit.
+
+    Most of these errors are about sizes.
 
     Raises:
-        ValueError, RuntimeError: as inside, with more to say.
+        ValueError: a ValueError was raised inside; the text is `told` more.
+        RuntimeError: another error was raised inside.
     """
     try:
         yield
@@ -108,9 +119,8 @@ def _told(run: SamplerRun, latent: Latent, error: BaseException) -> str:
         f"{_capital(subject.name)} cannot be sampled: {type(error).__name__}: {error}\n"
         f"The latent has the shape {shapes} and comes from {subject.source}; it goes to "
         f"{subject.model} ({type(run.model.model).__name__}{channels}). If these belong together, "
-        f"look for a patch of the model, or an entry of 'positive' or 'negative', that holds "
-        "values for the latent of another picture size, such as one made for the whole picture, "
-        "and leave it out."
+        f"then a patch of the model, or an entry of 'positive' or 'negative', may be made for "
+        "another picture size, for instance for the whole picture. Remove that patch or entry."
     )
 
 

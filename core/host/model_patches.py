@@ -1,8 +1,8 @@
-"""Patches of the host's models that hold a picture or a mask of the whole image, cut to a segment.
+"""Cut pictures and masks of the whole image, which patches of a model hold, to a segment.
 
-Control that arrives as a patch of the model (DiffSynth's ControlNets of Qwen-Image, the Fun control
-of Z-Image, LLLite, Uni3C) keeps its control picture in the model's options; attention patches of
-IPAdapters keep their masks there.
+Some ControlNets are patches of the model (DiffSynth's ControlNets of Qwen-Image, the Fun control of
+Z-Image, LLLite, Uni3C). Their control pictures are in the model's options, and so are the masks of
+the attention patches of IPAdapters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..prompts.held_masks import Changed, cut_mask
 
 # Attributes of a control patch that are pictures [N,H,W,C] of the whole image.
 _PICTURES = ("image", "inpaint_image", "render_video")
-# What it remembers of a picture that it encoded: another value makes it encode anew.
+# Attributes in which it keeps an encoded picture. With these values it encodes the picture again.
 _REMEMBERED = {"encoded_image_size": None, "prepared_render": None, "temp_data": None}
 _PLACES = ("patches", "patches_replace")  # in the options for the transformer
 _AROUND = (
@@ -31,9 +31,10 @@ _AROUND = (
 
 
 def cut_patches(model: Any, cut: Cut) -> Any:
-    """The model whose patches show what the segment shows; the same one if none holds a picture.
+    """The model with patches whose pictures show what the segment shows.
 
-    What holds a picture in a way that cannot be cut is told.
+    If no patch holds a picture, it is the same object. If a patch holds a picture that cannot be
+    cut, the user is told.
     """
     options = model.model_options
     transformer = options.get("transformer_options", {})
@@ -57,7 +58,7 @@ def cut_patches(model: Any, cut: Cut) -> Any:
 
 
 def _cut_control(patch: Any, cut: Cut) -> Any:
-    """A copy of a control patch that shows the segment; None if it is no such patch."""
+    """A copy of a control patch whose pictures show the segment. None: it is no control patch."""
     if not hasattr(patch, "model_patch"):
         return None
     pictures = {
@@ -82,7 +83,7 @@ def _cut_control(patch: Any, cut: Cut) -> Any:
 
 
 def _cut_mask_of_control(mask: torch.Tensor, picture: Size, cut: Cut) -> torch.Tensor:
-    """The mask [...,H,W] of a control picture; of other proportions it is stretched over it."""
+    """Cut the mask [...,H,W] of a control picture. A mask of another size is stretched over it."""
     if Size(mask.shape[-1], mask.shape[-2]) == picture:
         return cut_plane(mask, cut, cut.canvas, CENTRED, "nearest")
     flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
@@ -96,13 +97,13 @@ def _tell(value: Any, cut: Cut) -> None:
         note(
             "patch",
             f"The model is patched with {name}, which holds a picture of the whole image that "
-            "cannot be cut to a segment. Segments may be guided by the wrong part of it, or fail; "
-            "use a model without that patch for the detailer.",
+            "cannot be cut to a segment. Segments may be guided by the wrong part of it, or fail. "
+            "Connect a model without this patch to the detailer.",
         )
 
 
 def _uncut(value: Any, cut: Cut) -> Iterator[Any]:
-    """Functions and patches among a model's that hold a picture of about the image's latent."""
+    """Functions and patches of a model that hold a picture of the size of the image or latent."""
     if isinstance(value, dict):
         for item in value.values():
             yield from _uncut(item, cut)
@@ -114,7 +115,7 @@ def _uncut(value: Any, cut: Cut) -> Iterator[Any]:
 
 
 def _tensors_of(function: Any) -> Iterator[torch.Tensor]:
-    """Tensors in a function's closure, or right in a patch, that were not cut."""
+    """Tensors in the closure of a function, or in the attributes of a patch, that were not cut."""
     owner = function.__self__ if isinstance(function, types.MethodType) else function
     cells = getattr(owner, "__closure__", None) or ()
     held = []
@@ -132,7 +133,7 @@ def _tensors_of(function: Any) -> Iterator[torch.Tensor]:
 
 
 def _covers_image(tensor: torch.Tensor, cut: Cut) -> bool:
-    """Whether a tensor is of the image's size, in pixels or in latent ones, a pixel off."""
+    """Whether a tensor has the size of the image or of its latent, within one pixel."""
     if tensor.ndim < 3:
         return False
     for height, width in {tuple(tensor.shape[-2:]), tuple(tensor.shape[-3:-1])}:

@@ -1,4 +1,4 @@
-"""The picture sizes that the host's models were made for."""
+"""The picture sizes for which models were trained."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import comfy.model_base
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 SQUARE = 1024 * 1024  # most image models since SDXL
-# Width and height by the host's model class; a subclass without an entry has that of its base.
-# From the model's paper or card; where a model knows several sizes, the one that the host's node
-# for its empty latents starts from, or else the smallest that its makers recommend.
+# Width and height by ComfyUI's model class; a subclass without an entry has that of its base class.
+# The sizes are from the papers or model cards. If a model was made for several sizes, the default
+# size of ComfyUI's node for its empty latents is used, or else the smallest recommended size.
 _SIZES = {
     # Images
     "Stable_Zero123": (256, 256),
@@ -42,15 +42,15 @@ _SIZES = {
     "SeedVR2": (1280, 720),
     "MiniMaxH3": (1344, 768),
 }
-_NARROW = {768: 512 * 512, 1024: 512 * 512}  # UNets by the width of their texts: SD 1.x, 2.x
-_VELOCITY = 768 * 768  # SD 2.x where it predicts velocity
+_NARROW = {768: 512 * 512, 1024: 512 * 512}  # UNets by the width of text embeddings: SD 1, 2
+_VELOCITY = 768 * 768  # SD 2.x models that predict velocity
 
 
 def native_area(model: Any) -> int:
-    """Pixels of a picture that a MODEL was trained on, by its kind.
+    """Number of pixels of the pictures with which a MODEL was trained.
 
-    The host does not say it, so it goes by the classes and configurations of known kinds; any
-    other is taken for an image model of a megapixel.
+    ComfyUI does not know this. So it is looked up by the class and configuration of known models.
+    For any other model it is one megapixel.
     """
     network = model.model
     for kind in type(network).__mro__:
@@ -69,19 +69,18 @@ def native_area(model: Any) -> int:
 
 
 def _of_pixart(config: dict) -> int:
-    """There are PixArt models for 512, 1024 and 2048 pixels; the positions that a checkpoint holds
-    tell which it is, in cells of 8 pixels."""
+    """PixArt: 512, 1024 or 2048 pixels a side. The positions count cells of 8 pixels."""
     side = config.get("input_size")
     return (8 * side) ** 2 if side else SQUARE
 
 
 def _of_cogvideo(config: dict) -> int:
-    """720x480, and 1360x768 from version 1.5 on, in cells of 8 pixels."""
+    """CogVideoX: 720x480, or 1360x768 from version 1.5 on; its sizes count cells of 8 pixels."""
     return 64 * (config.get("sample_width") or 90) * (config.get("sample_height") or 60)
 
 
 def _of_pid(config: dict) -> int:
-    """The size that its positions refer to: 1024 or, from version 1.5 on, 2048 pixels a side."""
+    """PiD: the size to which its positions refer, 1024 or (from version 1.5 on) 2048 pixels."""
     return config.get("rope_ref_w", 1024) * config.get("rope_ref_h", 1024)
 
 
@@ -89,7 +88,8 @@ _CONFIGURED = {"PixArt": _of_pixart, "CogVideoX": _of_cogvideo, "PiD": _of_pid}
 
 
 def takes_references_of_one_size(model: Any) -> bool:
-    """Whether a MODEL lays its references out as frames of the very latent that is sampled."""
+    """Whether a MODEL appends references to the sampled latent as frames, so that both need to have
+    one size."""
     network = model.model
     scail = getattr(comfy.model_base, "WAN21_SCAIL", None)
     if scail is not None and isinstance(network, scail):

@@ -1,8 +1,8 @@
-"""Runs that are a part of a whole one, as ComfyUI's samplers do them.
+"""Sampler runs that are a part of a whole run.
 
-Between two parts of a run its latent holds the noise that is still to be removed. The second part
-goes on from that, while the noise mask keeps the latent that the whole run began with, under the
-noise that it began with, and opens as it would have in one run.
+Between two parts the latent still holds noise. The second part continues from this latent. Outside
+of the noise mask it uses the latent and the noise with which the whole run began. A soft mask opens
+as it would in one run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _MASK_FUNCTION = "denoise_mask_function"
 
 
 def opening_with_the_whole(guider: comfy.samplers.CFGGuider, whole: torch.Tensor) -> None:
-    """Have the model's mask function see the levels of the whole run and not those of this part."""
+    """Give the model's mask function the noise levels of the whole run instead of this part's.
+
+    Args:
+        whole: [n+1], the noise levels of the whole run.
+    """
     function = guider.model_options.get(_MASK_FUNCTION)
     if function is None:
         return
@@ -41,10 +45,11 @@ def opening_with_the_whole(guider: comfy.samplers.CFGGuider, whole: torch.Tensor
 def going_on(
     run: SamplerRun, sampler: Any, latent: torch.Tensor, noise: torch.Tensor
 ) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """The sampler, noise and latent of a run that goes on from `run.start`.
+    """The sampler, noise and latent for a run that continues from `run.start`.
 
     Args:
-        latent, noise: what the whole run began with.
+        sampler: the sampler of the run.
+        latent, noise: [B,C,h,w] or [B,C,T,h,w], those with which the whole run began.
     """
     base = run.model.model
     level = run.sigmas[:1]
@@ -54,18 +59,18 @@ def going_on(
     state = _noised(base, level, nothing, packed(run.start), always=True)
     if isinstance(sampler, comfy.samplers.KSAMPLER):
         return _beginning_with(sampler, state, run.number), noise, latent
-    # A sampler of another kind adds the noise itself: give it what leads to the same state.
+    # Another kind of sampler adds the noise itself. It gets a noise that leads to the same state.
     kept = _noised(base, level, nothing, packed(latent))
     unit = _noised(base, level, torch.ones_like(nothing), nothing)
     return sampler, _like(noise, (state - kept) / unit), latent
 
 
 def _hands_over_as_recorded(run: SamplerRun, base: Any, level: torch.Tensor) -> bool:
-    """Whether the cells that a mask's edge goes through are handed over as by ComfyUI-Impact-Pack.
+    """Whether latent pixels on the edge of a mask are handed over as ComfyUI-Impact-Pack does it.
 
-    Shared workflows with a refiner were made so, with models that add noise to an unscaled latent
-    and hard masks. Such cells then keep some noise; under soft masks that would be much of the
-    picture, and with flow models it is far more.
+    Shared workflows with a refiner were made so. It is done only with hard masks, and with models
+    that add noise to an unscaled latent. These pixels then keep some noise. With soft masks this
+    would be a large part of the picture, and with flow models it would be far more noise.
     """
     if run.noise_mask is None or is_nested(run.start) or not run.is_hard:
         return False
@@ -75,16 +80,22 @@ def _hands_over_as_recorded(run: SamplerRun, base: Any, level: torch.Tensor) -> 
 
 
 def _with_mixed_edge(latent: torch.Tensor, left: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The latent of before, mixed with what a part left where a hard mask's edge is."""
+    """The latent [B,C,h,w] of the beginning, mixed with `left` on the edge of a hard mask.
+
+    Args:
+        left: [B,C,h,w], the latent after the part before.
+        mask: the noise mask.
+    """
     share = for_latent(mask, left).to(left)
     return torch.where((share > 0) & (share < 1), torch.lerp(latent, left, share), latent)
 
 
 def stopping_at_a_level(name: str) -> tuple[Any, list[torch.Tensor]]:
-    """A sampler of the host, and a list that gets its last state as the model would see it.
+    """A sampler of ComfyUI that keeps its last state, and the list that gets this state [B,C,...].
 
-    The host itself gives what the state shows of the picture, brought to full strength. That has no
-    meaning where next to nothing of it is left: at the highest levels of flow models.
+    The state is in the form in which the model sees it. ComfyUI itself returns the state scaled to
+    a picture without noise. At the highest noise levels of flow models this is meaningless, since
+    the state holds almost nothing of the picture.
     """
     sampler = comfy.samplers.sampler_object(name)
     function, reached = sampler.sampler_function, []
@@ -97,14 +108,18 @@ def stopping_at_a_level(name: str) -> tuple[Any, list[torch.Tensor]]:
 
 
 def draws_on_the_way(name: str) -> bool:
-    """Whether a sampler of the host adds noise of its own."""
+    """Whether a sampler of ComfyUI adds noise in its steps."""
     if name.startswith("res_multistep") and "ancestral" not in name:
-        return False  # it could, but does not
+        return False  # it has the option, but its default adds none
     return takes_noise_sampler(comfy.samplers.sampler_object(name))
 
 
 def in_latent(state: torch.Tensor, model: Any, latent: Any) -> Any:
-    """A state of a sampler in the form of a LATENT's samples, where `latent` is."""
+    """A state [B,C,...] of a sampler in the form of a LATENT's samples.
+
+    Args:
+        latent: samples with the wanted streams.
+    """
     values = model.model.process_latent_out(state.to(torch.float32))
     device = comfy.model_management.intermediate_device()
     return _like(latent, values.to(device))
@@ -113,27 +128,35 @@ def in_latent(state: torch.Tensor, model: Any, latent: Any) -> Any:
 def _noised(
     base: Any, level: torch.Tensor, noise: torch.Tensor, latent: torch.Tensor, always: bool = False
 ) -> torch.Tensor:
-    """A latent under noise of a level, as a sampler of this model sees it."""
+    """A latent with noise of a level, in the form in which a sampler of this model sees it."""
     latent = latent.to(noise)
-    if always or torch.count_nonzero(latent) > 0:  # the host does not scale an empty one
+    if always or torch.count_nonzero(latent) > 0:  # ComfyUI does not scale an empty one
         latent = base.process_latent_in(latent)
     return base.model_sampling.noise_scaling(level.to(noise), noise, latent)
 
 
 def packed(latent: Any) -> torch.Tensor:
-    """The streams of a latent as the host's samplers see them: one after the other."""
+    """The streams of a latent joined as ComfyUI's samplers see them: [B,1,n].
+
+    A latent of one stream ([B,C,h,w] or [B,C,T,h,w]) stays as it is.
+    """
     if not is_nested(latent):
         return latent
     return comfy.utils.pack_latents(latent.unbind())[0]
 
 
 def _like(latent: Any, values: torch.Tensor) -> Any:
-    """What `packed` gave, as the streams of this latent."""
+    """The reverse of `packed`: the values as the streams of this latent."""
     return type(latent)(_unpacked(values, latent)) if is_nested(latent) else values
 
 
 def picture_in(values: Any, latent: Any) -> torch.Tensor:
-    """The picture's stream of what the host tells on the way: of all streams, or packed as one."""
+    """The picture's stream, [B,C,h,w] or [B,C,T,h,w], of values that ComfyUI gives in a callback.
+
+    Args:
+        values: all streams, or all of them packed as one tensor.
+        latent: samples with the same streams.
+    """
     if is_nested(values) or not is_nested(latent):
         return picture(values)
     return _unpacked(values, latent)[0]
@@ -144,7 +167,7 @@ def _unpacked(values: torch.Tensor, latent: Any) -> list[torch.Tensor]:
 
 
 def _beginning_with(sampler: Any, state: torch.Tensor, number: int) -> Any:
-    """The sampler, which begins with this state and draws the noise of another part."""
+    """A sampler that begins with this state [B,C,...] and draws other noise than earlier parts."""
     function = sampler.sampler_function
 
     def sample(

@@ -1,9 +1,9 @@
-"""Prompts on their way into the host: brought to today's form, and their wildcard texts drawn.
+"""Prepare prompts before ComfyUI runs them: upgrade old ones, and expand their wildcard texts.
 
-Both may wait for files: wildcard lists, and whatever a pack reads to say what its nodes take. The
-server's event loop, on which prompts arrive, must not. So a prompt is gone through in a thread
-before the host gets it; what was looked up there is remembered, and answers at once when the host
-asks for the prompt to be changed.
+Both may have to read files: wildcard lists, and files that a pack reads to list the inputs of its
+nodes. The server's event loop, in which prompts arrive, must not wait for files. So a thread
+prepares the prompt before ComfyUI gets it, and keeps the results. When ComfyUI then calls this
+pack's prompt handler, the results are there at once.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from .server import at_startup, declared_inputs, prompt_server, web_framework
 
 log = logging.getLogger(__name__)
 
-# What reading a body raises: an unknown or a wrong encoding, no JSON, or too deep a one.
+# Errors of reading a body: an unknown or wrong encoding, no JSON, or too deeply nested JSON.
 NO_JSON = (LookupError, ValueError, RecursionError)
 _PROMPTS = ("/prompt", "/api/prompt")
 _NODE_LISTS = ("/object_info", "/api/object_info")
 
-# For all texts of a prompt before it is queued; the rest wait for their nodes.
+# The time for all texts of a prompt before it is queued. The nodes expand the remaining texts.
 DRAWING_SECONDS = 20.0
 
-# One thread: prompts come out of it in the order in which they arrived.
+# There is one thread, so that prompts stay in the order in which they arrived.
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailers-prompts")
 
 
 class LookUps:
-    """What is looked up to prepare a prompt; each thing once.
+    """Results that are needed to prepare a prompt. Each one is looked up only once.
 
-    Once `complete`, nothing is looked up any more that might wait for files.
+    After `complete` is set, nothing is looked up that might have to wait for files.
     """
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class LookUps:
         self._texts: dict[tuple[str, int], str] = {}
 
     def input_type(self, class_type: str, name: str) -> str | None:
-        """The link type of an input of a node; None if it is not known."""
+        """The link type of an input of a node. None: it is unknown."""
         kind = self._input(class_type, name)[0]
         return kind if isinstance(kind, str) else None
 
     def labels(self, class_type: str, name: str) -> list[str]:
-        """What a boolean input shows for true and for false; empty if nothing of its own."""
+        """The labels of a boolean input for true and for false. Empty: it has no own labels."""
         options = (*self._input(class_type, name), {})[1]
         labels = [part(options).get(key) for key in ("label_on", "label_off")]
         return [label for label in labels if isinstance(label, str)] if all(labels) else []
@@ -80,10 +80,10 @@ class LookUps:
         return entry if isinstance(entry, list | tuple) and entry else (None,)
 
     def text(self, text: str, seed: int) -> str:
-        """What is drawn for a text.
+        """The expanded text.
 
         Raises:
-            WildcardError: it cannot be expanded, or has not been in time.
+            WildcardError: the text cannot be expanded, or was not expanded in time.
         """
         key = (text, seed)
         if key not in self._texts:
@@ -104,20 +104,20 @@ _of_request: ContextVar[LookUps | None] = ContextVar("detailers_look_ups", defau
 
 
 def watch_prompts(ours: Mapping[str, type]) -> None:
-    """Look at every prompt as soon as it arrives.
+    """Prepare every prompt as soon as it arrives.
 
-    What older versions made is brought to today's form, and the texts of wildcard nodes are drawn.
-    The editor hears of each text, so that it can show it. It may also ask for the first alone, at
-    /detailers/upgrade, for a prompt that is opened as a workflow.
+    Prompts of older versions are upgraded, and the texts of wildcard nodes are expanded. The editor
+    gets each expanded text, so that it can show it. The route /detailers/upgrade only upgrades a
+    prompt; the editor uses it when a prompt is opened as a workflow.
 
     Args:
-        ours: this pack's nodes by the id that they were registered under.
+        ours: this pack's nodes, by the ids under which they were registered.
     """
     server = prompt_server()
     if server is None:
         return
     web = web_framework()
-    legacy.read_table()  # now, rather than when the first prompt comes
+    legacy.read_table()  # so that the first prompt does not wait for it
 
     def on_prompt(request: Any) -> Any:
         drawn = prepare(part(request, "prompt"), ours, _of_request.get() or LookUps())
@@ -140,7 +140,7 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
             answer = await in_thread(work, await request.text())
         except NO_JSON as error:
             return web.json_response({"error": f"The body is no JSON: {error}"}, status=400)
-        except Exception as error:  # it is packed wrongly, or holds what nobody foresaw
+        except Exception as error:  # the body is damaged, or holds something unexpected
             log.exception("a prompt could not be upgraded")
             fault = f"The prompt cannot be upgraded: {error!r}"
             return web.json_response({"error": fault}, status=400)
@@ -153,7 +153,7 @@ def watch_prompts(ours: Mapping[str, type]) -> None:
 
 
 def prepare(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps) -> list[Populated]:
-    """Bring a prompt to today's form and draw the texts of this pack's nodes, in place."""
+    """Upgrade a prompt and expand the texts of this pack's nodes, in place."""
     _upgrade(prompt, ours, look_ups)
     own = {
         node_id: node
@@ -165,25 +165,25 @@ def prepare(prompt: dict[str, Any], ours: Mapping[str, type], look_ups: LookUps)
     if look_ups.budget.ended and not look_ups.complete:
         note(
             "wildcards",
-            f"Not all texts of a prompt are drawn before it is queued: {look_ups.budget.ended} "
-            "The nodes draw the rest when they run.",
+            "Some wildcard texts of a prompt were not expanded before it was queued: "
+            f"{look_ups.budget.ended} The nodes expand these texts when they run.",
         )
     return drawn
 
 
 def is_registered(ours: Mapping[str, type], class_type: Any) -> bool:
-    """Whether an id is one of this pack's, and no other pack has taken it over."""
+    """Whether an id belongs to this pack, and no other pack has overwritten it."""
     node = ours.get(class_type) if isinstance(class_type, str) else None
     return node is not None and host_nodes.NODE_CLASS_MAPPINGS.get(class_type) is node
 
 
 async def in_thread(work: Any, *arguments: Any) -> Any:
-    """Do something that waits for files, without the server's other clients waiting for it."""
+    """Do work that waits for files in a thread, so that the server can serve other clients."""
     return await asyncio.get_running_loop().run_in_executor(_thread, work, *arguments)
 
 
 def _prepare_in_advance(server: Any, ours: Mapping[str, type]) -> None:
-    """Have each request that is about prompts or nodes look up beforehand what it will need."""
+    """Add a middleware that looks up in advance what requests for prompts and nodes need."""
     web = web_framework()
 
     @web.middleware
@@ -206,39 +206,42 @@ def _prepare_in_advance(server: Any, ours: Mapping[str, type]) -> None:
 
     try:
         server.app.middlewares.append(in_advance)
-    except (AttributeError, RuntimeError) as error:  # the server runs already, or is another one
-        log.warning("prompts are prepared only once the server asks for it: %s", error)
+    except (
+        AttributeError,
+        RuntimeError,
+    ) as error:  # the server runs already, or is of another kind
+        log.warning("prompts cannot be prepared in advance: %s", error)
 
 
 def _looked_up(body: str, ours: Mapping[str, type]) -> tuple[LookUps, str]:
-    """What the prompt in a request's body needs to know, and what is wrong with the body."""
+    """The look-ups for the prompt in a request's body, and a text that says what is wrong."""
     look_ups, request = LookUps(), json.loads(body)
     fault = fault_of(request)
     if not fault:
         try:
             prepare(request.get("prompt") or {}, ours, look_ups)
             _remember_names()
-        except Exception:  # whatever a strange prompt or a file gives, the host has the last word
-            log.exception("a prompt could not be prepared; its nodes do it when they run")
+        except Exception:  # any error: ComfyUI checks the prompt itself
+            log.exception("a prompt could not be prepared; its nodes do this when they run")
     look_ups.complete = True
     return look_ups, fault
 
 
 def _error(fault: str) -> dict[str, Any]:
-    """A fault in the form in which the host says what is wrong with a prompt."""
+    """An error in the form in which ComfyUI reports errors of prompts."""
     return {"type": "invalid_prompt", "message": fault, "details": fault, "extra_info": {}}
 
 
 # What nodes take -----------------------------------------------------------------------------
 
-_names: list[str] | None = None  # of the wildcard lists, as last read
+_names: list[str] | None = None  # names of the wildcard lists when they were last read
 
 
 def wildcard_names() -> list[str]:
     """Names of the wildcard lists, for widgets.
 
-    On the server's event loop they are those that were last read: before each request that asks
-    for nodes, and before each prompt.
+    In the server's event loop these are the names that were read last. They are read before each
+    request for nodes and before each prompt.
     """
     return _remember_names() if _names is None or not _on_servers_loop() else _names
 
@@ -284,7 +287,7 @@ def _inputs_of(class_type: str) -> dict[str, Any]:
 
 
 async def _register_replacements(ours: Mapping[str, type]) -> None:
-    """Tell the host which nodes took the place of those that are no more, if it wants to know."""
+    """Tell ComfyUI which nodes replace old nodes, if this version has an API for that."""
     import comfy_api.latest as host_api
 
     api = host_api.ComfyAPI()

@@ -1,22 +1,23 @@
-"""What of the host is known to treat every row of a batch by itself.
+"""Tables of the parts of ComfyUI that are known to treat every row of a batch by itself.
 
-Only what stands in these tables may share a call of the sampler; everything else runs alone. A line
-is added once a test has shown that rows together come out as they do one by one.
+Only runs whose parts are all in these tables may share a sampler call; other runs are sampled
+alone. A line is added after a test has shown that rows give the same results together and one by
+one.
 
-Objects of other packs may say it of themselves: a model class, a patch, a wrapper or a guidance
-function with an attribute `shares_batches` that is True.
+An object of another pack can declare that it treats rows one by one: a model class, a patch, a
+wrapper or a guidance function with the attribute `shares_batches = True`.
 """
 
 from __future__ import annotations
 
-_ADDS_UP = "the host adds up the attention masks of all rows to one number of tokens"
-_NO_PICTURES = "it is no model of pictures"
+_ADDS_UP = "ComfyUI adds up the attention masks of all rows to one number of tokens"
+_NO_PICTURES = "it is no model for pictures"
 _STREAMS = "its latents are a list of streams"
-_ONE_MASK = "the host has room for one attention mask, not for one of each row"
+_ONE_MASK = "ComfyUI takes one attention mask for all rows, not one for each row"
 _CLIP = "it takes the rows of a batch for the frames of a clip"
 
-# Classes of comfy.model_base, each by itself: a subclass needs a line of its own. With each: the
-# entries of a conditioning with which it must run alone, and why.
+# Classes of comfy.model_base; a subclass needs its own line. For each class: the entries of a
+# conditioning with which it must run alone, and the reason.
 MODELS: dict[str, dict[str, str]] = {
     "BaseModel": {},  # Stable Diffusion 1 and 2, and their inpainting models
     "SD21UNCLIP": {},
@@ -42,7 +43,7 @@ MODELS: dict[str, dict[str, str]] = {
     "ZImagePixelSpace": {},
     "HiDream": {},
     "PixelDiTT2I": {},
-    "HiDreamO1": {"reference_latents": "the host takes the first row's for all"},
+    "HiDreamO1": {"reference_latents": "ComfyUI takes the first row's for all"},
     "MageFlow": {},
     "JoyImage": {},
     "Ideogram4": {},
@@ -78,7 +79,7 @@ MODELS: dict[str, dict[str, str]] = {
     "CogVideoX": {},
 }
 
-# Classes of comfy.model_base that always run alone, and why.
+# Classes of comfy.model_base that always run alone, and the reason.
 MODELS_ALONE: dict[str, str] = {
     "SVD_img2vid": _CLIP,
     "SV3D_u": _CLIP,
@@ -102,10 +103,10 @@ MODELS_ALONE: dict[str, str] = {
     "SAM3": _NO_PICTURES,
 }
 
-# Classes of comfy.controlnet, each by itself.
+# Classes of comfy.controlnet; a subclass needs its own line.
 CONTROLS = frozenset({"ControlNet", "ControlNetSD35", "T2IAdapter"})
 
-# Samplers by name. dpm_adaptive is not here: it steers by an error measured over the whole batch.
+# Samplers by name. dpm_adaptive is missing: it sets its steps by an error over the whole batch.
 SAMPLERS = frozenset({
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2",
     "exp_heun_2_x0", "exp_heun_2_x0_sde", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast",
@@ -117,7 +118,7 @@ SAMPLERS = frozenset({
     "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
 })  # fmt: skip
 
-# Functions that nodes of the host put into a model, by file and name: guidance, patches, wrappers.
+# Functions that ComfyUI's nodes add to a model, by file and name: guidance, patches, wrappers.
 FUNCTIONS: dict[str, frozenset[str]] = {
     "comfy_extras/nodes_model_advanced.py": frozenset({"rescale_cfg"}),
     "comfy_extras/nodes_cfg.py": frozenset({"cfg_zero_star", "cfg_norm", "cfg_norm_pre"}),
@@ -129,15 +130,15 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "comfy_api/torch_helpers/torch_compile.py": frozenset({"apply_torch_compile_wrapper"}),
 }
 
-# Entries of a conditioning that hold one row for each picture, as a tensor or as a list of tensors,
-# and are stacked.
+# Entries of a conditioning that have a row for each picture, as a tensor or a list of tensors. They
+# are stacked.
 STACKED = frozenset({
     "pooled_output", "attention_mask", "concat_latent_image", "concat_mask", "concat_image",
     "conditioning_llama3", "conditioning_byt5small", "conditioning_mt5xl",
     "attention_mask_mt5xl", "stable_cascade_prior", "text_input_ids", "reference_latents",
 })  # fmt: skip
 
-# Entries that hold for all rows, and so have to be equal.
+# Entries that hold for all rows, and therefore have to be equal.
 EQUAL = frozenset({
     "strength", "area", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent",
     "clip_start_percent", "clip_end_percent", "default", "guidance", "width", "height", "crop_w",

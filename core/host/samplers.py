@@ -1,4 +1,4 @@
-"""Samplers and schedulers of ComfyUI, with the noise of each row."""
+"""Samplers and schedulers of ComfyUI, with separate noise for each row."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .partial_runs import packed
 
 
 def samplers() -> list[str]:
-    """The samplers that the host has by now: packs add theirs, or put lists of their own in."""
+    """The names of all samplers of ComfyUI, including those that other packs have added."""
     return _listed("SAMPLERS", "SAMPLER_NAMES")
 
 
 def schedulers() -> list[str]:
-    """The host's schedulers, likewise."""
+    """The names of all schedulers of ComfyUI, including those that other packs have added."""
     return _listed("SCHEDULERS", "SCHEDULER_NAMES")
 
 
@@ -41,6 +41,15 @@ def _listed(of_node: str, of_module: str) -> list[str]:
 
 
 def schedule_of(sampling: Any, sampler_name: str, scheduler: str, steps: int) -> torch.Tensor:
+    """The noise levels [steps+1] of a schedule, in falling order.
+
+    Args:
+        sampling: the `model_sampling` of a model.
+
+    Raises:
+        ValueError: the scheduler does not exist.
+        RuntimeError: ComfyUI's node for this scheduler does not accept its inputs.
+    """
     discard = sampler_name in DISCARD_PENULTIMATE
     steps += discard
     extra = EXTRA_SCHEDULERS.get(scheduler)
@@ -58,15 +67,16 @@ def _node_sigmas(name: str, scheduler: NodeScheduler, steps: int) -> torch.Tenso
         return call_node(scheduler.node, steps=steps, **scheduler.inputs)[0]
     except (KeyError, TypeError) as error:
         raise RuntimeError(
-            f"'scheduler' is {name!r}, but ComfyUI's {scheduler.node} of this version does not "
-            f"take it ({type(error).__name__}: {error}). Update ComfyUI, or choose another one."
+            f"'scheduler' is {name!r}, but the node {scheduler.node} of this ComfyUI does not "
+            f"support it ({type(error).__name__}: {error}). Update ComfyUI, or choose another "
+            "scheduler."
         ) from error
 
 
 def draw_as_the_host_does(run: SamplerRun) -> None:
-    """Bring torch's global generator to where the host's KSampler leaves it for what samples.
+    """Bring torch's global generator to the state in which ComfyUI's KSampler leaves it.
 
-    It seeds that generator and draws the noise to start from out of it.
+    KSampler seeds this generator and draws the start noise from it, before the sampler runs.
     """
     for noise in streams(run.noise):
         if run.batch_index is None:
@@ -77,17 +87,23 @@ def draw_as_the_host_does(run: SamplerRun) -> None:
 
 
 def given_sampler(sampler: Any) -> Any:
-    """A SAMPLER object that may be called as one; None for none."""
+    """The SAMPLER object, after a check that it can be called, or None if there is none."""
     if sampler is not None:
         checked_calls.Source.of("The SAMPLER", sampler).method(sampler, "sample")
     return sampler
 
 
 def sampler_of(run: SamplerRun, latent: torch.Tensor) -> Any:
-    """The host's sampler of that name with the noise that each row would draw alone.
+    """ComfyUI's sampler of the run's name, with the noise that each row would get alone.
 
-    Brownian noise spans the whole schedule, or a partial run would draw other noise than the tail
-    of a full one.
+    Brownian noise spans the whole schedule. So a partial run draws the same noise as the same
+    steps of a full run.
+
+    Args:
+        latent: [B,C,h,w] or [B,C,T,h,w], the latent that will be sampled.
+
+    Raises:
+        ValueError: the sampler does not exist.
     """
     if run.sampler_name not in samplers():
         raise ValueError(

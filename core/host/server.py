@@ -1,4 +1,4 @@
-"""ComfyUI's server: its nodes, and what runs when it starts."""
+"""ComfyUI's server: the registered nodes, and work that is done when it starts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 def registered_nodes() -> tuple[dict[str, type], dict[str, str]]:
-    """Every node that the host knows by now, and its display name, by id."""
+    """All registered nodes of ComfyUI, and their display names, by id."""
     return host_nodes.NODE_CLASS_MAPPINGS, host_nodes.NODE_DISPLAY_NAME_MAPPINGS
 
 
 def declared_inputs(node: type) -> dict[str, Any]:
-    """A node's inputs by name: link type or list of choices, and options; of any pack."""
+    """The inputs of a node of any pack, by name: link type or list of choices, and options."""
     groups = node.INPUT_TYPES()
     return {
         name: entry
@@ -28,7 +28,7 @@ def declared_inputs(node: type) -> dict[str, Any]:
 
 
 def after_all_packs(action: Callable[[], None]) -> None:
-    """Run `action` once all packs are loaded and before the server answers."""
+    """Run `action` after all packs are loaded, and before the server answers requests."""
     server = prompt_server()
     if server is None:
         return
@@ -40,25 +40,25 @@ def after_all_packs(action: Callable[[], None]) -> None:
 
 
 def at_startup(server: Any, action: Callable[[], Awaitable[None]]) -> None:
-    """Run `action` when the server starts. An error is logged, as it would end the whole host."""
+    """Run `action` when the server starts. Errors are logged, since they would stop ComfyUI."""
 
     async def on_startup(_app: Any) -> None:
         try:
             await action()
         except Exception:
-            log.exception("starting up went wrong; the nodes are there all the same")
+            log.exception("an action at startup failed; the nodes are available all the same")
 
     server.app.on_startup.append(on_startup)
 
 
 def prompt_server() -> Any:
-    """The server; None where a script imports the pack without one."""
-    server = sys.modules.get("server")  # of the host's program, which imports it first
+    """The server. None: a script has imported the pack without a server."""
+    server = sys.modules.get("server")  # ComfyUI imports this module before it loads packs
     return getattr(getattr(server, "PromptServer", None), "instance", None)
 
 
 def web_framework() -> Any:
-    """What ComfyUI's server makes its answers with."""
+    """The web framework of ComfyUI's server (aiohttp.web)."""
     import server
 
     return server.web

@@ -1,4 +1,4 @@
-"""Sampling in tiles with ComfyUI's samplers: the guider calls the model for each tile."""
+"""Sample in tiles with ComfyUI's samplers: a guider calls the model for each tile."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .layers import LayeredGuider
 
 
 def guider_of(run: SamplerRun, backend: Backend) -> comfy.samplers.CFGGuider:
-    """The host's guider, one with layers, or one that has the model see one tile at a time."""
+    """The guider for a run: ComfyUI's own, one with layers, or one that works in tiles."""
     if run.layers:
         return LayeredGuider(run, backend)
     if run.tiles is not None and is_nested(run.latent):
         note(
             "tiles",
             "A latent of several streams, such as video with sound, is sampled as a whole and not "
-            "in tiles: its other streams belong to all of the picture.",
+            "in tiles, because its other streams belong to the whole picture.",
         )
         return comfy.samplers.CFGGuider(run.model)
     if run.tiles is None or run.latent.ndim < 4:
@@ -41,9 +41,9 @@ def guider_of(run: SamplerRun, backend: Backend) -> comfy.samplers.CFGGuider:
 
 
 class TiledGuider(comfy.samplers.CFGGuider):
-    """Denoises a latent tile by tile; as many tiles at once as memory holds.
+    """Denoises a latent in tiles, as many at once as fit into memory.
 
-    Conditioning is cut to each tile.
+    The conditioning is cut to each tile.
     """
 
     def __init__(self, run: SamplerRun, backend: Backend) -> None:
@@ -53,7 +53,8 @@ class TiledGuider(comfy.samplers.CFGGuider):
         self.ratio = int(run.model.get_model_object("latent_format").spacial_downscale_ratio)
         self.tile = tile_in_latent(run.tiles, self.ratio)
         self.generator = torch.Generator().manual_seed(run.seed & MAX_SEED)
-        # Only what is sampled from its picture to the end is there as a picture all the time.
+        # References are compared with the latent only if it is a picture when sampling begins and
+        # when it ends.
         whole = bool(run.noise.any()) and run.sigmas[-1] == 0
         self.references = LatentReferences(run.latent if whole else None, backend)
         self.patched: dict[Box, Any] = {}  # the model for each tile
@@ -86,7 +87,7 @@ class TiledGuider(comfy.samplers.CFGGuider):
 
 
 class _Denoiser:
-    """A Backend whose sampling is one denoising, so that tiles share calls as segments do."""
+    """A Backend whose `sample` calls the model once, so that tiles share calls as segments do."""
 
     def __init__(
         self, guider: TiledGuider, tiles: Sequence[Tile], timestep: torch.Tensor,
@@ -99,7 +100,7 @@ class _Denoiser:
         return getattr(self.guider.backend, name)
 
     def denoise(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
-        """What the model makes of the tiles' latents [N,C,...,h,w]."""
+        """Denoise the tiles, each [N,C,...,h,w]."""
         pipelines = [self._pipeline(index, part) for index, part in enumerate(parts)]
         return run_pipelines(pipelines, self, self.guider.budget)
 
@@ -117,7 +118,7 @@ class _Denoiser:
             latent=part,
             noise=self._part(guider.picture, box),
             noise_mask=None,
-            sampler_name="euler",  # the sampler has no part in it
+            sampler_name="euler",  # it is not used, but has to treat rows one by one
             sampler=None,
             tiles=None,
             seed=index,
@@ -154,7 +155,7 @@ class _Denoiser:
         return tensor[..., box.y1 : box.y2, box.x1 : box.x2]
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
-        """One call of the model for a tile, or for a row of each of several tiles."""
+        """Call the model once, for one tile or for several tiles as rows."""
         guider = self.guider
         boxes = [self.tiles[index].box for index in run.seeds or (run.seed,)]
         mask = guider.mask
@@ -170,7 +171,7 @@ class _Denoiser:
             latent_shapes=[x.shape],
         )  # fmt: skip
         options = self.model_options
-        if run.model is not guider.run.model:  # alone in this call, as no other tile has that model
+        if run.model is not guider.run.model:  # then this is the only tile of the call
             own = run.model.model_options["transformer_options"]
             patches = {name: own[name] for name in ("patches", "patches_replace") if name in own}
             transformer = {**options.get("transformer_options", {}), **patches}
@@ -183,5 +184,5 @@ class _Denoiser:
 
 
 def tile_in_latent(tiles: Tiles, ratio: int) -> Size:
-    """A tile's size in latent pixels, each `ratio` pixels wide and high."""
+    """The size of a tile in latent pixels. A latent pixel is `ratio` pixels wide and high."""
     return Size(max(1, tiles.width // ratio), max(1, tiles.height // ratio))

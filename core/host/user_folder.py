@@ -1,4 +1,4 @@
-"""Where ComfyUI keeps what is its user's."""
+"""This pack's folder and settings in ComfyUI's folder for the user."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from ..user_settings import FILE, FOLDER, UserSettings, read_settings
 
 log = logging.getLogger(__name__)
 
-_PRESETS = "lbw-preset.txt"  # of LoRAs' block weights, in this pack's folder of the user's
-_MOST = 2**22  # bytes of a file of presets
+_PRESETS = "lbw-preset.txt"  # presets of LoRA block weights, in this pack's folder for the user
+_MOST = 2**22  # the most bytes of a file of presets
 
 
 def user_settings() -> UserSettings:
-    """The settings of the person whose ComfyUI this is."""
+    """The settings that the owner of this ComfyUI has made."""
     return read_settings(user_folder() / FILE)
 
 
 def user_folder() -> Path:
-    """This pack's folder for what is the user's; nothing of it can be reached over HTTP."""
+    """This pack's folder for files of the user. They cannot be reached over HTTP."""
     return Path(folder_paths.get_system_user_directory(FOLDER))
 
 
 def fetching(wanted: bool) -> Fetching:
-    """Whether what a workflow wants to be fetched may be."""
+    """Whether a workflow that asks for a download may have it."""
     return Fetching(wanted, user_settings().downloads, user_folder() / FILE)
 
 
 def lora_presets() -> dict[str, str]:
     """The user's presets of block weights for LoRAs, by their names in upper case.
 
-    They stand in files of packs for block weights, which users add to, and in one of this pack's
-    own. A file that cannot be read is logged and left out.
+    They are read from the files of packs for block weights, which users edit, and from a file in
+    this pack's folder for the user. A file that cannot be read is logged and left out.
     """
     found: dict[str, str] = {}
     for file in _preset_files():
@@ -50,7 +50,7 @@ def lora_presets() -> dict[str, str]:
 
 
 def _preset_files() -> Iterator[Path]:
-    """The files; what a later one holds counts."""
+    """The files. A preset of a later file replaces one of the same name."""
     for base in folder_paths.get_folder_paths("custom_nodes"):
         for name in ("lbw-preset.txt", "lbw-preset.custom.txt"):
             yield from sorted(Path(base).glob(f"*/resources/{name}"))

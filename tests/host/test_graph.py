@@ -462,7 +462,8 @@ def test_a_preview_method_of_another_model_is_told(server):
     graph.add("PreviewBridgeLatent", **inputs)
     message = server.run(graph).error.message
     assert (
-        "'preview_method' is 'TAEF1', for latents with 16 channels, but this one has 4" in message
+        "'preview_method' is 'TAEF1', which is made for latents with 16 channels, but this latent"
+        " has 4" in message
     )
 
 

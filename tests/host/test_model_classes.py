@@ -37,7 +37,7 @@ ALONE = {  # and the reason that is logged
     "Omnigen2 with references": "adds up the attention masks of all rows",
     "HiDreamO1 with references": "the first row's for all",
     "Boogu": "adds up the attention masks of all rows",
-    "HunyuanVideo with padded texts": "one attention mask, not for one of each row",
+    "HunyuanVideo with padded texts": "one attention mask for all rows",
     "LTXAV": "its latents are a list of streams",
     "Anima": "its conditioning has 't5xxl_ids'",
     "PiD": "a latent that belongs to the whole picture",

@@ -76,7 +76,7 @@ def check_texts_beyond_the_budget_of_a_prompt_are_drawn_by_their_nodes():
         for name in ("populated_text", "mode"):
             assert part["0"]["inputs"][name] == whole["0"]["inputs"][name]
         assert [told.kind for told in notes] == ["wildcards"]
-        assert "The nodes draw the rest when they run" in notes[0].text
+        assert "The nodes expand these texts when they run" in notes[0].text
         for key in ("1", "2"):
             inputs = part[key]["inputs"]
             assert inputs["mode"] == "populate"
