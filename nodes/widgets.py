@@ -215,6 +215,15 @@ _INPUTS: dict[str, Input] = {
             "tooltip": "From Crop Options: another size to draw at, and crops turned upright.",
         },
     ),
+    "variants": (
+        "INT",
+        {
+            "default": 1, "min": 1, "max": 16,
+            "tooltip": "How often each segment is drawn, each time from other noise. The first is "
+            "pasted; all come out of 'variants', for Choose Variants. Where nothing is connected "
+            "to that output only the first is drawn.",
+        },
+    ),
     "crop_factor": (
         "FLOAT",
         {

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ...utils.notes import heard_notes
+from ...utils.notes import heard_notes, note
 from ..backend import Backend
 from ..geometry import NATIVE, Size, Sizing
 from ..hook_protocol import Hook
@@ -98,6 +98,12 @@ class Run:
         )  # fmt: skip
         plan.report()
         self.report.planned(plan, row, version)
+        if plan.jobs and detail.variants > 1 and not detail.kept.variants:
+            note(
+                "variants",
+                "Each segment is drawn only once, as nothing takes the variants. Connect the output"
+                " 'variants' to 'Choose Variants', or set 'variants' back to 1.",
+            )
         return plan
 
     def _sizing(self) -> Sizing:

@@ -20,9 +20,10 @@ HOSTS_METHOD = "run_in_host"  # what the host calls: FUNCTION of every node
 # Optional inputs that ComfyUI-Impact-Pack's nodes of the same ids do not have.
 OWN_INPUTS = frozenset({
     "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
+    "variants",
 })  # fmt: skip
 # Outputs at the end of nodes that their older namesakes do not have.
-OWN_OUTPUTS = frozenset({"report"})
+OWN_OUTPUTS = frozenset({"report", "variants"})
 _WRITING_AID = "Select to add"  # begins the names of choices that only help to write a text
 _PACK = __name__.removesuffix(".core.graph.calls")
 _NODES = f"{_PACK}.nodes."  # begins the modules of our classes

@@ -69,6 +69,29 @@ def is_running(node: type) -> bool:
     return registered_nodes()[0].get(entry[2][node_id]["class_type"]) is node
 
 
+def is_linked(node: type, output: str) -> bool:
+    """Whether anything takes an output of the node of a class that the host runs, or asks about.
+
+    Also True where nobody can know: where nothing runs, and within a graph that a node expands to.
+    A node that runs within another one gives that one no outputs but those of older nodes.
+    """
+    if output not in getattr(node, "RETURN_NAMES", ()):
+        return False
+    running = running_node()
+    entry = None if running is None else _queued(running[0])
+    if entry is None or running[1] not in entry[2]:
+        return True
+    prompt, node_id = entry[2], running[1]
+    if registered_nodes()[0].get(prompt[node_id]["class_type"]) is not node:
+        return False
+    link = [node_id, node.RETURN_NAMES.index(output)]
+    values = (value for other in prompt.values() for value in other.get("inputs", {}).values())
+    return any(
+        isinstance(value, list) and len(value) == 2 and [str(value[0]), value[1]] == link
+        for value in values
+    )
+
+
 def running_workflow() -> str | None:
     """The id of the workflow whose prompt is running. None: no editor has sent it."""
     origin = _running()

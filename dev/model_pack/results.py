@@ -30,7 +30,8 @@ class DetailersTestSave(_TakesAnything):
     """Saves output/<name>.npz, i being the place in a list, 0 otherwise.
 
     t{i}: a tensor. segs{i}_shape and segs{i}_{j}_crop, _bbox, _mask, _label, _confidence, _image
-    (where there is one), _of (the image of a batch and their number, where it says one): SEGS.
+    (where there is one), _of (the image of a batch and their number, where it says one), _variant
+    (segment, number, seed, where it is one): SEGS.
     latent{i}_samples, latent{i}_noise_mask: a LATENT. cond{i}_{j} and cond{i}_{j}_{key} for each
     tensor beside it: a CONDITIONING. s{i}: anything else, as JSON where it can be said so. stats:
     the counters, as JSON.
@@ -107,6 +108,9 @@ def _seg_arrays(seg) -> dict[str, np.ndarray]:
     image = getattr(seg, "batch_image", None)
     if image is not None:
         arrays["of"] = np.array([-1 if image.index is None else image.index, image.count])
+    variant = getattr(seg, "variant", None)
+    if variant is not None:
+        arrays["variant"] = np.array([variant.segment, variant.number, variant.seed])
     if seg.cropped_image is not None:
         arrays["image"] = _array(seg.cropped_image)
     return arrays

@@ -10,7 +10,17 @@ from ...core.host.backend import ComfyBackend
 from ...core.settings import KeptCrops
 from ...utils.check import check_image
 from ..widgets import grown, inputs
-from .images import CATEGORY, REPORT, image_list, make_detail, optional_refiner
+from .images import (
+    CATEGORY,
+    REPORT,
+    VARIANTS,
+    VARIANTS_TOOLTIP,
+    image_list,
+    keeping,
+    make_detail,
+    optional_refiner,
+    told_links,
+)
 from .pipes import DetailerPipe, pipe_models, read_detailer_pipe
 
 _DETECTION = {
@@ -77,12 +87,13 @@ _DETECTION = {
         },
     ),
 }  # fmt: skip
+_KEPT = KeptCrops(segs=False, cropped=False)
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _PASTE = ("denoise", "feather", "noise_mask", "force_inpaint")
 _ENDING = (
     "inpaint_model", "noise_mask_feather", "scheduler_func_opt", "tiled_encode", "tiled_decode",
-    "detail_batch", "size_grid", "paste_options", "crop_options",
+    "detail_batch", "size_grid", "paste_options", "crop_options", "variants",
 )  # fmt: skip
 _DETECTORS = {
     "sam_model_opt": (
@@ -103,12 +114,12 @@ class FaceDetailer:
         "batch is searched by itself."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "MASK", "DETAILER_PIPE", "IMAGE", "STRING")
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "MASK", "DETAILER_PIPE", "IMAGE", "STRING", "SEGS")
     RETURN_NAMES = (
         "image", "cropped_refined", "cropped_enhanced_alpha", "mask", "detailer_pipe",
-        "cnet_images", "report",
+        "cnet_images", "report", VARIANTS,
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, True, True, False, False, True, False)
+    OUTPUT_IS_LIST = (False, True, True, False, False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The image with everything that was found redrawn.",
         "Each crop after.",
@@ -117,8 +128,10 @@ class FaceDetailer:
         "Models, detectors and segment text in one link, for a further detailer.",
         "What the ControlNets of the segments saw.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -144,7 +157,7 @@ class FaceDetailer:
             model, clip, vae, positive, negative, wildcard, bbox_detector, segm_detector_opt,
             sam_model_opt, detailer_hook,
         )  # fmt: skip
-        return run_face_detailer(image, pipe, **widgets)
+        return run_face_detailer(image, pipe, kept=keeping(self, _KEPT), **widgets)
 
     # By this name other packs call it.
 
@@ -205,11 +218,13 @@ class FaceDetailerPipe(FaceDetailer):
         }
 
     def run(self, image, detailer_pipe, **widgets):
-        result = run_face_detailer(image, read_detailer_pipe(detailer_pipe), **widgets)
+        result = run_face_detailer(
+            image, read_detailer_pipe(detailer_pipe), kept=keeping(self, _KEPT), **widgets
+        )
         return (*result[:4], detailer_pipe, *result[5:])
 
 
-def run_face_detailer(image, pipe: DetailerPipe, **widgets) -> tuple:
+def run_face_detailer(image, pipe: DetailerPipe, kept: KeptCrops = _KEPT, **widgets) -> tuple:
     """The outputs of the face detailers."""
     check_image(image, "image")
     if pipe.bbox_detector is None:
@@ -228,13 +243,13 @@ def run_face_detailer(image, pipe: DetailerPipe, **widgets) -> tuple:
         optional_refiner(tuple(pipe.refiner), "detailer_pipe, its refiner"),
         wildcard=pipe.wildcard,
         detailer_hook=pipe.detailer_hook,
-        kept=KeptCrops(segs=False, cropped=False),
+        kept=kept,
         **widgets,
     )
     result, mask = detail_faces(image, finder, detail, ComfyBackend())
     return (
         result.image, image_list(result.refined), image_list(result.refined_alpha), mask,
-        tuple(pipe), image_list(result.control_images), result.report,
+        tuple(pipe), image_list(result.control_images), result.report, result.variant_segs,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from ...core.geometry import Sizing
 from ...core.graph.calls import called_as
 from ...core.hook_protocol import Hook
 from ...core.host.backend import ComfyBackend
+from ...core.host.messages import is_linked
 from ...core.segs.from_masks import segs_for_images
 from ...core.settings import (
     NO_CROPS,
@@ -35,8 +36,10 @@ CATEGORY = "Detailers/Detailer"
 _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
-_OPTIONS = ("paste_options", "crop_options")
+_OPTIONS = ("paste_options", "crop_options", "variants")
 REPORT = "What was done, as JSON: sizes, seeds, texts, times, messages of every segment."
+VARIANTS = "variants"  # name of an output
+VARIANTS_TOOLTIP = "All variants of each segment as segments, for Choose Variants."
 
 
 def make_sampling(**widgets: Any) -> Sampling:
@@ -84,8 +87,22 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
         hook=get("detailer_hook"),
         retry=get("retry", Retry()),
         batch=get("detail_batch", 0),
+        variants=get("variants", 1),
         kept=get("kept", KeptCrops()),
     )
+
+
+def keeping(node: Any, kept: KeptCrops) -> KeptCrops:
+    """These crops, and the variants where anything takes them."""
+    return replace(kept, variants=is_linked(type(node), VARIANTS))
+
+
+def told_links(cls: type, **_inputs: Any) -> bool:
+    """IS_CHANGED of nodes with variants: they are kept, and drawn, only where anything takes them.
+
+    So a result from the cache has them as soon as something is connected.
+    """
+    return is_linked(cls, VARIANTS)
 
 
 def optional_refiner(pipe: Any, name: str = "refiner_basic_pipe_opt") -> Models | None:
@@ -126,10 +143,11 @@ class DetailerForEach:
         "model and pastes it back with a soft edge. Takes batches of images."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "STRING")
-    RETURN_NAMES = ("IMAGE", "report")
-    OUTPUT_TOOLTIPS = ("The image with every segment redrawn.", REPORT)
+    RETURN_TYPES = ("IMAGE", "STRING", "SEGS")
+    RETURN_NAMES = ("IMAGE", "report", VARIANTS)
+    OUTPUT_TOOLTIPS = ("The image with every segment redrawn.", REPORT, VARIANTS_TOOLTIP)
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -147,8 +165,8 @@ class DetailerForEach:
 
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
-        result = detailed(image, segs, models, kept=NO_CROPS, **widgets)
-        return (result.image, result.report)
+        result = detailed(image, segs, models, kept=keeping(self, NO_CROPS), **widgets)
+        return (result.image, result.report, result.variant_segs)
 
     # By this name other packs call it.
 
@@ -214,8 +232,9 @@ class DetailerForEachAutoRetry(DetailerForEach):
     def run(self, image, segs, model, clip, vae, positive, negative, max_retries, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
         retry = Retry(times=max_retries, when_broken=True)
-        result = detailed(image, segs, models, retry=retry, kept=NO_CROPS, **widgets)
-        return (result.image, result.report)
+        kept = keeping(self, NO_CROPS)
+        result = detailed(image, segs, models, retry=retry, kept=kept, **widgets)
+        return (result.image, result.report, result.variant_segs)
 
     @staticmethod
     @called_as(f"{_OLDER_PARAMETERS}, max_retries=1")
@@ -227,11 +246,12 @@ class DetailerForEachAutoRetry(DetailerForEach):
 
 class DetailerForEachDebug(DetailerForEach):
     DESCRIPTION = DetailerForEach.DESCRIPTION + " Also gives the crops before and after."
-    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "STRING")
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "STRING", "SEGS")
     RETURN_NAMES = (
         "image", "cropped", "cropped_refined", "cropped_refined_alpha", "cnet_images", "report",
+        VARIANTS,
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, True, True, True, True, False)
+    OUTPUT_IS_LIST = (False, True, True, True, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The image with every segment redrawn.",
         "Each crop before.",
@@ -239,28 +259,32 @@ class DetailerForEachDebug(DetailerForEach):
         "Each crop after, with the soft mask as its alpha.",
         "What the ControlNets of the segments saw.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
 
     def run(self, image, segs, model, clip, vae, positive, negative, **widgets):
         models = pipe_models((model, clip, vae, positive, negative))
-        result = detailed(image, segs, models, kept=KeptCrops(segs=False), **widgets)
-        return (result.image, *map(image_list, result.pictures), result.report)
+        kept = keeping(self, KeptCrops(segs=False))
+        result = detailed(image, segs, models, kept=kept, **widgets)
+        return (result.image, *map(image_list, result.pictures), result.report, result.variant_segs)
 
 
 class DetailerForEachPipe:
     DESCRIPTION = DetailerForEach.DESCRIPTION + " Takes the models over one link, and a refiner."
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING")
-    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images", "report")
-    OUTPUT_IS_LIST = (False, False, False, True, False)
+    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING", "SEGS")
+    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images", "report", VARIANTS)
+    OUTPUT_IS_LIST = (False, False, False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The image with every segment redrawn.",
         "The segments with their redrawn crops.",
         "The pipe that came in.",
         "What the ControlNets of the segments saw.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -278,22 +302,24 @@ class DetailerForEachPipe:
     def run(self, image, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
         result = detailed(
             image, segs, pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt),
-            kept=replace(NO_CROPS, segs=True, control_images=True), **widgets,
+            kept=keeping(self, replace(NO_CROPS, segs=True, control_images=True)), **widgets,
         )  # fmt: skip
         return (
             result.image, result.segs, basic_pipe, image_list(result.control_images),
-            result.report,
+            result.report, result.variant_segs,
         )  # fmt: skip
 
 
 class DetailerForEachDebugPipe(DetailerForEachPipe):
     DESCRIPTION = DetailerForEachPipe.DESCRIPTION + " Also gives the crops before and after."
-    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "STRING")
+    RETURN_TYPES = (
+        "IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "STRING", "SEGS",
+    )  # fmt: skip
     RETURN_NAMES = (
         "image", "segs", "basic_pipe", "cropped", "cropped_refined", "cropped_refined_alpha",
-        "cnet_images", "report",
+        "cnet_images", "report", VARIANTS,
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, False, False, True, True, True, True, False)
+    OUTPUT_IS_LIST = (False, False, False, True, True, True, True, False, False)
     OUTPUT_TOOLTIPS = (
         *DetailerForEachPipe.OUTPUT_TOOLTIPS[:3],
         *DetailerForEachDebug.OUTPUT_TOOLTIPS[1:],
@@ -302,11 +328,11 @@ class DetailerForEachDebugPipe(DetailerForEachPipe):
     def run(self, image, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
         result = detailed(
             image, segs, pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt),
-            **widgets,
+            kept=keeping(self, KeptCrops()), **widgets,
         )  # fmt: skip
         return (
             result.image, result.segs, basic_pipe, *map(image_list, result.pictures),
-            result.report,
+            result.report, result.variant_segs,
         )  # fmt: skip
 
 
@@ -316,15 +342,17 @@ class SEGSDetailer:
         "pasting it. Use SEGSPaste to put it into an image."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("SEGS", "IMAGE", "STRING")
-    RETURN_NAMES = ("segs", "cnet_images", "report")
-    OUTPUT_IS_LIST = (False, True, False)
+    RETURN_TYPES = ("SEGS", "IMAGE", "STRING", "SEGS")
+    RETURN_NAMES = ("segs", "cnet_images", "report", VARIANTS)
+    OUTPUT_IS_LIST = (False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The segments with their redrawn crops; with batch_size, those of every version.",
         "What the ControlNets of the segments saw.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -344,9 +372,10 @@ class SEGSDetailer:
 
     def run(self, image, segs, basic_pipe, batch_size=1, refiner_basic_pipe_opt=None, **widgets):
         refiner = optional_refiner(refiner_basic_pipe_opt)
-        detail = make_detail(pipe_models(basic_pipe), refiner, **widgets)
+        kept = keeping(self, KeptCrops())
+        detail = make_detail(pipe_models(basic_pipe), refiner, kept=kept, **widgets)
         result = detail_segs(image, segs, detail, ComfyBackend(), batch_size)
-        return (result.segs, image_list(result.control_images), result.report)
+        return (result.segs, image_list(result.control_images), result.report, result.variant_segs)
 
     # By this name other packs call it.
 
@@ -369,12 +398,12 @@ class MaskDetailerPipe:
         "each goes with its image; otherwise all masks hold for every image."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "BASIC_PIPE", "BASIC_PIPE", "STRING")
+    RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "BASIC_PIPE", "BASIC_PIPE", "STRING", "SEGS")
     RETURN_NAMES = (
         "image", "cropped_refined", "cropped_enhanced_alpha", "basic_pipe",
-        "refiner_basic_pipe_opt", "report",
+        "refiner_basic_pipe_opt", "report", VARIANTS,
     )  # fmt: skip
-    OUTPUT_IS_LIST = (False, True, True, False, False, False)
+    OUTPUT_IS_LIST = (False, True, True, False, False, False, False)
     OUTPUT_TOOLTIPS = (
         "The image redrawn, one for each version.",
         "Each crop after.",
@@ -382,8 +411,10 @@ class MaskDetailerPipe:
         "The pipe that came in.",
         "The refiner's pipe that came in.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -422,12 +453,12 @@ class MaskDetailerPipe:
         )  # fmt: skip
         models, refiner = pipe_models(basic_pipe), optional_refiner(refiner_basic_pipe_opt)
         widgets |= {"noise_mask": mask_mode, "detailer_hook": detailer_hook}
-        kept = replace(NO_CROPS, refined=True, refined_alpha=True)
+        kept = keeping(self, replace(NO_CROPS, refined=True, refined_alpha=True))
         detail = make_detail(models, refiner, seed=seed, kept=kept, **widgets)
         result = detail_versions(image, segs, detail, ComfyBackend(), batch_size)
         return (
             result.image, image_list(result.refined), image_list(result.refined_alpha),
-            basic_pipe, refiner_basic_pipe_opt, result.report,
+            basic_pipe, refiner_basic_pipe_opt, result.report, result.variant_segs,
         )  # fmt: skip
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from ...core.detail.video import detail_frames
 from ...core.graph.calls import called_as
 from ...core.host.backend import ComfyBackend
+from ...core.settings import KeptCrops
 from ...utils.check import check_image, check_segs
 from ..widgets import inputs
-from .images import CATEGORY, REPORT, image_list, make_detail, optional_refiner
+from .images import (
+    CATEGORY,
+    REPORT,
+    VARIANTS,
+    VARIANTS_TOOLTIP,
+    image_list,
+    keeping,
+    make_detail,
+    optional_refiner,
+    told_links,
+)
 from .pipes import pipe_models
 
 _SEED = "Seed of the clip; all frames of a segment are sampled together."
@@ -20,15 +31,17 @@ class SEGSDetailerForAnimateDiff:
         "the frames."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("SEGS", "IMAGE", "STRING")
-    RETURN_NAMES = ("segs", "cnet_images", "report")
-    OUTPUT_IS_LIST = (False, True, False)
+    RETURN_TYPES = ("SEGS", "IMAGE", "STRING", "SEGS")
+    RETURN_NAMES = ("segs", "cnet_images", "report", VARIANTS)
+    OUTPUT_IS_LIST = (False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The segments with their redrawn crops, one for each frame.",
         "What the ControlNets of the segments saw.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -41,15 +54,16 @@ class SEGSDetailerForAnimateDiff:
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt",
-                "paste_options", "crop_options",
+                "paste_options", "crop_options", "variants",
             ),
         }  # fmt: skip
 
     def run(self, image_frames, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
         result = detailed_frames(
-            image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=False, **widgets
-        )
-        return (result.segs, image_list(result.control_images), result.report)
+            image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=False,
+            kept=keeping(self, KeptCrops()), **widgets,
+        )  # fmt: skip
+        return (result.segs, image_list(result.control_images), result.report, result.variant_segs)
 
     # By this name other packs call it.
 
@@ -70,17 +84,19 @@ class DetailerForEachPipeForAnimateDiff:
         "model sees them as one, and pastes each frame back with a soft edge."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING")
-    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images", "report")
-    OUTPUT_IS_LIST = (False, False, False, True, False)
+    RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING", "SEGS")
+    RETURN_NAMES = ("image", "segs", "basic_pipe", "cnet_images", "report", VARIANTS)
+    OUTPUT_IS_LIST = (False, False, False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The frames with every segment redrawn.",
         "The segments with their redrawn crops, one for each frame.",
         "The pipe that came in.",
         "What the ControlNets of the segments saw.",
         REPORT,
+        VARIANTS_TOOLTIP,
     )
     FUNCTION = "run"
+    IS_CHANGED = classmethod(told_links)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -93,17 +109,18 @@ class DetailerForEachPipeForAnimateDiff:
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "noise_mask_feather",
-                "scheduler_func_opt", "paste_options", "crop_options",
+                "scheduler_func_opt", "paste_options", "crop_options", "variants",
             ),
         }  # fmt: skip
 
     def run(self, image_frames, segs, basic_pipe, refiner_basic_pipe_opt=None, **widgets):
         result = detailed_frames(
-            image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=True, **widgets
-        )
+            image_frames, segs, basic_pipe, refiner_basic_pipe_opt, pasted=True,
+            kept=keeping(self, KeptCrops()), **widgets,
+        )  # fmt: skip
         return (
             result.image, result.segs, basic_pipe, image_list(result.control_images),
-            result.report,
+            result.report, result.variant_segs,
         )  # fmt: skip
 
 
