@@ -449,8 +449,11 @@ def test_every_still_detailer_ends_with_the_two_widgets(server):
     }  # fmt: skip
     for name in nodes:
         optional = info[name]["input"]["optional"]
-        assert list(optional)[-4:-2] == ["detail_batch", "size_grid"], name
-        assert list(optional)[-2:] == ["paste_options", "crop_options"], name  # no widgets
+        order = list(optional)
+        ending = order[order.index("detail_batch") :]
+        assert ending == [
+            "detail_batch", "size_grid", "paste_options", "crop_options", "variants",
+        ], name  # fmt: skip
         batch, grid = ({**optional[key][1]} for key in ("detail_batch", "size_grid"))
         assert (optional["detail_batch"][0], optional["size_grid"][0]) == ("INT", "INT")
         assert (batch["default"], batch["min"], batch["max"]) == (0, 0, 64)
