@@ -34,7 +34,7 @@ def test_comparisons(a, b, expected):
 
 
 def test_values_without_an_order_are_told():
-    with pytest.raises(ValueError, match=r"'cmp' is 'a > b'.* 'a' is a str and 'b' a int"):
+    with pytest.raises(ValueError, match=r"'cmp' is 'a > b'.* 'a' is a str and 'b' is a int"):
         compare("a > b", "x", 1)
     with pytest.raises(ValueError, match=r"'mode' is 'max'.*two numbers"):
         least_or_most(True, None, 1)
@@ -121,7 +121,7 @@ def test_arrays_are_compared_value_by_value():
     assert not equal(np.array([1, 2]), [1, 2])
     for ask in (lambda a, b: compare("a > b", a, b), lambda a, b: least_or_most(True, a, b)):
         for a, b in ((np.array([1, 2]), 3), (Decimal("NaN"), Decimal(1))):
-            with pytest.raises(ValueError, match="of which neither is larger"):
+            with pytest.raises(ValueError, match="which cannot be compared"):
                 ask(a, b)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detailers.core.graph.validation import door_of, guard
+from detailers.core.graph.validation import checks_of, guard
 from detailers.core.settings import NEGATIVE_PLACEHOLDER
 from detailers.utils.notes import collected_notes
 from hypothesis import given
@@ -108,7 +108,7 @@ def test_a_number_near_its_range_is_brought_into_it_and_told(kind, value, low, h
     found, told = let_in(kind, value, min=low, max=high)
     assert found == nearest
     assert len(told) == 1
-    assert f"'value' is {float(value) if kind == 'FLOAT' else value}, outside" in told[0]
+    assert f"'value' is {float(value) if kind == 'FLOAT' else value}, which is outside" in told[0]
     assert f"so {nearest} is used" in told[0]
 
 
@@ -182,7 +182,8 @@ def test_numbers_are_texts():
 
 def test_names_of_files_have_no_odd_signs_and_an_end():
     assert let_in("STRING", "a/b %date%", name="filename_prefix")[0] == "a/b %date%"
-    assert "at most 200 signs but has 20000" in refused("STRING", "a" * 20000, "filename_prefix")
+    text = refused("STRING", "a" * 20000, "filename_prefix")
+    assert "at most 200 characters but has 20000" in text
     assert "NUL" in refused("STRING", "a\0b", "temp_prefix")
     assert let_in("STRING", "a\0" * 20000)[0] == "a\0" * 20000
 
@@ -303,7 +304,7 @@ def test_every_way_to_call_leads_through_the_door():
         Node().run(1, 2)
     with pytest.raises(TypeError):
         Node().run(1, value=2)
-    assert door_of(Node) is door_of(Node)
+    assert checks_of(Node) is checks_of(Node)
 
 
 # Tensors
@@ -427,7 +428,7 @@ def test_sizes_that_segs_cannot_be_of(value):
 def test_the_placeholder_is_for_negatives_alone():
     assert let_in("CONDITIONING", NEGATIVE_PLACEHOLDER, "negative")[0] == NEGATIVE_PLACEHOLDER
     text = refused("CONDITIONING", NEGATIVE_PLACEHOLDER, "positive")
-    assert "placeholder" in text and "'negative' inputs only" in text
+    assert "placeholder" in text and "only to inputs 'negative'" in text
     models = [SimpleNamespace(**dict.fromkeys(names, print)) for names in (
         ("clone", "get_model_object"), ("tokenize", "clone"),
         ("encode", "decode", "spacial_compression_encode"),

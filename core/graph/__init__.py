@@ -1,1 +1,1 @@
-"""The graph around the nodes: switches, old files, ids, links, files."""
+"""The graph around the nodes: switches, old workflows, node ids, links and inputs."""

@@ -1,7 +1,8 @@
-"""How packs call and inherit nodes: as those of ComfyUI-Impact-Pack, whose names ours have.
+"""Calls and subclasses of our nodes by other packs, which expect the nodes of ComfyUI-Impact-Pack.
 
-They call methods of a class or of an object of it, by position as well as by name, and leave out
-what they do not know. What that pack's nodes never had is left out of what their classes inherit.
+Other packs call methods on a class or on an object, with inputs by position or by name, and leave
+out inputs that they do not know. Their subclasses do not inherit inputs that the nodes of that pack
+never had.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 
 from ...utils.literal import read_literal
 
-HOSTS_METHOD = "run_in_host"  # what the host calls: FUNCTION of every node
+HOSTS_METHOD = "run_in_host"  # FUNCTION of every node: the method that ComfyUI calls
 # Optional inputs that ComfyUI-Impact-Pack's nodes of the same ids do not have.
 OWN_INPUTS = frozenset({
     "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
@@ -24,19 +25,19 @@ OWN_INPUTS = frozenset({
 })  # fmt: skip
 # Outputs at the end of nodes that their older namesakes do not have.
 OWN_OUTPUTS = frozenset({"report", "variants"})
-_WRITING_AID = "Select to add"  # begins the names of choices that only help to write a text
+_WRITING_AID = "Select to add"  # the names of choices that only help to write a text begin so
 _PACK = __name__.removesuffix(".core.graph.calls")
-_NODES = f"{_PACK}.nodes."  # begins the modules of our classes
-_CALLERS = 6  # how far back it is looked who asks for inputs
+_NODES = f"{_PACK}.nodes."  # the names of our classes' modules begin so
+_CALLERS = 6  # how many callers are checked to find out who asks for inputs
 
-# What FUNCTION named where it was not `doit`.
+# The older FUNCTION of nodes for which it was not `doit`.
 OLDER_METHODS: Mapping[str, str] = {
     "SAMLoader": "load_model",
     "ONNXDetectorProvider": "load_onnx",
     "ImpactKSamplerBasicPipe": "sample",
     "ImpactKSamplerAdvancedBasicPipe": "sample",
 }
-# Methods that take inputs in another order than the node shows them. What is not named follows.
+# Methods that take inputs in another order than the node shows them. Other inputs follow.
 _MOVED: Mapping[str, tuple[str, str]] = {  # class -> the input after which, the inputs in order
     "DetailerForEachPipe": (
         "wildcard",
@@ -67,10 +68,10 @@ _MOVED: Mapping[str, tuple[str, str]] = {  # class -> the input after which, the
 
 
 class Entry:
-    """A method that may be called on the class as well, where a new object of it is made.
+    """A method that may also be called on the class. Then a new object of the class is made.
 
     Attributes:
-        is_given: whether `core/graph/node_calls.py` has given it to the class.
+        is_given: whether `core/graph/node_calls.py` has added it to the class.
     """
 
     def __init__(self, function: Callable[..., Any], is_given: bool = False) -> None:
@@ -91,11 +92,11 @@ class Entry:
 
 
 def called_as(parameters: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a function that takes keywords be called as one with these parameters.
+    """Give a function that takes keywords a signature with these parameters.
 
     Args:
-        parameters: as in a definition, such as "image, segs, cycle=1"; those that are not given
-            have their default.
+        parameters: as in a definition, such as "image, segs, cycle=1". A parameter that is not
+            passed gets its default.
     """
     names = [part.split("=") for part in "".join(parameters.split()).split(",")]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -118,14 +119,17 @@ def called_as(parameters: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def named(node: type, args: Sequence[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of a node by name, as `doit` of the older node of that id takes them.
+    """The inputs of a node by name, from a call of `doit` as the older node of that id takes it.
 
     Args:
-        args: by position, in the older order.
-        inputs: by name.
+        args: inputs by position, in the order of the older node.
+        inputs: inputs by name.
 
     Returns:
-        Both; required widgets that are in neither have their default.
+        All inputs by name. Required widgets that were not passed get their default.
+
+    Raises:
+        TypeError: there are too many inputs by position, or one was passed twice.
     """
     groups = node.INPUT_TYPES()
     required, optional = groups.get("required", {}), groups.get("optional", {})
@@ -167,7 +171,7 @@ def older_result(node: type, result: Any) -> Any:
 
 
 def older_order(node: type, names: Sequence[str]) -> list[str]:
-    """The order in which the older node of that id takes its inputs; then those of ours alone."""
+    """The order in which the older node of that id takes its inputs, followed by our own inputs."""
     names = [name for name in names if not name.startswith(_WRITING_AID)]
     own = [name for name in names if name in OWN_INPUTS]
     order = [name for name in names if name not in OWN_INPUTS]
@@ -190,7 +194,7 @@ def _default(entry: tuple) -> Any:
 
 
 def _one_batch(image: Any) -> Any:
-    """Images that come in a list, each [H,W,C] or [B,H,W,C], as one batch of them."""
+    """A list of images, each [H,W,C] or [B,H,W,C], as one batch [B,H,W,C]."""
     if not isinstance(image, list | tuple) or not image:
         return image
     if not all(isinstance(one, torch.Tensor) for one in image):
@@ -202,10 +206,9 @@ def _one_batch(image: Any) -> Any:
 
 
 class OlderInputs(classmethod):
-    """INPUT_TYPES that tell classes of other packs no more than the older node has.
+    """INPUT_TYPES that give classes of other packs only the inputs that the older node has.
 
-    They inherit it, take it over as an attribute, or call it in an INPUT_TYPES of their own; what
-    they do with the inputs is then theirs.
+    Other packs inherit it, assign it to their own class, or call it in their own INPUT_TYPES.
     """
 
     def __init__(self, declared: Callable[[type], dict], node: type) -> None:
@@ -223,7 +226,7 @@ class _InputTypes:
         self.__func__, self.__self__, self._node = declared, owner, node
 
     def __get__(self, instance: Any, owner: type | None = None) -> _InputTypes:
-        # Another class has it as an attribute of its own.
+        # Another class has assigned it to its own attribute.
         return _InputTypes(self.__func__, self._node, owner or type(instance))
 
     def __call__(self) -> dict[str, Any]:
@@ -235,7 +238,7 @@ class _InputTypes:
 
 
 def give_older_inputs(node: type) -> None:
-    """Have a class of this pack tell classes of other packs what the older node has, in place."""
+    """Let a class give classes of other packs only the inputs of the older node, in place."""
     declared = node.__dict__.get("INPUT_TYPES")
     if isinstance(declared, OlderInputs):
         return
@@ -250,14 +253,14 @@ def give_older_inputs(node: type) -> None:
 
 
 def is_own(node: type) -> bool:
-    """Whether a class is this pack's."""
+    """Whether a class belongs to this pack."""
     return node.__module__.startswith(_NODES)
 
 
 def _asked_by_another_class() -> bool:
-    """Whether what asks for inputs is another pack's class that tells of its own.
+    """Whether another pack's class asks for inputs in order to build its own.
 
-    It asks in its INPUT_TYPES, by way of a helper perhaps, or while its module is loaded.
+    It asks in its own INPUT_TYPES, directly or through a helper, or while its module is loaded.
     """
     caller = sys._getframe(2)
     for _ in range(_CALLERS):
@@ -273,10 +276,10 @@ def _asked_by_another_class() -> bool:
 
 
 def without_own(groups: Mapping[str, Any], owner: type | None = None) -> dict[str, Any]:
-    """Inputs without what is this pack's alone.
+    """The inputs without those that only this pack has.
 
     Args:
-        owner: a class of another pack; of hidden inputs it gets those that its method takes.
+        owner: a class of another pack. It only gets the hidden inputs that its method takes.
     """
     found = dict(groups)
     optional = groups.get("optional")
@@ -289,7 +292,7 @@ def without_own(groups: Mapping[str, Any], owner: type | None = None) -> dict[st
 
 
 def _takes(node: type) -> Callable[[str], bool]:
-    """Which inputs the method takes that a class of another pack is run by."""
+    """Which inputs are taken by the method that ComfyUI calls for a class of another pack."""
     name = "doit" if node.FUNCTION == HOSTS_METHOD else node.FUNCTION
     method = inspect.getattr_static(node, name, None)
     if method is None or isinstance(method, Entry):

@@ -1,4 +1,4 @@
-"""Inputs that are a choice of a list: which links they take."""
+"""Links to inputs that are a choice from a list."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 class Choices(list):
     """The entries of a choice, as the type of an input or output.
 
-    The host takes a link where the two types are not unequal. To it, this one is like every other
-    choice, whatever that one's entries are, as it is to the editor. What then comes over the link
+    ComfyUI accepts a link if `!=` of the two types is False. This type is equal to every other
+    choice, whatever its entries are; the editor does the same. The value that comes over the link
     is checked when the node runs, see `validation.py`.
     """
 
@@ -19,7 +19,7 @@ class Choices(list):
 
 
 class LiveType:
-    """Types of outputs that are asked for when they are needed, as an attribute of a class."""
+    """An attribute of a class for types of outputs that are computed each time they are read."""
 
     def __init__(self, types_of: Any) -> None:
         self._types_of = types_of
@@ -29,8 +29,8 @@ class LiveType:
 
 
 def open_choices(node: type) -> None:
-    """Have a node take links from any other choice. What comes over them is checked at the door."""
-    if "INPUT_TYPES" not in vars(node):  # it has them from one that takes them
+    """Let a node take links from any other choice. The values are checked when the node runs."""
+    if "INPUT_TYPES" not in vars(node):  # its base class has been changed already
         return
     declared = vars(node)["INPUT_TYPES"].__func__
 

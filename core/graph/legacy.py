@@ -1,28 +1,27 @@
-"""Prompts of older versions: brought to today's form before the host validates them.
+"""Upgrade prompts of older versions before ComfyUI validates them.
 
-`web/legacy.json` says how nodes were saved since 2023; the editor's `detailers_upgrade.js` reads
-the same file. In it:
+`web/legacy.json` describes how nodes were saved since 2023. The editor's `detailers_upgrade.js`
+reads the same file. It holds:
 
-- `ids`: old node id -> the `id` of today, inputs that were `renamed`, and inputs that are `unused`.
-- `words`: input -> what stood for a value, as text -> that value; `booleans`: the same for every
-  boolean, beside its own labels.
-- `open`: choices whose entries are not the same everywhere, as they are files or come from packs.
+- `ids`: old node id -> today's `id`, inputs that were `renamed`, and inputs that are `unused`.
+- `words`: input -> {old text: value that it means today}. `booleans`: the same for all boolean
+  inputs, in addition to their own labels.
+- `open`: choices whose entries differ between installations: names of files, or entries of packs.
 - `kinds`: types of links that have another name today.
-- `nodes`: id of today ->
-  - `like`: what is not said here is as of that node.
-  - `widgets`: the names that a list of widget values follows; `shortest`, its first length;
-    `without`, by a list's length, the names that were inserted later; `layouts`, whole lists that
-    had other names, of which `was` says the type. The seed's companion of the editor counts as a
-    widget.
-  - `added`: inputs that did not always exist -> the value that means what was done without them.
-  - `renamed`, `unused`: as of `ids`; `numbered`: the beginning of names of inputs that end with a
-    number -> what they begin with today; `became`: an input -> those of today that all have its
-    value; `by_type`: inputs that had other names and are known by what is linked to them.
-  - `clip_until`: a node without CLIP and without this input, which came later, is of a version that
-    took none. It gets the CLIP that belongs to its model.
+- `nodes`: today's id ->
+  - `like`: the id of a node whose rules hold here too, unless they are given here.
+  - `widgets`: the names for a list of widget values. `shortest`: the length of the first version's
+    list. `without`: length of a list -> names that were inserted later. `layouts`: lists with other
+    names; `was` gives their types. The editor's widget after a seed counts as a widget.
+  - `added`: inputs that were added later -> the value that gives the old behaviour.
+  - `renamed`, `unused`: as in `ids`. `numbered`: the old beginning of the names of numbered inputs
+    -> today's beginning. `became`: an old input -> today's inputs that all get its value.
+    `by_type`: inputs that had other names; they are recognised by the types of their links.
+  - `clip_until`: an input that was added after CLIP. A node without both is of a version that took
+    no CLIP. It gets the CLIP that belongs to its model.
   - `words`: as above, for this node.
-  - `outputs`: older orders of the outputs, the latest first; `outputs_until`, the input that came
-    with today's order.
+  - `outputs`: older orders of the outputs, the latest first. `outputs_until`: the input that was
+    added together with today's order.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ from pathlib import Path
 from typing import Any
 
 _NO_RULE: Mapping[str, Any] = {"widgets": (), "added": {}}
-_LONGEST_LABEL = 64  # characters of a text that may stand for a boolean
+_LONGEST_LABEL = 64  # the most characters of a text that may mean a boolean
 TABLE = Path(__file__).resolve().parents[2] / "web" / "legacy.json"
 
-# Links from a node: the node that each goes to, the name of its input, and the link itself.
+# Links by the node from which they come: the target node, the name of its input, and the link.
 Links = Mapping[str, Sequence[tuple[dict[str, Any], str, list]]]
 
 
 @dataclass(frozen=True)
 class Interfaces:
-    """What is known of the nodes of all packs.
+    """Functions that describe the nodes of all packs.
 
     Attributes:
-        input_type: (class_type, input) -> its link type; None if that is not known.
-        output_types: class_type -> the link types of its outputs; empty if not known.
-        labels: (class_type, input) -> what a boolean shows for true and for false; empty if none.
+        input_type: (class_type, input) -> link type of the input; None: unknown.
+        output_types: class_type -> link types of the outputs; empty: unknown.
+        labels: (class_type, input) -> labels of a boolean for true and for false; empty: none.
     """
 
     input_type: Callable[[str, str], str | None]
@@ -61,7 +60,7 @@ class Interfaces:
 
 @lru_cache(maxsize=1)
 def read_table() -> dict[str, Any]:
-    """The table in `web/legacy.json`, every node with its rules in full."""
+    """The table in `web/legacy.json`. Each node has all its rules, also those from `like`."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     nodes = table["nodes"]
     table["nodes"] = {
@@ -77,16 +76,16 @@ def upgrade(
     known: Container[str],
     interfaces: Interfaces,
 ) -> list[str]:
-    """Bring the nodes of older versions in a prompt to today's form, in place.
+    """Upgrade the nodes of older versions in a prompt, in place.
 
-    The time that it takes grows with the prompt's size, and no faster. What is no node, and links
-    to nowhere, are left to the host.
+    The time grows linearly with the size of the prompt. Entries that are no nodes, and links to
+    missing nodes, stay as they are; ComfyUI reports them.
 
     Args:
-        prompt: API-format: id -> {"class_type", "inputs"}.
-        ours: the outputs, name -> link type in their order, of this pack's nodes by their ids.
-        known: the ids that any pack has registered; a node with one of these is never renamed.
-        interfaces: of the nodes of all packs.
+        prompt: in the API format: id -> {"class_type", "inputs"}.
+        ours: the outputs of this pack's nodes by their ids: name -> link type, in their order.
+        known: the ids that any pack has registered. A node with one of these is never renamed.
+        interfaces: describe the nodes of all packs.
 
     Returns:
         The ids of the nodes that were changed.
@@ -122,10 +121,10 @@ def upgrade(
 
 
 def replacements(inputs: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """What the host's own node replacement takes for every id that is no more.
+    """The arguments of ComfyUI's own node replacement, for every old id.
 
     Args:
-        inputs: names of all inputs of each node of this pack, by its id.
+        inputs: the names of all inputs of each node of this pack, by its id.
     """
     table = read_table()
     found = []
@@ -197,7 +196,7 @@ def _find_by_type(
     kinds: Mapping[str, str],
     interfaces: Interfaces,
 ) -> None:
-    """Rename inputs whose name is not known, where what is linked to them tells what they are."""
+    """Rename inputs with unknown names if the types of their links show what they are."""
     inputs = node["inputs"]
     for wanted, kind in rule.get("by_type", {}).items():
         if wanted in inputs:
@@ -213,7 +212,7 @@ def _find_by_type(
 
 
 class _Texts:
-    """Reads text, and other values, that stood for what is another value today."""
+    """Replaces texts and other old values by the values that they mean today."""
 
     def __init__(self, table: Mapping[str, Any], interfaces: Interfaces) -> None:
         self._words = table["words"]
@@ -241,15 +240,15 @@ class _Texts:
 
 
 class _Clips:
-    """The CLIPs that belong to models, by the links that these come over."""
+    """Finds the CLIP that belongs to a model by following the model's links."""
 
     def __init__(self, nodes: Mapping[str, dict[str, Any]], interfaces: Interfaces) -> None:
         self._nodes = nodes
         self._interfaces = interfaces
-        self._found: dict[str, list | None] = {}  # by the id of a node that a model comes from
+        self._found: dict[str, list | None] = {}  # by the id of a node with a model output
 
     def behind(self, node: dict[str, Any]) -> list | None:
-        """A link from the nearest node before a node's model that has a CLIP; None if none has."""
+        """A link to the CLIP of the nearest node before a node's model. None: no node has one."""
         passed: list[str] = []
         found: list | None = None
         key = _source(node["inputs"].get("model"))
@@ -258,7 +257,7 @@ class _Clips:
                 found = self._found[key]
                 break
             passed.append(key)
-            self._found[key] = None  # where links lead back to it
+            self._found[key] = None  # in case links form a circle
             types = list(self._interfaces.output_types(at["class_type"]))
             if "CLIP" in types:
                 found = [key, types.index("CLIP")]
@@ -268,7 +267,7 @@ class _Clips:
         return None if found is None else list(found)
 
     def _model_of(self, node: dict[str, Any]) -> str | None:
-        """The id of the node from which a node has its model."""
+        """The id of the node from which a node gets its model."""
         for name, value in node["inputs"].items():
             kind = self._interfaces.input_type(node["class_type"], name)
             is_model = kind == "MODEL" or (kind is None and name == "model")
@@ -284,11 +283,11 @@ def _move_links(
     outputs: Mapping[str, str],
     interfaces: Interfaces,
 ) -> bool:
-    """Point links at the outputs that they were made from, in whichever order these were.
+    """Change the output index of links if the node had another order of outputs.
 
-    A prompt does not say which order that was. It is today's unless a link then carries another
-    type than its target takes, or an input is missing that came with today's order. Links of
-    outputs that are no more go.
+    A prompt does not say which order it uses. It is today's order, unless a link would then have a
+    type that its target does not take, or an input is missing that was added with today's order.
+    Links of outputs that no longer exist are removed.
     """
     links = [
         (interfaces.input_type(target["class_type"], name), link) for target, name, link in found
@@ -319,7 +318,7 @@ def _move_links(
 
 
 def _links(nodes: Mapping[str, dict[str, Any]]) -> Links:
-    """All links of a prompt, by the node that each comes from."""
+    """All links of a prompt, by the node from which they come."""
     found = defaultdict(list)
     for node in nodes.values():
         for name, value in node["inputs"].items():
@@ -329,13 +328,13 @@ def _links(nodes: Mapping[str, dict[str, Any]]) -> Links:
 
 
 def _source(value: Any) -> str | None:
-    """The id of the node that a link comes from; None for what is no link."""
+    """The id of the node from which a link comes. None: the value is no link."""
     is_link = isinstance(value, list) and len(value) == 2 and type(value[1]) is int
     return value[0] if is_link and isinstance(value[0], str) and value[1] >= 0 else None
 
 
 def _scalar(value: Any) -> str | None:
-    """A number or boolean as JSON has it; None for all else."""
+    """A number or boolean in JSON. None: the value is something else."""
     return json.dumps(value) if isinstance(value, int | float) else None
 
 
@@ -344,7 +343,7 @@ def _item(items: Sequence[Any], place: int) -> Any:
 
 
 def _compatible(given: str, wanted: str | None) -> bool:
-    """Whether a link of one type may go to an input of another; one that is unknown may."""
+    """Whether an input takes a link of a type. It does if the input's type is unknown."""
     if wanted is None or "*" in (given, wanted):
         return True
     return not set(given.split(",")).isdisjoint(wanted.split(","))

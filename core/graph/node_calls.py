@@ -1,10 +1,11 @@
-"""How ComfyUI calls a node.
+"""How ComfyUI and other packs call a node.
 
-The host calls the method that a class names as FUNCTION. For every node of the pack that is
-`run_in_host`, which calls the node's own method and adds what the run has to tell to what the host
-shows under the node and keeps in its history. Code that calls a node directly, as nodes of other
-packs do, calls `doit`, with the inputs by position or by name, or the own method. It gets the plain
-result, also where it calls the method that FUNCTION names.
+ComfyUI calls the method that a class names as FUNCTION. For every node of this pack this is
+`run_in_host`. It calls the node's own method, and adds the notes of the run to the UI output, which
+ComfyUI shows under the node and keeps in its history.
+
+Nodes of other packs call `doit`, with inputs by position or by name, or the node's own method. They
+get the plain result without notes, even if they call the method that FUNCTION names.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from ...utils.notes import Note, collected_notes
 from ..timing import measured
 from .calls import HOSTS_METHOD, OLDER_METHODS, Entry, named, older_result
 
-NOTES = "detailers_notes"  # where notes stand in a node's UI output
-MOST_NOTES = 50  # that are shown; the log has all
+NOTES = "detailers_notes"  # the key of the notes in a node's UI output
+MOST_NOTES = 50  # the most notes that are shown; the log has all of them
 
 
 class _Known:
-    """What the last run has told."""
+    """The notes that the last run has given."""
 
     def __init__(self) -> None:
         self._run: Hashable | None = None
         self._notes: set[Note] = set()
 
     def of(self, run: Hashable | None) -> set[Note]:
-        """What a run has told before; empty for a new one."""
+        """The notes that a run has given so far; empty for a new run."""
         if run is None:
             return set()
         if run != self._run:
@@ -45,13 +46,13 @@ def open_to_host(
     run: Callable[[], Hashable | None] = lambda: None,
     is_run: Callable[[type], bool] = lambda node: True,
 ) -> None:
-    """Give a node class the methods by which the host and other packs run it, in place.
+    """Add the methods with which ComfyUI and other packs call a node to its class, in place.
 
     Args:
-        run: gives what a node's run is told from others by, while it goes on; None for unknown.
-            The host calls a node once for each item of a list, and all of that is one run.
-        is_run: whether the host runs a node of that class by now. Other packs may call the method
-            that FUNCTION names, too, and they expect the plain result.
+        run: gives an id of the node's run while it lasts; None if it is unknown. ComfyUI calls a
+            node once for each item of a list, and all these calls are one run.
+        is_run: whether ComfyUI itself is running a node of this class now. Other packs may call the
+            method that FUNCTION names too, and they expect the plain result.
     """
     if HOSTS_METHOD in node.__dict__:
         return
@@ -60,7 +61,7 @@ def open_to_host(
     def run_in_host(self: Any, *args: Any, **inputs: Any) -> Any:
         if not is_run(type(self)):
             return self.doit(*args, **inputs)
-        # Subclasses in other packs replace the method of the older name.
+        # Subclasses of other packs override the method with the older name.
         is_ours = isinstance(inspect.getattr_static(self, "doit"), Entry)
         method = getattr(self, own if is_ours and not args else "doit")
         with measured(), collected_notes(_known.of(run())) as notes:
@@ -68,7 +69,7 @@ def open_to_host(
         return with_notes(result, notes)
 
     def doit(self: Any, *args: Any, **inputs: Any) -> Any:
-        if not hasattr(node, "INPUT_TYPES"):  # it says nothing of what it takes
+        if not hasattr(node, "INPUT_TYPES"):  # its inputs are unknown
             return getattr(self, own)(*args, **inputs)
         return older_result(node, getattr(self, own)(**named(node, args, inputs)))
 
@@ -86,8 +87,8 @@ def open_to_host(
 def with_notes(result: Any, notes: Sequence[Note]) -> Any:
     """A node's result with notes in its UI output.
 
-    A result that has a UI output always gets the entry, empty if there is nothing to tell: the host
-    joins the outputs of a node that runs once for each item of a list, entry by entry.
+    A result with a UI output always gets the entry, even if there are no notes. ComfyUI needs it,
+    because it joins the outputs of a node that runs once for each item of a list, entry by entry.
     """
     has_ui = isinstance(result, dict) and "ui" in result
     if not (notes or has_ui) or (isinstance(result, dict) and "expand" in result):

@@ -1,4 +1,4 @@
-"""Under which ids the nodes are registered, where another pack claims the same ones."""
+"""The ids under which nodes are registered, also if another pack uses the same ids."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .choices import open_choices
 
 log = logging.getLogger(__name__)
 
-OWN_PREFIX = "Detailers"  # ids that no other pack uses
+OWN_PREFIX = "Detailers"  # no other pack has ids that begin so
 
 
 @dataclass(frozen=True)
 class OlderPack:
-    """ComfyUI-Impact-Pack, whose node ids are the same as ours, as it is installed.
+    """An installed ComfyUI-Impact-Pack, whose node ids are the same as ours.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         is_loaded: whether any of its nodes is registered.
     """
 
@@ -28,25 +28,26 @@ class OlderPack:
 
 
 def renamed(node_id: str) -> str:
-    """The id, and the ending of the display name, of a node whose plain id is another pack's."""
+    """The id of a node whose plain id belongs to another pack. Its display name ends so, too."""
     return f"{node_id} //Detailers"
 
 
 def choose_ids(
     nodes: Mapping[str, type], registered: Mapping[str, type], peer: OlderPack | None = None
 ) -> dict[str, str]:
-    """The id to register each node under.
+    """The id under which each node is registered.
 
-    Equal ids silently overwrite one another by load order, so ours give way: all that the older
-    pack has too where its nodes are there, else those that another class is registered under.
+    Nodes with equal ids silently overwrite each other in the order of loading. So our nodes get
+    other ids: all nodes that the older pack has too, if it is loaded; otherwise the nodes whose id
+    is registered for another class.
 
     Args:
-        nodes: our classes by their plain id.
-        registered: what the host knows so far.
-        peer: the older pack; None where it is not installed.
+        nodes: our classes by their plain ids.
+        registered: the classes that ComfyUI has registered so far.
+        peer: the older pack. None: it is not installed.
 
     Returns:
-        Plain id to the id that is used.
+        The used id for each plain id.
     """
     beside = peer is not None and peer.is_loaded
 
@@ -60,11 +61,11 @@ def choose_ids(
 
 @dataclass(frozen=True)
 class Place:
-    """Where nodes are registered, by this pack and with the host.
+    """The mappings in which nodes are registered.
 
     Attributes:
-        classes, titles: this pack's, by the ids that are used; kept up to date.
-        registered, display_names: the host's.
+        classes, titles: classes and display names of this pack, by the used ids. They are updated.
+        registered, display_names: classes and display names of all packs, in ComfyUI.
     """
 
     classes: MutableMapping[str, type]
@@ -73,7 +74,7 @@ class Place:
     display_names: MutableMapping[str, str]
 
     def move(self, node_id: str) -> None:
-        """Bring a node from its plain id to the other one."""
+        """Register a node under its other id instead of its plain id."""
         node, title = self.classes.pop(node_id), renamed(self.titles.pop(node_id))
         if self.registered.get(node_id) is node:
             del self.registered[node_id]
@@ -83,16 +84,18 @@ class Place:
 
 
 def settle(nodes: Mapping[str, type], place: Place, peer: OlderPack | None) -> None:
-    """Decide on the ids by what is registered when all packs are loaded, and say what it is.
+    """Decide on the ids again when all packs are loaded, and log the result.
 
-    A pack that is loaded after this one overwrites equal ids; one that could not be imported has
-    registered nothing, whatever is left of its folder.
+    A pack that was loaded after this one may have overwritten equal ids. A pack that could not be
+    imported has registered nothing, even if its folder exists.
 
     Args:
-        nodes: our classes by their plain id.
+        nodes: our classes by their plain ids.
+        place: the mappings, which are updated.
+        peer: the older pack. None: it is not installed.
     """
     plain = {node_id: node for node_id, node in nodes.items() if place.classes.get(node_id) is node}
-    # One that is nowhere was lost to another pack; the host may also have left it out.
+    # A node that is not registered was removed by another pack or by ComfyUI.
     found = {**place.registered}
     for node_id in plain:
         found.setdefault(node_id, object)
@@ -117,11 +120,16 @@ def register(
     peer: Callable[[], OlderPack | None],
     after_all_packs: Callable[[Callable[[], None]], None],
 ) -> tuple[dict[str, type], dict[str, str]]:
-    """The host's two mappings for the nodes, which are settled once all packs are loaded.
+    """The two mappings for ComfyUI: classes and display names by id.
+
+    They are updated by `settle` when all packs are loaded.
 
     Args:
-        peer: looks for the older pack as it is by now.
-        after_all_packs: takes what is to be done then.
+        nodes: our classes by their plain ids.
+        names: display names by plain id.
+        registered, display_names: those of all packs, in ComfyUI.
+        peer: looks for the older pack.
+        after_all_packs: takes a function that is called when all packs are loaded.
     """
     for node in nodes.values():
         open_choices(node)

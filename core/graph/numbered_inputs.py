@@ -1,7 +1,7 @@
-"""Inputs that a node has any number of: stem1, stem2, ...
+"""Numbered inputs, of which a node has any number: stem1, stem2, ...
 
-The editor hears of the first alone, and adds the others as they are connected. The host, which
-checks a prompt input by input, has to hear of all that the prompt uses.
+The editor only knows the first one, and adds others when they are connected. ComfyUI checks every
+input of a prompt, and so it has to know all numbered inputs that the prompt uses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _used: set[int] = set()
 
 
 def expect_numbered(names: Iterable[str]) -> None:
-    """Have the host check the inputs of these names, where they are numbered."""
+    """Declare those of these names that are numbered inputs, so that ComfyUI checks them."""
     if len(_used) > _LIMIT:
         _used.clear()
     for name in names:
@@ -25,5 +25,5 @@ def expect_numbered(names: Iterable[str]) -> None:
 
 
 def used_numbers() -> list[int]:
-    """The numbers of inputs that recent prompts use."""
+    """The numbers of the numbered inputs that recent prompts have used."""
     return sorted(_used)

@@ -1,7 +1,7 @@
-"""Masks painted on a picture that a node shows: which picture each belongs to.
+"""Masks that are painted on the picture of a node, and the picture to which each mask belongs.
 
-The editor's mask editor saves a painted picture under a name of its own and puts that name into
-the node's `image`. It does not say which picture was painted on, so this is worked out here.
+The mask editor saves a painted picture under a new name and writes this name into the node's input
+`image`. It does not say on which picture the mask was painted, so this is found out here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FOLDERS = ("input", "output", "temp")
 def file_entry(value: Any) -> dict[str, str] | None:
     """The file that a value such as "clipspace/a.png [input]" names.
 
-    Files of early versions hold the entry itself, which the host has made a text of.
+    Workflows of early versions hold the entry itself, which ComfyUI has converted to a text.
 
     Returns:
-        {"filename", "subfolder", "type"}; None where it names none. Whether there is such a file,
-        and where, is for the host to find out.
+        {"filename", "subfolder", "type"}, or None if the value names no file. It is not checked
+        whether the file exists.
     """
     if isinstance(value, str) and value.startswith("{"):
         try:
@@ -51,18 +51,18 @@ def file_entry(value: Any) -> dict[str, str] | None:
 
 
 def file_value(entry: dict[str, str]) -> str:
-    """The value that names a file: the opposite of `file_entry`."""
+    """The value that names a file: the reverse of `file_entry`."""
     subfolder = entry.get("subfolder")
     path = f"{subfolder}/{entry['filename']}" if subfolder else entry["filename"]
     return f"{path} [{entry['type']}]"
 
 
 def fingerprint(pixels: torch.Tensor) -> str:
-    """A text that is another one for another picture, and the same on every run.
+    """A text that identifies a picture. It is the same in every run.
 
     Args:
-        pixels: any shape, 0..1 where it is a picture. 8 bits count: the last ones of a float
-            differ between runs on some devices.
+        pixels: [B,H,W,C] 0..1, or a latent [B,C,h,w]. Values are rounded to 1/255, since the last
+            bits of floats differ between runs on some devices.
     """
     digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
     for row in picture(pixels):
@@ -72,12 +72,12 @@ def fingerprint(pixels: torch.Tensor) -> str:
 
 
 class Place(NamedTuple):
-    """Where a picture is shown. The number of a node is not enough: other workflows have it too.
+    """The node that shows a picture. Its id alone is not enough, since other workflows have it too.
 
     Attributes:
-        workflow: the number that the editor gives a workflow; None where no editor has sent it.
-        kind: the class of the node.
-        node_id: its number within the workflow.
+        workflow: the id that the editor gives a workflow. None: no editor has sent it.
+        kind: the class id of the node.
+        node_id: the id of the node in the workflow.
     """
 
     workflow: str | None
@@ -86,7 +86,7 @@ class Place(NamedTuple):
 
 
 class Paintings:
-    """Which picture each painting was painted on, as far as that was seen by this server."""
+    """Remembers on which picture each painting was painted, as long as the server runs."""
 
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
@@ -94,7 +94,7 @@ class Paintings:
         self._shown: OrderedDict[Place, deque[str]] = OrderedDict()  # pictures of each
 
     def shown(self, place: Place, picture: str) -> None:
-        """A node shows a picture."""
+        """Remember that a node shows a picture."""
         pictures = self._shown.setdefault(place, deque(maxlen=16))
         pictures.append(picture)
         self._shown.move_to_end(place)
@@ -102,18 +102,18 @@ class Paintings:
             self._shown.popitem(last=False)
 
     def painted(self, painting: str, picture: str) -> None:
-        """A painting belongs to a picture."""
+        """Remember that a painting belongs to a picture."""
         self._origins[painting] = picture
         self._origins.move_to_end(painting)
         if len(self._origins) > self._limit:
             self._origins.popitem(last=False)
 
     def belongs(self, place: Place, painting: str, picture: str, same_size: bool) -> bool:
-        """Whether a painting is of the picture that a node now has.
+        """Whether a painting belongs to the picture that a node has now.
 
-        One seen for the first time was painted on a picture that the node has shown: on this one
-        if it is among them, else on the last. A node that has shown none (the server was started
-        since) is taken at its word where the size agrees.
+        A new painting was painted on a picture that the node has shown: on this picture, if the
+        node has shown it, otherwise on the last one that it has shown. If the node has shown none
+        since the server was started, the painting belongs to this picture if the sizes are equal.
         """
         if painting not in self._origins:
             shown = self._shown.get(place)
@@ -125,19 +125,19 @@ class Paintings:
 
 
 class Picture(NamedTuple):
-    """What a node has to show: its fingerprint and its size in pixels."""
+    """The picture that a node shows: its fingerprint, and its size in pixels."""
 
     fingerprint: str
     size: Size
 
 
 class Painting(NamedTuple):
-    """What was painted.
+    """A painted mask.
 
     Attributes:
-        value: names the file.
-        mask: [1,H,W]; None if the file is gone.
-        state: of the file, another one once something else is painted under its name.
+        value: the value that names the file.
+        mask: [1,H,W] 0..1. None: the file does not exist.
+        state: a text that changes when the file changes.
     """
 
     value: str
@@ -146,12 +146,12 @@ class Painting(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """What tells paintings apart."""
+        """A text that identifies the painting."""
         return f"{self.value} {self.state}"
 
 
 class KeptMask(NamedTuple):
-    """A mask [1,H,W] of the picture's size, and whether it was painted on that very picture."""
+    """A mask [1,H,W] of the picture's size, and whether it was painted on this very picture."""
 
     mask: torch.Tensor
     is_own: bool
@@ -160,15 +160,15 @@ class KeptMask(NamedTuple):
 def keep_mask(
     paintings: Paintings, place: Place, picture: Picture, painting: Painting, restore: str
 ) -> KeptMask | None:
-    """What of a painting holds for the picture that the node has now.
+    """The mask of a painting for the picture that the node has now.
 
-    A mask that holds no longer is told.
+    If the mask belongs to another picture and is not used, the user is told.
 
     Args:
-        restore: for a mask that was painted on another picture, one of `RESTORE`.
+        restore: one of `RESTORE`: when to use a mask that was painted on another picture.
 
     Returns:
-        The mask; None if there is none, or nothing is painted.
+        The mask, or None if nothing is painted or the mask is not used.
     """
     if painting.mask is None or not painting.mask.any():
         paintings.shown(place, picture.fingerprint)
@@ -181,7 +181,7 @@ def keep_mask(
     remedy = "'always' or 'if_same_size'" if same_size else "'always'"
     note(
         "mask",
-        f"The mask {painting.value!r} is not used, since it was painted on another picture than "
-        f"the one that the node has now. Paint it again, or set 'restore_mask' to {remedy}.",
+        f"The mask {painting.value!r} is not used, because it was painted on another picture than "
+        f"the one that the node shows now. Paint it again, or set 'restore_mask' to {remedy}.",
     )
     return None

@@ -1,7 +1,8 @@
-"""Which part of a graph runs: what is decided on a prompt before the host validates it, and
-where a node's links lead in the workflow that the editor sends along.
+"""Switches: which part of a graph runs.
 
-Nodes inside subgraphs have ids such as "5:3": node 3 inside the subgraph node 5.
+Some of this is decided in the prompt before ComfyUI validates it. Links of nodes are followed in
+the workflow that the editor sends with the prompt. Nodes inside subgraphs have ids such as "5:3":
+node 3 inside the subgraph node 5.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any
 from ..prompts.wildcard_nodes import SUBGRAPH_OUTPUT, graph_at, links_of, workflow_nodes
 
 ACTIVE, MUTED, BYPASSED = 0, 2, 4  # modes of a node, as the editor counts them
-MODES = {"Mute": MUTED, "Bypass": BYPASSED}  # what a control bridge calls them
+MODES = {"Mute": MUTED, "Bypass": BYPASSED}  # by the names that a control bridge uses
 
 SWITCHES = frozenset({"ImpactSwitch", "LatentSwitch", "SEGSSwitch"})
 REMOTES = frozenset({"ImpactRemoteInt", "ImpactRemoteBoolean"})
-TARGETS = "targets"  # the input of a control bridge that tells where its output leads
+TARGETS = "targets"  # the input of a control bridge that lists the nodes after its output
 
 Prompt = dict[str, Any]
-Kind = Callable[[Any], str]  # of a node of a prompt: its plain id where it is ours, else ""
-IsRequired = Callable[[str, str], bool]  # (class_type, input) -> whether it must be there
+Kind = Callable[[Any], str]  # node of a prompt -> its plain id if it is ours, else ""
+IsRequired = Callable[[str, str], bool]  # (class_type, input) -> whether the input is required
 
 
 # Before the run ---------------------------------------------------------------------------
@@ -29,7 +30,7 @@ IsRequired = Callable[[str, str], bool]  # (class_type, input) -> whether it mus
 
 @dataclass(frozen=True)
 class SetWidget:
-    """A value that a node of a prompt was given."""
+    """A value that was set in a node of a prompt."""
 
     node_id: str
     widget: str
@@ -37,12 +38,12 @@ class SetWidget:
 
 
 def set_remotely(prompt: Prompt, kind: Kind) -> list[SetWidget]:
-    """Give other nodes the values of "Remote Int" and "Remote Boolean" nodes, in place.
+    """Set the values of "Remote Int" and "Remote Boolean" nodes in other nodes, in place.
 
-    An input that is linked keeps its link.
+    An input with a link keeps the link.
 
     Returns:
-        What was set. `remote_place` tells what was not.
+        The values that were set.
     """
     done = []
     for node_id, node in prompt.items():
@@ -58,7 +59,7 @@ def set_remotely(prompt: Prompt, kind: Kind) -> list[SetWidget]:
 
 
 def remote_place(prompt: Prompt, node_id: str) -> str | None:
-    """The id of the node whose value a "Remote" node sets; None where there is none to set."""
+    """The id of the node whose value a "Remote" node sets. None: there is no value to set."""
     inputs = prompt[node_id]["inputs"]
     name = inputs.get("widget_name")
     target = nearest(node_id, inputs.get("node_id"), prompt)
@@ -68,8 +69,10 @@ def remote_place(prompt: Prompt, node_id: str) -> str | None:
 
 
 def nearest(sender: str, node_id: Any, known: Any) -> str | None:
-    """The full id of a node that `sender` names by its number: in the sender's own subgraph, else
-    in the ones around it; None if there is none among `known`."""
+    """The full id of a node that `sender` names by its number, or None if it is not in `known`.
+
+    It is looked for in the subgraph of the sender first, and then in the graphs around it.
+    """
     level = sender.split(":")[:-1]
     while True:
         candidate = ":".join([*level, str(node_id)])
@@ -81,9 +84,9 @@ def nearest(sender: str, node_id: Any, known: Any) -> str | None:
 
 
 def choose_on_prompt(prompt: Prompt, kind: Kind, is_required: IsRequired) -> None:
-    """Take out what switches do not choose, in place, where the choice is no link.
+    """Remove the branches that switches do not choose, in place, unless the choice is a link.
 
-    So the host does not even look at the other branches, which may be incomplete.
+    So ComfyUI does not validate the other branches, which may be incomplete.
     """
     for node_id, node in list(prompt.items()):
         name = kind(node)
@@ -102,7 +105,7 @@ def choose_on_prompt(prompt: Prompt, kind: Kind, is_required: IsRequired) -> Non
 
 
 def _take_link_away(prompt: Prompt, node_id: str, name: str, is_required: IsRequired) -> None:
-    """Take a link away, and with it the nodes that cannot do without."""
+    """Remove a link, and with it the nodes that need it."""
     node = prompt.get(node_id)
     if node is None or name not in node["inputs"]:
         return
@@ -129,18 +132,19 @@ def _links(prompt: Prompt) -> Iterator[tuple[str, str, list]]:
 
 
 def output_count(prompt: Any, node_id: str) -> int:
-    """How many outputs a node that has any number of them gives.
+    """The number of outputs of a node that has any number of outputs.
 
-    More than are linked, so that a result from the host's cache will do when links are added.
+    It is larger than the number of links, so that a cached result can be used when links are added.
 
     Args:
-        prompt: the host's view of the running prompt, with `all_node_ids()` and `get_node(id)`.
+        prompt: ComfyUI's view of the running prompt, with `all_node_ids()` and `get_node(id)`.
     """
     nodes = {other: prompt.get_node(other) for other in prompt.all_node_ids()}
     return max([64, *(slot + 1 for _, _, slot in consumers(nodes, node_id))])
 
 
 def is_link(value: Any) -> bool:
+    """Whether a value of a prompt is a link: [id of a node, index of its output]."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -153,26 +157,26 @@ def is_link(value: Any) -> bool:
 class Slots:
     """The inputs of a kind of node, {name: type} in order, and the types of its outputs.
 
-    A choice has the type "COMBO", whatever its entries.
+    A choice has the type "COMBO", whatever its entries are.
     """
 
     inputs: dict[str, str]
     outputs: tuple[str, ...]
 
 
-SlotsOf = Callable[[str], "Slots | None"]  # of a class_type; None where it is not known
+SlotsOf = Callable[[str], "Slots | None"]  # class_type -> its slots; None if it is unknown
 
 
 def set_modes(
     prompt: Prompt, modes: dict[str, int], slots_of: SlotsOf, is_required: IsRequired
 ) -> None:
-    """Mute and bypass nodes of a prompt as the editor does before it makes one, in place.
+    """Mute and bypass nodes of a prompt, in place, as the editor does before it sends a prompt.
 
-    Muted nodes are taken out, and with them what cannot do without. What followed a bypassed node
-    gets what came in at an input of it of the same type.
+    Muted nodes are removed, together with the nodes that need them. Nodes after a bypassed node get
+    the link of one of its inputs of the same type.
 
     Args:
-        modes: by node; those of others are `ACTIVE`.
+        modes: modes by node id. Other nodes are `ACTIVE`.
     """
     bypassed = {id for id, mode in modes.items() if mode == BYPASSED and id in prompt}
     gone = bypassed | {id for id, mode in modes.items() if mode == MUTED and id in prompt}
@@ -196,21 +200,21 @@ def set_modes(
 def _around(
     prompt: Prompt, link: list, kind: str, bypassed: set[str], slots_of: SlotsOf
 ) -> list | None:
-    """The link that takes the place of one from a bypassed node; None if there is none."""
+    """The link that replaces a link from a bypassed node. None: there is none."""
     seen = set()
     while link[0] in bypassed:
         slots = slots_of(prompt[link[0]].get("class_type"))
         if slots is None or tuple(link) in seen:
             return None
         seen.add(tuple(link))
-        link = (prompt[link[0]].get("inputs") or {}).get(_way_through(slots, link[1], kind))
+        link = (prompt[link[0]].get("inputs") or {}).get(_passed_input(slots, link[1], kind))
         if not is_link(link):
             return None
     return link
 
 
-def _way_through(slots: Slots, output: int, kind: str) -> str | None:
-    """The input of a bypassed node that stands in for an output of it."""
+def _passed_input(slots: Slots, output: int, kind: str) -> str | None:
+    """The input of a bypassed node whose link replaces one of its outputs."""
     names, types = list(slots.inputs), list(slots.inputs.values())
     if kind == "*":
         return names[output] if output < len(names) else next(iter(names), None)
@@ -227,15 +231,16 @@ def _way_through(slots: Slots, output: int, kind: str) -> str | None:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether two types, each perhaps several with commas between, have one in common."""
+    """Whether two types have one in common. Each may be several types, separated by commas."""
     ones, others = set(one.lower().split(",")), set(other.lower().split(","))
     return bool(ones & others) or "*" in ones | others
 
 
 def obey_bridges(prompt: Prompt, kind: Kind, slots_of: SlotsOf, is_required: IsRequired) -> None:
-    """Do on a prompt what control bridges have the editor do, where there is none, in place.
+    """Set the modes that control bridges ask for, in a prompt that no editor has sent, in place.
 
-    That is possible where `mode` is no link. Each bridge is told which nodes now are as it says.
+    This is only possible if the bridge's `mode` is no link. Each bridge gets the list of the nodes
+    that now have its mode.
     """
     for node_id, node in list(prompt.items()):
         if kind(node) != "ImpactControlBridge" or node_id not in prompt:
@@ -251,9 +256,9 @@ def obey_bridges(prompt: Prompt, kind: Kind, slots_of: SlotsOf, is_required: IsR
 
 
 def tell_targets(prompt: Prompt, workflow: Any, kind: Kind) -> None:
-    """Tell each control bridge which nodes its output leads to, and their modes, in place.
+    """Give each control bridge the nodes after its output, and their modes, in place.
 
-    As an input of the node, the modes decide too whether the host may use a cached result.
+    The modes are an input of the node, so that a cached result is not used if they have changed.
     """
     for node_id, node in prompt.items():
         if kind(node) == "ImpactControlBridge":
@@ -265,9 +270,9 @@ def tell_targets(prompt: Prompt, workflow: Any, kind: Kind) -> None:
 
 
 def targets(workflow: dict[str, Any], node_id: str, output: int = 0) -> dict[str, int]:
-    """The nodes that an output leads to, by way of reroutes, and their modes.
+    """The nodes that are linked to an output, directly or through reroutes, and their modes.
 
-    Out of a subgraph the links are followed; a subgraph node is a target as a whole.
+    Links that leave a subgraph are followed. A subgraph node counts as one node.
     """
     found: dict[str, int] = {}
     waiting, seen = [(node_id, output)], set()
@@ -293,7 +298,7 @@ def targets(workflow: dict[str, Any], node_id: str, output: int = 0) -> dict[str
 
 
 def input_label(workflow: Any, node_id: str, name: str) -> str:
-    """What the user calls an input of a node; its name where he calls it nothing else."""
+    """The label that the user has given an input of a node, or else its name."""
     if isinstance(workflow, dict):
         for node in workflow_nodes(workflow, node_id.split(":")):
             for slot in node.get("inputs") or []:

@@ -1,7 +1,8 @@
-"""What a node takes over links of each type, whichever pack it comes from.
+"""Check the values that come over links, by the type of the link.
 
-Objects of other packs are known by what they can do, never by their class. What is none of its type
-is refused with what it should be and where to get one; a type that is not listed takes anything.
+Objects of other packs are recognised by their methods, never by their class. For a wrong value the
+error says what it should be, and which node gives it. Values of types that are not listed here are
+not checked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _DATA = (
 
 
 def _object(what: str, remedy: str, *methods: str) -> Callable[[Input], Check]:
-    """For types whose values are objects that have certain methods."""
+    """The check for types whose values are objects with certain methods."""
 
     def for_input(declared: Input) -> Check:
         def check(value: Any) -> Any:
@@ -68,6 +69,11 @@ def _function(what: str, remedy: str) -> Callable[[Input], Check]:
 
 
 def image(declared: Input) -> Check:
+    """The check for IMAGE: a float tensor [B,H,W,C] with finite values.
+
+    Its errors are ValueErrors, as those of all checks here.
+    """
+
     def check(value: Any) -> torch.Tensor:
         value = _detached(value)
         check_image(value, declared.name)
@@ -77,7 +83,10 @@ def image(declared: Input) -> Check:
 
 
 def mask(declared: Input) -> Check:
-    """Of whole numbers, those that are only 0 and 1 are a mask as booleans are."""
+    """The check for MASK: a tensor [B,H,W] or [H,W] with finite values.
+
+    Booleans, and whole numbers that are all 0 or 1, become floats.
+    """
 
     def check(value: Any) -> torch.Tensor:
         value = _detached(value)
@@ -98,13 +107,15 @@ def _is_zeros_and_ones(values: torch.Tensor) -> bool:
 
 
 def _detached(value: Any) -> Any:
-    """A tensor apart from what made it, so that it can be handed to NumPy too."""
+    """A tensor without its gradient graph, so that it can be converted to NumPy."""
     if isinstance(value, torch.Tensor) and value.requires_grad:
         return value.detach()
     return value
 
 
 def latent(declared: Input) -> Check:
+    """The check for LATENT: a dict whose "samples" are one or several streams of finite values."""
+
     def check(value: Any) -> dict:
         for stream in check_latent(value, declared.name):
             check_finite(stream, declared.name)
@@ -120,6 +131,8 @@ _PARTS_REMEDY = "Connect an output of 'Decompose (SEGS)' or of 'From SEG_ELT'."
 
 
 def segs(declared: Input) -> Check:
+    """The check for SEGS: (image size, list of SEG)."""
+
     def check(value: Any) -> Any:
         check_segs(value, declared.name)
         return value
@@ -128,6 +141,8 @@ def segs(declared: Input) -> Check:
 
 
 def seg(declared: Input) -> Check:
+    """The check for SEG_ELT: one SEG."""
+
     def check(value: Any) -> Any:
         check_seg(value, declared.name, "the SEG", _PARTS_REMEDY)
         return value
@@ -136,7 +151,7 @@ def seg(declared: Input) -> Check:
 
 
 def _numbers(count: int, what: str, remedy: str) -> Callable[[Input], Check]:
-    """For types that are so many whole numbers."""
+    """The check for types that consist of `count` numbers."""
 
     def for_input(declared: Input) -> Check:
         each = real_number(Input(declared.name, {"min": -(2**31), "max": 2**31}))
@@ -163,9 +178,13 @@ def _numbers(count: int, what: str, remedy: str) -> Callable[[Input], Check]:
 
 
 def conditioning(declared: Input) -> Check:
-    """A list of [tensor, options]; the placeholder only where a negative one is wanted."""
+    """The check for CONDITIONING: a list of [tensor, dict].
+
+    The placeholder for a negative conditioning is only accepted by inputs with "negative" in their
+    name.
+    """
     takes_placeholder = "negative" in declared.name
-    remedy = "Connect the CONDITIONING output of 'CLIP Text Encode' or the like."
+    remedy = "Connect the CONDITIONING output of 'CLIP Text Encode' or a similar node."
 
     def check(value: Any) -> Any:
         if isinstance(value, str) and value == NEGATIVE_PLACEHOLDER:
@@ -173,20 +192,20 @@ def conditioning(declared: Input) -> Check:
                 return value
             raise ValueError(
                 f"'{declared.name}' is the placeholder for a negative conditioning, which holds no "
-                "prompt. Connect it to 'negative' inputs only, and a conditioning here."
+                "prompt. Connect it only to inputs 'negative'. Connect a conditioning here."
             )
         if not isinstance(value, (list, tuple)):
             raise declared.error("a conditioning, a list of [tensor, dict]", value, remedy)
         if not value:
             raise ValueError(
-                f"'{declared.name}' is a conditioning without any entry. Connect one that has a "
-                "prompt; for an empty one, encode an empty text."
+                f"'{declared.name}' is a conditioning without entries. Connect one that has a "
+                "prompt. For an empty prompt, encode an empty text."
             )
         for number, entry in enumerate(value):
             problem = _entry_problem(entry)
             if problem:
                 raise ValueError(
-                    f"'{declared.name}' should be a conditioning, a list of [tensor, dict], but in "
+                    f"'{declared.name}' should be a conditioning, a list of [tensor, dict]. But in "
                     f"its entry {number} {problem}. {remedy}"
                 )
         return value
@@ -195,7 +214,7 @@ def conditioning(declared: Input) -> Check:
 
 
 def no_placeholder(declared: Input) -> Check:
-    """For a conditioning that is handed on: only the placeholder, in a wrong place, is refused."""
+    """The check for a conditioning that is passed on: only a misplaced placeholder is an error."""
     whole = conditioning(declared)
 
     def check(value: Any) -> Any:
@@ -205,7 +224,7 @@ def no_placeholder(declared: Input) -> Check:
 
 
 def _entry_problem(entry: Any) -> str:
-    """What is wrong with an entry of a conditioning, "" if nothing is."""
+    """What is wrong with an entry of a conditioning. "": nothing is."""
     if not isinstance(entry, (list, tuple)) or len(entry) != 2:
         return f"there is {described(entry)}"
     tensor, options = entry
@@ -223,15 +242,15 @@ def _entry_problem(entry: Any) -> str:
 
 
 def _plane_problem(value: Any, axes: int) -> str:
-    """What is wrong with a tensor that has to have so many axes."""
+    """What is wrong with a tensor that needs at least this number of axes. "": nothing is."""
     if not isinstance(value, torch.Tensor):
         return f"should be a tensor but is {described(value)}"
     try:
         check_computable(value, "tensor")
     except ValueError as error:
-        return f"is of no use: {error}"
+        return f"cannot be used: {error}"
     if value.ndim < axes or not value.numel():
-        return f"should have at least {axes} axes and be not empty but is {described(value)}"
+        return f"should have at least {axes} axes and not be empty but is {described(value)}"
     return ""
 
 
@@ -250,7 +269,7 @@ def _number_problem(value: Any) -> str:
 
 
 def _area_problem(area: Any) -> str:
-    """Of (height, width, y, x), of a clip's area, or of one in shares of the picture."""
+    """An area is (height, width, y, x), the area of a clip, or ("percentage", shares...)."""
     in_shares = isinstance(area, (list, tuple)) and len(area) > 0 and area[0] == "percentage"
     sides = area[1:] if in_shares else area
     if isinstance(sides, (list, tuple)) and len(sides) in (4, 6) and all(map(_is_finite, sides)):
@@ -279,8 +298,8 @@ def _or_none(problem: Callable[[Any], str]) -> Callable[[Any], str]:
     return lambda value: "" if value is None else problem(value)
 
 
-# Options of a conditioning's entry that the host reads, and what finds fault with them. Those of
-# other packs are left alone.
+# Options of a conditioning's entry that ComfyUI reads, and functions that find problems in them.
+# Options of other packs are not checked.
 _OPTIONS: dict[str, Callable[[Any], str]] = {
     "mask": lambda value: _plane_problem(value, 2) or _finite_problem(value),
     "pooled_output": _or_none(lambda value: _plane_problem(value, 1)),
@@ -321,10 +340,10 @@ _DETAILER = {
 def _pipe(
     kind: str, parts: Mapping[str, str], counted: str, remedy: str, handed_on: bool = False
 ) -> Callable[[Input], Check]:
-    """For a tuple of parts. Any may be None: the node that needs one says so.
+    """The check for a tuple of parts. Parts may be None; the node that needs one raises an error.
 
     Args:
-        handed_on: only their number is checked, and no placeholder may be in a wrong place.
+        handed_on: only the number of parts is checked, and whether a placeholder is misplaced.
     """
 
     def for_input(declared: Input) -> Check:
@@ -370,7 +389,7 @@ def _instance(kind: type, what: str, remedy: str) -> Callable[[Input], Check]:
 
 
 def sam(declared: Input) -> Check:
-    """What a SAM of another pack has to have is checked where it is asked for masks."""
+    """The check for SAM_MODEL. The methods of another pack's SAM are checked when they are used."""
 
     def check(value: Any) -> Any:
         if isinstance(value, _DATA):
@@ -384,6 +403,7 @@ def sam(declared: Input) -> Check:
 
 
 def regional_prompts(declared: Input) -> Check:
+    """The check for REGIONAL_PROMPTS: a list of objects with the methods of `RegionalPrompt`."""
     methods = ("get_mask_erosion", "touch_noise")
     entry = _object("regional prompts", "Connect 'RegionalPrompt'.", *methods)(declared)
 
@@ -399,7 +419,7 @@ def regional_prompts(declared: Input) -> Check:
 
 
 def boxes(declared: Input) -> Check:
-    """BOUNDING_BOX: a box, a list of boxes, or such a list for each image."""
+    """The check for BOUNDING_BOX: a box, a list of boxes, or such a list for each image."""
     remedy = "Connect a BOUNDING_BOX output, such as that of a detection node of ComfyUI."
 
     def check(value: Any) -> Any:
@@ -425,6 +445,7 @@ def boxes(declared: Input) -> Check:
 
 
 def landmarks(declared: Input) -> Check:
+    """The check for FACE_LANDMARKS."""
     remedy = "Connect a FACE_LANDMARKS output, such as that of 'Face Landmarks (MTCNN)'."
     size = _numbers(2, "face landmarks with an 'image_size' (height, width)", remedy)(declared)
 
@@ -440,7 +461,7 @@ def landmarks(declared: Input) -> Check:
 
 
 def file_entry(declared: Input) -> Check:
-    """A file's name, or an entry with filename, subfolder and type."""
+    """The check for a file: its name, or an entry with filename, subfolder and type."""
     name = text(declared)
 
     def check(value: Any) -> Any:
@@ -469,7 +490,7 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "SEGS_HEADER": _numbers(2, "a size (height, width)", _PARTS_REMEDY),
     "SEG_ELT_bbox": _numbers(4, "a box (x1, y1, x2, y2)", _PARTS_REMEDY),
     "SEG_ELT_control_net_wrapper": _object(
-        "what applies a ControlNet", "Connect that output of 'From SEG_ELT'.", "apply"
+        "an object that applies a ControlNet", "Connect that output of 'From SEG_ELT'.", "apply"
     ),
     "SEG_ELT_crop_region": _numbers(4, "a box (x1, y1, x2, y2)", _PARTS_REMEDY),
     "CONDITIONING": conditioning,
@@ -491,12 +512,12 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "UPSCALE_MODEL": _object("an upscale model", _connected("UPSCALE_MODEL")),
     "CONTROL_NET": _object("a ControlNet", _connected("CONTROL_NET"), "copy"),
     "SAMPLER": _object("a sampler", _connected("SAMPLER"), "sample"),
-    "KSAMPLER": _object("a KSAMPLER", "Connect 'KSamplerProvider' or the like.", "sample"),
+    "KSAMPLER": _object("a KSAMPLER", "Connect 'KSamplerProvider' or a similar node.", "sample"),
     "KSAMPLER_ADVANCED": _object(
         "a KSAMPLER_ADVANCED", "Connect 'KSamplerAdvancedProvider'.", "sample_advanced"
     ),
     "UPSCALER": _object(
-        "an upscaler", "Connect 'PixelKSampleUpscalerProvider' or the like.", "upscale_shape"
+        "an upscaler", "Connect 'PixelKSampleUpscalerProvider' or a similar node.", "upscale_shape"
     ),
     "BBOX_DETECTOR": _object("a detector", _connected("BBOX_DETECTOR"), "detect"),
     "SEGM_DETECTOR": _object("a detector", _connected("SEGM_DETECTOR"), "detect"),
@@ -524,7 +545,7 @@ _DETAILER_PIPE = (
 KINDS["BASIC_PIPE"] = _pipe(*_BASIC_PIPE)
 KINDS["DETAILER_PIPE"] = _pipe(*_DETAILER_PIPE)
 
-# What nodes that only hand parts on look at, by type; None is nothing.
+# The checks of nodes that only pass parts on, by type. None: no check.
 HANDED_ON: dict[str, Callable[[Input], Check] | None] = {
     **dict.fromkeys(
         ("MODEL", "CLIP", "VAE", "BBOX_DETECTOR", "SEGM_DETECTOR", "SAM_MODEL", "DETAILER_HOOK")

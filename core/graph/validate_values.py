@@ -1,15 +1,15 @@
-"""What a node takes for settings: numbers, texts, booleans and choices of a list.
+"""Check the settings of nodes: numbers, texts, booleans and choices.
 
-A setting that is typed in the editor is brought into its range there. One that comes over a link or
-by a prompt of a program is not, so it is brought here to what its declaration says:
+The editor brings a typed number into its range. A value that comes over a link, or in a prompt of a
+program, is checked here against the declaration of its input:
 
-- Text that is a number is read as one, and a whole float is an int.
-- A finite number outside of the declared range becomes the nearest bound, and the node tells so, as
-  long as that is about the same. It is not where the number lies further outside than the range is
-  wide (a threshold of 50, which is a percentage); where it is negative, or zero of what is counted,
-  and the range begins above (no steps are not one step); and where it names something, as seeds,
-  ids and indices do, whose ranges are those of an int's bits. These are refused.
-- What is no number, NaN or infinite is refused.
+- A text that holds a number is read as a number, and a whole float becomes an int.
+- A finite number outside of the range is replaced by the nearest bound, and the user is told, if
+  the difference is small. It is an error instead in three cases: the number is further outside than
+  the range is wide (a threshold of 50 is meant as a percentage); the range begins above 0, and the
+  number is negative, or is a count of 0 (0 steps are not the same as 1 step); the number is a name,
+  as seeds, ids and indices are.
+- A value that is no number, NaN or infinite is an error.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ import torch
 from ...utils.check import described, quoted
 from ...utils.notes import note
 
-Check = Callable[[Any], Any]  # value -> the one that is used instead
+Check = Callable[[Any], Any]  # takes a value, gives the value that is used instead
 
 NOTE = "range"
-WIDEST = 2**64  # of numbers without a range
-OPEN = 2**31  # a range that ends at or above this has no end that means anything
-LONGEST_NUMBER = 400  # signs of a text that is read as a number
-LONGEST_TEXT = 2**26  # signs
-LONGEST_NAME = 200  # signs of what files are named by
-NAMES_SOMETHING = frozenset({"select"})  # inputs with a narrow range that are no amounts
+WIDEST = 2**64  # bound of numbers without a range
+OPEN = 2**31  # an upper bound from this on is only the limit of the type, so the number is a name
+LONGEST_NUMBER = 400  # the most characters of a text that is read as a number
+LONGEST_TEXT = 2**26  # the most characters of a text
+LONGEST_NAME = 200  # the most characters of the name of a file
+NAMES_SOMETHING = frozenset({"select"})  # inputs with a narrow range whose number is a name
 NAMES_FILES = frozenset({"filename_prefix", "temp_prefix"})
 
 _ON = frozenset({"true", "yes", "on", "1", "enable", "enabled"})
@@ -44,13 +44,14 @@ _OFF = frozenset({"false", "no", "off", "0", "disable", "disabled"})
 
 @dataclass(frozen=True)
 class Input:
-    """An input as a node declares it."""
+    """The declaration of an input of a node."""
 
     name: str
     options: Mapping[str, Any]
-    parts: Collection[str] | None = None  # of a pipe that the node uses; None is all
+    parts: Collection[str] | None = None  # the parts of a pipe that the node uses. None: all
 
     def error(self, wanted: str, value: Any, remedy: str) -> ValueError:
+        """The error for a value that is not what the input takes."""
         return ValueError(f"'{self.name}' should be {wanted} but is {described(value)}. {remedy}")
 
 
@@ -58,7 +59,10 @@ class Input:
 
 
 def whole_number(declared: Input) -> Check:
-    """For INT."""
+    """The check for INT: the value becomes an int in the range.
+
+    Its errors are ValueErrors, as those of all checks here.
+    """
     wanted = _range_text("a whole number", declared.options)
     remedy = "Connect a whole number, or round it before."
     low, high = _bounds(declared.options, WIDEST)
@@ -77,9 +81,9 @@ def whole_number(declared: Input) -> Check:
 
 
 def real_number(declared: Input) -> Check:
-    """For FLOAT."""
+    """The check for FLOAT: the value becomes a float in the range."""
     wanted = _range_text("a number", declared.options)
-    remedy = "Connect a number, and check what makes it."
+    remedy = "Connect a number, and check the node that makes it."
     low, high = _bounds(declared.options, math.inf)
     inside = _inside(declared, low, high, wanted, whole=False)
 
@@ -99,14 +103,14 @@ def real_number(declared: Input) -> Check:
 
 
 def _number(value: Any) -> int | float | None:
-    """A value as a number of Python's; None where it is none."""
+    """A value as a Python number, or None if it is no number."""
     if isinstance(value, str):
         return _number_in(value)
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
         try:
             value = value.item()
         except (ValueError, RuntimeError, NotImplementedError, TypeError):
-            return None  # several, or none in memory
+            return None  # several values, or values that are not in memory
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (numbers.Real, numbers.Number)) and not isinstance(value, complex):
@@ -140,20 +144,20 @@ def _range_text(what: str, options: Mapping[str, Any]) -> str:
 
 
 def _inside(declared: Input, low: float, high: float, wanted: str, whole: bool) -> Check:
-    """For finite numbers outside of a range."""
+    """The check for finite numbers outside of the range."""
     is_name = high >= OPEN or declared.name in NAMES_SOMETHING
 
     def check(number: float) -> float:
         nearest = low if number < low else high
         nothing = number < 0 or (whole and number == 0)
         if is_name or (low > 0 and nothing) or abs(number - nearest) > high - low:
-            remedy = "Connect a number of that range, or type one into the node."
+            remedy = "Connect a number in that range, or type one into the node."
             raise declared.error(wanted, number, remedy)
         nearest = int(nearest) if whole else float(nearest)
         note(
             NOTE,
-            f"'{declared.name}' is {number}, outside of its range, so {nearest} is used. Give it a "
-            f"number from {low} to {high}.",
+            f"'{declared.name}' is {number}, which is outside of its range, so {nearest} is used. "
+            f"Use a number from {low} to {high}.",
         )
         return nearest
 
@@ -164,7 +168,7 @@ def _inside(declared: Input, low: float, high: float, wanted: str, whole: bool) 
 
 
 def boolean(declared: Input) -> Check:
-    """For BOOLEAN: true or false, a number, or a word for it, such as those that the node shows."""
+    """The check for BOOLEAN: a boolean, a number, or a word such as the labels of the node."""
     on = _ON | {str(declared.options.get("label_on", "on")).strip().lower()}
     off = _OFF | {str(declared.options.get("label_off", "off")).strip().lower()}
     remedy = f"Connect a boolean, or one of the texts {', '.join(sorted(on | off))}."
@@ -185,7 +189,7 @@ def boolean(declared: Input) -> Check:
 
 
 def text(declared: Input) -> Check:
-    """For STRING: a text, or a number or path as one."""
+    """The check for STRING: a text; a number or a path becomes a text."""
     longest = LONGEST_NAME if declared.name in NAMES_FILES else LONGEST_TEXT
 
     def check(value: Any) -> str:
@@ -193,15 +197,15 @@ def text(declared: Input) -> Check:
             value = as_text(value)
         if len(value) > longest:
             raise ValueError(
-                f"'{declared.name}' should have at most {longest} signs but has {len(value)}: "
+                f"'{declared.name}' should have at most {longest} characters but has {len(value)}: "
                 f"{quoted(value)}. Shorten it."
             )
         if not value.isascii():
             _check_unicode(value)
         if declared.name in NAMES_FILES and not value.replace("\n", " ").isprintable():
             raise ValueError(
-                f"'{declared.name}' is {quoted(value)}, which has signs that no file's name can "
-                "have, such as NUL. Take them out."
+                f"'{declared.name}' is {quoted(value)}, which has characters that a file name "
+                "cannot have, such as NUL. Remove them."
             )
         return value
 
@@ -210,7 +214,7 @@ def text(declared: Input) -> Check:
             return str(value)
         number = None if isinstance(value, (np.ndarray, torch.Tensor)) else _number(value)
         if number is None or not -WIDEST <= number <= WIDEST:
-            remedy = "Connect a text, or turn the value into one before."
+            remedy = "Connect a text, or convert the value to a text before."
             raise declared.error("a text", value, remedy)
         return str(value)
 
@@ -219,29 +223,30 @@ def text(declared: Input) -> Check:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"'{declared.name}' is {quoted(value)}, which has half a sign at place "
-                f"{error.start} (a lone surrogate). Take it out."
+                f"'{declared.name}' is {quoted(value)}, which has half a character (a lone "
+                f"surrogate) at position {error.start}. Remove it."
             ) from error
 
     return check
 
 
 def free_choice(declared: Input) -> Check:
-    """For a choice that the node checks by itself, which may be of no list."""
+    """The check for a choice that the node checks itself; it may be an entry of no list."""
 
     def check(value: Any) -> Any:
         if value is not None and not isinstance(value, (str, int, float)):
-            raise declared.error("a text of its list", value, "Choose one in the node.")
+            raise declared.error("an entry of its list", value, "Choose one in the node.")
         return value
 
     return check
 
 
 def choice(declared: Input, entries_now: Callable[[], Sequence[Any]]) -> Check:
-    """For an input that is a choice of a list.
+    """The check for a choice from a list.
 
     Args:
-        entries_now: the list, asked again where it lacks a value: files and packs come later.
+        entries_now: gives the list. It is called again for an unknown value, since files and packs
+            may be added later.
     """
     known: set[Any] = set()
 

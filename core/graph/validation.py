@@ -1,17 +1,16 @@
-"""The one door that every value comes in by.
+"""Input checks: every value that a node gets is checked against the node's declaration.
 
-What a node is given is checked against what it declares, whether the host runs it or another pack
-calls it. The checks of a class are made once, from its INPUT_TYPES, and put before its own methods.
-A node says what they cannot know with attributes of its class:
+This is done whether ComfyUI runs the node or another pack calls it. The checks of a class are made
+once from its INPUT_TYPES, and run before its own methods. A class can add to its declaration with
+these attributes:
 
 - `TAKES_NONE`: names of required inputs that may be None.
-- `HANDS_ON`: the node only puts parts together or takes them apart. What uses a part checks it.
-- `USES_PARTS`: names of the parts that it uses of pipes, where it does not use all.
-- `VALIDATE_INPUTS`, as for the host: choices that it names take values of no list.
+- `HANDS_ON`: the node only combines parts or separates them. The node that uses a part checks it.
+- `USES_PARTS`: names of the parts of pipes that the node uses, if it does not use all.
+- `VALIDATE_INPUTS`, as in ComfyUI: choices that it names may have values that are in no list.
 
-See `validate_values.py` for settings, among them what is brought into its range and what is
-refused, and `validate_links.py` for all other types. Inputs that the host evaluates on demand
-(`lazy`) may be None; hidden ones and those of any type are left alone.
+`validate_values.py` checks settings, and `validate_links.py` all other types. Lazy inputs may be
+None. Hidden inputs and inputs of any type are not checked.
 """
 
 from __future__ import annotations
@@ -33,26 +32,26 @@ _SETTINGS: dict[str, Callable[[Input], Check]] = {
     "BOOLEAN": validate_values.boolean,
     "STRING": validate_values.text,
 }
-_LOOKED_INTO = ("IMAGE", "MASK", "SEGS")  # types of which every number is looked at here
-_MOST_NUMBERED = 10_000  # numbered inputs whose checks are kept
-# Types of which None is a value: a loader may have no CLIP, and empty SEGS have no SEG.
+_LOOKED_INTO = ("IMAGE", "MASK", "SEGS")  # types whose contents are checked completely here
+_MOST_NUMBERED = 10_000  # the most numbered inputs whose checks are kept
+# Types for which None is a value: a loader may have no CLIP, and empty SEGS have no SEG.
 _MAY_LACK = frozenset({"CLIP", "SEG_ELT", "SEG_ELT_control_net_wrapper"})
 _ALL = "*"
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What is done with the value of an input."""
+    """How the value of an input is checked."""
 
     check: Check
     kind: str
-    optional: bool  # None is as if nothing were connected
+    optional: bool  # None means that nothing is connected
     none: bool  # None is a value
-    setting: bool = False  # of the node, rather than a link alone
+    setting: bool = False  # the input is a setting that has a widget
 
 
-class Door:
-    """The checks of a node class."""
+class InputChecks:
+    """The checks for the inputs of a node class."""
 
     def __init__(self, node: type, title: str) -> None:
         self.title = title
@@ -72,11 +71,11 @@ class Door:
         }
 
     def names(self) -> list[str]:
-        """The inputs that are declared, numbered ones as far as they are listed."""
+        """The names of the declared inputs; of numbered inputs, those that are listed."""
         return [name for group in self._groups.values() for name in group.keys()]  # noqa: SIM118
 
     def declaration(self, name: str) -> tuple:
-        """What an input's checks are made of: the same for inputs that are declared alike."""
+        """The key of an input's check: inputs with equal keys are checked in the same way."""
         group = next(group for group, entries in self._groups.items() if name in entries)
         kind, options = (*self._groups[group][name], {})[:2]
         matter = ("min", "max", "label_on", "label_off", "forceInput", "lazy")
@@ -88,10 +87,14 @@ class Door:
         )  # fmt: skip
 
     def admit(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """The inputs as the node is to have them, and those whose contents have been looked at.
+        """Check the inputs of a call.
+
+        Returns:
+            The inputs that the node gets, and the values whose contents were checked completely.
 
         Raises:
-            ValueError: one is not of its kind. It names node, input, value and what is wanted.
+            ValueError: a value is not what its input takes. The text names node, input and value,
+                and says what the input takes.
         """
         admitted, known = {}, []
         for name, value in inputs.items():
@@ -100,7 +103,7 @@ class Door:
                 admitted[name] = value
                 continue
             if value is None and rule.optional and (self.is_list or not rule.none):
-                continue  # the node's own default, as where nothing is connected
+                continue  # the node uses its default, as if nothing were connected
             if self.is_list or value is not None or not rule.none:
                 try:
                     value = self._each(name, rule, value) if self.is_list else rule.check(value)
@@ -114,8 +117,8 @@ class Door:
     def _each(self, name: str, rule: _Rule, values: Any) -> list[Any]:
         if not isinstance(values, (list, tuple)):
             raise ValueError(
-                f"'{name}' should be a list of values but is {described(values)}. Give this node "
-                "lists, as ComfyUI does."
+                f"'{name}' should be a list of values but is {described(values)}. Pass lists to "
+                "this node, as ComfyUI does."
             )
         if rule.setting and not values:
             raise ValueError(f"'{name}' is an empty list. Connect at least one value.")
@@ -142,12 +145,12 @@ class Door:
         return make and make(declared)
 
     def _entries(self, name: str) -> list[Any]:
-        """The choices of an input as they are now."""
+        """The present choices of an input."""
         groups = self._node.INPUT_TYPES()
         return {**groups.get("optional", {}), **groups.get("required", {})}[name][0]
 
     def _numbered(self, name: str) -> _Rule | None:
-        """The rule of an input of which there is any number, made when it is first used."""
+        """The rule of a numbered input. It is made when the input is first used."""
         for group, entries in self._groups.items():
             if name in entries:
                 rule = self._rule(name, entries[name], group)
@@ -162,7 +165,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _free_choices(node: type) -> Callable[[str], bool]:
-    """Whether a node checks the choice of an input by itself."""
+    """Whether a node checks the choice of an input itself."""
     check = getattr(node, "VALIDATE_INPUTS", None)
     if check is None:
         return lambda name: False
@@ -174,26 +177,26 @@ _titles: dict[type, str] = {}
 
 
 @functools.cache
-def door_of(node: type) -> Door:
-    """The door of a node class, or of a class that another pack has derived from one."""
+def checks_of(node: type) -> InputChecks:
+    """The checks of a node class, or of a class that another pack has derived from one."""
     title = next((_titles[base] for base in node.__mro__ if base in _titles), node.__name__)
-    return Door(node, title)
+    return InputChecks(node, title)
 
 
 def guard(node: type, title: str) -> None:
-    """Put the door before the methods of a node class that take its inputs, in place.
+    """Add the checks to the methods of a node class that take its inputs, in place.
 
     Args:
-        title: what errors call the node.
+        title: the name of the node in errors.
     """
     _titles[node] = title
     for name in {node.FUNCTION, "doit", "check_lazy_status"}:
         method = getattr(node, name, None)
-        if method is not None and not hasattr(method, "behind_door"):
-            setattr(node, name, _behind_door(method))
+        if method is not None and not hasattr(method, "checks_inputs"):
+            setattr(node, name, _with_checks(method))
 
 
-def _behind_door(method: Callable) -> Callable:
+def _with_checks(method: Callable) -> Callable:
     parameters = list(inspect.signature(method).parameters.values())[1:]
     names = [item.name for item in parameters if item.kind is item.POSITIONAL_OR_KEYWORD]
 
@@ -201,10 +204,10 @@ def _behind_door(method: Callable) -> Callable:
     def run(self: Any, *args: Any, **inputs: Any) -> Any:
         given = dict(zip(names, args, strict=False))
         if len(given) < len(args) or given.keys() & inputs.keys():
-            return method(self, *args, **inputs)  # which raises what Python says of such calls
-        admitted, known = door_of(type(self)).admit({**given, **inputs})
+            return method(self, *args, **inputs)  # which raises Python's error for such calls
+        admitted, known = checks_of(type(self)).admit({**given, **inputs})
         with known_to_be_good(known):
             return method(self, **admitted)
 
-    run.behind_door = True
+    run.checks_inputs = True
     return run

@@ -1,4 +1,4 @@
-"""Small questions and answers on links: comparisons, conversions, sizes."""
+"""Values of the logic nodes: comparisons, conversions and sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..streams import picture
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Equality of anything; tensors and arrays are equal where shape and every value are."""
+    """Whether two values are equal. Tensors and arrays have to have equal shapes and values."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return a.shape == b.shape and bool((a == b.to(a.device)).all())
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
@@ -41,15 +41,15 @@ OPERATORS: dict[str, Callable[[bool, bool], bool]] = {
 }
 
 
-# What values raise that cannot be compared: of other kinds, of many values, or no number.
+# Errors of values that cannot be compared: different types, several values, or no number.
 _NO_ORDER = (TypeError, RuntimeError, ValueError, ArithmeticError)
 
 
 def compare(how: str, a: Any, b: Any) -> bool:
-    """One of the `COMPARISONS`.
+    """Compare two values with one of the `COMPARISONS`.
 
     Raises:
-        ValueError: values of these kinds have no order.
+        ValueError: values of these types have no order.
     """
     try:
         return bool(COMPARISONS[how](a, b))
@@ -58,10 +58,10 @@ def compare(how: str, a: Any, b: Any) -> bool:
 
 
 def least_or_most(most: bool, a: Any, b: Any) -> Any:
-    """The larger of two values, or the smaller.
+    """The larger of two values if `most` is set, otherwise the smaller one.
 
     Raises:
-        ValueError: values of these kinds have no order.
+        ValueError: values of these types have no order.
     """
     try:
         return max(a, b) if most else min(a, b)
@@ -71,13 +71,13 @@ def least_or_most(most: bool, a: Any, b: Any) -> Any:
 
 def _no_order(name: str, value: str, a: Any, b: Any) -> str:
     return (
-        f"'{name}' is {value!r}, but 'a' is a {type(a).__name__} and 'b' a {type(b).__name__}, "
-        "of which neither is larger. Connect two numbers, or two texts."
+        f"'{name}' is {value!r}, but 'a' is a {type(a).__name__} and 'b' is a "
+        f"{type(b).__name__}, which cannot be compared. Connect two numbers, or two texts."
     )
 
 
 def shown(value: Any, as_text: Callable[[Any], str] = str) -> str:
-    """A value as text; its class where it cannot be shown."""
+    """A value as text. If it cannot be shown, the text names its class."""
     try:
         return as_text(value)
     except Exception:  # whatever an object of another pack raises
@@ -85,9 +85,9 @@ def shown(value: Any, as_text: Callable[[Any], str] = str) -> str:
 
 
 def converted(value: Any) -> tuple[str, float, int, bool]:
-    """A value as text, as a number, as a whole number cut towards 0, and as true or false.
+    """A value as text, as a number, as a whole number (rounded towards 0), and as a boolean.
 
-    What is no number counts as 1, except "false", which counts as 0.
+    A value that is no number counts as 1, except the text "false", which counts as 0.
     """
     text = shown(value)
     try:
@@ -104,7 +104,7 @@ TYPES = ("STRING", "INT", "FLOAT", "BOOLEAN")
 
 
 def type_name(value: Any) -> str | None:
-    """Which of the `TYPES` a value is; None for anything else."""
+    """Which of the `TYPES` a value has, or None."""
     for name, kind in (("BOOLEAN", bool), ("INT", int), ("FLOAT", float), ("STRING", str)):
         if isinstance(value, kind):
             return name
@@ -112,10 +112,10 @@ def type_name(value: Any) -> str | None:
 
 
 def read_as(type_name: str, text: str) -> str | int | float | bool:
-    """The text as a value of one of the `TYPES`.
+    """A text as a value of one of the `TYPES`.
 
     Raises:
-        ValueError: it is no number.
+        ValueError: the text is no number.
     """
     if type_name == "STRING":
         return text
@@ -146,7 +146,7 @@ def image_size(image: torch.Tensor) -> tuple[int, int, int, int]:
 def latent_size(latent: dict[str, Any]) -> tuple[int, int, int, int]:
     """Batch, height and width in image pixels, and channels of a LATENT.
 
-    A latent that does not tell its ratio has 8 pixels to a value, as most have.
+    A latent that does not say its ratio is taken to have 8 pixels for one latent pixel.
     """
     samples = picture(latent["samples"])
     given = latent.get("downscale_ratio_spacial")

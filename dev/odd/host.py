@@ -16,7 +16,7 @@ import comfy.utils
 import folder_paths
 import nodes as host_nodes
 
-from ...core.graph.validation import door_of
+from ...core.graph.validation import checks_of
 from ...core.host.detectors import register_folders
 from .samples import Samples
 
@@ -59,7 +59,7 @@ def costs(good: Samples, repeats: int = 300) -> str:
         try:
             for _ in range(repeats):
                 start = time.perf_counter()
-                door_of(node).admit(inputs)
+                checks_of(node).admit(inputs)
                 best = min(best, time.perf_counter() - start)
         except ValueError:  # files that are not here
             continue

@@ -22,7 +22,7 @@ import comfy.model_management
 import numpy as np
 import torch
 
-from ...core.graph.validation import Door, door_of
+from ...core.graph.validation import InputChecks, checks_of
 from .samples import WORK, Samples, call
 from .values import odd_values
 
@@ -72,7 +72,7 @@ def is_own(error: BaseException) -> bool:
 
 
 def _let_in(
-    door: Door, node_id: str, name: str, values: dict[str, Any], outcome: Outcome
+    door: InputChecks, node_id: str, name: str, values: dict[str, Any], outcome: Outcome
 ) -> Iterator[Case]:
     seen = set()
     for label, value in values.items():
@@ -94,7 +94,7 @@ def _let_in(
                 yield case
 
 
-def _forms(door: Door, value: Any) -> list[tuple[Any, str]]:
+def _forms(door: InputChecks, value: Any) -> list[tuple[Any, str]]:
     """A value as nodes get it: those that take lists get it alone, which is wrong, and in one."""
     return [(value, ""), ([value], " in a list")] if door.is_list else [(value, "")]
 
@@ -207,7 +207,7 @@ def try_all(samples: Samples, node_ids: Sequence[str], tell: Any = print) -> Out
     for node_id in node_ids:
         usual.check(node_id, outcome)
         start, before = time.monotonic(), len(outcome.faults)
-        door, values = door_of(samples.nodes[node_id]), odd_values(samples)
+        door, values = checks_of(samples.nodes[node_id]), odd_values(samples)
         for name in door.names():
             cases = list(_let_in(door, node_id, name, values, outcome))
             for case in cases:
@@ -228,7 +228,7 @@ def try_some(samples: Samples, node_ids: Sequence[str], count: int, seed: int = 
     outcome, usual = Outcome(), Usual(samples)
     values, known, cases = odd_values(samples), {}, []
     for node_id in node_ids:
-        door = door_of(samples.nodes[node_id])
+        door = checks_of(samples.nodes[node_id])
         for name in door.names():
             alike = (*door.declaration(name), name if name in WORK else "")
             if alike not in known:

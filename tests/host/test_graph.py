@@ -402,7 +402,7 @@ def test_a_mask_of_one_workflow_is_not_lost_over_a_node_of_another(show, server)
     start = len(server.log())
     assert show(5, seed=1, image=painting, workflow="first")[1].sum() == 0
     told = server.log()[start:]
-    assert f"The mask {painting!r} is not used, since it was painted on another picture" in told
+    assert f"The mask {painting!r} is not used, because it was painted on another picture" in told
     late = paint(server, "p6", (24, 16), 4, 2, 10, 8)
     assert show(5, seed=3, image=late)[1].sum() == 36  # of no workflow
 
