@@ -171,6 +171,7 @@ class Detail:
     batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one
     variants: int = 1  # how often each segment is drawn, each time from other noise
     kept: KeptCrops = field(default_factory=KeptCrops)
+    segment_plan: Any = None  # a SegmentPlan of core/detail/segment_plan.py, or None
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,13 @@ _INPUTS: dict[str, Input] = {
             "tooltip": "From Crop Options: another size to draw at, and crops turned upright.",
         },
     ),
+    "segment_plan": (
+        "SEGMENT_PLAN",
+        {
+            "tooltip": "From Segment Rule or Segment Plan: texts and settings for single segments. "
+            "What it leaves open is as this node has it.",
+        },
+    ),
     "variants": (
         "INT",
         {

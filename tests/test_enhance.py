@@ -42,9 +42,9 @@ def enhance(
     region = Box(0, 0, width, height).shifted(*origin)
     seg = make_seg(region.as_tuple(), control=control)
     size = Size(*size) if size else Size(2 * width, 2 * height)
-    job = Job(0, seg, region, region, size, 5, text)
     run = Run(make_detail(models, **options), backend)
-    run.start(1)
+    job = Job(0, seg, region, region, size, 5, run.detail, text)
+    run.start([job])
     mask = torch.ones(1, height, width) if mask is None else mask
     return crop_pipeline.enhance(run, [Crop(job, IMAGE, pixels, mask, video=video)])[0], backend
 

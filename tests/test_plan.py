@@ -1,22 +1,28 @@
 """Which segments are worked on, at what size, with which seed and text, and in what order."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from detailers.core.detail.plan import Job, Plan, Skipped, batches, levels, make_plan
 from detailers.core.geometry import Box, Size, Sizing
-from detailers.tests.fake_backend import make_seg
+from detailers.tests.fake_backend import make_detail, make_seg
 from hypothesis import given
 from hypothesis import strategies as st
 
+IMAGE = Size(2048, 2048)
 ALWAYS = Sizing(guide_size=64, max_size=256, force_inpaint=True)
 IF_SMALL = Sizing(guide_size=64, max_size=256, force_inpaint=False)
 THREE = [make_seg((0, 0, 20, 10)), make_seg((30, 0, 50, 10)), make_seg((60, 0, 80, 10))]
 
 
 def plan_of(segs, text="", sizing=ALWAYS, seed=100, **options):
-    return make_plan(segs, sizing, seed, text, **options)
+    return make_plan(segs, IMAGE, settings(sizing, text), seed, **options)
+
+
+def settings(sizing=ALWAYS, text=""):
+    return replace(make_detail(), sizing=sizing, text=text)
 
 
 def dealt(plan):
@@ -32,7 +38,7 @@ def test_a_job_knows_size_boxes_and_seed():
     (job,) = plan_of([seg]).jobs
     # 10, the shorter side of the box, becomes 64: 6.4 times
     assert job == Job(
-        0, seg, Box(20, 25, 40, 35), Box(10, 20, 50, 40), Size(256, 128), 100, None, False
+        0, seg, Box(20, 25, 40, 35), Box(10, 20, 50, 40), Size(256, 128), 100, job.detail
     )
 
 

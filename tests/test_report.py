@@ -29,7 +29,8 @@ THREE = [(0, 0, 16, 16), (20, 0, 36, 16), (40, 0, 56, 16)]  # separate, each of 
 SEGMENT = {  # what is told of a segment that was sampled
     "index", "variant", "image", "version", "label", "confidence", "bbox", "crop_region",
     "status", "reason",
-    "working_size", "canvas", "upright", "seed", "seed_used", "text", "concat", "loras",
+    "working_size", "canvas", "upright", "seed", "seed_used",
+    "text", "concat", "text_before", "negative", "loras",
     "sampling", "sizing", "masking", "refiner", "sigmas", "wave", "seconds", "retries", "faults",
 }  # fmt: skip
 SLEEP = 0.03  # seconds of each stage that sleeps

@@ -19,7 +19,7 @@ from ..pixels.crop_view import Cut
 from ..pixels.image import is_black, usable
 from ..pixels.mask import feather, for_latent, resize_mask
 from ..pixels.vae_shift import restore_kept
-from ..prompts.control import SegmentControl
+from ..prompts.control import SegmentControl, with_strength
 from ..prompts.cut_conditioning import Shows, cut_conditioning
 from ..sampling.faults import fault_of
 from ..sampling.scheduler import Decode, Encode, Pipeline, run_each, run_pipelines
@@ -74,7 +74,12 @@ class CropPipeline:
 
     def __init__(self, run: Run, crop: Crop) -> None:
         self.run, self.crop = run, crop
-        self.detail, self.backend, self.hook = run.detail, run.backend, run.hook
+        self.detail, self.backend, self.hook = crop.job.detail, run.backend, run.hook
+
+    @property
+    def _control_strength(self) -> float | None:
+        """The strength that the segment plan gives all ControlNets of the segment, if it does."""
+        return self.crop.job.chosen.overrides.control_strength
 
     def pipeline(self) -> Pipeline[Enhanced]:
         """All steps of the crop, as a generator that gives its result at the end."""
@@ -85,7 +90,9 @@ class CropPipeline:
         detail, job = self.detail, self.crop.job
         record = self.crop.record
         with stage(TEXT):
-            models = self.run.texts.apply(job.text, job.seed, job.concat, record.expanded)
+            models = self.run.texts.apply(
+                job.text, job.seed, job.concat, job.added, record.expanded
+            )
         steps = Steps(self.run.advance)
         for attempt in range(1 + detail.retry.times):
             self.backend.check_interrupt()
@@ -104,7 +111,7 @@ class CropPipeline:
                 record.retries += 1
                 name = job.name.capitalize()
                 note("retry", f"{name} is made again with another seed: {fault}")
-        steps.reach(detail.sampling.cycle * detail.sampling.steps, models.model)
+        steps.reach(job.steps, models.model)
         record.fault = fault
         return replace(enhanced, fault=fault)
 
@@ -176,13 +183,26 @@ class CropPipeline:
         models = self._localised(models, cut)
         refiner = detail.refiner
         if refiner is not None:
-            refiner = replace(refiner, models=self._localised(refiner.models, cut))
+            own = self._with_control_strength(self._localised(refiner.models, cut))
+            refiner = replace(refiner, models=own)
         models, latent, control_images = yield from self._encode(canvas, models, noise_mask, cut)
+        models = self._with_control_strength(models)
         models, refiner = yield from self._with_references(canvas, models, refiner, latent, cut)
         latent = self._completed(models, hook.post_encode(latent))
         latent = yield from self._sample_cycles(models, refiner, latent, seed, steps, subject)
         pixels = yield from self._decode(canvas, models.vae, latent)
         return Enhanced(pixels, control_images), latent
+
+    def _with_control_strength(self, models: Models) -> Models:
+        """The models with that strength for all ControlNets in their conditionings."""
+        strength = self._control_strength
+        if strength is None:
+            return models
+        done: dict[int, Any] = {}
+        return models._replace(
+            positive=with_strength(models.positive, strength, done),
+            negative=with_strength(models.negative, strength, done),
+        )
 
     def _completed(self, models: Models, latent: dict) -> dict:
         """The latent with an empty stream for all that the model samples beside the picture."""
@@ -284,7 +304,9 @@ class CropPipeline:
             pictures that ControlNets saw.
         """
         masking, tiled = self.detail.masking, self.detail.tiling.encode
-        wrapper = self.crop.job.seg.control_net_wrapper
+        wrapper, strength = self.crop.job.seg.control_net_wrapper, self._control_strength
+        if strength is not None and isinstance(wrapper, SegmentControl):
+            wrapper = wrapper.with_strength(strength)
         inpaint = masking.inpaint_model and noise_mask is not None
         whole = (
             inpaint

@@ -35,7 +35,7 @@ from .crop import Crop, Enhanced
 from .crop_pipeline import enhance, enhance_each
 from .plan import Job, Place, Plan, Skipped, batches, of_one_size
 from .report import Record
-from .run import Run, reported
+from .run import Run, blending_of, reported
 
 
 @dataclass
@@ -164,7 +164,7 @@ def _detail_rows(
     """
     rgb, alpha = to_rgb(result.image)
     jobs = [job for plan in plans for job in plan.jobs]
-    run.start(sum(run.variants(job) for job in jobs))
+    run.start(each for job in jobs for each in run.each(job))
     working = widened(rgb).clone() if jobs else rgb
     done: dict[tuple[int, int, int], _Done] = {}
     for batch in batches(plans, run.batch_limit(jobs), run.grid, run.variants):
@@ -335,7 +335,7 @@ def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run
         return _Done.of(own, enhanced, None, kept)
     if own.job.variant:
         return _Done([], picture=to_numpy(enhanced.pixels))
-    blending, region = run.blending, own.job.region
+    blending, region = blending_of(own.job.detail), own.job.region
     with stage(PASTE):
         weight = own.persist(lambda: blending.weight(own.mask, region, _size(image)), "pasted")
         own.persist(lambda: blending.paste(image, enhanced.pixels, weight, region), "pasted")
@@ -373,11 +373,11 @@ def detail_segs(
     }
     result = Detailed(image, (header, []))
     versions = [
-        [replace(job, seed=seed_for(detail.sampling.seed, index + 1)) for job in plan.jobs]
+        [job.reseeded(seed_for(detail.sampling.seed, index + 1)) for job in plan.jobs]
         for index in range(batch_size)
     ]
     drawn = [each for jobs in versions for job in jobs for each in run.each(job)]
-    run.start(sum(len(sources[job.position].rows) for job in drawn))
+    run.start(job for job in drawn for _ in sources[job.position].rows)
     enhanced = iter(_enhance_apart(drawn, sources, size, run, result, batch_size))
     for version, jobs in enumerate(versions):
         refined: dict[int, torch.Tensor] = {}

@@ -18,12 +18,15 @@ import torch
 
 from ...utils.arrays import to_tensor
 from ...utils.notes import note
-from ...wildcards.deal import Segment, deal
+from ...wildcards.deal import Dealt, Segment, deal
 from ..bounds import MOST_SAMPLED, check_pixels
-from ..geometry import Box, Size, Sizing, Skip, working_size
+from ..geometry import Box, Size, Skip, working_size
 from ..noise import variant_seed
 from ..pixels.rotated_crop import RotatedCrop
-from ..segs.seg import SEG
+from ..prompts.segment_text import NOTHING_ADDED, AddedText
+from ..segs.seg import SEG, padded
+from ..settings import Detail
+from .segment_plan import UNCHOSEN, UNSTEERED, Chosen, Overrides, Steering, joined
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,13 @@ class Job:
     region: Box  # where the crop is taken and pasted
     size: Size  # working size, before padding to the model's grid
     seed: int
+    detail: Detail  # its settings: the node's, with what the segment plan sets in their place
     text: str | None = None  # segment text, not yet expanded; None keeps the node's positive
     concat: bool = False  # the text is added to the positive instead of replacing it
     rotated: RotatedCrop | None = None  # the rotated crop, if the segment is sampled upright
     variant: int = 0  # the first one is pasted, the others are only kept
+    added: AddedText = NOTHING_ADDED  # what the segment plan adds to the text
+    chosen: Chosen = UNCHOSEN  # what the segment plan sets
 
     def variants(self, count: int) -> list[Job]:
         """This job `count` times, each with a seed of its own; the one that is pasted comes last.
@@ -57,6 +63,15 @@ class Job:
         """What messages call it."""
         segment = f"segment {self.position}"
         return f"variant {self.variant} of {segment}" if self.variant else segment
+
+    @property
+    def steps(self) -> int:
+        """Steps of the sampler, all cycles together."""
+        return self.detail.sampling.cycle * self.detail.sampling.steps
+
+    def reseeded(self, seed: int) -> Job:
+        """The job for another seed of the node; a seed that the segment plan sets stays."""
+        return replace(self, seed=self.chosen.overrides.seed_of(seed))
 
 
 @dataclass(frozen=True)
@@ -98,55 +113,41 @@ class Plan:
 
 def make_plan(
     segs: Sequence[SEG],
-    sizing: Sizing,
+    image: Size,
+    detail: Detail,
     seed: int,
-    text: str = "",
     touch_size: Callable[[Size], Size] = lambda size: size,
-    rotate: Callable[[SEG], tuple[SEG, RotatedCrop, Size] | None] = lambda seg: None,
+    rotate: Callable[[SEG, Detail], tuple[SEG, RotatedCrop, Size] | None] = lambda seg, own: None,
+    steering: Steering = UNSTEERED,
 ) -> Plan:
-    """Decide size, seed and text of every segment.
+    """Decide settings, size, seed and text of every segment.
 
     Args:
         segs: segments whose regions lie inside the image.
-        sizing: how large each crop is sampled.
-        seed: the node's seed. Segment i in working order gets seed + i, unless its text names
-            another seed.
-        text: the node's segment text, which may also set the working order.
+        image: its size.
+        detail: the node's settings. Its segment text may also set the working order.
+        seed: the node's seed. Segment i in working order gets seed + i, unless its text or the
+            segment plan names another seed.
         touch_size: takes a working size and gives the one to use, of at most MOST_SAMPLED pixels.
         rotate: gives the segment with its rotated crop and the size of the thing in it, as the
-            functions of `core/segs/tilt.py` do. None: the segment is not rotated.
+            functions of `core/segs/tilt.py` do, for a segment and its settings. None: the segment
+            is not rotated.
+        steering: what the segment plan sets for these segments.
 
     Raises:
         ValueError: a working size has more than MOST_SAMPLED pixels.
     """
-    dealt = deal(text, [Segment(tuple(seg.bbox), str(seg.label)) for seg in segs], seed)
+    order = steering.order or range(len(segs))
+    own = [Segment(tuple(segs[place].bbox), str(segs[place].label)) for place in order]
+    dealt = [replace(entry, index=order[entry.index]) for entry in deal(detail.text, own, seed)]
     entries: list[Job | Skipped] = []
     for entry in dealt:
-        seg = segs[entry.index]
-        bbox, region = Box.of(seg.bbox), Box.of(seg.crop_region)
-        reason = "its text is [SKIP]" if entry.skip else _unusable(seg, bbox, region)
+        seg, chosen = segs[entry.index], steering.of(entry.index)
+        reason = _why_skipped(seg, entry, chosen.overrides)
         if reason:
             entries.append(Skipped(entry.index, seg, reason))
             continue
-        rotation = rotate(seg)
-        if rotation is None:
-            rotated, size = None, working_size(bbox, region, sizing)
-        else:
-            seg, rotated, thing = rotation
-            region = Box.of(seg.crop_region)
-            size = working_size(Box(0, 0, *thing), rotated.frame, sizing)
-        if isinstance(size, Skip):
-            entries.append(Skipped(entry.index, segs[entry.index], size.reason, by_size=True))
-            continue
-        size = touch_size(size)
-        check_pixels(
-            size, f"The working size of segment {entry.index}", MOST_SAMPLED,
-            "Lower 'max_size' or 'guide_size', or disconnect the hook that asks for it.",
-        )  # fmt: skip
-        job = Job(
-            entry.index, seg, bbox, region, size, entry.seed, entry.text, entry.concat, rotated
-        )
-        entries.append(job)
+        entries.append(_job_of(seg, image, detail, entry, chosen, touch_size, rotate))
     reached = {entry.index for entry in dealt}
     entries += [
         Skipped(position, seg, "the segment text ends the run before it ([STOP])")
@@ -154,6 +155,66 @@ def make_plan(
         if position not in reached
     ]
     return Plan(tuple(entries))
+
+
+def _why_skipped(seg: SEG, dealt: Dealt, overrides: Overrides) -> str:
+    """Why a segment is skipped, whatever its size; empty if it is not."""
+    if overrides.skip:
+        return overrides.reason or "a rule of the segment plan skips it"
+    if dealt.skip and overrides.skip is None:
+        return "its text is [SKIP]"
+    return _unusable(seg, Box.of(seg.bbox), Box.of(seg.crop_region))
+
+
+def _job_of(
+    seg: SEG,
+    image: Size,
+    detail: Detail,
+    dealt: Dealt,
+    chosen: Chosen,
+    touch_size: Callable[[Size], Size],
+    rotate: Callable[[SEG, Detail], tuple[SEG, RotatedCrop, Size] | None],
+) -> Job | Skipped:
+    """The job of a segment; see `make_plan`."""
+    original, bbox = seg, Box.of(seg.bbox)
+    overrides = chosen.overrides
+    detail = overrides.applied(detail, min(bbox.size))
+    if overrides.crop_padding:
+        seg = padded(seg, overrides.crop_padding, image)
+    rotation = rotate(seg, detail)
+    if rotation is None:
+        rotated, size = None, working_size(bbox, Box.of(seg.crop_region), detail.sizing)
+    else:
+        seg, rotated, thing = rotation
+        size = working_size(Box(0, 0, *thing), rotated.frame, detail.sizing)
+    if isinstance(size, Skip):
+        return Skipped(dealt.index, original, size.reason, by_size=True)
+    size = touch_size(size)
+    check_pixels(
+        size, f"The working size of segment {dealt.index}", MOST_SAMPLED,
+        "Lower 'max_size' or 'guide_size', or disconnect the hook that asks for it.",
+    )  # fmt: skip
+    text, concat, added = _worded(dealt, overrides)
+    return Job(
+        dealt.index, seg, bbox, Box.of(seg.crop_region), size, overrides.seed_of(dealt.seed),
+        detail, text, concat, rotated, added=added, chosen=chosen,
+    )  # fmt: skip
+
+
+def _worded(dealt: Dealt, overrides: Overrides) -> tuple[str | None, bool, AddedText]:
+    """A segment's text, whether it is added to the node's positive, and what is added to both."""
+    own, concat = dealt.text, dealt.concat
+    if overrides.text is not None:
+        own, concat = overrides.text, False
+    before, after = overrides.text_before, overrides.text_after
+    is_blank = own is None or not own.strip()
+    if is_blank or concat:  # the node's positive is a part of it
+        own, concat = joined("" if is_blank else own, after) or own, concat or bool(after)
+    else:
+        own, before = joined(joined(before, own), after), ""
+    if not (before or overrides.negative is not None or overrides.loras):
+        return own, concat, NOTHING_ADDED
+    return own, concat, AddedText(before, overrides.negative, overrides.loras)
 
 
 def _unusable(seg: SEG, bbox: Box, region: Box) -> str:

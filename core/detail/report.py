@@ -33,7 +33,9 @@ Of a segment:
     seed              that it was first made with; `seed_used` that of the last try
     text              expanded; null where the node's positive prompt was used as it is
     concat            whether the text was added to the prompt
-    loras             [{"name", "model_strength", "clip_strength", ...}] of the text
+    text_before       that a segment plan put before the prompt, or null
+    negative          text in place of the node's negative prompt, or null
+    loras             [{"name", "model_strength", "clip_strength", ...}] of texts and segment plan
     sampling          {"steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle"}
     sizing            {"guide_size", "guide_size_for_bbox", "max_size", "force_inpaint", ...}
     masking           {"feather", "noise_mask", "noise_mask_feather", "inpaint_model"}
@@ -79,6 +81,8 @@ class Record:
     wave: int = 0
     canvas: Size | None = None
     text: str | None = None  # expanded; None keeps the node's positive prompt
+    text_before: str | None = None  # that a segment plan puts before the node's positive prompt
+    negative: str | None = None  # that a segment plan puts in place of the node's
     loras: tuple[Lora, ...] = ()
     sampling: Sampling | None = None  # as the first cycle of the last try was sampled
     seed_used: int | None = None
@@ -89,9 +93,16 @@ class Record:
     fault: str = ""  # why the pixels are not used
     seconds: float = 0.0
 
-    def expanded(self, text: str, loras: tuple[Lora, ...]) -> None:
-        """The segment's text, once its choices are made."""
+    def expanded(
+        self,
+        text: str | None,
+        loras: tuple[Lora, ...],
+        before: str | None,
+        negative: str | None,
+    ) -> None:
+        """The segment's texts, once their choices are made."""
         self.text, self.loras = text, loras
+        self.text_before, self.negative = before, negative
 
     def begins(self, seed: int) -> None:
         """A try, with this seed."""
@@ -190,7 +201,7 @@ class RunReport:
             version = own.record.version
             places = order.get((own.row, version)) or order.get((None, 0), {})
             key = version, own.row, places.get(own.job.position, 0), own.job.variant
-            found.append((key, _sampled(own, self.detail), own))
+            found.append((key, _sampled(own), own))
         found.sort(key=lambda entry: entry[0])
         return [(entry, own) for _, entry, own in found]
 
@@ -245,7 +256,7 @@ def _skipped(entry: Skipped, image: int | None, version: int) -> dict[str, Any]:
     return {**_of_seg(entry, image or 0, version), "status": SKIPPED, "reason": entry.reason}
 
 
-def _sampled(own: Worked, detail: Detail) -> dict[str, Any]:
+def _sampled(own: Worked) -> dict[str, Any]:
     job, record = own.job, own.record
     sigmas = record.sigmas
     return {
@@ -259,9 +270,11 @@ def _sampled(own: Worked, detail: Detail) -> dict[str, Any]:
         "seed_used": record.seed_used,
         "text": record.text,
         "concat": job.concat,
+        "text_before": record.text_before,
+        "negative": record.negative,
         "loras": [asdict(lora) for lora in record.loras],
-        "sampling": _sampling(record.sampling or detail.sampling),
-        **_own_settings(detail),
+        "sampling": _sampling(record.sampling or job.detail.sampling),
+        **_own_settings(job.detail),
         "sigmas": None if sigmas is None else {"from": sigmas[0], "to": sigmas[1]},
         "wave": record.wave,
         "seconds": round(record.seconds, 6),

@@ -11,12 +11,14 @@ import torch
 
 from ...utils.notes import heard_notes, note
 from ..backend import Backend
-from ..geometry import NATIVE, Size, Sizing
+from ..geometry import NATIVE, Size
 from ..hook_protocol import Hook
 from ..noise import seed_for
 from ..pixels.blend import Blending
+from ..pixels.rotated_crop import RotatedCrop
 from ..prompts.segment_text import SegmentTexts
 from ..sampling.scheduler import MemoryBudget
+from ..segs.image_batch import positions_by_image
 from ..segs.seg import SEG
 from ..segs.tilt import turned
 from ..settings import Detail
@@ -24,6 +26,14 @@ from ..timing import claimed, current
 from .plan import Job, Plan, make_plan
 from .references import References
 from .report import RunReport
+from .segment_plan import (
+    UNSTEERED,
+    Chosen,
+    Coverage,
+    SegmentPlan,
+    Steering,
+    scene_of,
+)
 
 Result = TypeVar("Result")
 MOST_SIDE_BY_SIDE = 16  # the most segments that are worked on at the same time
@@ -36,10 +46,9 @@ class Run:
     def __init__(self, detail: Detail, backend: Backend, image: torch.Tensor | None = None) -> None:
         """`image`: [B,H,W,C], the images of the node or the frames of its clip. References in the
         conditioning are compared with it."""
-        self.detail = detail
         self.backend = backend
+        self.detail = detail = self._resolved(detail)
         self.hook = Hook(detail.hook)
-        self.blending = Blending(detail.masking.feather, detail.pasting)
         self.texts = SegmentTexts(backend, detail.models)
         self.references = References(
             detail.references, image, detail.models.vae, backend, detail.tiling.encode
@@ -49,6 +58,7 @@ class Run:
         self.report = RunReport(detail, self.rows, size)
         self._memory = backend.watched_memory()
         self.budget = MemoryBudget()
+        self._coverage = None if detail.segment_plan is None else Coverage(detail.segment_plan)
         self._bar: Callable = lambda done, model, latent: None
         self._steps = 0  # steps that all jobs have done
         self._shown = 0  # steps that the bar shows
@@ -66,7 +76,7 @@ class Run:
 
     def variants(self, job: Job) -> int:
         """How often a segment is drawn."""
-        return self.detail.variants if self.detail.kept.variants else 1
+        return job.detail.variants if self.detail.kept.variants else 1
 
     def each(self, job: Job) -> list[Job]:
         """A job and its variants, in the order in which they run."""
@@ -89,12 +99,14 @@ class Run:
         """
         detail = self.detail
         seed = seed_for(detail.sampling.seed, version)
-        margin = self.blending.reach + max(0, detail.pasting.mask_grow) + 1
+
+        def rotate(seg: SEG, own: Detail) -> tuple[SEG, RotatedCrop, Size] | None:
+            margin = blending_of(own).reach + max(0, own.pasting.mask_grow) + 1
+            return turned(seg, own.upright, image, _row(seg) if row is None else row, margin)
+
         plan = make_plan(
-            segs, self._sizing(), seed, detail.text, self.hook.touch_scaled_size,
-            lambda seg: turned(
-                seg, detail.upright, image, _row(seg) if row is None else row, margin
-            ),
+            segs, image, detail, seed, self.hook.touch_scaled_size, rotate,
+            self._steering(segs, image, row),
         )  # fmt: skip
         plan.report()
         self.report.planned(plan, row, version)
@@ -106,18 +118,44 @@ class Run:
             )
         return plan
 
-    def _sizing(self) -> Sizing:
-        """The node's sizing. The policy "native" gets the area and the grid of the model."""
-        sizing = self.detail.sizing
-        if sizing.policy != NATIVE:
-            return sizing
-        area = sizing.area or self.backend.native_area(self.detail.models.model)
-        return replace(sizing, area=area, grid=sizing.grid or self.grid)
+    def _steering(self, segs: list[SEG], image: Size, row: int | None) -> Steering:
+        """What the segment plan sets for the segments of an image, or of all of them (row None)."""
+        plan: SegmentPlan | None = self.detail.segment_plan
+        if plan is None:
+            return UNSTEERED
+        by_image = {row: list(range(len(segs)))}
+        if row is None:
+            by_image = dict(enumerate(positions_by_image(segs, self.rows)))
+        chosen: dict[int, Chosen] = {}
+        order: list[int] = []
+        for index, places in by_image.items():
+            scene = scene_of([segs[place] for place in places], image, index, self.rows)
+            own = plan.choose(scene)
+            self._coverage.add(scene, own, places)
+            for at in plan.working_order(scene):
+                if places[at] not in chosen:  # one of all images goes by the first
+                    chosen[places[at]] = own[at]
+                    order.append(places[at])
+        return Steering(tuple(chosen[place] for place in range(len(segs))), tuple(order))
 
-    def start(self, jobs: int) -> None:
-        """Start the node's progress bar for this number of jobs, each variant counted."""
-        sampling = self.detail.sampling
-        self._bar = self.backend.progress(jobs * sampling.cycle * sampling.steps)
+    def _resolved(self, detail: Detail) -> Detail:
+        """The settings with the area and the grid of the model, for the policy "native"."""
+        sizing, models = detail.sizing, detail.models
+        if sizing.policy != NATIVE:
+            return detail
+        area = sizing.area or self.backend.native_area(models.model)
+        grid = sizing.grid or self.backend.grid(models.model, models.vae)
+        return replace(detail, sizing=replace(sizing, area=area, grid=grid))
+
+    def start(self, jobs: Iterable[Job]) -> None:
+        """Tell how the segment plan was used, and start the node's progress bar.
+
+        Args:
+            jobs: all that will be sampled, each variant by itself.
+        """
+        if self._coverage is not None:
+            self._coverage.tell()
+        self._bar = self.backend.progress(sum(job.steps for job in jobs))
         self._steps, self._shown = 0, 0
 
     def advance(self, steps: int, model: Any, latent: torch.Tensor | None) -> None:
@@ -157,6 +195,11 @@ def reported(detail: Callable[..., Result]) -> Callable[..., Result]:
             return detail(*args, **options)
 
     return run
+
+
+def blending_of(detail: Detail) -> Blending:
+    """How the result of a job with these settings is pasted."""
+    return Blending(detail.masking.feather, detail.pasting)
 
 
 def segment_name(job: Job, size: Size) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -21,7 +19,7 @@ from .crop import Crop
 from .crop_pipeline import enhance
 from .images import Detailed, as_variants, report_fault, still_mask
 from .plan import Job, Skipped
-from .run import Run, reported
+from .run import Run, blending_of, reported
 
 
 @reported
@@ -56,12 +54,12 @@ def detail_frames(
     if working is rgb and pasted and plan.jobs:
         working = rgb.clone()
     result = Detailed(frames, (header, []))
-    run.start(sum(run.variants(job) for job in plan.jobs))
+    run.start(each for job in plan.jobs for each in run.each(job))
     for entry in plan.entries:
         if isinstance(entry, Skipped):
             result.segs[1].append(entry.seg)
             continue
-        job = replace(entry, seed=detail.sampling.seed)
+        job = entry.reseeded(detail.sampling.seed)
         seg = entry.seg._replace(cropped_image=None, control_net_wrapper=None)
         pictures: list[tuple[Job, np.ndarray | None]] = []
         for each in run.each(job):  # one after another: a clip is as large as many crops
@@ -99,7 +97,7 @@ def clip_mask(seg: SEG, like: torch.Tensor) -> torch.Tensor:
 
 def _paste_frames(frames: torch.Tensor, pixels: torch.Tensor, clip: Crop, run: Run) -> None:
     """Paste a clip into all frames, slice by slice. All frames get the same change of colours."""
-    blending, region = run.blending, clip.job.region
+    blending, region = blending_of(clip.job.detail), clip.job.region
     size = Size(frames.shape[2], frames.shape[1])
     weight = clip.persist(lambda: blending.weight(clip.mask, region, size), "pasted")
     slices = [(rows, rows_of(weight, rows)) for rows in row_slices(len(frames), region.size)]

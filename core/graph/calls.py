@@ -20,8 +20,8 @@ from ...utils.literal import read_literal
 HOSTS_METHOD = "run_in_host"  # FUNCTION of every node: the method that ComfyUI calls
 # Optional inputs that ComfyUI-Impact-Pack's nodes of the same ids do not have.
 OWN_INPUTS = frozenset({
-    "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "size_grid",
-    "variants",
+    "crop_options", "detail_batch", "download", "paste_options", "restore_latent", "segment_plan",
+    "size_grid", "variants",
 })  # fmt: skip
 # Outputs at the end of nodes that their older namesakes do not have.
 OWN_OUTPUTS = frozenset({"report", "variants"})

@@ -27,6 +27,7 @@ from ...utils.check import (  # fmt: skip
     is_numbers,
     quoted,
 )
+from ..detail.segment_plan import SegmentPlan, fault_of_plan
 from ..settings import NEGATIVE_PLACEHOLDER, CropOptions, Pasting
 from .validate_values import Check, Input, real_number, text
 
@@ -460,6 +461,20 @@ def landmarks(declared: Input) -> Check:
     return check
 
 
+def segment_plan(declared: Input) -> Check:
+    remedy = "Connect 'Segment Rule' or 'Segment Plan'."
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, SegmentPlan):
+            raise declared.error("a segment plan", value, remedy)
+        fault = fault_of_plan(value)
+        if fault:
+            raise ValueError(f"'{declared.name}' is a segment plan, but {fault}. {remedy}")
+        return value
+
+    return check
+
+
 def file_entry(declared: Input) -> Check:
     """The check for a file: its name, or an entry with filename, subfolder and type."""
     name = text(declared)
@@ -532,6 +547,7 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "UPSCALER_HOOK": _object("a hook", _HOOK),
     "PASTE_OPTIONS": _instance(Pasting, "paste options", _CLASS_OF_OURS.format("Paste Options")),
     "CROP_OPTIONS": _instance(CropOptions, "crop options", _CLASS_OF_OURS.format("Crop Options")),
+    "SEGMENT_PLAN": segment_plan,
     "STRING": text,
 }
 _BASIC_PIPE = (

@@ -8,11 +8,13 @@ a chain: each asks the one that was there before it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from ...utils.notes import note
 from .. import checked_calls
 from ..checked_calls import Source
 from ..geometry import Box, Size, crop_region
@@ -107,6 +109,13 @@ class SegmentControl:
         )  # fmt: skip
         return positive, negative, list(images or [])
 
+    def with_strength(self, strength: float) -> SegmentControl:
+        """The same with this strength for all ControlNets of the chain that are of this class."""
+        own = copy(self)
+        if isinstance(self.previous, SegmentControl):
+            own.previous = self.previous.with_strength(strength)
+        return own
+
     def doit_ipadapter(self, model: Any) -> tuple[Any, Images]:
         """Guide the model of a segment; the name is the one that crosses packs."""
         if not callable(getattr(self.previous, "doit_ipadapter", None)):
@@ -144,6 +153,11 @@ class ControlNetOnSegment(SegmentControl):
         self.index = None if batch_image is None else batch_image.index
         self.size, self.region = size, region.clipped(size)
         self.picture, self.preprocessor = picture, preprocessor
+
+    def with_strength(self, strength: float) -> ControlNetOnSegment:
+        own = super().with_strength(strength)
+        own.control = replace(self.control, strength=strength)
+        return own
 
     @property
     def control_image(self) -> torch.Tensor | None:
@@ -262,3 +276,44 @@ def _pictures_for(pictures: torch.Tensor, count: int, row: int) -> torch.Tensor:
     if count == 1:
         return pictures[min(row, last)][None]
     return pictures[[min(index, last) for index in range(count)]]
+
+
+def with_strength(
+    conditioning: Conditioning | str, strength: float, done: dict[int, Any]
+) -> Conditioning | str:
+    """A conditioning whose ControlNets all have this strength; without them where it is 0.
+
+    Args:
+        done: what became of ControlNets so far, by identity of the original. Hand the same dict to
+            positive and negative, which have to share the very same objects.
+    """
+    if isinstance(conditioning, str):
+        return conditioning
+    result = []
+    for embedding, options in conditioning:
+        control = options.get("control")
+        if control is not None:
+            if id(control) not in done:
+                done[id(control)] = _of_strength(control, strength)
+            options = {**options, "control": done[id(control)]}
+            if strength == 0:
+                del options["control"]
+        result.append([embedding, options])
+    return result
+
+
+def _of_strength(control: Any, strength: float) -> Any:
+    """A copy of a chain of ControlNets that all have this strength."""
+    previous = getattr(control, "previous_controlnet", None)
+    if not (hasattr(control, "strength") and callable(getattr(control, "copy", None))):
+        note(
+            "control",
+            f"The strength of a ControlNet ({type(control).__name__}) cannot be set for a segment:"
+            " it keeps its own.",
+        )
+        return control
+    own = control.copy()
+    own.strength = strength
+    if previous is not None:
+        own.set_previous_controlnet(_of_strength(previous, strength))
+    return own

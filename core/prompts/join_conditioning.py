@@ -50,19 +50,31 @@ def _kept(old: Conditioning) -> list[dict[str, Any]]:
 
 def concat_text(first: Conditioning, second: Conditioning) -> Conditioning:
     """`second`'s tokens after those of every entry of `first`."""
+    return _joined_texts(first, second, before=False)
+
+
+def prepend_text(conditioning: Conditioning, lead: Conditioning) -> Conditioning:
+    """`lead`'s tokens before those of every entry."""
+    return _joined_texts(conditioning, lead, before=True)
+
+
+def _joined_texts(first: Conditioning, second: Conditioning, before: bool) -> Conditioning:
+    """The entries of `first` with the tokens of `second`, which come before or after theirs."""
     if not second:
         return first
-    tail = second[0][0]
+    added = second[0][0]
     result = []
     for embedding, options in first:
-        if embedding is None or tail is None or embedding.shape[-1] != tail.shape[-1]:
+        if embedding is None or added is None or embedding.shape[-1] != added.shape[-1]:
             raise ValueError(
-                "[CONCAT] cannot join the segment's text to the positive conditioning: their "
-                "embeddings have different widths. Encode both with the same CLIP, or leave "
-                "[CONCAT] out so that the segment's text replaces the positive."
+                "[CONCAT], or a rule of a segment plan, cannot join the segment's text to the "
+                "positive conditioning: their embeddings have different widths. Encode both with "
+                "the same CLIP, or leave [CONCAT] out so that the segment's text replaces the "
+                "positive."
             )
-        rows = max(embedding.shape[0], tail.shape[0])
-        joined = torch.cat([_repeated(embedding, rows), _repeated(tail, rows)], dim=1)
+        rows = max(embedding.shape[0], added.shape[0])
+        parts = [_repeated(embedding, rows), _repeated(added, rows)]
+        joined = torch.cat(parts[::-1] if before else parts, dim=1)
         result.append([joined, _without_mask_of_tokens(options)])
     return result
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...utils.notes import note
 from ...wildcards.grammar import Lora, Prompt, expand, parse_prompt, tell_untaken
 from ...wildcards.library import Library
 from ..settings import Conditioning, Models
-from .join_conditioning import concat_text, encode_chunks, replace_text
+from .join_conditioning import concat_text, encode_chunks, prepend_text, replace_text
 
-Expanded = Callable[[str, tuple[Lora, ...]], None]
+# (text, all LoRAs, text before, negative text), each text as its choices came out or None
+Expanded = Callable[[str | None, tuple[Lora, ...], str | None, str | None], None]
 
 
 class TextBackend(Protocol):
@@ -23,8 +26,20 @@ class TextBackend(Protocol):
     def wildcard_library(self) -> Library: ...
 
 
+@dataclass(frozen=True)
+class AddedText:
+    """What a segment has besides its text."""
+
+    before: str = ""  # text whose tokens come before the node's positive
+    negative: str | None = None  # text in place of the node's negative
+    loras: tuple[Lora, ...] = ()  # besides those of the texts, of which they win over namesakes
+
+
+NOTHING_ADDED = AddedText()
+
+
 class SegmentTexts:
-    """The models and the positive conditioning for each segment text of one run."""
+    """The models and the conditionings for each segment text of one run."""
 
     def __init__(self, backend: TextBackend, models: Models) -> None:
         self.backend = backend
@@ -33,39 +48,81 @@ class SegmentTexts:
         self._encoded: dict[tuple, Conditioning] = {}
 
     def apply(
-        self, text: str | None, seed: int, concat: bool, expanded: Expanded | None = None
+        self,
+        text: str | None,
+        seed: int,
+        concat: bool,
+        added: AddedText = NOTHING_ADDED,
+        expanded: Expanded | None = None,
     ) -> Models:
-        """The node's models with a segment's text in place of (or added to) the positive.
+        """The node's models with a segment's texts in place of (or added to) their own.
 
         Args:
             text: segment text as dealt, not yet expanded; None or blank changes nothing.
-            seed: decides the text's random choices.
+            seed: decides the texts' random choices.
             concat: add the text's tokens to the positive instead of replacing it.
-            expanded: is told of the text as its choices came out, and of its LoRAs.
+            added: what comes besides, not yet expanded either.
+            expanded: is told of the texts as their choices came out, and of the LoRAs.
         """
-        if text is None or not text.strip():
+        own_text, own = self._drawn(text, seed)
+        lead_text, lead = self._drawn(added.before, seed)
+        negative_text, negative = self._negative(added.negative, seed)
+        prompts = [prompt for prompt in (lead, own, negative) if prompt is not None]
+        loras = _together((lora for prompt in prompts for lora in prompt.loras), added.loras)
+        if not (prompts or loras):
             return self.models
-        resolved = expand(text, seed, self.backend.wildcard_library())
-        tell_untaken(resolved, markers=True)
-        prompt = parse_prompt(resolved)
         if expanded is not None:
-            expanded(resolved, prompt.loras)
-        if prompt.loras and not any(prompt.chunks):  # LoRAs alone keep the positive
-            model, clip = self._with_loras(prompt.loras)
-            return self.models._replace(model=model, clip=clip)
-        encoded = self.encode(prompt)
-        put = concat_text if concat else replace_text
-        return encoded._replace(positive=put(self.models.positive, encoded.positive))
+            expanded(own_text, loras, lead_text, negative_text)
+        model, clip = self._with_loras(loras)
+        models = self.models._replace(model=model, clip=clip)
+        positive = models.positive
+        if own is not None and (any(own.chunks) or not own.loras):  # LoRAs alone keep the positive
+            put = concat_text if concat else replace_text
+            positive = put(positive, self._conditioning(own.chunks, loras))
+        if lead is not None and any(lead.chunks):
+            positive = prepend_text(positive, self._conditioning(lead.chunks, loras))
+        models = models._replace(positive=positive)
+        if negative is None:
+            return models
+        encoded = self._conditioning(negative.chunks, loras)
+        return models._replace(negative=replace_text(models.negative, encoded))
 
     def encode(self, prompt: Prompt) -> Models:
         """The models with a prompt's LoRAs, and the prompt alone as the positive."""
         model, clip = self._with_loras(prompt.loras)
-        key = (prompt.chunks, prompt.loras)
-        if key not in self._encoded:
-            self._encoded[key] = encode_chunks(
-                prompt.chunks, lambda chunk: self.backend.encode_text(clip, chunk)
+        positive = self._conditioning(prompt.chunks, prompt.loras)
+        return self.models._replace(model=model, clip=clip, positive=positive)
+
+    def _drawn(self, text: str | None, seed: int) -> tuple[str | None, Prompt | None]:
+        """A text with its choices made, and as a prompt; None for a blank one."""
+        if text is None or not text.strip():
+            return None, None
+        resolved = expand(text, seed, self.backend.wildcard_library())
+        tell_untaken(resolved, markers=True)
+        return resolved, parse_prompt(resolved)
+
+    def _negative(self, text: str | None, seed: int) -> tuple[str | None, Prompt | None]:
+        """The same of a negative text, which may be blank on purpose."""
+        if text is None:
+            return None, None
+        if isinstance(self.models.negative, str):
+            note(
+                "text",
+                "The negative text of a segment is not used: the node's negative is the placeholder"
+                " for guidance without one. Connect a negative conditioning to use such texts.",
             )
-        return self.models._replace(model=model, clip=clip, positive=self._encoded[key])
+            return None, None
+        resolved, prompt = self._drawn(text, seed)
+        return (resolved, prompt) if prompt is not None else ("", Prompt(("",), ()))
+
+    def _conditioning(self, chunks: tuple[str, ...], loras: tuple[Lora, ...]) -> Conditioning:
+        key = (chunks, loras)
+        if key not in self._encoded:
+            _, clip = self._with_loras(loras)
+            self._encoded[key] = encode_chunks(
+                chunks, lambda chunk: self.backend.encode_text(clip, chunk)
+            )
+        return self._encoded[key]
 
     def _with_loras(self, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
         model, clip = self.models.model, self.models.clip
@@ -74,3 +131,17 @@ class SegmentTexts:
         if loras not in self._patched:
             self._patched[loras] = self.backend.apply_loras(model, clip, loras)
         return self._patched[loras]
+
+
+def _together(loras: Iterable[Lora], added: Iterable[Lora]) -> tuple[Lora, ...]:
+    """The LoRAs of texts with what is added: of namesakes the last one, in the place of the first.
+
+    One that is added without any strength takes its namesake away.
+    """
+    by_name = {lora.name: lora for lora in loras}
+    for lora in added:
+        if lora.model_strength or lora.clip_strength:
+            by_name[lora.name] = lora
+        else:
+            by_name.pop(lora.name, None)
+    return tuple(by_name.values())

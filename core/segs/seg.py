@@ -158,6 +158,44 @@ def image_size(segs: SEGS) -> Size:
     )
 
 
+def padded(seg: SEG, by: int, image: Size) -> SEG:
+    """A SEG whose crop region is wider by so many pixels on every side, inside of the image.
+
+    One with a picture of its own stays as it is, as nothing is known of what is around that.
+
+    Args:
+        seg: one of `normalise`, whose mask is an array.
+        by: at least 0.
+        image: the image's size.
+    """
+    old = Box.of(seg.crop_region)
+    new = old.grown(by).clipped(image)
+    if new == old:
+        return seg
+    if seg.cropped_image is not None:
+        note(
+            "padding",
+            f"The crop of the box {tuple(seg.bbox)} gets no padding: the segment brings a picture "
+            "of its own. Remove the picture (Remove Image from SEGS) to crop the image instead.",
+        )
+        return seg
+    mask = moved_mask(seg.cropped_mask, old, new)
+    return seg._replace(crop_region=new.as_tuple(), cropped_mask=mask)
+
+
+def moved_mask(mask: np.ndarray, old: Box, new: Box) -> np.ndarray:
+    """A mask [...,h,w] of one region, for another; 0 where the old one does not reach."""
+    if old == new:
+        return mask
+    result = np.zeros((*mask.shape[:-2], new.height, new.width), np.float32)
+    common = old.intersection(new)
+    here, there = common.shifted(-new.x1, -new.y1), common.shifted(-old.x1, -old.y1)
+    result[..., here.y1 : here.y2, here.x1 : here.x2] = mask[
+        ..., there.y1 : there.y2, there.x1 : there.x2
+    ]
+    return result
+
+
 # From a mask
 
 

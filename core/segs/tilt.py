@@ -14,7 +14,7 @@ from ..pixels.mask import union
 from ..pixels.rotated_crop import RotatedCrop, around, leaning
 from ..settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from .face_landmarks import eyes_in
-from .seg import SEG, seg_mask
+from .seg import SEG, moved_mask, seg_mask
 
 LEAST = math.radians(3)  # leaning less, a thing is upright
 LONG = 1.15  # a shape has a long axis if it is so many times as long as wide
@@ -48,7 +48,7 @@ def turned(
         wider = region
     rotated = RotatedCrop(wider.size, (centre[0] - wider.x1, centre[1] - wider.y1), size, angle)
     seg = seg._replace(
-        crop_region=wider.as_tuple(), cropped_mask=_moved(seg.cropped_mask, region, wider)
+        crop_region=wider.as_tuple(), cropped_mask=moved_mask(seg.cropped_mask, region, wider)
     )
     return seg, rotated, Size(*(max(1, round(side)) for side in tight))
 
@@ -110,16 +110,3 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
 
 def _holds(box: Box, point: np.ndarray) -> bool:
     return box.x1 <= point[0] < box.x2 and box.y1 <= point[1] < box.y2
-
-
-def _moved(mask: np.ndarray, old: Box, new: Box) -> np.ndarray:
-    """A mask [...,h,w] of one region, for another; 0 where the old one does not reach."""
-    if old == new:
-        return mask
-    result = np.zeros((*mask.shape[:-2], new.height, new.width), np.float32)
-    common = old.intersection(new)
-    here, there = common.shifted(-new.x1, -new.y1), common.shifted(-old.x1, -old.y1)
-    result[..., here.y1 : here.y2, here.x1 : here.x2] = mask[
-        ..., there.y1 : there.y2, there.x1 : there.x2
-    ]
-    return result

@@ -1,11 +1,12 @@
 """Nodes that redraw segments, and the pipes and options that they take."""
 
-from . import faces, images, options, pipes, video
+from . import faces, images, options, pipes, segment_plan, video
 
 FAMILIES = (
     images,
     video,
     options,
+    segment_plan,
     pipes,
     faces,
 )

@@ -93,7 +93,7 @@ _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _PASTE = ("denoise", "feather", "noise_mask", "force_inpaint")
 _ENDING = (
     "inpaint_model", "noise_mask_feather", "scheduler_func_opt", "tiled_encode", "tiled_decode",
-    "detail_batch", "size_grid", "paste_options", "crop_options", "variants",
+    "detail_batch", "size_grid", "paste_options", "crop_options", "segment_plan", "variants",
 )  # fmt: skip
 _DETECTORS = {
     "sam_model_opt": (

@@ -36,7 +36,7 @@ CATEGORY = "Detailers/Detailer"
 _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
-_OPTIONS = ("paste_options", "crop_options", "variants")
+_OPTIONS = ("paste_options", "crop_options", "segment_plan", "variants")
 REPORT = "What was done, as JSON: sizes, seeds, texts, times, messages of every segment."
 VARIANTS = "variants"  # name of an output
 VARIANTS_TOOLTIP = "All variants of each segment as segments, for Choose Variants."
@@ -89,6 +89,7 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
         batch=get("detail_batch", 0),
         variants=get("variants", 1),
         kept=get("kept", KeptCrops()),
+        segment_plan=get("segment_plan"),
     )
 
 

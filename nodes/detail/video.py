@@ -54,7 +54,7 @@ class SEGSDetailerForAnimateDiff:
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt",
-                "paste_options", "crop_options", "variants",
+                "paste_options", "crop_options", "segment_plan", "variants",
             ),
         }  # fmt: skip
 
@@ -109,7 +109,7 @@ class DetailerForEachPipeForAnimateDiff:
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "noise_mask_feather",
-                "scheduler_func_opt", "paste_options", "crop_options", "variants",
+                "scheduler_func_opt", "paste_options", "crop_options", "segment_plan", "variants",
             ),
         }  # fmt: skip
 

@@ -1,0 +1,365 @@
+"""A segment plan: rules that give single segments settings of their own.
+
+The rules are gone through in order for each image. What a rule leaves open stays as it was: as an
+earlier rule has set it, or else the node. Texts that are added, and seeds that are offset, build on
+that, too; LoRAs come together by name.
+
+Pure: nothing is sampled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from ...utils.check import described, quoted
+from ...utils.labels import listed
+from ...utils.notes import note
+from ...utils.seeds import MAX_SEED
+from ...wildcards.grammar import Lora
+from ..bounds import MOST_STEPS
+from ..geometry import Box, Size
+from ..noise import seed_for
+from ..segs.seg import SEG, confidence
+from ..settings import Detail
+from .selectors import (
+    ALL,
+    ORDERS,
+    All,
+    Scene,
+    Selector,
+    View,
+    in_order,
+    is_counted_among_all,
+)
+
+NOTE = "plan"  # kind of the notes given here
+MOST_RULES = 10_000
+_MOST_TOLD = 20  # segments or rules in one note
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Denoise by the size of a segment."""
+
+    points: tuple[tuple[float, float], ...]  # (size in pixels, denoise 0..1), sizes rising
+
+    def at(self, size: float) -> float:
+        """Linear between the points, and beyond them as at the nearest one.
+
+        Args:
+            size: the shorter side of the segment's bounding box in image pixels.
+        """
+        before, after = self.points[0], self.points[-1]
+        for point in self.points:
+            if point[0] >= size:
+                after = point
+                break
+            before = point
+        if size <= before[0] or before[0] >= after[0]:
+            return before[1]
+        if size >= after[0]:
+            return after[1]
+        share = (size - before[0]) / (after[0] - before[0])
+        return before[1] + share * (after[1] - before[1])
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a rule sets; None and "" leave it open. The names are those of the nodes' widgets."""
+
+    text: str | None = None  # in place of the segment's text; "" goes back to the node's positive
+    text_before: str = ""  # added to the segment's text
+    text_after: str = ""
+    negative: str | None = None  # in place of the node's negative
+    loras: tuple[Lora, ...] = ()  # besides those of the texts; strength 0 takes one away
+    seed: int | None = None  # of the segment, whatever its place
+    seed_offset: int = 0  # added to the seed that the segment has without it
+    steps: int | None = None
+    cfg: float | None = None
+    denoise: float | Curve | None = None
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    guide_size: float | None = None
+    max_size: float | None = None
+    feather: int | None = None
+    noise_mask_feather: int | None = None
+    crop_padding: int | None = None  # image pixels that the crop region grows on every side
+    inpaint_model: bool | None = None
+    control_strength: float | None = None  # of all ControlNets that guide the segment
+    refiner: bool | None = None  # False: none; True: the node's, if it has one
+    variants: int | None = None  # of the segment, with a seed each
+    skip: bool | None = None  # leave the segment as it is
+    reason: str = ""  # why it is skipped
+
+    def then(self, later: Overrides) -> Overrides:
+        """These with a later rule's on top."""
+        if later is NOTHING:
+            return self
+        changed = {name: getattr(later, name) for name in _PLAIN}
+        changed = {name: value for name, value in changed.items() if value is not None}
+        if later.text is None:
+            changed["text_before"] = joined(later.text_before, self.text_before)
+            changed["text_after"] = joined(self.text_after, later.text_after)
+        else:
+            for name in ("text", "text_before", "text_after"):
+                changed[name] = getattr(later, name)
+        if later.seed is None:
+            changed["seed_offset"] = self.seed_offset + later.seed_offset
+        else:
+            changed["seed_offset"] = later.seed_offset
+        loras = {lora.name: lora for lora in (*self.loras, *later.loras)}
+        changed["loras"] = tuple(loras.values())
+        if later.skip is not None or later.reason:
+            changed["reason"] = later.reason
+        return replace(self, **changed)
+
+    def seed_of(self, seed: int) -> int:
+        """A segment's seed, where the node gives it `seed`."""
+        return seed_for(seed if self.seed is None else self.seed, self.seed_offset)
+
+    def applied(self, detail: Detail, size: int) -> Detail:
+        """The settings of a segment: the node's with these in their place.
+
+        Args:
+            size: the shorter side of its bounding box in image pixels.
+
+        Returns:
+            `detail` itself, where nothing of it changes.
+        """
+        changed: dict[str, Any] = {}
+        for part, names in _PARTS.items():
+            own = {name: self._value(name, size) for name in names}
+            own = {name: value for name, value in own.items() if value is not None}
+            if "scheduler" in own:  # it is named here, so it wins over the node's function as well
+                own["scheduler_func"] = None
+            if own:
+                changed[part] = replace(getattr(detail, part), **own)
+        if self.refiner is False and detail.refiner is not None:
+            changed["refiner"] = None
+        if self.variants is not None:
+            changed["variants"] = self.variants
+        return replace(detail, **changed) if changed else detail
+
+    def _value(self, name: str, size: int) -> Any:
+        value = getattr(self, name)
+        return value.at(size) if isinstance(value, Curve) else value
+
+
+# What is set as it is: a later value takes the place of an earlier one.
+_JOINED = ("text", "text_before", "text_after", "seed_offset", "loras", "reason")
+_PLAIN = tuple(item.name for item in fields(Overrides) if item.name not in _JOINED)
+_PARTS = {  # of Detail
+    "sizing": ("guide_size", "max_size"),
+    "sampling": ("steps", "cfg", "denoise", "sampler_name", "scheduler"),
+    "masking": ("feather", "noise_mask_feather", "inpaint_model"),
+}
+NOTHING = Overrides()
+SETTINGS = tuple(item.name for item in fields(Overrides))
+
+_LONGEST_SIDE = 16384  # pixels, as ComfyUI's widgets have it
+# What a setting is and its least and greatest value: those of the nodes' widgets.
+LIMITS: Mapping[str, tuple[type, float, float]] = {
+    "seed": (int, 0, MAX_SEED),
+    "seed_offset": (int, -MAX_SEED, MAX_SEED),
+    "steps": (int, 1, MOST_STEPS),
+    "cfg": (float, 0.0, 100.0),
+    "denoise": (float, 0.0001, 1.0),
+    "guide_size": (float, 64, _LONGEST_SIDE),
+    "max_size": (float, 64, _LONGEST_SIDE),
+    "feather": (int, 0, 100),
+    "noise_mask_feather": (int, 0, 100),
+    "crop_padding": (int, 0, _LONGEST_SIDE),
+    "inpaint_model": (bool, False, True),
+    "control_strength": (float, 0.0, 10.0),
+    "refiner": (bool, False, True),
+    "variants": (int, 1, 16),
+    "skip": (bool, False, True),
+}
+LORA_STRENGTHS = (-100.0, 100.0)
+
+
+def joined(first: str, second: str) -> str:
+    """Two texts with a comma between them, unless there is one; a blank one adds nothing."""
+    if not first.strip() or not second.strip():
+        return second if second.strip() else first
+    return first + (" " if first.rstrip().endswith(",") else ", ") + second
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Settings for the segments that a selector chooses."""
+
+    selector: Selector = ALL
+    overrides: Overrides = NOTHING
+
+    def __str__(self) -> str:
+        return str(self.selector)
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """What travels over a SEGMENT_PLAN link."""
+
+    rules: tuple[Rule, ...] = ()
+    order: str = ""  # one of ORDERS, in which the segments are worked on and get their seeds
+
+    def followed_by(self, later: SegmentPlan) -> SegmentPlan:
+        """Both, the later one's rules last."""
+        return SegmentPlan(self.rules + later.rules, later.order or self.order)
+
+    def choose(self, scene: Scene) -> list[Chosen]:
+        """What the rules set for each segment of an image."""
+        chosen = [Chosen() for _ in scene.views]
+        taken: frozenset[int] = frozenset()
+        for number, rule in enumerate(self.rules):
+            places = rule.selector.select(scene, taken)
+            for place in places:
+                before = chosen[place]
+                overrides = before.overrides.then(rule.overrides)
+                chosen[place] = Chosen(overrides, (*before.rules, number))
+            if not isinstance(rule.selector, All):
+                taken |= places
+        return chosen
+
+    def working_order(self, scene: Scene) -> list[int]:
+        """Places of the segments in the order in which they are worked on."""
+        return in_order(scene, self.order, scene.every) if self.order else sorted(scene.every)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a plan sets for one segment."""
+
+    overrides: Overrides = NOTHING
+    rules: tuple[int, ...] = ()  # that chose it, from 0
+
+
+UNCHOSEN = Chosen()
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What a plan sets for the segments of an image, by their positions."""
+
+    chosen: tuple[Chosen, ...] = ()  # empty: nothing for any
+    order: tuple[int, ...] = ()  # in which they are worked on; empty: as they come
+
+    def of(self, position: int) -> Chosen:
+        return self.chosen[position] if self.chosen else UNCHOSEN
+
+
+UNSTEERED = Steering()
+
+
+def scene_of(segs: Sequence[SEG], size: Size, image: int = 0, images: int = 1) -> Scene:
+    """What selectors see of the segments of one image.
+
+    Args:
+        segs: all of that image.
+        size: of the image.
+        image: which one of the node's batch.
+        images: in that batch.
+    """
+    views = (View(Box.of(seg.bbox), str(seg.label), confidence(seg)) for seg in segs)
+    return Scene(tuple(views), size, image, images)
+
+
+@dataclass
+class Coverage:
+    """Which segments the rules of a plan have chosen in a run, for the notes about it."""
+
+    plan: SegmentPlan
+    used: set[int] = field(default_factory=set)  # rules
+    without: dict[int, set[int]] = field(default_factory=dict)  # image -> segments without a rule
+    labels: set[str] = field(default_factory=set)
+    segments: int = 0
+
+    def add(self, scene: Scene, chosen: Sequence[Chosen], positions: Sequence[int]) -> None:
+        """What was chosen in an image.
+
+        Args:
+            positions: what each of its segments is called in messages.
+        """
+        self.segments += len(chosen)
+        self.labels |= {view.label for view in scene.views}
+        for own, position in zip(chosen, positions, strict=True):
+            self.used.update(own.rules)
+            if not own.rules:
+                self.without.setdefault(scene.image, set()).add(position)
+
+    def tell(self) -> None:
+        """Tell which rules chose nothing, and which segments have no rule."""
+        if not self.segments:
+            return
+        idle = [number for number in range(len(self.plan.rules)) if number not in self.used]
+        for number in idle[:_MOST_TOLD]:
+            note(NOTE, self._of_idle(number))
+        if len(idle) > _MOST_TOLD:
+            note(NOTE, f"{len(idle) - _MOST_TOLD} more rules of the segment plan fit no segment.")
+        if self.without:
+            note(
+                NOTE,
+                f"Without a rule of the segment plan, and so with the node's own settings:"
+                f" {_places_told(self.without)}. A rule for else is for all that no rule before it"
+                " is for.",
+            )
+
+    def _of_idle(self, number: int) -> str:
+        selector = self.plan.rules[number].selector
+        if is_counted_among_all(selector):
+            remedy = "To count among some segments only, write for instance largest 1 of label face"
+        else:
+            remedy = f"There are the labels {listed(self.labels)}"
+            remedy += f", and {self.segments} segments" if self.segments > 1 else ""
+        return (
+            f"Rule {number + 1} of the segment plan fits no segment ({selector!s:.200}). {remedy}."
+        )
+
+
+def _places_told(by_image: dict[int, set[int]]) -> str:
+    """Segments of images in words, such as "segments 1, 3"."""
+    parts = []
+    for image, positions in sorted(by_image.items()):
+        shown = ", ".join(map(str, sorted(positions)[:_MOST_TOLD]))
+        more = len(positions) - _MOST_TOLD
+        shown += f" and {more} more" if more > 0 else ""
+        what = "segment" if len(positions) == 1 else "segments"
+        where = f" of image {image}" if len(by_image) > 1 or image else ""
+        parts.append(f"{what} {shown}{where}")
+    rest = len(parts) - _MOST_TOLD
+    return "; ".join(parts[:_MOST_TOLD]) + (f"; and of {rest} more images" if rest > 0 else "")
+
+
+def fault_of_plan(plan: SegmentPlan) -> str:
+    """What is wrong with a plan that did not come from this pack's nodes, "" if nothing is."""
+    if not (isinstance(plan.order, str) and (plan.order in ORDERS or not plan.order)):
+        return f"its order is {quoted(plan.order)}"
+    if not isinstance(plan.rules, tuple) or len(plan.rules) > MOST_RULES:
+        return f"its rules are {described(plan.rules)}"
+    for number, rule in enumerate(plan.rules, 1):
+        if not isinstance(rule, Rule) or not isinstance(rule.overrides, Overrides):
+            return f"rule {number} is {described(rule)}"
+        if not callable(getattr(rule.selector, "select", None)):
+            return f"rule {number} selects by {described(rule.selector)}"
+        for name in SETTINGS:
+            if not _is_sound(name, getattr(rule.overrides, name)):
+                return f"{name} of rule {number} is {quoted(getattr(rule.overrides, name))}"
+    return ""
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether a field of Overrides is of its type and inside of its limits."""
+    if value is None:
+        return getattr(Overrides, name) is None
+    if isinstance(value, Curve) and name == "denoise":
+        return all(_is_sound(name, point[1]) for point in value.points) and bool(value.points)
+    if name == "loras":
+        return isinstance(value, tuple) and all(isinstance(lora, Lora) for lora in value)
+    if name not in LIMITS:
+        return isinstance(value, str)
+    kind, low, high = LIMITS[name]
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, (int, kind)) and low <= value <= high

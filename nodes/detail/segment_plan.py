@@ -1,0 +1,256 @@
+"""Segment plans: settings for single segments, as widgets of a rule or as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...core.detail.segment_plan import Overrides, Rule, SegmentPlan
+from ...core.detail.selectors import (
+    ALL,
+    ELSE,
+    INDEX,
+    ORDERS,
+    Selector,
+    SelectorError,
+    read_selector,
+    with_label,
+)
+from ...core.graph.plan_text import label_selector, read_plan, read_setting, write_plan
+from ..widgets import described, inputs
+from .images import CATEGORY
+
+OWN = "node's own"
+UNSET = -1
+_EXPRESSION = "expression"
+_ON, _OFF = "on", "off"
+_TEXT_MODES = {
+    "replace": "text", "add before": "text_before", "add after": "text_after",
+}  # fmt: skip
+_MULTILINE = {"multiline": True, "dynamicPrompts": False, "default": ""}
+_EXAMPLE = """\
+# - select: left to right 1 of label face
+#   text: an old man, {smiling|serious}
+# - select: label face and width < 128
+#   denoise: 0.6
+# - select: else
+#   skip: not a face
+"""
+
+
+class SegmentRule:
+    DESCRIPTION = (
+        "Gives some segments of a detailer texts and settings of their own. Join several: of two "
+        "rules for one segment the later one wins, and what all leave open is as the detailer has "
+        "it."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGMENT_PLAN",)
+    RETURN_NAMES = ("rules",)
+    OUTPUT_TOOLTIPS = ("For segment_plan of a detailer, or for rules of a further Segment Rule.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "label": described(
+                    "STRING",
+                    "Only segments with this label, such as face; several with commas, * for any "
+                    "signs. Empty: whatever the label.",
+                    default="",
+                ),
+                "select": described(
+                    ["all", INDEX, *ORDERS, "else", _EXPRESSION],
+                    "Which of these: all; by index in the SEGS, from 0; the first, second ... in "
+                    "an order; else: those that no rule before this one is for; or an expression.",
+                    default="all",
+                ),
+                "which": described(
+                    "STRING",
+                    "With index and the orders: which ones, such as 1, 2-4 or -1 for the last. "
+                    "With expression: for instance width < 128 and confidence >= 0.6.",
+                    default="",
+                ),
+                "text": described(
+                    "STRING",
+                    "What these segments should show: wildcards and LoRAs as in a detailer's text "
+                    "for the segments. Empty: as it is without this rule.",
+                    **_MULTILINE,
+                ),
+                "text_mode": described(
+                    list(_TEXT_MODES),
+                    "replace: the text is in place of the segment's. add: it is put before or "
+                    "after that, or the positive prompt where the segment has none.",
+                    default="replace",
+                ),
+                "negative": described(
+                    "STRING",
+                    "What these segments should not show, in place of the negative prompt. Empty: "
+                    "as it is without this rule.",
+                    **_MULTILINE,
+                ),
+                "denoise": _number("denoise"),
+                "skip": _switch("on: these segments stay as they are."),
+            },
+            "optional": {
+                "rules": described("SEGMENT_PLAN", "Rules that come before this one."),
+                "seed": described(
+                    "STRING",
+                    "The seed of these segments; with a sign, such as +5, what is added to the "
+                    "seed that each has otherwise. Empty: as it is without this rule.",
+                    default="",
+                ),
+                "steps": _number("steps"),
+                "cfg": _number("cfg"),
+                "sampler_name": _choice("sampler_name"),
+                "scheduler": _choice("scheduler"),
+                "guide_size": _number("guide_size"),
+                "max_size": _number("max_size"),
+                "feather": _number("feather"),
+                "loras": described(
+                    "STRING",
+                    "LoRAs for these segments, one a line: name: 0.8, or name: 0.8, 0.5 for model "
+                    "and CLIP.",
+                    **_MULTILINE,
+                ),
+                "denoise_by_size": described(
+                    "STRING",
+                    "A denoise for each size, such as 64: 0.6, 256: 0.35, and in between what lies "
+                    "in between. The size is the shorter side of the box, in image pixels.",
+                    default="",
+                ),
+                "noise_mask_feather": _number("noise_mask_feather"),
+                "crop_padding": described(
+                    "INT",
+                    "The crop grows by this many image pixels on every side, so that the model "
+                    "sees more of the surroundings. -1: as it is without this rule.",
+                    default=UNSET, min=UNSET, max=16384, step=1,
+                ),
+                "inpaint_model": _switch("on: the model is an inpainting model."),
+                "control_strength": described(
+                    "FLOAT",
+                    "The strength of the ControlNets of these segments; 0 is without them. -1: as "
+                    "it is without this rule.",
+                    default=UNSET, min=UNSET, max=10.0, step=0.01,
+                ),
+                "refiner": _switch("off: these segments are sampled without the refiner."),
+                "variants": described(
+                    "INT",
+                    "How many variants of each of these segments are made. -1: as it is without "
+                    "this rule.",
+                    default=UNSET, min=UNSET, max=16, step=1,
+                ),
+                "reason": described(
+                    "STRING", "Why they are skipped, for the list of notes.", default="",
+                ),
+            },
+        }  # fmt: skip
+
+    def run(self, label, select, which, rules=None, **widgets):
+        selector = _selected(label, select, which)
+        rule = Rule(selector, _overrides(widgets))
+        return ((rules or SegmentPlan()).followed_by(SegmentPlan((rule,))),)
+
+
+class DetailersSegmentPlan:
+    DESCRIPTION = (
+        "Texts and settings for single segments of a detailer, written as text: the rules of "
+        "Segment Rule in YAML."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGMENT_PLAN", "STRING")
+    RETURN_NAMES = ("segment_plan", "plan")
+    OUTPUT_TOOLTIPS = (
+        "For segment_plan of a detailer, or for rules of a Segment Rule.",
+        "All rules as text, those of the input first.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "plan": described(
+                    "STRING",
+                    "A list of rules, each with select: and what it sets. The help page has the "
+                    "words and examples.",
+                    **{**_MULTILINE, "default": _EXAMPLE},
+                ),
+            },
+            "optional": {
+                "rules": described("SEGMENT_PLAN", "Rules that come before those of the text."),
+            },
+        }
+
+    def run(self, plan, rules=None):
+        own = read_plan(plan, choices())
+        whole = (rules or SegmentPlan()).followed_by(own)
+        return whole, write_plan(whole)
+
+
+def choices():
+    """The lists that settings of a plan are chosen from, as they are now."""
+    return {
+        name: (lambda name=name: inputs(name)[name][0]) for name in ("sampler_name", "scheduler")
+    }
+
+
+def _number(name: str) -> tuple[str, dict[str, Any]]:
+    """A widget of the detailers that may also be left open."""
+    kind, options = inputs(name)[name]
+    tooltip = f"{options['tooltip']} -1: as it is without this rule."
+    return kind, {**options, "default": UNSET, "min": UNSET, "tooltip": tooltip}
+
+
+def _choice(name: str) -> tuple[list[str], dict[str, Any]]:
+    entries, options = inputs(name)[name]
+    return [OWN, *entries], {**options, "default": OWN}
+
+
+def _switch(tooltip: str) -> tuple[list[str], dict[str, Any]]:
+    return described([OWN, _ON, _OFF], tooltip, default=OWN)
+
+
+def _selected(label: str, select: str, which: str) -> Selector:
+    """The selector that the widgets say."""
+    try:
+        labels = label_selector(label) if label.strip() else None
+    except SelectorError as error:
+        raise ValueError(f"In 'label', {error}. Write labels with commas between them.") from None
+    if select in ("all", "else"):
+        selector = ALL if select == "all" else ELSE
+    else:
+        head = "" if select == _EXPRESSION else f"{select} "
+        try:
+            selector = read_selector(head + which)
+        except SelectorError as error:
+            at = max(0, error.offset - len(head)) + 1
+            raise ValueError(f"In 'which' at sign {at}, {error}.") from None
+    return selector if labels is None else with_label(selector, labels)
+
+
+def _overrides(widgets: Mapping[str, Any]) -> Overrides:
+    """What the widgets set; those that are left open set nothing."""
+    given = {name: value for name, value in widgets.items() if not _is_open(value)}
+    mode = given.pop("text_mode", "replace")
+    if "text" in given:
+        given[_TEXT_MODES[mode]] = given.pop("text")
+    if "denoise_by_size" in given:
+        given["denoise"] = given.pop("denoise_by_size")
+    own: dict[str, Any] = {}
+    for name, value in given.items():
+        own |= read_setting(name, value, choices())
+    return Overrides(**own)
+
+
+def _is_open(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == OWN or not value.strip()
+    return value is None or value == UNSET
+
+
+NODES = {
+    "SegmentRule": (SegmentRule, "Segment Rule"),
+    "SegmentPlan": (DetailersSegmentPlan, "Segment Plan"),
+}
