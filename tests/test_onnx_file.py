@@ -12,7 +12,8 @@ from detailers.core.detectors import onnx_file as module
 from detailers.core.detectors.onnx import onnx_detector
 from detailers.core.detectors.onnx_file import read_about
 from detailers.core.detectors.safe_weights import WeightsError
-from detailers.tests.onnx_files import columns, message, node, onnx_file, tensor, value
+from detailers.dev.onnx_writer import message, node, tensor, value
+from detailers.tests.onnx_files import columns, onnx_file
 
 
 def external(place, name="told", shape=(1,), *more):

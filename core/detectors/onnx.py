@@ -49,7 +49,7 @@ def onnx_detectors(path: str | Path) -> tuple[YoloDetector, YoloDetector]:
     path = Path(path)
     data, about = read_onnx(path)
     names = class_names(_literal(about.metadata.get("names")))
-    run = _session(path, data, about)
+    run = network_run(path, data, about)
     if about.shape[-1] == 3 and about.shape[1] != 3:
 
         def place(image: torch.Tensor) -> tuple[torch.Tensor, Placement]:
@@ -152,8 +152,8 @@ def _whole(values: np.ndarray) -> bool:
 # Running the network
 
 
-def _session(path: Path, data: bytes, about: About) -> Run:
-    """How the network of a file is run.
+def network_run(path: Path, data: bytes, about: About) -> Run:
+    """How the network of a file is run: a function from pixels to all of its outputs.
 
     The engines get the bytes that were looked at. Only a network with weights in files beside it is
     given by its path, and only to onnxruntime: OpenCV follows such names anywhere.

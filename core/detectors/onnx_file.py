@@ -41,6 +41,7 @@ class About:
     shape: tuple[int, ...]  # of the input; 0 for a side that may vary
     metadata: dict[str, str] = field(default_factory=dict)
     outside: tuple[str, ...] = ()  # files beside it that hold weights, as it names them
+    first: tuple[str, ...] = ()  # kinds of the nodes that work on the input itself
 
 
 def read_onnx(path: Path) -> tuple[bytes, About]:
@@ -53,7 +54,7 @@ def read_onnx(path: Path) -> tuple[bytes, About]:
     try:
         data = read_file(path, MOST_BYTES)
         message = _Message(memoryview(data))
-        metadata, inputs = _read_model(message)
+        metadata, inputs, first = _read_model(message)
         outside = tuple(dict.fromkeys(_outside(message)))
     except (ValueError, IndexError, TypeError, OSError) as error:
         raise unreadable(path, error) from error
@@ -61,11 +62,11 @@ def read_onnx(path: Path) -> tuple[bytes, About]:
     if len(shapes) != 1 or len(shapes[0]) != 4 or 3 not in (shapes[0][1], shapes[0][3]):
         told = ", ".join(f"{name:.60} {list(shape)}" for name, shape in list(inputs.items())[:20])
         raise WeightsError(
-            f"'{path.name}' takes {told or 'nothing'}, where a detector takes one image as "
+            f"'{path.name}' takes {told or 'nothing'}, where one image is given, as "
             "[1,3,h,w] or [1,h,w,3]. Choose another model."
         )
     expect_at_most(LARGEST_INPUT, max(shapes[0]), "an input of {} pixels", path)
-    return data, About(shapes[0], metadata, outside)
+    return data, About(shapes[0], metadata, outside, first)
 
 
 def read_about(path: Path) -> About:
@@ -138,9 +139,16 @@ def _named(value: Any) -> Mapping[int, Any]:
     return value.named() if isinstance(value, _Message) else {}
 
 
-def _read_model(model: _Message) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+_PASS_ON = {"Cast", "Identity"}  # nodes that change no number
+
+
+def _read_model(
+    model: _Message,
+) -> tuple[dict[str, str], dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """The notes, the inputs' shapes by name, and the kinds of the nodes that inputs go to."""
     metadata: dict[str, str] = {}
     inputs: dict[str, tuple[int, ...]] = {}
+    nodes: list[tuple[str, list[str], list[str]]] = []  # kind, names of inputs and of outputs
     weights = set()
     for number, value in model.fields():
         if number == 14:  # metadata_props: key, value
@@ -148,12 +156,40 @@ def _read_model(model: _Message) -> tuple[dict[str, str], dict[str, tuple[int, .
             metadata[_text(note.get(1))] = _text(note.get(2))
         elif number == 7 and isinstance(value, _Message):  # graph
             for part, entry in value.fields():
-                if part == 11:  # input: name, type
+                if part == 1:
+                    nodes.append(_read_node(entry))
+                elif part == 11:  # input: name, type
                     about = _named(entry)
                     inputs[_text(about.get(1))] = _read_shape(about.get(2))
                 elif part == 5:  # initializer, of which older files list each as an input too
                     weights.add(_text(_named(entry).get(8)))
-    return metadata, {name: shape for name, shape in inputs.items() if name not in weights}
+    images = {name: shape for name, shape in inputs.items() if name not in weights}
+    return metadata, images, _first(nodes, set(images))
+
+
+def _read_node(node: Any) -> tuple[str, list[str], list[str]]:
+    kind, taken, given = "", [], []
+    for number, value in node.fields() if isinstance(node, _Message) else ():
+        if number == 1:
+            taken.append(_text(value))
+        elif number == 2:
+            given.append(_text(value))
+        elif number == 4:
+            kind = _text(value)
+    return kind, taken, given
+
+
+def _first(nodes: list[tuple[str, list[str], list[str]]], names: set[str]) -> tuple[str, ...]:
+    """The kinds of the nodes that take one of these names, directly or as it is passed on."""
+    kinds = []
+    for kind, taken, given in nodes:  # the format has a node after those that it takes from
+        if names.isdisjoint(taken):
+            continue
+        if kind in _PASS_ON:
+            names.update(given)
+        else:
+            kinds.append(kind)
+    return tuple(kinds)
 
 
 def _read_shape(kind: Any) -> tuple[int, ...]:

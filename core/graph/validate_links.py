@@ -539,6 +539,10 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "SAM_MODEL": sam,
     "SEGS_PREPROCESSOR": _object("a preprocessor", _connected("SEGS_PREPROCESSOR"), "apply"),
     "TRANSFORMERS_CLASSIFIER": _object("an image classifier", _connected("classifier")),
+    "CLIP_VISION": _object("a CLIP vision model", _connected("CLIP_VISION"), "encode_image"),
+    "PERSON_EMBEDDER": _object(
+        "a network that tells persons apart", "Connect 'Person Embedder Loader'.", "embed"
+    ),
     "SCHEDULER_FUNC": _function(
         "a function (model, sampler_name, steps)", _connected("SCHEDULER_FUNC")
     ),

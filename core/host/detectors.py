@@ -25,6 +25,7 @@ from ..detectors.safe_weights import read_yolo
 from ..detectors.sam.load import load_sam
 from ..detectors.sam.model import Sam
 from ..detectors.yolo import YoloDetector, ultralytics_detector
+from .person_embedders import register_embedder_folders
 from .user_folder import fetching, user_settings
 
 SAM_MODES = ("AUTO", "Prefer GPU", "CPU")
@@ -48,6 +49,7 @@ def register_folders() -> None:
         path = os.path.join(folder_paths.models_dir, *folder.split("/"))
         folder_paths.add_model_folder_path(name, path)
         folder_paths.folder_names_and_paths[name][1].update(extensions)
+    register_embedder_folders()
 
 
 class Detector(torch.nn.Sequential):

@@ -1,8 +1,9 @@
 """Trains the miniature from scratch: `python -m dev.miniature.train --stage codec --minutes 20`.
 
 The stages are `codec`, the autoencoder; `unet`, the diffusion model with its text encoder, in the
-latent space of the codec as it is then; and `decoder`, more of the autoencoder's decoder, which
-leaves that space as it is. Each writes its weights beside this file. A CPU or a GPU will do.
+latent space of the codec as it is then; `decoder`, more of the autoencoder's decoder, which leaves
+that space as it is; and `people`, the network that tells people apart, which has nothing to do with
+the others. Each writes its weights beside this file. A CPU or a GPU will do.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-RATES = {"codec": 1.5e-3, "unet": 1e-3, "decoder": 6e-4}
+RATES = {"codec": 1.5e-3, "unet": 1e-3, "decoder": 6e-4, "people": 2e-3}
 
 
 def main() -> int:
@@ -44,6 +45,12 @@ def main() -> int:
         from .train_unet import train_unet
 
         train_unet(session, load_codec().to(session.device))
+        return 0
+    if options.stage == "people":
+        from .people import write_embedder
+        from .train_people import train_people
+
+        write_embedder(train_people(session).cpu())
         return 0
     train_codec(session, decoder_only=options.stage == "decoder")
     save_weights(CODEC, session.average)

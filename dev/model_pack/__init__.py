@@ -5,11 +5,25 @@ posterior mean of a Gaussian prior; the prompt's colour words set the prior's me
 inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
 """
 
-from . import floor, foreign, held, hook, links, model, results, slow_files, sources, state, vae
+from . import (
+    clip_vision,
+    floor,
+    foreign,
+    held,
+    hook,
+    links,
+    model,
+    results,
+    slow_files,
+    sources,
+    state,
+    vae,
+)
 
 NODE_CLASS_MAPPINGS = {
     "DetailersTestModel": model.DetailersTestModel,
     "DetailersTestControl": model.DetailersTestControl,
+    "DetailersTestClipVision": clip_vision.DetailersTestClipVision,
     "DetailersTestModelPatch": held.DetailersTestModelPatch,
     "DetailersTestAttentionMask": held.DetailersTestAttentionMask,
     "DetailersTestMaskedControl": held.DetailersTestMaskedControl,

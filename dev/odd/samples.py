@@ -14,6 +14,7 @@ import torch
 from comfy_execution.graph import DynamicPrompt
 
 from ...core.segs.seg import SEG
+from ..model_pack.clip_vision import DetailersTestClipVision
 from ..model_pack.links import DetailersTestPreprocessor, DetailersTestScheduler
 from ..model_pack.model import DetailersTestControl, DetailersTestModel
 from ..model_pack.sources import BoxDetector
@@ -29,7 +30,7 @@ _SETTINGS = {
     "crop_factor": 2.0, "rounding_modulus": 8, "total": 3, "picks": "1",
     "strings": "a\nb", "string": "a\nb", "populated_text": "red", "preset_expr": "Manual expr",
     "manual_expr": "a > 0.1", "base_only_steps": 1, "target_steps": 2, "end_at_step": 2,
-    "end_end_at_step": 2, "temp_prefix": "", "image_width": 64, "image_height": 64,
+    "names": "A", "end_end_at_step": 2, "temp_prefix": "", "image_width": 64, "image_height": 64,
 }  # fmt: skip
 # Settings whose larger values take long by themselves: above these they are right, but not run.
 WORK = {
@@ -75,6 +76,19 @@ class Classifier:
 
     def classify(self, pictures: Any) -> list[dict[str, float]]:
         return [{"a": 0.9, "b": 0.1} for _ in pictures]
+
+
+class Embedder:
+    """A PERSON_EMBEDDER that goes by the mean colour."""
+
+    size = (8, 8)
+
+    def embed(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.mean(dim=(1, 2))
+
+
+# Links that are optional by themselves, of which a node needs one.
+_NEEDED = {"LabelSEGSByPerson": ("embedder",)}
 
 
 @dataclass
@@ -193,6 +207,8 @@ class Samples:
             "SCHEDULER_FUNC": lambda: DetailersTestScheduler().run("karras")[0],
             "SEGS_PREPROCESSOR": lambda: DetailersTestPreprocessor().run()[0],
             "TRANSFORMERS_CLASSIFIER": Classifier,
+            "CLIP_VISION": lambda: DetailersTestClipVision().run()[0],
+            "PERSON_EMBEDDER": Embedder,
             "FACE_LANDMARKS": lambda: self.landmarks,
             "BOUNDING_BOX": lambda: [{"x": 8, "y": 8, "width": 32, "height": 32, "score": 0.9}],
             "KSAMPLER": lambda: self.made_by("KSamplerProvider"),
@@ -214,7 +230,8 @@ class Samples:
         values = {}
         for group in ("required", "optional"):
             for name, (kind, *options) in groups.get(group, {}).items():
-                if group == "optional" and kind not in ("INT", "FLOAT", "BOOLEAN", "STRING"):
+                is_link = kind not in ("INT", "FLOAT", "BOOLEAN", "STRING")
+                if group == "optional" and is_link and name not in _NEEDED.get(node_id, ()):
                     continue
                 values[name] = self._value(name, kind, *options)
         if getattr(node, "INPUT_IS_LIST", False):

@@ -1,6 +1,6 @@
 """Nodes that change, filter and show segments."""
 
-from . import classify, edit, filter, pictures, tiles
+from . import classify, edit, filter, people, pictures, tiles
 
 FAMILIES = (
     pictures,
@@ -8,4 +8,5 @@ FAMILIES = (
     filter,
     tiles,
     classify,
+    people,
 )

@@ -1,0 +1,266 @@
+"""Labels of segments by the persons that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ...utils.check import described, is_array, quoted
+from ...utils.labels import listed
+from ..checked_calls import Source, numbers
+from ..geometry import Box, Size
+from ..memory import divided
+from ..pixels.image import to_rgb
+from .image_batch import counted, images_of
+from .seg import SEGS, edited, normalise
+from .sights import Window, cut, sight_of, sights_of
+from .who import assign, similarities
+
+AT_ONCE = 16  # pictures that an embedder is given
+LONGEST = 4096  # pixels of a side of these
+
+
+class PersonEmbedder(Protocol):
+    """A network that brings pictures to vectors which are close for one person's pictures."""
+
+    size: Size  # of the pictures that it takes
+
+    def embed(self, pictures: torch.Tensor) -> torch.Tensor:
+        """[N,D] for pictures [N,h,w,3], 0..1."""
+
+
+@dataclass(frozen=True)
+class Persons:
+    """The persons who are known, by pictures.
+
+    Attributes:
+        pictures: [K,H,W,C] 0..1.
+        names: of the person in each; a name that comes again is another picture of that person.
+        boxes: the part of each that shows the person; None is all of it.
+        landmarks: FACE_LANDMARKS of the pictures, or None.
+    """
+
+    pictures: torch.Tensor
+    names: Sequence[str]
+    boxes: Sequence[Box | None]
+    landmarks: Any = None
+
+    @property
+    def each(self) -> list[str]:
+        """The names, each once, in order."""
+        return list(dict.fromkeys(self.names))
+
+    def windows(self, shape: Size) -> list[Window]:
+        """What of each picture is compared, in the proportions of a size."""
+        height, width = self.pictures.shape[1:3]
+        size, whole = Size(width, height), Box(0, 0, width, height)
+        return [
+            sight_of(row, box or whole, shape, size, 0.0, self.landmarks)
+            for row, box in enumerate(self.boxes)
+        ]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How segments are named.
+
+    Attributes:
+        threshold: the least likeness, a cosine from -1 to 1.
+        unknown: the label of those that are like nobody; "" leaves them theirs.
+        margin: by how much a crop is larger than the segment's box on each side, as a share of it.
+        landmarks: FACE_LANDMARKS of the images, or None.
+    """
+
+    threshold: float
+    unknown: str
+    margin: float
+    landmarks: Any = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """What came of one segment.
+
+    Attributes:
+        image: number of its image in the batch, from 0; None for several.
+        label: the segment's from now on.
+        person: number of the person who it is; None for nobody.
+        scores: how alike it is to each person; empty for a segment that shows nothing.
+        seen: [h,w,3] of the embedder's size, what was compared; None likewise.
+    """
+
+    image: int | None
+    label: str
+    person: int | None
+    scores: list[float] = field(default_factory=list)
+    seen: torch.Tensor | None = None
+
+    @property
+    def best(self) -> int | None:
+        """The number of the person who it is, or else is most alike to."""
+        if self.person is not None or not self.scores:
+            return self.person
+        return int(np.argmax(self.scores))
+
+
+def read_names(text: str, count: int) -> list[str]:
+    """The names of so many pictures, one on each line.
+
+    Raises:
+        ValueError: there is another number of names, or an empty one among them.
+    """
+    lines = [" ".join(line.split()) for line in text.strip().splitlines()]
+    lines = lines if any(lines) else []
+    if len(lines) != count:
+        raise ValueError(
+            f"'names' has {counted(len(lines), 'line')} ({listed(lines) or 'none'}) but "
+            f"'references' has {counted(count, 'picture')}. Write one name on each line, in the "
+            "order of the pictures; a person with several pictures is named on several lines."
+        )
+    if "" in lines:
+        raise ValueError(
+            f"'names': line {lines.index('') + 1} is empty. Write the name of the person in that "
+            "picture of 'references' there."
+        )
+    return lines
+
+
+def label_by_person(
+    segs: SEGS, image: torch.Tensor, persons: Persons, embedder: PersonEmbedder, how: Naming
+) -> tuple[SEGS, list[Named], list[torch.Tensor]]:
+    """SEGS with the names of the persons whom they show as labels.
+
+    In each image of a batch a person is one segment at most. Segments that hold for several images,
+    such as those of a video, are named first, by all these images together.
+
+    Args:
+        image: [B,H,W,C].
+
+    Returns:
+        The SEGS, what came of each, and a picture [h,w,3] of each person.
+
+    Raises:
+        ValueError, RuntimeError: the embedder gave no vectors, or raised.
+    """
+    each = persons.each
+    if how.unknown in each:
+        raise ValueError(
+            f"'unknown_label' is {quoted(how.unknown)}, which is also one of 'names'. Choose "
+            "another label for those who are like nobody."
+        )
+    rgb, _ = to_rgb(image)
+    size, count = Size(rgb.shape[2], rgb.shape[1]), len(rgb)
+    _, items = normalise(segs, size, "segs")
+    held = images_of(items, count)
+    asked = _Asked(embedder)
+    windows = [
+        [
+            sight_of(row, box, asked.shape, size, how.margin, how.landmarks)
+            for row, box in sights_of(seg, rows, count)
+        ]
+        for seg, rows in zip(items, held, strict=True)
+    ]
+    known, faces = asked.embed(to_rgb(persons.pictures)[0], persons.windows(asked.shape))
+    seen, crops = asked.embed(rgb, [window for own in windows for window in own])
+    visible = [place for place, own in enumerate(windows) if own]
+    owners = [number for number, place in enumerate(visible) for _ in windows[place]]
+    of_person = [each.index(name) for name in persons.names]
+    scores = similarities(seen, owners, known, of_person)
+    found = _assigned(scores, [held[place] for place in visible], count, how.threshold)
+
+    def named(place: int) -> Named:
+        label = how.unknown or items[place].label
+        row = held[place][0] if len(held[place]) == 1 else None
+        if place not in visible:
+            return Named(row, label, None)
+        number = visible.index(place)
+        person = found[number]
+        label = label if person is None else each[person]
+        return Named(row, label, person, scores[number].tolist(), crops[owners.index(number)])
+
+    results = [named(place) for place in range(len(items))]
+    header, given = segs
+    labelled = [edited(seg, label=one.label) for seg, one in zip(given, results, strict=True)]
+    firsts = [of_person.index(person) for person in range(len(each))]
+    return (header, labelled), results, [faces[first] for first in firsts]
+
+
+def _assigned(
+    scores: torch.Tensor, held: Sequence[Sequence[int]], count: int, threshold: float
+) -> list[int | None]:
+    """The person of each segment: of those of several images first, then image by image.
+
+    Args:
+        scores: [T,P].
+        held: the images that each segment is in.
+    """
+    found: list[int | None] = [None] * len(held)
+    several = [i for i, rows in enumerate(held) if len(rows) != 1]
+    groups = [several, *([i for i, rows in enumerate(held) if rows == [n]] for n in range(count))]
+    for group in groups:
+        if not group:
+            continue
+        taken = {found[i] for i in several} - {None}
+        free = [person for person in range(scores.shape[1]) if person not in taken]
+        for i, person in zip(group, assign(scores[group][:, free], threshold), strict=True):
+            found[i] = None if person is None else free[person]
+    return found
+
+
+# Asking the embedder
+
+
+class _Asked:
+    """Asks an embedder, a few pictures at a time.
+
+    Attributes:
+        shape: the size of the pictures that it takes.
+    """
+
+    def __init__(self, embedder: PersonEmbedder) -> None:
+        self._source = Source.of("The embedder", embedder, "embed", "Connect another one.")
+        self._embed = self._source.method(embedder, "embed")
+        self._length: int | None = None
+        size = getattr(embedder, "size", None)
+        wanted = "two whole numbers, width and height, as its size"
+        sides = numbers(self._source, size, 2, wanted)
+        if not all(1 <= side <= LONGEST for side in sides):
+            raise self._source.wrong(described(size), wanted)
+        self.shape = Size(*map(int, sides))
+
+    def embed(
+        self, images: torch.Tensor, windows: Sequence[Window]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """A vector [N,D] for each window of images [B,H,W,3], and what each shows."""
+        shown: list[torch.Tensor] = []
+        vectors: list[torch.Tensor] = []
+
+        def work(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            pictures = torch.cat([cut(images, window, self.shape) for window in windows[part]])
+            return pictures, self._vectors(pictures)
+
+        for _, (pictures, own) in divided(
+            len(windows), work, lambda place: f"picture {place + 1}", "compared", at_once=AT_ONCE
+        ):
+            shown += pictures.cpu().unbind()
+            vectors.append(own)
+        return torch.cat(vectors) if vectors else torch.zeros(0, 0), shown
+
+    def _vectors(self, pictures: torch.Tensor) -> torch.Tensor:
+        given = self._source.call(self._embed, pictures)
+        wanted = f"a vector of finite numbers for each of {len(pictures)} pictures, as [N,D]"
+        if not (is_array(given, (2,)) and len(given) == len(pictures) and given.shape[1]):
+            raise self._source.wrong(described(given), wanted)
+        vectors = torch.as_tensor(given).detach().float().cpu()
+        if not bool(vectors.isfinite().all()):
+            raise self._source.wrong("values that are not finite", wanted)
+        if self._length not in (None, vectors.shape[1]):
+            raise self._source.wrong(
+                described(given), f"vectors of {self._length} numbers, as it did before"
+            )
+        self._length = vectors.shape[1]
+        return vectors
