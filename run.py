@@ -7,6 +7,7 @@
     python run.py serve [options]        ComfyUI's editor with this pack in it
     python run.py bench [options]        speed and memory against the least possible work
     python run.py bench quality          picture quality against a known truth
+    python run.py bench people           names of people, and texts by person
     python run.py bench odd              odd values in every input of every node
     python run.py bench fuzz             random wildcard texts and YAML files
     python run.py bench wildcards        what large and hostile wildcard files cost
@@ -477,7 +478,14 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
 
 
 COMMANDS = ("install", "demo", "test", "serve", "bench")
-BENCHES = ("quality", "odd", "fuzz", "wildcards", "soak")  # besides the one of speed and memory
+BENCHES = (
+    "quality",
+    "people",
+    "odd",
+    "fuzz",
+    "wildcards",
+    "soak",
+)  # besides the one of speed and memory
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:

@@ -225,20 +225,31 @@ def measure_parts(runs: Runs, seeds: range, report: Report) -> None:
 
 
 class Report:
-    """Prints the parts of a report, and can put them into the results file."""
+    """Prints the parts of a report, and can put them into the results file.
 
-    def __init__(self):
+    Args:
+        heading: of the report in that file.
+        introduction: what stands under it.
+    """
+
+    def __init__(self, heading: str = HEADING, introduction: str | None = None):
+        self.heading = heading
+        self.introduction = INTRODUCTION if introduction is None else introduction
         self.parts: list[str] = []
 
     def add(self, part: str) -> None:
         self.parts.append(part)
         print(part, end="\n\n", flush=True)
 
-    def write(self, picture: str) -> None:
-        """Replace what lies between the heading of this part and the next heading."""
-        before, _, rest = RESULTS.read_text(encoding="utf-8").partition(f"{HEADING}\n")
+    def write(self, *more: str) -> None:
+        """Replace what lies between the heading of this part and the next heading.
+
+        Args:
+            more: what follows, such as a picture.
+        """
+        before, _, rest = RESULTS.read_text(encoding="utf-8").partition(f"{self.heading}\n")
         _, heading, after = rest.partition("\n## ")
-        text = "\n\n".join([HEADING, INTRODUCTION, *self.parts, picture])
+        text = "\n\n".join([self.heading, self.introduction, *self.parts, *more])
         RESULTS.write_text(f"{before.rstrip()}\n\n{text}\n{heading}{after}", encoding="utf-8")
 
 

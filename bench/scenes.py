@@ -128,6 +128,15 @@ def _reaches(character: Character, window: tuple[int, int, int, int]) -> bool:
 @lru_cache(maxsize=8)
 def make_scene(seed: int, kind: Kind = USUAL) -> TestScene:
     scene = draw_scene(seed, kind.characters, kind.head_width, kind.tilt)
+    return prepared(scene, seed, kind)
+
+
+def prepared(scene: Scene, seed: int, kind: Kind = USUAL) -> TestScene:
+    """A scene with what a base model would have given of it.
+
+    Args:
+        seed: of the base model's grain.
+    """
     truth = scene.picture()
     small = base_picture(truth, seed)
     heads = [scene.mask(index) for index in range(len(scene.characters))]

@@ -102,6 +102,27 @@ that another node gives is written as in the last line.""",
     return parser
 
 
+def bench_people(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench people",
+        """How often segments get the right names, and what texts by person are worth.
+
+    python run.py bench people                 200 scenes, 16 of them detailed too
+    python run.py bench people --detailed 0    only the names
+
+Scenes of the miniature world hold some of a cast of six, by chance, and strangers. They are named
+with the network that comes with the miniature, by one reference picture of each person with another
+expression and another shirt.""",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("--scenes", type=int, default=200, help="that are named (default: %(default)s)")
+    add("--detailed", type=int, default=16, help="of these (default: %(default)s)")
+    add("--first", type=int, default=10_000, help="seed of the first (default: %(default)s)")
+    add("--write", action="store_true", help="into bench/RESULTS.md")
+    return parser
+
+
 def bench_odd(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
     parser = _parser(
         "bench odd",

@@ -333,6 +333,7 @@ def test_chosen_tests_leave_the_code_style_out(monkeypatch):
         (["test", "--help"], "go to pytest"),
         (["bench", "--help"], "--repeats"),
         (["bench", "quality", "--help"], "--part-scenes"),
+        (["bench", "people", "--help"], "--detailed"),
         (["bench", "fuzz", "--help"], "--examples"),
         (["bench", "wildcards", "--help"], "--megabytes"),
         (["bench", "odd", "--help"], "--some N"),
