@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from ..settings import Detail, KeptCrops
 from ..timing import PASTE, stage
 from .crop import Crop, Enhanced
 from .crop_pipeline import enhance, enhance_each
-from .plan import Job, Place, Plan, Skipped, batches, of_one_size
+from .plan import Job, Place, Plan, Skipped, of_one_size
 from .report import Record
 from .run import Run, blending_of, reported
 
@@ -87,16 +87,33 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
     run = Run(detail, backend, image)
     size, count = _size(image), len(image)
     header, items = normalise(segs, size, "segs")
-    own = positions_by_image(items, count)
-    plans = [
-        run.plan([in_image(items[place], row, count) for place in places], size, row)
-        for row, places in enumerate(own)
-    ]
+    own, plans = plans_by_image(items, count, lambda segs, row: run.plan(segs, size, row))
     result = Detailed(image, (header, []))
     rows = _detail_rows(plans, run, result, count)
     result.segs[1].extend(_gathered(plans, own, rows))
     result.report = run.report_text()
     return result
+
+
+def plans_by_image(
+    items: Sequence[SEG], count: int, plan: Callable[[list[SEG], int], Plan]
+) -> tuple[list[list[int]], list[Plan]]:
+    """The plan of every image of a batch, by the segments that hold for it.
+
+    Args:
+        items: of `seg.normalise`.
+        count: images of the batch.
+        plan: makes the plan of the segments of image `row`.
+
+    Returns:
+        For each image which of `items` its segments are, and its plan.
+    """
+    own = positions_by_image(items, count)
+    plans = [
+        plan([in_image(items[place], row, count) for place in places], row)
+        for row, places in enumerate(own)
+    ]
+    return own, plans
 
 
 def detail_each(
@@ -167,7 +184,7 @@ def _detail_rows(
     run.start(each for job in jobs for each in run.each(job))
     working = widened(rgb).clone() if jobs else rgb
     done: dict[tuple[int, int, int], _Done] = {}
-    for batch in batches(plans, run.batch_limit(jobs), run.grid, run.variants):
+    for batch in run.waves(plans):
         pieces = _detail_in_place(working, batch, run, count)
         for (row, job), piece in zip(batch, pieces, strict=True):
             done[row, job.position, job.variant] = piece

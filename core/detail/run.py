@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from ..segs.seg import SEG
 from ..segs.tilt import turned
 from ..settings import Detail
 from ..timing import claimed, current
-from .plan import Job, Plan, make_plan
+from .plan import Job, Place, Plan, batches, make_plan
 from .references import References
 from .report import RunReport
 from .segment_plan import (
@@ -88,8 +88,26 @@ class Run:
         models = self.detail.models
         return self.backend.grid(models.model, models.vae)
 
+    def waves(self, plans: Sequence[Plan]) -> list[list[Place]]:
+        """The jobs of the plans of all images, wave by wave, in the order in which they run."""
+        jobs = [job for plan in plans for job in plan.jobs]
+        return batches(plans, self.batch_limit(jobs), self.grid, self.variants)
+
     def plan(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
-        """Decide the jobs for the segments of an image, and tell which segments are skipped.
+        """Decide the jobs as `decide` does, and tell and report them."""
+        plan = self.decide(segs, image, row, version)
+        plan.report()
+        self.report.planned(plan, row, version)
+        if plan.jobs and self.detail.variants > 1 and not self.detail.kept.variants:
+            note(
+                "variants",
+                "Each segment is drawn only once, as nothing takes the variants. Connect the output"
+                " 'variants' to 'Choose Variants', or set 'variants' back to 1.",
+            )
+        return plan
+
+    def decide(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
+        """Decide the jobs for the segments of an image.
 
         Args:
             image: size of the image.
@@ -104,19 +122,10 @@ class Run:
             margin = blending_of(own).reach + max(0, own.pasting.mask_grow) + 1
             return turned(seg, own.upright, image, _row(seg) if row is None else row, margin)
 
-        plan = make_plan(
+        return make_plan(
             segs, image, detail, seed, self.hook.touch_scaled_size, rotate,
             self._steering(segs, image, row),
         )  # fmt: skip
-        plan.report()
-        self.report.planned(plan, row, version)
-        if plan.jobs and detail.variants > 1 and not detail.kept.variants:
-            note(
-                "variants",
-                "Each segment is drawn only once, as nothing takes the variants. Connect the output"
-                " 'variants' to 'Choose Variants', or set 'variants' back to 1.",
-            )
-        return plan
 
     def _steering(self, segs: list[SEG], image: Size, row: int | None) -> Steering:
         """What the segment plan sets for the segments of an image, or of all of them (row None)."""

@@ -36,6 +36,17 @@ class AddedText:
 
 
 NOTHING_ADDED = AddedText()
+Drawn = tuple[str | None, Prompt | None]  # a text with its choices made, and what it asks for
+
+
+@dataclass(frozen=True)
+class DrawnTexts:
+    """The texts of a segment with their choices made; (None, None) is one that it does not have."""
+
+    own: Drawn
+    before: Drawn  # of which the tokens come before the node's positive
+    negative: Drawn  # in place of the node's negative
+    loras: tuple[Lora, ...]  # of all texts, and what is added
 
 
 class SegmentTexts:
@@ -64,15 +75,13 @@ class SegmentTexts:
             added: what comes besides, not yet expanded either.
             expanded: is told of the texts as their choices came out, and of the LoRAs.
         """
-        own_text, own = self._drawn(text, seed)
-        lead_text, lead = self._drawn(added.before, seed)
-        negative_text, negative = self._negative(added.negative, seed)
-        prompts = [prompt for prompt in (lead, own, negative) if prompt is not None]
-        loras = _together((lora for prompt in prompts for lora in prompt.loras), added.loras)
-        if not (prompts or loras):
+        drawn = self.drawn(text, seed, added)
+        if drawn is None:
             return self.models
+        (_, own), (_, lead), (_, negative) = drawn.own, drawn.before, drawn.negative
+        loras = drawn.loras
         if expanded is not None:
-            expanded(own_text, loras, lead_text, negative_text)
+            expanded(drawn.own[0], loras, drawn.before[0], drawn.negative[0])
         model, clip = self._with_loras(loras)
         models = self.models._replace(model=model, clip=clip)
         positive = models.positive
@@ -87,13 +96,27 @@ class SegmentTexts:
         encoded = self._conditioning(negative.chunks, loras)
         return models._replace(negative=replace_text(models.negative, encoded))
 
+    def drawn(
+        self, text: str | None, seed: int, added: AddedText = NOTHING_ADDED
+    ) -> DrawnTexts | None:
+        """A segment's texts with their choices made; None if they change nothing.
+
+        Args:
+            text, seed, added: as those of `apply`.
+        """
+        own, before = self._drawn(text, seed), self._drawn(added.before, seed)
+        negative = self._negative(added.negative, seed)
+        prompts = [prompt for _, prompt in (before, own, negative) if prompt is not None]
+        loras = _together((lora for prompt in prompts for lora in prompt.loras), added.loras)
+        return DrawnTexts(own, before, negative, loras) if prompts or loras else None
+
     def encode(self, prompt: Prompt) -> Models:
         """The models with a prompt's LoRAs, and the prompt alone as the positive."""
         model, clip = self._with_loras(prompt.loras)
         positive = self._conditioning(prompt.chunks, prompt.loras)
         return self.models._replace(model=model, clip=clip, positive=positive)
 
-    def _drawn(self, text: str | None, seed: int) -> tuple[str | None, Prompt | None]:
+    def _drawn(self, text: str | None, seed: int) -> Drawn:
         """A text with its choices made, and as a prompt; None for a blank one."""
         if text is None or not text.strip():
             return None, None
@@ -101,7 +124,7 @@ class SegmentTexts:
         tell_untaken(resolved, markers=True)
         return resolved, parse_prompt(resolved)
 
-    def _negative(self, text: str | None, seed: int) -> tuple[str | None, Prompt | None]:
+    def _negative(self, text: str | None, seed: int) -> Drawn:
         """The same of a negative text, which may be blank on purpose."""
         if text is None:
             return None, None

@@ -92,10 +92,9 @@ def images_of(items: Sequence[SEG], count: int) -> list[list[int]]:
     held, unknown, foreign = [], 0, set()
     for seg in items:
         place = seg.batch_image
+        held.append(rows_of(seg, count))
         if place is not None and place.index is not None and place.count == count:
-            held.append([place.index])
             continue
-        held.append(list(range(count)))
         if place is None:
             unknown += count > 1 and not _has_each(seg, count)
         elif place.count != count and (place.index is not None or _has_each(seg, place.count)):
@@ -116,6 +115,14 @@ def images_of(items: Sequence[SEG], count: int) -> list[list[int]]:
         )
     tell_united(items, count, "image")
     return held
+
+
+def rows_of(seg: SEG, count: int) -> list[int]:
+    """The images of a batch that a SEG holds for, and nothing told; see `images_of`."""
+    place = seg.batch_image
+    if place is not None and place.index is not None and place.count == count:
+        return [place.index]
+    return list(range(count))
 
 
 def positions_by_image(items: Sequence[SEG], count: int) -> list[list[int]]:

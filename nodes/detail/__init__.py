@@ -1,6 +1,6 @@
 """Nodes that redraw segments, and the pipes and options that they take."""
 
-from . import faces, images, options, pipes, segment_plan, video
+from . import faces, images, options, pipes, preview, segment_plan, video
 
 FAMILIES = (
     images,
@@ -9,4 +9,5 @@ FAMILIES = (
     segment_plan,
     pipes,
     faces,
+    preview,
 )
