@@ -5,12 +5,14 @@
     python run.py demo  [options]        detail the faces of a picture
     python run.py test  [pytest args]    all tests, in real ComfyUI servers
     python run.py serve [options]        ComfyUI's editor with this pack in it
+    python run.py folder IN OUT          a workflow over a folder of pictures or clips, resumed
     python run.py bench [options]        speed and memory against the least possible work
     python run.py bench quality          picture quality against a known truth
     python run.py bench people           names of people, and texts by person
     python run.py bench odd              odd values in every input of every node
     python run.py bench fuzz             random wildcard texts and YAML files
     python run.py bench wildcards        what large and hostile wildcard files cost
+    python run.py bench folder           folder runs that are killed, and the scheduler alone
 
 `python run.py COMMAND --help` tells a command's options.
 
@@ -477,7 +479,7 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
     return ["--numprocesses", str(processes), "--dist", "loadgroup"]
 
 
-COMMANDS = ("install", "demo", "test", "serve", "bench")
+COMMANDS = ("install", "demo", "test", "serve", "bench", "folder")
 BENCHES = (
     "quality",
     "people",
@@ -485,6 +487,7 @@ BENCHES = (
     "fuzz",
     "wildcards",
     "soak",
+    "folder",
 )  # besides the one of speed and memory
 
 
@@ -575,6 +578,14 @@ def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]
     return options, rest + arguments[end + 1 :]
 
 
+def needs_no_comfyui(arguments: list[str]) -> bool:
+    """Whether a folder run only reads, or has servers of its own, so that any Python will do."""
+    names = {argument.partition("=")[0] for argument in arguments}
+    if names & {"--status", "--report"}:
+        return True
+    return "--servers" in names and not lacking(sys.executable, ["PIL"])
+
+
 def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 10):  # noqa: UP036 - nothing has checked it before
         raise Problem(f"needs Python 3.10 or newer, this is {sys.version.split()[0]}")
@@ -583,6 +594,8 @@ def main(arguments: list[str]) -> int:
         command = [sys.executable, "-m", "dev.install", *arguments[1:]]
         return call(*command, DETAILERS_STARTED_IN=started_in)
     options, rest = read_arguments(arguments)
+    if options.command == "folder" and needs_no_comfyui(rest):
+        return call(sys.executable, "-m", "batch", *rest, DETAILERS_STARTED_IN=started_in)
     cache = cache_folder(options.cache)
     os.environ["DETAILERS_CACHE"] = str(cache)  # for the commands: a place for what is slow to make
     hosts = given_hosts(options) if options.comfyui else fetched_hosts(cache, options.hosts)
@@ -594,7 +607,12 @@ def main(arguments: list[str]) -> int:
     place = ["--comfyui", hosts["main"]["tree"], "--python", python]
     if options.command == "serve":
         place += ["--base", str(cache / "serve")]
-    modules = {"demo": "dev.demo", "serve": "dev.serve", "bench": "bench.run"}
+    modules = {
+        "demo": "dev.demo",
+        "serve": "dev.serve",
+        "bench": "bench.run",
+        "folder": "dev.folder",
+    }
     module = modules[options.command]
     if options.command == "bench" and rest and rest[0] in BENCHES:
         module, rest = f"bench.{rest[0]}", rest[1:]

@@ -195,6 +195,43 @@ At the end two clients queue prompts while every route of the pack gets right an
     return parser
 
 
+def folder(add_place: AddPlace | None = None) -> argparse.ArgumentParser:
+    from batch import cli
+
+    parser = cli.parser("run.py folder", add_place)
+    parser.add_argument(
+        "--miniature", type=int, metavar="N",
+        help="have N scenes of the demo's world in IN, and detail them with its model",
+    )  # fmt: skip
+    return parser
+
+
+def bench_folder(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench folder",
+        """Folder runs: what is lost when all is killed, what they cost, how they scale.
+
+    python run.py bench folder kills        driver and children killed at random moments
+    python run.py bench folder overhead     against the sum of the prompts alone
+    python run.py bench folder unlike       workers of speeds 1, 1, 2 and 4
+    python run.py bench folder ledger       scheduler and ledger alone, 100,000 units
+    python run.py bench folder simulated    1,000 workers, 10,000,000 units, 1% of which fail
+    python run.py bench folder ray          four workers of a Ray on this machine
+
+Without a name all are run but the one that is simulated, which takes longest. Servers are stand-ins
+that take the time they are told (dev/fake_comfyui); `kills` and `overhead` take --real for ComfyUI
+with the miniature.""",
+    )
+    add_place(parser)
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="which of them")
+    add("--units", type=int, help="how many pictures or units (default: as named above)")
+    add("--kills", type=int, default=100, help="for kills (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
+    add("--real", action="store_true", help="with ComfyUI in place of the stand-in")
+    return parser
+
+
 def install() -> argparse.ArgumentParser:
     parser = _parser(
         "install",
