@@ -30,8 +30,8 @@ CATEGORY = "Detailers/Mask"
 
 class MaskToSEGS:
     DESCRIPTION = (
-        "Makes a segment of every separate shape in a mask, or one of the whole mask. Of a batch "
-        "of masks each goes with its image."
+        "Makes a segment from each separate shape in a mask, or one segment from the whole "
+        "mask. In a batch, each mask belongs to the image with the same number."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -43,7 +43,7 @@ class MaskToSEGS:
     def INPUT_TYPES(cls):
         combined = {
             "default": False, "label_on": "True", "label_off": "False",
-            "tooltip": "True: one segment for the whole mask. False: one for each shape.",
+            "tooltip": "True: one segment for the whole mask. False: one segment for each shape.",
         }  # fmt: skip
         return {
             "required": {
@@ -70,11 +70,12 @@ class MaskToSEGS_for_AnimateDiff(MaskToSEGS):
 
 
 class SegsToCombinedMask:
-    DESCRIPTION = "Puts the masks of all segments into one mask of the image's size."
+    DESCRIPTION = "Unites the masks of all segments in one mask of the image's size."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
     OUTPUT_TOOLTIPS = (
-        "Everything that the segments cover: of a batch image by image, of a video frame by frame.",
+        "A mask of everything that the segments cover: for a batch, one for each image; for a "
+        "video, one for each frame.",
     )
     FUNCTION = "run"
 
@@ -89,7 +90,7 @@ class SegsToCombinedMask:
 class ImpactSEGSToMaskList(SegsToCombinedMask):
     DESCRIPTION = "Gives the mask of each segment, at the image's size, as a list."
     OUTPUT_IS_LIST = (True,)
-    OUTPUT_TOOLTIPS = ("One mask for each segment; one empty mask if there is none.",)
+    OUTPUT_TOOLTIPS = ("One mask for each segment. One empty mask if there is no segment.",)
 
     def run(self, segs):
         return (mask_list(segs) or [combined_mask(segs)],)
@@ -97,7 +98,7 @@ class ImpactSEGSToMaskList(SegsToCombinedMask):
 
 class ImpactSEGSToMaskBatch(SegsToCombinedMask):
     DESCRIPTION = "Gives the masks of all segments, at the image's size, as a batch."
-    OUTPUT_TOOLTIPS = ("One mask for each segment; one empty mask if there is none.",)
+    OUTPUT_TOOLTIPS = ("One mask for each segment. One empty mask if there is no segment.",)
 
     def run(self, segs):
         return (torch.cat(mask_list(segs) or [combined_mask(segs)]),)
@@ -122,14 +123,15 @@ class ImpactDilateMask:
     DESCRIPTION = "Grows masks, or shrinks them."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("The masks, each grown or shrunk.",)
+    OUTPUT_TOOLTIPS = ("The masks after growing or shrinking.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         dilation = {
             "default": 10, "min": -512, "max": 512, "step": 1,
-            "tooltip": "Pixels that the masks get wider and higher by; below 0 they shrink.",
+            "tooltip": "The masks get wider and higher by this many pixels. A negative value "
+            "shrinks them.",
         }  # fmt: skip
         return {
             "required": {
@@ -153,11 +155,12 @@ class ImpactGaussianBlurMask:
     def INPUT_TYPES(cls):
         kernel_size = {
             "default": 10, "min": 0, "max": 100, "step": 1,
-            "tooltip": "Reach of the fade to each side, in pixels.",
+            "tooltip": "Width of the fade on each side of the edge, in pixels.",
         }  # fmt: skip
         sigma = {
             "default": 10.0, "min": 0.1, "max": 100.0, "step": 0.1,
-            "tooltip": "Width of the gaussian in pixels: more makes the fade more even.",
+            "tooltip": "Standard deviation of the Gaussian, in pixels. A higher value makes the "
+            "fade more even.",
         }  # fmt: skip
         return {
             "required": {
@@ -172,17 +175,17 @@ class ImpactGaussianBlurMask:
 
 
 class ToBinaryMask:
-    DESCRIPTION = "Makes masks hard: every pixel becomes 0 or 1."
+    DESCRIPTION = "Makes masks binary: every pixel becomes 0 or 1."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("The masks in 0 and 1.",)
+    OUTPUT_TOOLTIPS = ("The masks with only the values 0 and 1.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         threshold = {
             "default": 20, "min": 1, "max": 255,
-            "tooltip": "What is above this, of 255, becomes 1.",
+            "tooltip": "Values above this become 1. The scale is 0 to 255.",
         }  # fmt: skip
         return {
             "required": {
@@ -196,10 +199,10 @@ class ToBinaryMask:
 
 
 class ImpactFlattenMask:
-    DESCRIPTION = "Unites a batch of masks in one."
+    DESCRIPTION = "Unites a batch of masks in one mask."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("What any of the masks covers.",)
+    OUTPUT_TOOLTIPS = ("The mask of everything that at least one of the masks covers.",)
     FUNCTION = "run"
 
     @classmethod
@@ -211,17 +214,17 @@ class ImpactFlattenMask:
 
 
 class BitwiseAndMask:
-    DESCRIPTION = "What two masks both cover."
+    DESCRIPTION = "Gives the part that both masks cover."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("What both masks cover.",)
+    OUTPUT_TOOLTIPS = ("The part that both masks cover.",)
     FUNCTION = "run"
     calculate = staticmethod(intersection)
 
     @classmethod
     def INPUT_TYPES(cls):
         first = {"tooltip": "A mask, or a batch of them. The result has its size."}
-        second = {"tooltip": "The other mask: one for all, or one for each."}
+        second = {"tooltip": "The other mask: one mask for all, or one for each."}
         return {"required": {"mask1": ("MASK", first), "mask2": ("MASK", second)}}
 
     def run(self, mask1, mask2):
@@ -229,19 +232,21 @@ class BitwiseAndMask:
 
 
 class SubtractMask(BitwiseAndMask):
-    DESCRIPTION = "Takes a mask away from another."
-    OUTPUT_TOOLTIPS = ("What mask1 covers and mask2 does not.",)
+    DESCRIPTION = "Subtracts one mask from another."
+    OUTPUT_TOOLTIPS = ("The part that mask1 covers and mask2 does not cover.",)
     calculate = staticmethod(difference)
 
 
 class AddMask(BitwiseAndMask):
     DESCRIPTION = "Adds two masks."
-    OUTPUT_TOOLTIPS = ("What either mask covers.",)
+    OUTPUT_TOOLTIPS = ("The part that at least one of the masks covers.",)
     calculate = staticmethod(total)
 
 
 class MaskRectArea:
-    DESCRIPTION = "Draws a rectangle, in percent of a mask of 512x512 pixels."
+    DESCRIPTION = (
+        "Draws a rectangle on a mask of 512x512 pixels. Its place and size are in percent."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
     OUTPUT_TOOLTIPS = ("The mask.",)
@@ -254,7 +259,11 @@ class MaskRectArea:
         "y": ("y", 0, "Top edge, in percent of the height."),
         "width": ("w", 50, "Width, in percent."),
         "height": ("h", 50, "Height, in percent."),
-        "blur_radius": ("blur_radius", 0, "Reach of a blur over the edges, in pixels."),
+        "blur_radius": (
+            "blur_radius",
+            0,
+            "Width of the blur on each side of the edges, in pixels.",
+        ),
     }
     _highest = 100
 
@@ -305,7 +314,11 @@ class MaskRectAreaAdvanced(MaskRectArea):
         "height": ("h", 256, "Height of the rectangle, in pixels."),
         "image_width": ("width", 512, "Width of the mask, in pixels."),
         "image_height": ("height", 512, "Height of the mask, in pixels."),
-        "blur_radius": ("blur_radius", 0, "Reach of a blur over the edges, in pixels."),
+        "blur_radius": (
+            "blur_radius",
+            0,
+            "Width of the blur on each side of the edges, in pixels.",
+        ),
     }
     _highest = MAX_RESOLUTION
 
@@ -325,13 +338,13 @@ def node_properties(extra_pnginfo: Any, unique_id: str) -> dict[str, Any]:
 
 class MaskPainter:
     DESCRIPTION = (
-        "Of old files: gives the mask that was painted on its picture. Today a mask is painted in "
-        "ComfyUI's own mask editor, opened from the menu of a Load Image node."
+        "For old workflows: gives the mask that was painted on its picture. Today masks are "
+        "painted in ComfyUI's own mask editor. Open it from the menu of a Load Image node."
     )
     CATEGORY = CATEGORY
     DEPRECATED = True
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("The painted mask; empty where its file is gone.",)
+    OUTPUT_TOOLTIPS = ("The painted mask. It is empty if its file does not exist.",)
     OUTPUT_NODE = True
     FUNCTION = "run"
 

@@ -21,19 +21,20 @@ _ON_OFF = {"label_on": "enabled", "label_off": "disabled"}
 
 
 def grown(what: str) -> str:
-    """The tooltip of a dilation: a window of so many pixels reaches half as far to each side."""
-    return f"Grow {what} by half this many pixels on each side; below 0 shrinks them."
+    """The tooltip of a dilation. Its value is the size of the window, which grows each side by half
+    as much."""
+    return f"Grow {what} by half this many pixels on each side. A negative value shrinks them."
 
 
 # A type that is a function is asked each time: packs that load later add to the host's lists.
 _INPUTS: dict[str, Input] = {
-    "image": ("IMAGE", {"tooltip": "The image, or a batch of images that each get detailed."}),
+    "image": ("IMAGE", {"tooltip": "The image, or a batch of images that are all detailed."}),
     "image_frames": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
-    "mask": ("MASK", {"tooltip": "White is what to work on."}),
+    "mask": ("MASK", {"tooltip": "The white part of the mask is worked on."}),
     "segs": ("SEGS", {"tooltip": "The segments to work on, from a detector or a mask."}),
     "model": ("MODEL", {"tooltip": "The diffusion model that redraws each segment."}),
     "clip": ("CLIP", {"tooltip": "Encodes the segment text."}),
-    "vae": ("VAE", {"tooltip": "Brings the crops into latent space and back."}),
+    "vae": ("VAE", {"tooltip": "Encodes the crops to latents, and decodes the latents."}),
     "positive": ("CONDITIONING", {"tooltip": "What the segments should show."}),
     "negative": ("CONDITIONING", {"tooltip": "What the segments should not show."}),
     "basic_pipe": (
@@ -44,31 +45,31 @@ _INPUTS: dict[str, Input] = {
         "FLOAT",
         {
             "default": 512, "min": 64, "max": MAX_RESOLUTION, "step": 8,
-            "tooltip": "Each crop is enlarged until the shorter side of its box (or of the crop, "
-            "see guide_size_for) has this many pixels.",
+            "tooltip": "Each crop is enlarged so that the shorter side of its bounding box (or "
+            "of the crop, see guide_size_for) has this many pixels.",
         },
     ),
     "guide_size_for": (
         "BOOLEAN",
         {
             "default": True, "label_on": "bbox", "label_off": "crop_region",
-            "tooltip": "What guide_size measures: the thing's bounding box, or the whole crop "
-            "around it.",
+            "tooltip": "What guide_size measures: the bounding box of the thing, or the whole "
+            "crop around it.",
         },
     ),
     "max_size": (
         "FLOAT",
         {
             "default": 1024, "min": 64, "max": MAX_RESOLUTION, "step": 8,
-            "tooltip": "No crop is sampled with a side longer than this, whatever guide_size asks "
-            "for. Keeps memory in bounds.",
+            "tooltip": "The longest side of a crop when it is sampled, in pixels, even if "
+            "guide_size asks for more. This limits the memory that is needed.",
         },
     ),
     "seed": (
         "INT",
         {
             "default": 0, "min": 0, "max": MAX_SEED,
-            "tooltip": "Seed of the first segment; each further one takes the next.",
+            "tooltip": "Seed of the first segment. Each further segment uses the next seed.",
         },
     ),
     "steps": ("INT", {"default": 20, "min": 1, "max": 10000, "tooltip": "Sampling steps."}),
@@ -88,7 +89,8 @@ _INPUTS: dict[str, Input] = {
         "FLOAT",
         {
             "default": 0.5, "min": 0.0001, "max": 1.0, "step": 0.01,
-            "tooltip": "How much of a segment is redrawn: little keeps it, 1 starts from noise.",
+            "tooltip": "How much a segment is changed: low values keep it similar, 1 starts "
+            "from pure noise.",
         },
     ),
     "feather": (
@@ -102,16 +104,16 @@ _INPUTS: dict[str, Input] = {
         "BOOLEAN",
         {
             "default": True, **_ON_OFF,
-            "tooltip": "On: only what the mask covers is redrawn. Off: the whole crop is redrawn, "
-            "and the mask only limits what is pasted.",
+            "tooltip": "On: only the masked part is redrawn. Off: the whole crop is redrawn, "
+            "and the mask only limits the part that is pasted.",
         },
     ),
     "force_inpaint": (
         "BOOLEAN",
         {
             "default": True, **_ON_OFF,
-            "tooltip": "On: segments that are large enough already are redrawn too, at their own "
-            "size. Off: they are skipped.",
+            "tooltip": "On: segments that are already larger than guide_size are redrawn too, "
+            "at their own size. Off: they are skipped.",
         },
     ),
     "wildcard": (
@@ -127,7 +129,7 @@ _INPUTS: dict[str, Input] = {
         "INT",
         {
             "default": 1, "min": 1, "max": 10, "step": 1,
-            "tooltip": "How often each segment is sampled, each time from the last result.",
+            "tooltip": "How many times each segment is sampled, each time from the result before.",
         },
     ),
     "refiner_ratio": (
@@ -146,17 +148,18 @@ _INPUTS: dict[str, Input] = {
     ),
     "detailer_hook": (
         "DETAILER_HOOK",
-        {"tooltip": "Steps into the run at set points, for instance to vary the denoise."},
+        {"tooltip": "A hook changes the run at certain points, for instance to vary the denoise."},
     ),
     "refiner_basic_pipe_opt": (
         "BASIC_PIPE",
-        {"tooltip": "A second model that runs the last part of the steps."},
+        {"tooltip": "A second model for the last part of the steps."},
     ),
     "inpaint_model": (
         "BOOLEAN",
         {
             "default": False, **_ON_OFF,
-            "tooltip": "Turn on for inpainting models: they get the masked crop as condition.",
+            "tooltip": "Turn this on for inpainting models: they get the masked crop as "
+            "conditioning.",
         },
     ),
     "noise_mask_feather": (
@@ -169,50 +172,51 @@ _INPUTS: dict[str, Input] = {
     ),
     "scheduler_func_opt": (
         "SCHEDULER_FUNC",
-        {"tooltip": "A schedule from another node; it wins over 'scheduler'."},
+        {"tooltip": "A schedule from another node. It is used instead of 'scheduler'."},
     ),
     "tiled_encode": (
         "BOOLEAN",
         {
             "default": False, **_ON_OFF,
-            "tooltip": "Encode in tiles: less memory, more time.",
+            "tooltip": "Encode in tiles. This needs less memory and more time.",
         },
     ),
     "tiled_decode": (
         "BOOLEAN",
         {
             "default": False, **_ON_OFF,
-            "tooltip": "Decode in tiles: less memory, more time.",
+            "tooltip": "Decode in tiles. This needs less memory and more time.",
         },
     ),
     "detail_batch": (
         "INT",
         {
             "default": 0, "min": 0, "max": 64,
-            "tooltip": "How many segments of one size are sampled together: 0 as many as memory "
-            "holds, 1 one by one. The picture is the same.",
+            "tooltip": "How many segments of equal size are sampled together: 0 as many as fit "
+            "into memory, 1 one by one. The picture is the same.",
         },
     ),
     "size_grid": (
         "INT",
         {
             "default": 0, "min": 0, "max": 512, "step": 8,
-            "tooltip": "Rounds the size at which segments are sampled up to multiples of this many "
-            "pixels, so that more of them have one size and are sampled together. Changes the "
-            "picture a little; 0 is off.",
+            "tooltip": "Rounds up the size at which segments are sampled to multiples of this "
+            "many pixels. More segments then have equal sizes and are sampled "
+            "together. This changes the picture a little; 0 is off.",
         },
     ),
     "paste_options": (
         "PASTE_OPTIONS",
         {
-            "tooltip": "From Paste Options: how results are fitted into the image. Without it "
-            "they fade over the feather.",
+            "tooltip": "From Paste Options: how the results are pasted into the image. Without "
+            "it, they fade over the width of the feather.",
         },
     ),
     "crop_options": (
         "CROP_OPTIONS",
         {
-            "tooltip": "From Crop Options: another size to draw at, and crops turned upright.",
+            "tooltip": "From Crop Options: another size for drawing, and crops that are rotated "
+            "upright.",
         },
     ),
     "segment_plan": (
@@ -226,24 +230,25 @@ _INPUTS: dict[str, Input] = {
         "INT",
         {
             "default": 1, "min": 1, "max": 16,
-            "tooltip": "How often each segment is drawn, each time from other noise. The first is "
-            "pasted; all come out of 'variants', for Choose Variants. Where nothing is connected "
-            "to that output only the first is drawn.",
+            "tooltip": "How many times each segment is drawn, each time from other noise. The "
+            "first drawing is pasted. The output 'variants' gives all of them, for "
+            "Choose Variants. If nothing is connected to that output, only the first "
+            "one is drawn.",
         },
     ),
     "crop_factor": (
         "FLOAT",
         {
             "default": 3.0, "min": 1.0, "max": 100, "step": 0.1,
-            "tooltip": "Size of the crop relative to the bounding box; more gives the model more "
-            "of the surroundings to go by.",
+            "tooltip": "Size of the crop relative to the bounding box. A higher value shows the "
+            "model more of the surroundings.",
         },
     ),
     "drop_size": (
         "INT",
         {
             "min": 1, "max": MAX_RESOLUTION, "step": 1, "default": 10,
-            "tooltip": "Smaller finds are dropped; in pixels, for width and height.",
+            "tooltip": "Smaller detections are dropped. In pixels, for width and height.",
         },
     ),
     "bbox_fill": (
@@ -257,7 +262,7 @@ _INPUTS: dict[str, Input] = {
         "BOOLEAN",
         {
             "default": False, **_ON_OFF,
-            "tooltip": "Make each shape solid, holes included. Off keeps the mask's own values.",
+            "tooltip": "Fill the holes of each shape. Off: the mask keeps its own values.",
         },
     ),
 }  # fmt: skip

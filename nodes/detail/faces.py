@@ -28,7 +28,7 @@ _DETECTION = {
         "FLOAT",
         {
             "default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "How sure the detector has to be.",
+            "tooltip": "Detections with a lower confidence are ignored.",
         },
     ),
     "bbox_dilation": (
@@ -42,13 +42,13 @@ _DETECTION = {
         "FLOAT",
         {
             "default": 3.0, "min": 1.0, "max": 10, "step": 0.1,
-            "tooltip": "Size of the crop relative to the bounding box; more gives the model more "
-            "of the surroundings to go by.",
+            "tooltip": "Size of the crop relative to the bounding box. A higher value shows the "
+            "model more of the surroundings.",
         },
     ),
     "sam_detection_hint": (
         list(DETECTION_HINTS),
-        {"tooltip": "Which points and boxes SAM is asked about."},
+        {"tooltip": "The points and boxes that are given to SAM."},
     ),
     "sam_dilation": (
         "INT",
@@ -61,29 +61,30 @@ _DETECTION = {
         "FLOAT",
         {
             "default": 0.93, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "How sure SAM has to be.",
+            "tooltip": "Masks with a lower score from SAM are ignored, unless there is none "
+            "with a higher score.",
         },
     ),
     "sam_bbox_expansion": (
         "INT",
         {
             "default": 0, "min": 0, "max": 1000, "step": 1,
-            "tooltip": "Grow the boxes that SAM is given by this many pixels on every side.",
+            "tooltip": "Enlarge the boxes for SAM by this many pixels on every side.",
         },
     ),
     "sam_mask_hint_threshold": (
         "FLOAT",
         {
             "default": 0.7, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "With the hint mask-area: where the mask is at least this strong, points "
-            "are set.",
+            "tooltip": "For the hint mask-area: points are set where the mask has at least this "
+            "value.",
         },
     ),
     "sam_mask_hint_use_negative": (
         list(NEGATIVE_HINTS),
         {
-            "tooltip": "Which points tell SAM what not to take: none, those of small finds, or "
-            "those outside of the find.",
+            "tooltip": "Points that show SAM what is not part of the thing: none, the points of "
+            "small detections, or points outside of the detection.",
         },
     ),
 }  # fmt: skip
@@ -98,20 +99,23 @@ _ENDING = (
 _DETECTORS = {
     "sam_model_opt": (
         "SAM_MODEL",
-        {"tooltip": "Cuts the masks down to what SAM makes out; it goes before segm_detector_opt."},
+        {
+            "tooltip": "Limits the masks to the shapes that SAM finds. If it is connected, "
+            "segm_detector_opt is not used."
+        },
     ),
     "segm_detector_opt": (
         "SEGM_DETECTOR",
-        {"tooltip": "Cuts the masks down to the outlines that this detector finds."},
+        {"tooltip": "Limits the masks to the outlines that this detector finds."},
     ),
 }
 
 
 class FaceDetailer:
     DESCRIPTION = (
-        "Finds faces, or whatever the detector finds, and redraws each: crops it, enlarges the "
-        "crop, samples it with the model and pastes it back with a soft edge. Every image of a "
-        "batch is searched by itself."
+        "Finds faces, or other things that the detector finds, and redraws each of them: crops "
+        "it, enlarges the crop, samples it with the model and pastes it back with a soft edge. "
+        "Each image of a batch is searched by itself."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "MASK", "DETAILER_PIPE", "IMAGE", "STRING", "SEGS")
@@ -121,12 +125,12 @@ class FaceDetailer:
     )  # fmt: skip
     OUTPUT_IS_LIST = (False, True, True, False, False, True, False, False)
     OUTPUT_TOOLTIPS = (
-        "The image with everything that was found redrawn.",
-        "Each crop after.",
-        "Each crop after, with the soft mask as its alpha.",
-        "Everything that was found, one mask for each image.",
+        "The image in which everything that was found is redrawn.",
+        "Each crop after it is redrawn.",
+        "Each crop after it is redrawn, with the soft mask as its alpha channel.",
+        "One mask for each image, which covers everything that was found.",
         "Models, detectors and segment text in one link, for a further detailer.",
-        "What the ControlNets of the segments saw.",
+        "The pictures that the ControlNets of the segments got.",
         REPORT,
         VARIANTS_TOOLTIP,
     )
@@ -143,7 +147,8 @@ class FaceDetailer:
                 ),
                 **_DETECTION,
                 **inputs("drop_size"),
-                "bbox_detector": ("BBOX_DETECTOR", {"tooltip": "What looks for the things."}),
+                "bbox_detector": ("BBOX_DETECTOR", {"tooltip":
+                    "The detector that finds the things."}),
                 **inputs("wildcard", "cycle"),
             },
             "optional": {**_DETECTORS, **inputs("detailer_hook", *_ENDING)},
@@ -197,7 +202,7 @@ class FaceDetailerPipe(FaceDetailer):
         FaceDetailer.DESCRIPTION + " Takes models and detectors over one link, and a refiner."
     )
     OUTPUT_TOOLTIPS = tuple(
-        "The pipe that came in." if kind == "DETAILER_PIPE" else tooltip
+        "The same pipe that is connected to the input." if kind == "DETAILER_PIPE" else tooltip
         for kind, tooltip in zip(
             FaceDetailer.RETURN_TYPES, FaceDetailer.OUTPUT_TOOLTIPS, strict=True
         )

@@ -37,7 +37,7 @@ _SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
 _OPTIONS = ("paste_options", "crop_options", "segment_plan", "variants")
-REPORT = "What was done, as JSON: sizes, seeds, texts, times, messages of every segment."
+REPORT = "A report of the run as JSON: sizes, seeds, texts, times and messages of every segment."
 VARIANTS = "variants"  # name of an output
 VARIANTS_TOOLTIP = "All variants of each segment as segments, for Choose Variants."
 
@@ -217,8 +217,9 @@ def detailed(image: Any, segs: Any, models: Models, refiner: Any = None, **widge
 
 class DetailerForEachAutoRetry(DetailerForEach):
     DESCRIPTION = (
-        DetailerForEach.DESCRIPTION + " A segment that comes out black or not finite is made again "
-        "with the next seed, and keeps its original pixels if that does not help."
+        DetailerForEach.DESCRIPTION + " A segment whose result is black or not finite is "
+        "sampled again with the next seed. If that does not help, "
+        "it keeps its original pixels."
     )
 
     @classmethod
@@ -226,7 +227,7 @@ class DetailerForEachAutoRetry(DetailerForEach):
         groups = super().INPUT_TYPES()
         retries = {
             "default": 1, "min": 1, "max": 10, "step": 1,
-            "tooltip": "How often a segment is made again.",
+            "tooltip": "How many times a segment is sampled again at most.",
         }  # fmt: skip
         return groups | {"required": groups["required"] | {"max_retries": ("INT", retries)}}
 
@@ -255,10 +256,10 @@ class DetailerForEachDebug(DetailerForEach):
     OUTPUT_IS_LIST = (False, True, True, True, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The image with every segment redrawn.",
-        "Each crop before.",
-        "Each crop after.",
-        "Each crop after, with the soft mask as its alpha.",
-        "What the ControlNets of the segments saw.",
+        "Each crop before it is redrawn.",
+        "Each crop after it is redrawn.",
+        "Each crop after it is redrawn, with the soft mask as its alpha channel.",
+        "The pictures that the ControlNets of the segments got.",
         REPORT,
         VARIANTS_TOOLTIP,
     )
@@ -279,8 +280,8 @@ class DetailerForEachPipe:
     OUTPUT_TOOLTIPS = (
         "The image with every segment redrawn.",
         "The segments with their redrawn crops.",
-        "The pipe that came in.",
-        "What the ControlNets of the segments saw.",
+        "The same pipe that is connected to the input.",
+        "The pictures that the ControlNets of the segments got.",
         REPORT,
         VARIANTS_TOOLTIP,
     )
@@ -348,7 +349,7 @@ class SEGSDetailer:
     OUTPUT_IS_LIST = (False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The segments with their redrawn crops; with batch_size, those of every version.",
-        "What the ControlNets of the segments saw.",
+        "The pictures that the ControlNets of the segments got.",
         REPORT,
         VARIANTS_TOOLTIP,
     )
@@ -362,8 +363,8 @@ class SEGSDetailer:
                 "image", "segs", *_SIZE, *_SAMPLING, "denoise", "noise_mask", "force_inpaint",
                 "basic_pipe", "refiner_ratio", "batch_size", "cycle",
                 max_size={"default": 768},
-                seed="Every segment of the first version uses this seed + 1, of the next one "
-                "the seed + 2, and so on.",
+                seed="Every segment of the first version uses this seed + 1, every segment of "
+                "the next version this seed + 2, and so on.",
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "inpaint_model", "noise_mask_feather",
@@ -394,9 +395,10 @@ class SEGSDetailer:
 
 class MaskDetailerPipe:
     DESCRIPTION = (
-        "Redraws what a mask covers: every separate shape of the mask becomes a segment, which is "
-        "cropped, enlarged, sampled and pasted back with a soft edge. Of as many masks as images, "
-        "each goes with its image; otherwise all masks hold for every image."
+        "Redraws the masked part of an image: every separate shape of the mask becomes a "
+        "segment, which is cropped, enlarged, sampled and pasted back with a soft edge. If "
+        "there are as many masks as images, each image uses its own mask. Otherwise every "
+        "image uses all masks."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "IMAGE", "IMAGE", "BASIC_PIPE", "BASIC_PIPE", "STRING", "SEGS")
@@ -406,11 +408,11 @@ class MaskDetailerPipe:
     )  # fmt: skip
     OUTPUT_IS_LIST = (False, True, True, False, False, False, False)
     OUTPUT_TOOLTIPS = (
-        "The image redrawn, one for each version.",
-        "Each crop after.",
-        "Each crop after, with the soft mask as its alpha.",
-        "The pipe that came in.",
-        "The refiner's pipe that came in.",
+        "The redrawn image, one for each version.",
+        "Each crop after it is redrawn.",
+        "Each crop after it is redrawn, with the soft mask as its alpha channel.",
+        "The same pipe that is connected to the input.",
+        "The same refiner pipe that is connected to the input.",
         REPORT,
         VARIANTS_TOOLTIP,
     )
@@ -421,8 +423,8 @@ class MaskDetailerPipe:
     def INPUT_TYPES(cls):
         modes = {
             "default": True, "label_on": "masked only", "label_off": "whole",
-            "tooltip": "Masked only: just what the mask covers is redrawn. Whole: the whole crop "
-            "is redrawn, and the mask only limits what is pasted.",
+            "tooltip": "Masked only: only the masked part is redrawn. Whole: the whole crop is "
+            "redrawn, and the mask only limits the part that is pasted.",
         }  # fmt: skip
         required = inputs(
             "image", "mask", "basic_pipe", *_SIZE, *_SAMPLING, "denoise", "feather",

@@ -42,8 +42,8 @@ def given(options: Any, kind: type, name: str) -> Any:
 
 class DetailersPasteOptions:
     DESCRIPTION = (
-        "How a detailer fits what it has redrawn into the image, so that no edge shows: the blend, "
-        "the colours, and a mask of its own for pasting."
+        "How a detailer pastes the redrawn part into the image so that no edge is visible: the "
+        "blending, the colours, and a separate mask for pasting."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("PASTE_OPTIONS",)
@@ -58,37 +58,41 @@ class DetailersPasteOptions:
             "required": {
                 "blend": described(
                     list(BLENDS),
-                    "feather: everything fades over the feather. multiband: fine detail does, and "
-                    "coarser colours over a wider band further inside.",
+                    "feather: everything fades over the width of the feather. multiband: fine "
+                    "detail fades over that width, and coarse colours fade over a wider band "
+                    "further inside.",
                     default=FEATHER,
                 ),
                 "color_match": described(
                     "FLOAT",
-                    "How much of a tint that the redrawn part has against the image at the mask's "
-                    "rim is taken off: 1 all, 0 nothing.",
+                    "How much of the colour difference between the redrawn part and the image, "
+                    "measured at the edge of the mask, is removed: 1 all of it, 0 nothing.",
                     default=1.0, min=0.0, max=1.0, step=0.05,
                 ),
                 "restore_unmasked": described(
                     "BOOLEAN",
-                    "Put back the pixels that were not redrawn, and take the shift of colours that "
-                    "the VAE made there off the redrawn part. Needs noise_mask.",
+                    "Restore the pixels that were not redrawn, and remove the colour shift of "
+                    "the VAE, which is measured on them, from the redrawn part. Needs "
+                    "noise_mask.",
                     **on_off,
                 ),
                 "mask_grow": described(
                     "INT",
-                    "Grow the mask by so many image pixels for pasting alone; below 0 shrinks it.",
+                    "Grow the mask by this many image pixels, only for pasting. A negative "
+                    "value shrinks it.",
                     default=0, min=-512, max=512, step=1,
                 ),
                 "feather": described(
                     "INT",
-                    "Pixels of the image over which the edge fades to either side, exactly and "
-                    "however small the mask is; -1 leaves it to the detailer's own feather.",
+                    "Width of the fade on each side of the edge, in image pixels. It is exact, "
+                    "even if the mask is small. -1 uses the detailer's own feather.",
                     default=-1, min=-1, max=512, step=1,
                 ),
                 "fade_at_border": described(
                     "BOOLEAN",
-                    "Where the mask runs into the border of the crop, fade inside the crop instead "
-                    "of leaving a straight edge. What ends at the image's border stays whole.",
+                    "Where the mask touches the border of the crop, fade inside the crop "
+                    "instead of leaving a straight edge. A mask that ends at the border of the "
+                    "image does not fade there.",
                     **on_off,
                 ),
             }
@@ -108,8 +112,8 @@ class DetailersPasteOptions:
 
 class DetailersCropOptions:
     DESCRIPTION = (
-        "At which size a detailer draws its crops, whether tilted things are turned upright first, "
-        "and what an edit model sees of its references."
+        "The size at which a detailer draws its crops, whether tilted things are rotated "
+        "upright first, and which part of its references an edit model sees."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("CROP_OPTIONS",)
@@ -123,26 +127,29 @@ class DetailersCropOptions:
             "required": {
                 "size_policy": described(
                     list(SIZE_POLICIES),
-                    "guide_size: as the detailer's guide_size says. model: every crop is enlarged "
-                    "or shrunk to the area that the model was made for; max_size still holds.",
+                    "guide_size: the detailer's guide_size sets the size. model: every crop is "
+                    "enlarged or shrunk to the area for which the model was trained; max_size "
+                    "still limits it.",
                     default=GUIDE_SIZE,
                 ),
                 "native_size": described(
                     "INT",
-                    "With the policy model: side in pixels of the square whose area is taken; 0 "
-                    "goes by the model.",
+                    "For the policy model: side, in pixels, of a square with the wanted area. "
+                    "0 uses the area for which the model was trained.",
                     default=0, min=0, max=MAX_RESOLUTION, step=8,
                 ),
                 "upright": described(
                     [OFF, MASK, LANDMARKS, ANGLE],
-                    "By what a crop is turned upright before it is drawn, and back when it is "
-                    "pasted. off: not at all. mask: by the long axis of the mask. landmarks: by "
-                    "the eyes in face_landmarks. angle: by the angle below.",
+                    "How to find the angle by which a crop is rotated upright before it is "
+                    "drawn, and rotated back when it is pasted. off: no rotation. mask: the "
+                    "long axis of the mask. landmarks: the eyes in face_landmarks. angle: the "
+                    "angle below.",
                     default=OFF,
                 ),
                 "angle": described(
                     "FLOAT",
-                    "With upright angle: how far things lean clockwise, in degrees.",
+                    "If upright is set to angle: how far the things are tilted clockwise, in "
+                    "degrees.",
                     default=0.0, min=-180.0, max=180.0, step=1.0,
                 ),
             },
@@ -154,9 +161,10 @@ class DetailersCropOptions:
                 ),
                 "references": described(
                     list(REFERENCE_CHOICES),
-                    "What an edit model sees of the references in positive and negative. auto: one "
-                    "that shows this image becomes the crop, any other stays whole. whole: all "
-                    "stay whole. crop: each becomes the part that lies where the crop does.",
+                    "Which part of the references in positive and negative an edit model sees. "
+                    "auto: a reference that shows this image is replaced by the crop, any "
+                    "other stays whole. whole: all references stay whole. crop: each reference "
+                    "is cut to the place of the crop.",
                     default=REFERENCES_AUTO,
                 ),
             },

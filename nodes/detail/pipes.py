@@ -70,7 +70,7 @@ class ToBasicPipe:
 
 
 class FromBasicPipe:
-    DESCRIPTION = "Takes a pipe apart into model, CLIP, VAE, positive and negative."
+    DESCRIPTION = "Splits a pipe into model, CLIP, VAE, positive and negative."
     CATEGORY = CATEGORY
     HANDS_ON = True
     RETURN_TYPES = _PART_TYPES
@@ -87,17 +87,17 @@ class FromBasicPipe:
 
 
 class FromBasicPipe_v2(FromBasicPipe):
-    DESCRIPTION = "Takes a pipe apart and also passes it on."
+    DESCRIPTION = "Splits a pipe into its parts and also passes it on."
     RETURN_TYPES = ("BASIC_PIPE", *_PART_TYPES)
     RETURN_NAMES = ("basic_pipe", *_PARTS)
-    OUTPUT_TOOLTIPS = ("The pipe that came in.", *_PART_TOOLTIPS)
+    OUTPUT_TOOLTIPS = ("The same pipe that is connected to the input.", *_PART_TOOLTIPS)
 
     def run(self, basic_pipe):
         return (basic_pipe, *read_pipe(basic_pipe))
 
 
 class EditBasicPipe:
-    DESCRIPTION = "Replaces parts of a pipe; what is not connected stays."
+    DESCRIPTION = "Replaces parts of a pipe. Parts that are not connected stay as they are."
     CATEGORY = CATEGORY
     HANDS_ON = True
     RETURN_TYPES = ("BASIC_PIPE",)
@@ -173,13 +173,17 @@ _REFINER_PARTS = {
     "refiner_positive": ("CONDITIONING", "The refiner's positive conditioning."),
     "refiner_negative": ("CONDITIONING", "The refiner's negative conditioning."),
 }
-_BBOX_DETECTOR = ("BBOX_DETECTOR", "What looks for the things.")
-_SAM_MODEL = ("SAM_MODEL", "Draws the exact outline of what the detector finds.")
+_BBOX_DETECTOR = ("BBOX_DETECTOR", "The detector that finds the things.")
+_SAM_MODEL = ("SAM_MODEL", "Finds the exact outline of the things that the detector finds.")
 _SEGM_DETECTOR = (
     "SEGM_DETECTOR",
-    "Limits what the detector finds to the outlines that this one finds; SAM goes before it.",
+    "Limits the masks of the detector to the outlines that this detector finds. It is not used "
+    "if a SAM is connected.",
 )
-_HOOK = ("DETAILER_HOOK", "Steps into the run at set points, for instance to vary the denoise.")
+_HOOK = (
+    "DETAILER_HOOK",
+    "A hook changes the run at certain points, for instance to vary the denoise.",
+)
 _EXTRAS_OPT = {
     "sam_model_opt": _SAM_MODEL,
     "segm_detector_opt": _SEGM_DETECTOR,
@@ -252,7 +256,9 @@ class ToDetailerPipe(_MakesDetailerPipe):
 
 
 class ToDetailerPipeSDXL(ToDetailerPipe):
-    DESCRIPTION = "Bundles models, a refiner's too, detectors and the segment text into one link."
+    DESCRIPTION = (
+        "Bundles models, the models of a refiner, detectors and the segment text into one link."
+    )
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -318,8 +324,8 @@ class BasicPipeToDetailerPipeSDXL(ToDetailerPipe):
 
 class EditDetailerPipe(_MakesDetailerPipe):
     DESCRIPTION = (
-        "Replaces parts of a detailer pipe; what is not connected stays, and so does the text "
-        "where none is written here."
+        "Replaces parts of a detailer pipe. Parts that are not connected stay as they are, and "
+        "the text stays if none is written here."
     )
     _replaceable = {**_BASE_PARTS, **_EXTRAS}
 
@@ -365,7 +371,7 @@ _DETAILER_TOOLTIPS = (
 
 
 class FromDetailerPipe:
-    DESCRIPTION = "Takes a detailer pipe apart."
+    DESCRIPTION = "Splits a detailer pipe into its parts."
     CATEGORY = CATEGORY
     HANDS_ON = True
     RETURN_TYPES = _DETAILER_TYPES
@@ -383,17 +389,20 @@ class FromDetailerPipe:
 
 
 class FromDetailerPipe_v2(FromDetailerPipe):
-    DESCRIPTION = "Takes a detailer pipe apart and also passes it on."
+    DESCRIPTION = "Splits a detailer pipe into its parts and also passes it on."
     RETURN_TYPES = ("DETAILER_PIPE", *_DETAILER_TYPES)
     RETURN_NAMES = ("detailer_pipe", *_DETAILER_PARTS)
-    OUTPUT_TOOLTIPS = ("The pipe that came in.", *_DETAILER_TOOLTIPS)
+    OUTPUT_TOOLTIPS = ("The same pipe that is connected to the input.", *_DETAILER_TOOLTIPS)
 
     def run(self, detailer_pipe):
         return (detailer_pipe, *super().run(detailer_pipe))
 
 
 class FromDetailerPipeSDXL(FromDetailerPipe_v2):
-    DESCRIPTION = "Takes a detailer pipe apart, its refiner too, and also passes it on."
+    DESCRIPTION = (
+        "Splits a detailer pipe into its parts, including those of the refiner, and also passes "
+        "it on."
+    )
     RETURN_TYPES = (
         *FromDetailerPipe_v2.RETURN_TYPES, *(kind for kind, _ in _REFINER_PARTS.values()),
     )  # fmt: skip
@@ -420,8 +429,8 @@ class DetailerPipeToBasicPipe:
     RETURN_NAMES = ("base_basic_pipe", "refiner_basic_pipe")
     OUTPUT_TOOLTIPS = (
         "Model, CLIP, VAE, positive and negative.",
-        "The refiner's, with the VAE of the base; the detailers take it for no refiner where the "
-        "detailer pipe has none.",
+        "The same parts of the refiner, with the VAE of the base. If the detailer pipe has no "
+        "refiner, the detailers use none.",
     )
     FUNCTION = "run"
 
@@ -435,7 +444,7 @@ class DetailerPipeToBasicPipe:
 
 
 class AnyPipeToBasic:
-    DESCRIPTION = "Makes a BASIC_PIPE of any pipe that begins with the same five parts."
+    DESCRIPTION = "Makes a BASIC_PIPE from any pipe that begins with the same five parts."
     CATEGORY = CATEGORY
     HANDS_ON = True
     RETURN_TYPES = ("BASIC_PIPE",)

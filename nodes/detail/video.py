@@ -26,9 +26,9 @@ _SEED = "Seed of the clip; all frames of a segment are sampled together."
 
 class SEGSDetailerForAnimateDiff:
     DESCRIPTION = (
-        "Redraws every segment of a video, all its frames together so that a motion or video "
-        "model sees them as one, and keeps the result in the SEGS. Use SEGSPaste to put it into "
-        "the frames."
+        "Redraws every segment of a video. All frames of a segment are sampled together, so "
+        "that a motion model or a video model sees them as one clip. The result is kept in the "
+        "SEGS. Use SEGSPaste to put it into the frames."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "IMAGE", "STRING", "SEGS")
@@ -36,7 +36,7 @@ class SEGSDetailerForAnimateDiff:
     OUTPUT_IS_LIST = (False, True, False, False)
     OUTPUT_TOOLTIPS = (
         "The segments with their redrawn crops, one for each frame.",
-        "What the ControlNets of the segments saw.",
+        "The pictures that the ControlNets of the segments got.",
         REPORT,
         VARIANTS_TOOLTIP,
     )
@@ -80,8 +80,9 @@ class SEGSDetailerForAnimateDiff:
 
 class DetailerForEachPipeForAnimateDiff:
     DESCRIPTION = (
-        "Redraws every segment of a video, all its frames together so that a motion or video "
-        "model sees them as one, and pastes each frame back with a soft edge."
+        "Redraws every segment of a video. All frames of a segment are sampled together, so "
+        "that a motion model or a video model sees them as one clip. Each frame is pasted back "
+        "with a soft edge."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "SEGS", "BASIC_PIPE", "IMAGE", "STRING", "SEGS")
@@ -90,8 +91,8 @@ class DetailerForEachPipeForAnimateDiff:
     OUTPUT_TOOLTIPS = (
         "The frames with every segment redrawn.",
         "The segments with their redrawn crops, one for each frame.",
-        "The pipe that came in.",
-        "What the ControlNets of the segments saw.",
+        "The same pipe that is connected to the input.",
+        "The pictures that the ControlNets of the segments got.",
         REPORT,
         VARIANTS_TOOLTIP,
     )

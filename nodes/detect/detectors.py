@@ -20,10 +20,10 @@ CATEGORY = "Detailers/Detector"
 
 _THRESHOLD = {
     "default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01,
-    "tooltip": "How sure the detector has to be.",
+    "tooltip": "Detections with a lower confidence are ignored.",
 }  # fmt: skip
-_BBOX_DETECTOR = ("BBOX_DETECTOR", {"tooltip": "What looks for the things."})
-_EACH_IMAGE = {"image": "The image to look in, or a batch of images that are each looked at."}
+_BBOX_DETECTOR = ("BBOX_DETECTOR", {"tooltip": "The detector that finds the things."})
+_EACH_IMAGE = {"image": "The image to search, or a batch of images that are searched one by one."}
 
 
 def _dilation(default: int, reach: int, what: str = "the masks") -> tuple:
@@ -36,11 +36,12 @@ def _dilation(default: int, reach: int, what: str = "the masks") -> tuple:
 
 class BboxDetectorSEGS:
     DESCRIPTION = (
-        "Finds things in an image with a bounding-box detector and makes segments of them."
+        "Finds things in an image with a bounding-box detector and makes a segment for each of "
+        "them."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    OUTPUT_TOOLTIPS = ("A segment for each thing that was found, image by image.",)
     FUNCTION = "run"
     detector = "bbox_detector"
 
@@ -48,12 +49,15 @@ class BboxDetectorSEGS:
     def INPUT_TYPES(cls):
         labels = {
             "multiline": True, "default": "all", "placeholder": "face, hand",
-            "tooltip": "Keep only finds with these labels, separated by commas; 'all' keeps every "
-            "find.",
+            "tooltip": "Keep only detections with these labels, separated by commas. 'all' "
+            "keeps every detection.",
         }  # fmt: skip
         return {
             "required": {
-                cls.detector: (cls.detector.upper(), {"tooltip": "What looks for the things."}),
+                cls.detector: (
+                    cls.detector.upper(),
+                    {"tooltip": "The detector that finds the things."},
+                ),
                 **inputs("image", **_EACH_IMAGE),
                 "threshold": ("FLOAT", _THRESHOLD),
                 "dilation": _dilation(10, 512),
@@ -79,7 +83,7 @@ class BboxDetectorSEGS:
 
 
 class SegmDetectorSEGS(BboxDetectorSEGS):
-    DESCRIPTION = "Finds the shapes of things in an image and makes segments of them."
+    DESCRIPTION = "Finds the shapes of things in an image and makes a segment for each of them."
     detector = "segm_detector"
 
 
@@ -88,10 +92,12 @@ class ONNXDetectorSEGS(BboxDetectorSEGS):
 
 
 class BboxDetectorCombined_v2:
-    DESCRIPTION = "Finds things in an image with a bounding-box detector and gives one mask of all."
+    DESCRIPTION = (
+        "Finds things in an image with a bounding-box detector and gives one mask of all of them."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("Everything that was found, one mask for each image.",)
+    OUTPUT_TOOLTIPS = ("One mask for each image, which covers everything that was found.",)
     FUNCTION = "run"
     detector = "bbox_detector"
     dilation = 4
@@ -100,7 +106,10 @@ class BboxDetectorCombined_v2:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                cls.detector: (cls.detector.upper(), {"tooltip": "What looks for the things."}),
+                cls.detector: (
+                    cls.detector.upper(),
+                    {"tooltip": "The detector that finds the things."},
+                ),
                 **inputs("image", **_EACH_IMAGE),
                 "threshold": ("FLOAT", _THRESHOLD),
                 "dilation": _dilation(cls.dilation, 512),
@@ -120,7 +129,7 @@ class BboxDetectorCombined_v2:
 
 
 class SegmDetectorCombined_v2(BboxDetectorCombined_v2):
-    DESCRIPTION = "Finds the shapes of things in an image and gives one mask of all."
+    DESCRIPTION = "Finds the shapes of things in an image and gives one mask of all of them."
     detector = "segm_detector"
     dilation = 0
 
@@ -128,15 +137,18 @@ class SegmDetectorCombined_v2(BboxDetectorCombined_v2):
 def _simple_inputs(reach: int) -> dict:
     """The widgets of the simple detectors, whose dilations go so far."""
     sub = "SAM or the segm detector"
-    threshold = {**_THRESHOLD, "tooltip": f"How sure {sub} has to be."}
+    threshold = {
+        **_THRESHOLD,
+        "tooltip": f"The threshold of {sub}. Pixels and shapes with a lower score are ignored.",
+    }
     expansion = {
         "default": 0, "min": 0, "max": 1000, "step": 1,
-        "tooltip": "Grow the boxes that SAM is given by this many pixels on every side.",
+        "tooltip": "Enlarge the boxes for SAM by this many pixels on every side.",
     }  # fmt: skip
     hint = {
         "default": 0.7, "min": 0.0, "max": 1.0, "step": 0.01,
-        "tooltip": "Of no effect, as SAM is asked about the middle of each box; older workflows "
-        "have it.",
+        "tooltip": "Has no effect, because SAM gets the centre of each box as its point. Older "
+        "workflows have this input.",
     }  # fmt: skip
     return {
         "bbox_threshold": ("FLOAT", _THRESHOLD),
@@ -149,10 +161,10 @@ def _simple_inputs(reach: int) -> dict:
     }
 
 
-_SAM_OPT = ("SAM_MODEL", {"tooltip": "Narrows each mask to what SAM marks in the box."})
+_SAM_OPT = ("SAM_MODEL", {"tooltip": "Limits each mask to the shape that SAM finds in the box."})
 _SEGM_OPT = (
     "SEGM_DETECTOR",
-    {"tooltip": "Without SAM: narrows each mask to the shapes that this finds."},
+    {"tooltip": "If no SAM is connected: limits each mask to the shapes that this detector finds."},
 )
 
 
@@ -170,12 +182,12 @@ def _simple_settings(
 
 class ImpactSimpleDetectorSEGS:
     DESCRIPTION = (
-        "Finds things by their boxes, then narrows each mask to the thing itself, by SAM or else "
-        "by a segm detector, if one is connected."
+        "Finds things by their boxes, and then limits each mask to the shape of the thing, "
+        "with SAM or with a segm detector if one of them is connected."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    OUTPUT_TOOLTIPS = ("A segment for each thing that was found, image by image.",)
     FUNCTION = "run"
 
     @classmethod
@@ -209,13 +221,13 @@ class ImpactSimpleDetectorSEGSPipe:
     DESCRIPTION = "Simple Detector (SEGS) with the detectors, SAM and hook of a detailer pipe."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("A segment for everything that was found, image by image.",)
+    OUTPUT_TOOLTIPS = ("A segment for each thing that was found, image by image.",)
     USES_PARTS = ("bbox_detector", "segm_detector", "sam_model", "detailer_hook")
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        pipe = {"tooltip": "Has the detectors; from ToDetailerPipe."}
+        pipe = {"tooltip": "The pipe with the detectors, from ToDetailerPipe."}
         return {
             "required": {
                 "detailer_pipe": ("DETAILER_PIPE", pipe),
@@ -245,8 +257,8 @@ class ImpactSimpleDetectorSEGSPipe:
 
 class ImpactSimpleDetectorSEGS_for_AD:
     DESCRIPTION = (
-        "Finds things in every frame of a video and makes segments for all frames, with a mask for "
-        "each frame if asked for."
+        "Finds things in every frame of a video and makes segments for all frames, optionally "
+        "with a separate mask for each frame."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -256,13 +268,13 @@ class ImpactSimpleDetectorSEGS_for_AD:
     @classmethod
     def INPUT_TYPES(cls):
         mode = (
-            "Pivot SEGS: the same mask in all frames. Don't combine: in each frame, what of the "
-            "pivot is found there. Combine neighboring frames: that, with the frames before and "
-            "after it."
+            "Pivot SEGS: the same mask in all frames. Don't combine: each frame has the part "
+            "of the pivot's mask in which something is found there. Combine neighboring "
+            "frames: the same, together with the frames before and after it."
         )
         pivot = (
-            "Where the segments are. Combined mask: every separate shape of what all frames show. "
-            "1st frame mask: what the first frame shows."
+            "The place of the segments. Combined mask: every separate shape in the united "
+            "masks of all frames. 1st frame mask: the shapes in the first frame."
         )
         return {
             "required": {
@@ -291,8 +303,8 @@ class ImpactSimpleDetectorSEGS_for_AD:
 
 class ImpactSAM2VideoDetectorSEGS:
     DESCRIPTION = (
-        "Finds things in the first frame of a video by their boxes and follows each through all "
-        "frames with SAM 2."
+        "Finds things in the first frame of a video by their boxes, and tracks each of them "
+        "through all frames with SAM 2."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -303,8 +315,8 @@ class ImpactSAM2VideoDetectorSEGS:
     def INPUT_TYPES(cls):
         rating = {
             **_THRESHOLD,
-            "tooltip": "How sure SAM 2 has to be of a pixel: 0.5 is its own edge, and each 0.01 is "
-            "one unit of its rating (logit) more or less.",
+            "tooltip": "The threshold for a pixel of SAM 2's mask: 0.5 is a logit of 0, and "
+            "each 0.01 more or less changes the logit by 1.",
         }
         return {
             "required": {
@@ -327,39 +339,42 @@ class ImpactSAM2VideoDetectorSEGS:
 
 
 class SAMDetectorCombined:
-    DESCRIPTION = "Asks SAM about each segment and gives one mask of all that it marks."
+    DESCRIPTION = "Runs SAM for each segment and gives one mask of all shapes that it finds."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("Everything that SAM marks, one mask for each image.",)
+    OUTPUT_TOOLTIPS = ("One mask for each image, which covers all shapes that SAM finds.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         hint = (
-            "Which points SAM is asked about, besides the box: the middle (center-1, "
-            "mask-point-bbox), several around it, those of the mask (mask-area), or none. "
-            "mask-points asks once, for the middles of all boxes together."
+            "The points that SAM gets besides the box: the centre (center-1, mask-point-bbox), "
+            "several points around it, points of the mask (mask-area), or none. mask-points "
+            "runs SAM once, with the centres of all boxes together."
         )
         threshold = {
             "default": 0.93, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "Masks that SAM rates lower count only where it rates none higher.",
+            "tooltip": "Masks with a lower score from SAM are ignored, unless there is none "
+            "with a higher score.",
         }  # fmt: skip
         expansion = {
             "default": 0, "min": 0, "max": 1000, "step": 1,
-            "tooltip": "Grow the boxes that SAM is given by this many pixels on every side.",
+            "tooltip": "Enlarge the boxes for SAM by this many pixels on every side.",
         }  # fmt: skip
         hint_threshold = {
             "default": 0.7, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "With mask-area: where the mask is stronger than this, points are set.",
+            "tooltip": "For mask-area: points are set where the mask has a higher value than "
+            "this.",
         }  # fmt: skip
         negative = (
-            "Points that tell SAM what not to take. Small: with mask-area where the mask is 0, "
-            "with mask-points boxes under 10 pixels. Outter: all around the segment."
+            "Points that show SAM what is not part of the thing. Small: for mask-area, points "
+            "where the mask is 0; for mask-points, the boxes under 10 pixels. Outter: points "
+            "all around the segment."
         )
         return {
             "required": {
                 "sam_model": ("SAM_MODEL", {"tooltip": "From SAMLoader."}),
-                "segs": ("SEGS", {"tooltip": "What SAM is asked about."}),
+                "segs": ("SEGS", {"tooltip": "The segments whose shapes SAM finds."}),
                 **inputs("image", **_EACH_IMAGE),
                 "detection_hint": (list(DETECTION_HINTS), {"tooltip": hint}),
                 "dilation": _dilation(0, 512),
@@ -379,12 +394,15 @@ class SAMDetectorCombined:
 
 
 class SAMDetectorSegmented(SAMDetectorCombined):
-    DESCRIPTION = "Asks SAM about each segment and gives a mask for each, and one of all."
+    DESCRIPTION = (
+        "Runs SAM for each segment and gives a mask for each, and one mask of all of them."
+    )
     RETURN_TYPES = ("MASK", "MASK")
     RETURN_NAMES = ("combined_mask", "batch_masks")
     OUTPUT_TOOLTIPS = (
-        "Everything that SAM marks, one mask for each image.",
-        "A mask for each segment, in their order; one empty mask if there is none.",
+        "One mask for each image, which covers all shapes that SAM finds.",
+        "A mask for each segment, in the order of the segments. One empty mask if there is no "
+        "segment.",
     )
 
     def run(self, sam_model, segs, image, **hints):

@@ -15,9 +15,10 @@ CATEGORY = "Detailers/Detector"
 
 class DetailersFaceDetectorProvider:
     DESCRIPTION = (
-        "A face detector that needs no model file. MTCNN finds faces of any size, also leaning and "
-        "half turned ones, with the weights of the package facenet-pytorch. Without it the LBP "
-        "cascade of scikit-image finds upright faces from the front."
+        "A face detector that needs no model file. MTCNN finds faces of any size, also tilted "
+        "faces and faces seen half from the side. It uses the weights of the package "
+        "facenet-pytorch. Without that package, the LBP cascade of scikit-image finds upright "
+        "faces seen from the front."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BBOX_DETECTOR",)
@@ -30,17 +31,18 @@ class DetailersFaceDetectorProvider:
             "required": {
                 "min_size": described(
                     "INT",
-                    "Smallest face that is looked for, in pixels. 0 is 20 with MTCNN, and a "
-                    "fourteenth of the image's shorter side with LBP. More is faster and finds "
-                    "less by chance.",
+                    "Size of the smallest face to find, in pixels. 0 means 20 for MTCNN, and "
+                    "1/14 of the image's shorter side for LBP. A higher value is faster and "
+                    "gives fewer false detections.",
                     default=0, min=0, max=4096, step=1,
                 )
             },
             "optional": {
                 "method": described(
                     list(FACE_METHODS),
-                    "MTCNN: three small networks, of the package facenet-pytorch. LBP: the cascade "
-                    "of scikit-image. auto: MTCNN where the package is installed, else LBP.",
+                    "MTCNN: three small networks of the package facenet-pytorch. LBP: the "
+                    "cascade of scikit-image. auto: MTCNN if the package is installed, "
+                    "otherwise LBP.",
                     default=AUTO,
                 )
             },
@@ -52,15 +54,17 @@ class DetailersFaceDetectorProvider:
 
 class DetailersFaceLandmarks:
     DESCRIPTION = (
-        "Finds the faces in an image, with the eyes, the nose and the corners of the mouth of "
-        "each, by MTCNN. Gives the landmarks by which Crop Options turns leaning faces upright, "
-        "and a segment for each face. Needs the package facenet-pytorch, but no model file."
+        "Finds the faces in an image with MTCNN, with the eyes, the nose and the corners of "
+        "the mouth of each face. Gives the landmarks with which Crop Options rotates tilted "
+        "faces upright, and a segment for each face. Needs the package facenet-pytorch, but no "
+        "model file."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("FACE_LANDMARKS", "SEGS")
     RETURN_NAMES = ("face_landmarks", "SEGS")
     OUTPUT_TOOLTIPS = (
-        "Five points of each face in each image, and ovals around face, eyes and mouth.",
+        "Five points for each face in each image, and ovals around the face, the eyes and the "
+        "mouth.",
         "A segment for each face, image by image.",
     )
     FUNCTION = "run"
@@ -71,16 +75,18 @@ class DetailersFaceLandmarks:
             "required": {
                 **inputs(
                     "image",
-                    image="The image to look in, or a batch of images that are each looked at.",
+                    image=(
+                        "The image to search, or a batch of images that are searched one by one."
+                    ),
                 ),
                 "threshold": described(
-                    "FLOAT", "How sure the detector has to be.",
+                    "FLOAT", "Detections with a lower confidence are ignored.",
                     default=0.5, min=0.0, max=1.0, step=0.01,
                 ),
                 "min_size": described(
                     "INT",
-                    "Smallest face that is looked for, in pixels. More is faster and finds less "
-                    "by chance.",
+                    "Size of the smallest face to find, in pixels. A higher value is faster "
+                    "and gives fewer false detections.",
                     default=20, min=12, max=4096, step=1,
                 ),
                 "dilation": described(

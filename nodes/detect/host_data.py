@@ -50,8 +50,8 @@ def _face_settings(crop_factor, bbox_fill, crop_min_size, drop_size, dilation, *
 
 class MediaPipeFaceMeshToSEGS:
     DESCRIPTION = (
-        "Makes segments of the parts of faces in a picture of the MediaPipe-FaceMesh preprocessor "
-        "(comfyui_controlnet_aux)."
+        "Makes segments for the parts of faces from a picture of the MediaPipe-FaceMesh "
+        "preprocessor (comfyui_controlnet_aux)."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -70,8 +70,9 @@ class MediaPipeFaceMeshToSEGS:
 
 class DetailersFaceLandmarksToSEGS:
     DESCRIPTION = (
-        "Makes segments of the parts of faces that ComfyUI's 'Detect Face Landmarks (MediaPipe)' "
-        "or 'Face Landmarks (MTCNN)' finds. A video gives segments with a mask for each frame."
+        "Makes segments for the parts of faces that ComfyUI's 'Detect Face Landmarks "
+        "(MediaPipe)' or 'Face Landmarks (MTCNN)' finds. For a video, the segments have a mask "
+        "for each frame."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -80,12 +81,12 @@ class DetailersFaceLandmarksToSEGS:
 
     @classmethod
     def INPUT_TYPES(cls):
-        landmarks = {"tooltip": "The output face_landmarks of one of these nodes."}
+        landmarks = {"tooltip": "The output face_landmarks of one of the two nodes."}
         video = {
             "default": True, "label_on": "video", "label_off": "images",
-            "tooltip": "Of landmarks in several images. video: parts that touch, in one frame or "
-            "several, become one segment with a mask for each frame. images: each image gets "
-            "segments of its own.",
+            "tooltip": "For landmarks of several images. video: parts that touch each other, in "
+            "one frame or in different frames, become one segment with a mask for "
+            "each frame. images: each image gets its own segments.",
         }  # fmt: skip
         return {
             "required": {"face_landmarks": ("FACE_LANDMARKS", landmarks), **_face_inputs()},
@@ -98,7 +99,7 @@ class DetailersFaceLandmarksToSEGS:
 
 class DetailersBoundingBoxToSEGS:
     DESCRIPTION = (
-        "Makes segments of the boxes that ComfyUI's own detection nodes find, such as RT-DETR, "
+        "Makes segments from the boxes of ComfyUI's own detection nodes, such as RT-DETR, "
         "SDPose, SAM3 and MediaPipe."
     )
     CATEGORY = CATEGORY
@@ -110,22 +111,23 @@ class DetailersBoundingBoxToSEGS:
     def INPUT_TYPES(cls):
         threshold = {
             "default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "Least score of a box. Boxes without a score count as 1.",
+            "tooltip": "Boxes with a lower score are ignored. A box without a score counts as 1.",
         }  # fmt: skip
         labels = {
             "multiline": True, "default": "all",
-            "tooltip": "Keep only boxes with these labels, separated by commas; 'all' keeps every "
-            "box. Boxes without a label are called A.",
+            "tooltip": "Keep only boxes with these labels, separated by commas. 'all' keeps "
+            "every box. Boxes without a label get the label A.",
         }  # fmt: skip
         video = {
             "default": False, "label_on": "video", "label_off": "image",
-            "tooltip": "image: a segment for each box, in its image. video: boxes of one label "
-            "that touch, in one frame or several, become one segment with a mask for each frame.",
+            "tooltip": "image: each box becomes a segment of its image. video: boxes with the "
+            "same label that touch each other, in one frame or in different frames, "
+            "become one segment with a mask for each frame.",
         }  # fmt: skip
         return {
             "required": {
                 **inputs(
-                    "image", image="The image, the images or the frames that the boxes belong to."
+                    "image", image="The image, the images or the frames to which the boxes belong."
                 ),
                 "bboxes": ("BOUNDING_BOX", {"tooltip": "Boxes of ComfyUI's detection nodes."}),
                 "threshold": ("FLOAT", threshold),
@@ -151,15 +153,15 @@ class DetailersBoundingBoxToSEGS:
 
 class DetailersSEGSToBoundingBox:
     DESCRIPTION = (
-        "Gives the boxes of segments to ComfyUI's own nodes, for instance as what SAM3 marks, or "
-        "to draw them."
+        "Gives the boxes of segments for ComfyUI's own nodes, for instance as the boxes for "
+        "SAM3, or to draw them."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BOUNDING_BOX",)
     RETURN_NAMES = ("bboxes",)
     OUTPUT_TOOLTIPS = (
-        "A box for each segment, with its label and confidence as score: a list for each image of "
-        "the batch that the segments belong to.",
+        "A list of boxes for each image of the batch to which the segments belong. Each "
+        "segment gives a box with its label, and with its confidence as score.",
     )
     FUNCTION = "run"
 
@@ -167,7 +169,7 @@ class DetailersSEGSToBoundingBox:
     def INPUT_TYPES(cls):
         box = {
             "default": True, "label_on": "bbox", "label_off": "crop_region",
-            "tooltip": "The box of the thing itself, or the region that is cropped around it.",
+            "tooltip": "The bounding box of the thing, or the crop region around it.",
         }  # fmt: skip
         return {"required": {**inputs("segs", segs="The segments."), "box": ("BOOLEAN", box)}}
 
@@ -177,8 +179,8 @@ class DetailersSEGSToBoundingBox:
 
 class DetailersMasksToSEGS:
     DESCRIPTION = (
-        "Makes one segment of every mask in a batch, also of one in several pieces: for the masks "
-        "of ComfyUI's SAM3 (individual_masks on) and the like."
+        "Makes one segment from each mask of a batch, even if the mask has several separate "
+        "parts. For the masks of ComfyUI's SAM3 (with individual_masks on) and similar nodes."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -189,8 +191,8 @@ class DetailersMasksToSEGS:
     def INPUT_TYPES(cls):
         label = {"default": "A", "tooltip": "Label of the segments."}
         boxes = {
-            "tooltip": "Boxes of the same node, one for each mask: segments get their scores and "
-            "labels."
+            "tooltip": "The boxes of the same node, one for each mask. The segments get the "
+            "scores and labels of the boxes."
         }
         return {
             "required": {

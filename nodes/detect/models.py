@@ -37,23 +37,23 @@ class NoSegmDetector:
 
 class UltralyticsDetectorProvider:
     DESCRIPTION = (
-        "Loads a YOLO detector from models/ultralytics/bbox or segm. The .pt files need the "
-        "package ultralytics in ComfyUI's Python; .onnx files do without it. Nothing in a file is "
-        "run: one that holds more than a network is refused."
+        "Loads a YOLO detector from models/ultralytics/bbox or segm. A .pt file needs the "
+        "package ultralytics in ComfyUI's Python; an .onnx file does not. No code in a file is "
+        "run: a file that holds more than a network is refused."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BBOX_DETECTOR", "SEGM_DETECTOR")
     OUTPUT_TOOLTIPS = (
         "Finds boxes.",
-        "Finds shapes; only for the files of segm.",
+        "Finds shapes. Only for files of the folder segm.",
     )
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         tooltip = (
-            "A file of models/ultralytics/bbox or segm, or of the folders ultralytics_bbox and "
-            "ultralytics_segm in extra_model_paths.yaml."
+            "A file in models/ultralytics/bbox or segm, or in the folders ultralytics_bbox and "
+            "ultralytics_segm of extra_model_paths.yaml."
         )
         return {"required": {"model_name": (yolo_names(), {"tooltip": tooltip})}}
 
@@ -64,8 +64,9 @@ class UltralyticsDetectorProvider:
 
 class ONNXDetectorProvider:
     DESCRIPTION = (
-        "Loads a detector from an .onnx file: YOLO from version 5 on and its kin, or a model that "
-        "gives boxes, scores and labels. Runs on the CPU, by onnxruntime or else by OpenCV."
+        "Loads a detector from an .onnx file: YOLO from version 5 on and similar networks, or "
+        "a model that gives boxes, scores and labels. It runs on the CPU, with onnxruntime or, "
+        "if that is missing, with OpenCV."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BBOX_DETECTOR",)
@@ -82,37 +83,38 @@ class ONNXDetectorProvider:
 
 class CLIPSegDetectorProvider:
     DESCRIPTION = (
-        "A detector that finds what a text names, by CLIPSeg. The network is taken from "
-        "models/clipseg or from what was fetched from Hugging Face before."
+        "A detector that uses CLIPSeg to find the thing that a text names. The network is "
+        "loaded from models/clipseg, or from the local cache of Hugging Face."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BBOX_DETECTOR",)
-    OUTPUT_TOOLTIPS = ("Finds what the text names.",)
+    OUTPUT_TOOLTIPS = ("The detector that finds the thing that the text names.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         text = {
             "multiline": False,
-            "tooltip": "What to look for. Empty in a face detailer: a face.",
+            "tooltip": "The thing to look for. If it is empty in a face detailer, faces are found.",
         }
         blur = {
             "min": 0, "max": 15, "step": 0.1, "default": 7,
-            "tooltip": "Smooths what the network sees, which is 352 pixels wide.",
+            "tooltip": "Smooths the result of the network, which is 352 pixels wide.",
         }  # fmt: skip
         threshold = {
             "min": 0, "max": 1, "step": 0.05, "default": 0.4,
-            "tooltip": "How sure the network has to be. It counts instead of the detector node's.",
+            "tooltip": "Pixels with a lower value of the network are ignored. It is used "
+            "instead of the detector node's threshold.",
         }  # fmt: skip
         dilation = {
             "min": 0, "max": 10, "step": 1, "default": 4,
-            "tooltip": "Grow what is found by half this many pixels of the 352 on each side. It "
-            "counts instead of the detector node's dilation.",
+            "tooltip": "Grow the masks by half this many of the network's 352 pixels on each "
+            "side. It is used instead of the detector node's dilation.",
         }  # fmt: skip
         download = {
             "default": False,
-            "tooltip": "Fetch CLIPSeg (600 MB) from Hugging Face if it is not on this machine. "
-            "Works only if your own settings allow it and name the commit.",
+            "tooltip": "Download CLIPSeg (600 MB) from Hugging Face if it is not on this "
+            "machine. Works only if your own settings allow it and name the commit.",
         }
         return {
             "required": {
@@ -131,19 +133,20 @@ class CLIPSegDetectorProvider:
 
 class SAMLoader:
     DESCRIPTION = (
-        "Loads a SAM (ViT-B, -L, -H), SAM 2 or SAM 2.1, in the authors' files or Hugging Face's. "
-        "Nothing in a file is run: one that holds more than weights is refused."
+        "Loads a SAM (ViT-B, -L, -H), SAM 2 or SAM 2.1, from files of the authors or of "
+        "Hugging Face. No code in a file is run: a file that holds more than weights is "
+        "refused."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SAM_MODEL",)
-    OUTPUT_TOOLTIPS = ("Marks the thing at a point or in a box.",)
+    OUTPUT_TOOLTIPS = ("Finds the shape of the thing at a point or in a box.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         mode = (
-            "AUTO: on the GPU only while it works. Prefer GPU: stays there until ComfyUI needs the "
-            "memory. CPU: never on the GPU."
+            "AUTO: on the GPU only while it is used. Prefer GPU: stays on the GPU until "
+            "ComfyUI needs the memory. CPU: never on the GPU."
         )
         return {
             "required": {

@@ -11,15 +11,15 @@ from ..detect.models import UltralyticsDetectorProvider
 
 class MMDetDetectorProvider(UltralyticsDetectorProvider):
     DESCRIPTION = (
-        "Of old files, which had detectors of MMDetection. A YOLO detector that has the same file "
-        "name, as .pt or .onnx in models/ultralytics, takes their place; for any other, use "
-        "UltralyticsDetectorProvider."
+        "For old workflows with detectors of MMDetection. A YOLO detector with the same file "
+        "name, as .pt or .onnx in models/ultralytics, replaces such a detector. For another "
+        "YOLO detector, use UltralyticsDetectorProvider."
     )
     DEPRECATED = True
 
     @classmethod
     def INPUT_TYPES(cls):
-        tooltip = "The file that was used; one of models/ultralytics may have its name."
+        tooltip = "The file that was used. A file in models/ultralytics may have the same name."
         return {"required": {"model_name": (yolo_names(), {"tooltip": tooltip})}}
 
     @classmethod

@@ -29,7 +29,7 @@ def checked_masks(masks: list[Any], name: str) -> list[torch.Tensor]:
 
 
 class MasksToMaskList:
-    DESCRIPTION = "Turns a batch of masks into a list: what follows runs once for each mask."
+    DESCRIPTION = "Converts a batch of masks to a list: the nodes after it run once for each mask."
     TAKES_NONE = ("masks",)
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
@@ -49,8 +49,8 @@ class MasksToMaskList:
 
 class MaskListToMaskBatch:
     DESCRIPTION = (
-        "Puts a list of masks into one batch. The first gives the size; of others the middle part "
-        "of that shape is resized."
+        "Makes one batch from a list of masks. The first mask gives the size. Other masks are "
+        "cropped around the centre to the same proportions, and resized."
     )
     CATEGORY = CATEGORY
     INPUT_IS_LIST = True
@@ -69,8 +69,8 @@ class MaskListToMaskBatch:
 
 class ImageListToImageBatch:
     DESCRIPTION = (
-        "Puts a list of images into one batch. The first gives the size; of others the middle "
-        "part of that shape is resized."
+        "Makes one batch from a list of images. The first image gives the size. Other images "
+        "are cropped around the centre to the same proportions, and resized."
     )
     CATEGORY = CATEGORY
     INPUT_IS_LIST = True
@@ -88,7 +88,9 @@ class ImageListToImageBatch:
 
 
 class ImpactImageBatchToImageList:
-    DESCRIPTION = "Turns a batch of images into a list: what follows runs once for each image."
+    DESCRIPTION = (
+        "Converts a batch of images to a list: the nodes after it run once for each image."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_IS_LIST = (True,)
@@ -104,7 +106,7 @@ class ImpactImageBatchToImageList:
 
 
 class ImpactMakeImageList:
-    DESCRIPTION = "Makes a list of any number of images, each of its own size."
+    DESCRIPTION = "Makes a list of any number of images. Each image keeps its own size."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_IS_LIST = (True,)
@@ -113,7 +115,7 @@ class ImpactMakeImageList:
 
     @classmethod
     def INPUT_TYPES(cls):
-        first = {"tooltip": "The first image; connecting it brings up the next input."}
+        first = {"tooltip": "The first image. When it is connected, the next input appears."}
         return {
             "required": {"image1": ("IMAGE", first)},
             "optional": Numbered("image", "IMAGE", "A further image."),
@@ -125,8 +127,8 @@ class ImpactMakeImageList:
 
 class ImpactMakeImageBatch(ImpactMakeImageList):
     DESCRIPTION = (
-        "Makes a batch of any number of images. The first gives the size; of others the middle "
-        "part of that shape is resized."
+        "Makes a batch of any number of images. The first image gives the size. Other images "
+        "are cropped around the centre to the same proportions, and resized."
     )
     OUTPUT_IS_LIST = (False,)
     OUTPUT_TOOLTIPS = (_IMAGE_BATCH,)
@@ -136,7 +138,7 @@ class ImpactMakeImageBatch(ImpactMakeImageList):
 
 
 class ImpactMakeMaskList:
-    DESCRIPTION = "Makes a list of any number of masks, each of its own size."
+    DESCRIPTION = "Makes a list of any number of masks. Each mask keeps its own size."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
     OUTPUT_IS_LIST = (True,)
@@ -145,7 +147,7 @@ class ImpactMakeMaskList:
 
     @classmethod
     def INPUT_TYPES(cls):
-        first = {"tooltip": "The first mask; connecting it brings up the next input."}
+        first = {"tooltip": "The first mask. When it is connected, the next input appears."}
         return {
             "required": {"mask1": ("MASK", first)},
             "optional": Numbered("mask", "MASK", "A further mask."),
@@ -157,8 +159,8 @@ class ImpactMakeMaskList:
 
 class ImpactMakeMaskBatch(ImpactMakeMaskList):
     DESCRIPTION = (
-        "Makes a batch of any number of masks. The first gives the size; of others the middle "
-        "part of that shape is resized."
+        "Makes a batch of any number of masks. The first mask gives the size. Other masks are "
+        "cropped around the centre to the same proportions, and resized."
     )
     OUTPUT_IS_LIST = (False,)
     OUTPUT_TOOLTIPS = (_MASK_BATCH,)
@@ -177,7 +179,7 @@ class ImpactMakeAnyList:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tooltip = "A value; connecting it brings up the next input."
+        tooltip = "A value. When it is connected, the next input appears."
         return {"optional": Numbered("value", "*", tooltip, listed=1)}
 
     def run(self, **values):
@@ -185,18 +187,18 @@ class ImpactMakeAnyList:
 
 
 class ImpactSelectNthItemOfAnyList:
-    DESCRIPTION = "Takes one entry out of a list."
+    DESCRIPTION = "Gives one entry of a list."
     CATEGORY = CATEGORY
     INPUT_IS_LIST = True
     RETURN_TYPES = ("*",)
-    OUTPUT_TOOLTIPS = ("The entry; the last one where the list ends before.",)
+    OUTPUT_TOOLTIPS = ("The entry. If the list is shorter, its last entry.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         index = {
             "default": 0, "min": 0, "max": 2**63 - 1, "step": 1,
-            "tooltip": "Which entry to take; 0 is the first.",
+            "tooltip": "Number of the entry; 0 is the first.",
         }  # fmt: skip
         return {
             "required": {
@@ -216,15 +218,15 @@ class ImpactSelectNthItemOfAnyList:
 
 class ImpactListBridge:
     DESCRIPTION = (
-        "Passes a list on once all of it is there: what follows starts only when everything "
-        "before has run for every entry."
+        "Passes a list on when it is complete: the nodes after it start only when the nodes "
+        "before it have run for every entry."
     )
     CATEGORY = CATEGORY
     INPUT_IS_LIST = True
     RETURN_TYPES = ("*",)
     RETURN_NAMES = ("list_output",)
     OUTPUT_IS_LIST = (True,)
-    OUTPUT_TOOLTIPS = ("The list that came in.",)
+    OUTPUT_TOOLTIPS = ("The same list that is connected to the input.",)
     FUNCTION = "run"
 
     @classmethod

@@ -23,7 +23,9 @@ from ..widgets import described
 
 CATEGORY = "Detailers/Bridge"
 _LINK = {"default": 0, "min": 0, "max": 2**63 - 1, "step": 1}
-_METHOD = "How the picture of the latent is made. TAE ones need their file in models/vae_approx."
+_METHOD = (
+    "How the picture of the latent is made. The TAE methods need their files in models/vae_approx."
+)
 
 
 def _link_id(tooltip: str) -> tuple[str, dict]:
@@ -31,28 +33,30 @@ def _link_id(tooltip: str) -> tuple[str, dict]:
 
 
 def _painting() -> tuple[str, dict]:
-    return described("STRING", "The painted picture; the mask editor fills this in.", default="")
+    return described("STRING", "The painted picture. The mask editor fills this in.", default="")
 
 
 def _mask_options() -> dict:
     labels = {"default": False, "label_on": "if_empty_mask", "label_off": "never"}
-    restore = "Whether a mask painted on an earlier picture stays when another one comes."
+    restore = "Whether a mask that was painted on an earlier picture is kept for another picture."
     return {
-        "block": described("BOOLEAN", "Whether to stop here until a mask is painted.", **labels),
+        "block": described(
+            "BOOLEAN", "Whether the run stops here until a mask is painted.", **labels
+        ),
         "restore_mask": (list(RESTORE), {"tooltip": restore}),
     }
 
 
 class PreviewBridge:
     DESCRIPTION = (
-        "Shows images and gives the mask that is painted on them in ComfyUI's mask editor: Open in "
-        "MaskEditor in the node's menu."
+        "Shows images and gives the mask that the user paints on them in ComfyUI's mask "
+        "editor. Choose 'Open in MaskEditor' in the node's menu."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "MASK")
     OUTPUT_TOOLTIPS = (
-        "The images that came in.",
-        "What is painted, as large as the images; empty where nothing is.",
+        "The same images that are connected to the input.",
+        "The painted mask, at the size of the images. It is empty if nothing is painted.",
     )
     OUTPUT_NODE = True
     FUNCTION = "run"
@@ -61,7 +65,7 @@ class PreviewBridge:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "images": described("IMAGE", "The images; the first is painted on."),
+                "images": described("IMAGE", "The images. The mask is painted on the first one."),
                 "image": _painting(),
             },
             "optional": _mask_options(),
@@ -84,14 +88,15 @@ class PreviewBridge:
 
 class PreviewBridgeLatent:
     DESCRIPTION = (
-        "Shows a latent as a picture and gives the mask that is painted on it in ComfyUI's mask "
-        "editor: Open in MaskEditor in the node's menu."
+        "Shows a latent as a picture and gives the mask that the user paints on it in "
+        "ComfyUI's mask editor. Choose 'Open in MaskEditor' in the node's menu."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT", "MASK")
     OUTPUT_TOOLTIPS = (
         "The latent with the mask as its noise mask.",
-        "What is painted, or else the latent's own noise mask, in pixels of the picture.",
+        "The painted mask, or the latent's own noise mask if nothing is painted, at the size "
+        "of the picture.",
     )
     OUTPUT_NODE = True
     FUNCTION = "run"
@@ -100,12 +105,16 @@ class PreviewBridgeLatent:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "latent": described("LATENT", "The latent; its first picture is painted on."),
+                "latent": described(
+                    "LATENT", "The latent. The mask is painted on its first picture."
+                ),
                 "image": _painting(),
                 "preview_method": (PREVIEW_METHODS, {"tooltip": _METHOD}),
             },
             "optional": {
-                "vae_opt": described("VAE", "Decodes the picture, in place of preview_method."),
+                "vae_opt": described(
+                    "VAE", "Decodes the picture. It is used instead of preview_method."
+                ),
                 **_mask_options(),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
@@ -134,13 +143,13 @@ class PreviewBridgeLatent:
 
 class ImageSender:
     DESCRIPTION = (
-        "Shows images and sends the first to the Image Receivers in the editor that have the same "
-        "link_id, for the next run."
+        "Shows images and sends the first one to the Image Receivers in the editor that have "
+        "the same link_id. They use it in the next run."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("images",)
-    OUTPUT_TOOLTIPS = ("The images that came in.",)
+    OUTPUT_TOOLTIPS = ("The same images that are connected to the input.",)
     OUTPUT_NODE = True
     FUNCTION = "run"
 
@@ -165,21 +174,21 @@ class ImageReceiver:
     DESCRIPTION = "Gives the image that an Image Sender with the same link_id has sent."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "MASK")
-    OUTPUT_TOOLTIPS = ("The image.", "What is transparent in it.")
+    OUTPUT_TOOLTIPS = ("The image.", "The transparent part of the image, as a mask.")
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        keep = "Keep the image itself in the workflow: its file may be temporary."
+        keep = "Save the image itself in the workflow, because its file may be temporary."
         labels = {"default": False, "label_on": "enable", "label_off": "disable"}
-        again = "Have the editor queue the graph when an image arrives."
+        again = "The editor queues the workflow when an image arrives."
         return {
             "required": {
-                "image": (pictures(), {"tooltip": "The file; a sender fills this in."}),
-                "link_id": _link_id("The number of the senders to hear."),
+                "image": (pictures(), {"tooltip": "The file. A sender fills this in."}),
+                "link_id": _link_id("The link_id of the senders from which it receives."),
                 "save_to_workflow": described("BOOLEAN", keep, default=False),
                 "image_data": described(
-                    "STRING", "The image itself, where it is kept.", multiline=False
+                    "STRING", "The image itself, if it is saved in the workflow.", multiline=False
                 ),
                 "trigger_always": described("BOOLEAN", again, **labels),
             }
@@ -208,8 +217,8 @@ class ImageReceiver:
 
 class LatentSender:
     DESCRIPTION = (
-        "Saves a latent in a picture of it and sends it to the LatentReceivers in the editor that "
-        "have the same link_id, for the next run."
+        "Saves a latent in a picture file and sends it to the LatentReceivers in the editor "
+        "that have the same link_id. They use it in the next run."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ()
@@ -250,11 +259,11 @@ class LatentReceiver:
     @classmethod
     def INPUT_TYPES(cls):
         labels = {"default": False, "label_on": "enable", "label_off": "disable"}
-        again = "Have the editor queue the graph when a latent arrives."
+        again = "The editor queues the workflow when a latent arrives."
         return {
             "required": {
-                "latent": (latents(), {"tooltip": "The file; a sender fills this in."}),
-                "link_id": _link_id("The number of the senders to hear."),
+                "latent": (latents(), {"tooltip": "The file. A sender fills this in."}),
+                "link_id": _link_id("The link_id of the senders from which it receives."),
                 "trigger_always": described("BOOLEAN", again, **labels),
             }
         }
@@ -277,13 +286,13 @@ class LatentReceiver:
 
 class ImpactValueSender:
     DESCRIPTION = (
-        "Sends a number, a text or a truth to the ImpactValueReceivers in the editor that have the "
-        "same link_id, for the next run."
+        "Sends a number, a text or a boolean to the ImpactValueReceivers in the editor that "
+        "have the same link_id. They use it in the next run."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
     RETURN_NAMES = ("signal",)
-    OUTPUT_TOOLTIPS = ("The signal that came in.",)
+    OUTPUT_TOOLTIPS = ("The same signal that is connected to the input.",)
     OUTPUT_NODE = True
     FUNCTION = "run"
 
@@ -294,7 +303,7 @@ class ImpactValueSender:
                 "value": described("*", "The value."),
                 "link_id": _link_id("Receivers with this number get the value."),
             },
-            "optional": {"signal_opt": described("*", "Anything; passed on.")},
+            "optional": {"signal_opt": described("*", "Any value. It is passed on.")},
         }
 
     def run(self, value, link_id, signal_opt=None):
@@ -319,9 +328,9 @@ class ImpactValueReceiver:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "typ": (list(TYPES), {"tooltip": "The type; a sender fills this in."}),
-                "value": described("STRING", "The value; a sender fills this in.", default=""),
-                "link_id": _link_id("The number of the senders to hear."),
+                "typ": (list(TYPES), {"tooltip": "The type. A sender fills this in."}),
+                "value": described("STRING", "The value. A sender fills this in.", default=""),
+                "link_id": _link_id("The link_id of the senders from which it receives."),
             }
         }
 

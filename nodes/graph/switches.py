@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 CATEGORY = "Detailers/Flow"
 MAX_ID = 2**64 - 1
 MAX_CHOICE = 999999
-_PASSED_ON = "The signal that came in."
+_PASSED_ON = "The same signal that is connected to the input."
 _ONLY_STOPPED = (
     "'behavior' is {behavior}, but what follows could only be stopped: it was not known before the "
     "run. Without the editor 'mode' must be no link for that, and in the editor the output must "
@@ -65,10 +65,12 @@ def _check_select(
 
 def _select(last: int = MAX_CHOICE) -> tuple[str, dict]:
     span = {"default": 1, "min": 1, "max": last, "step": 1}
-    return described("INT", "Which one; the first is 1.", **span)
+    return described("INT", "The number of the choice; the first is 1.", **span)
 
 
-def _signal(tooltip: str = "Anything; passed on. The node acts once it is there.") -> tuple:
+def _signal(
+    tooltip: str = "Any value. It is passed on. The node acts when the value is there.",
+) -> tuple:
     return described("*", tooltip)
 
 
@@ -85,12 +87,12 @@ def always(cls, **_inputs) -> float:
 
 
 class ImpactSwitch:
-    DESCRIPTION = "Passes on one of any number of inputs. Only what leads to that one runs."
+    DESCRIPTION = "Passes on one of any number of inputs. Only the nodes before that input run."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*", "STRING", "INT")
     RETURN_NAMES = ("selected_value", "selected_label", "selected_index")
     OUTPUT_TOOLTIPS = (
-        "What came in at the chosen input; nothing where it is not connected.",
+        "The value of the chosen input, or nothing if it is not connected.",
         "The label of the chosen input.",
         "The number of the chosen input.",
     )
@@ -99,11 +101,11 @@ class ImpactSwitch:
     @classmethod
     def INPUT_TYPES(cls):
         when = (
-            "select_on_prompt: the other inputs are left out of the prompt, so what leads to them "
-            "may be incomplete; needs a select that is no link. select_on_execution: all is "
-            "checked first."
+            "select_on_prompt: the other inputs are removed from the prompt, so the nodes "
+            "before them may be incomplete. It needs a 'select' without a link. "
+            "select_on_execution: all nodes are checked first."
         )
-        each = "One of the inputs; connecting the last brings up the next."
+        each = "One of the inputs. When the last one is connected, the next appears."
         return {
             "required": {
                 "select": _select(),
@@ -132,11 +134,14 @@ class ImpactSwitch:
 
 class ImageMaskSwitch:
     DESCRIPTION = (
-        "Passes on one of four images and its mask. Only what leads to the chosen ones runs."
+        "Passes on one of four images and its mask. Only the nodes before the chosen inputs run."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "MASK")
-    OUTPUT_TOOLTIPS = ("The chosen images.", "Their mask; nothing where none is connected.")
+    OUTPUT_TOOLTIPS = (
+        "The chosen images.",
+        "The mask of the images, or nothing if none is connected.",
+    )
     OUTPUT_NODE = True
     FUNCTION = "run"
 
@@ -179,19 +184,20 @@ class _AnyNumber(tuple):
 
 class ImpactInversedSwitch:
     DESCRIPTION = (
-        "Passes the input on at one of any number of outputs. What follows the others does not run."
+        "Passes the input on to one of any number of outputs. The nodes after the other "
+        "outputs do not run."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = _AnyNumber(("*",))
-    OUTPUT_TOOLTIPS = ("The input, where this output is chosen.",)
+    OUTPUT_TOOLTIPS = ("The input, if this output is chosen.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         when = (
-            "select_on_prompt: the other outputs are left out of the prompt, so nodes that can do "
-            "without them run; needs a select that is no link. select_on_execution: what follows "
-            "the others is stopped."
+            "select_on_prompt: the other outputs are removed from the prompt, so nodes that do "
+            "not need them still run. It needs a 'select' without a link. select_on_execution: "
+            "the nodes after the other outputs are stopped."
         )
         return {
             "required": {"select": _select(), "input": described("*", "Anything.")},
@@ -206,21 +212,25 @@ class ImpactInversedSwitch:
 
 class ImpactControlBridge:
     DESCRIPTION = (
-        "Passes a value on, or stops, mutes or bypasses the nodes that it leads to. To mute or "
-        "bypass, it sets them so in the editor, which then goes on with the same run. Without an "
-        "editor that is done before the run, if 'mode' is no link; else they are stopped."
+        "Passes a value on, or stops, mutes or bypasses the nodes after it. To mute or bypass, "
+        "it changes the nodes in the editor, which then continues the same run. Without an "
+        "editor this is done before the run if 'mode' has no link; otherwise the nodes are "
+        "stopped."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
     RETURN_NAMES = ("value",)
-    OUTPUT_TOOLTIPS = ("The value that came in.",)
+    OUTPUT_TOOLTIPS = ("The same value that is connected to the input.",)
     OUTPUT_NODE = True
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         labels = {"default": True, "label_on": "Active", "label_off": "Stop/Mute/Bypass"}
-        what = "Stop: what follows does not run. Mute, Bypass: the next nodes are set so."
+        what = (
+            "Stop: the nodes after it do not run. Mute, Bypass: the next nodes are muted or "
+            "bypassed."
+        )
         return {
             "required": {
                 "value": described("*", "Anything."),
@@ -244,11 +254,14 @@ class ImpactControlBridge:
 
 
 class ImpactExecutionOrderController:
-    DESCRIPTION = "Passes a value on once a signal is there: what makes the signal runs before."
+    DESCRIPTION = (
+        "Passes a value on when a signal is there. So the nodes that make the signal run before "
+        "the nodes that use the value."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*", "*")
     RETURN_NAMES = ("signal", "value")
-    OUTPUT_TOOLTIPS = (_PASSED_ON, "The value that came in.")
+    OUTPUT_TOOLTIPS = (_PASSED_ON, "The same value that is connected to the input.")
     FUNCTION = "run"
 
     @classmethod
@@ -263,7 +276,7 @@ class ImpactExecutionOrderController:
 
 
 class ImpactQueueTrigger:
-    DESCRIPTION = "Has the editor queue the graph again."
+    DESCRIPTION = "The editor queues the workflow again."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
     RETURN_NAMES = ("signal_opt",)
@@ -290,25 +303,28 @@ class ImpactQueueTrigger:
 
 class ImpactQueueTriggerCountdown:
     DESCRIPTION = (
-        "Has the editor queue the graph until it has run a number of times, and counts the runs in "
-        "its own count."
+        "The editor queues the workflow until it has run a number of times. The node counts "
+        "the runs in 'count'."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*", "INT", "INT")
     RETURN_NAMES = ("signal_opt", "count", "total")
-    OUTPUT_TOOLTIPS = (_PASSED_ON, "The number of this run; the first is 0.", "How many runs.")
+    OUTPUT_TOOLTIPS = (_PASSED_ON, "The number of this run; the first is 0.", "The number of runs.")
     OUTPUT_NODE = True
     FUNCTION = "run"
     IS_CHANGED = classmethod(always)
 
     @classmethod
     def INPUT_TYPES(cls):
-        count = "The number of the next run; goes up by itself, and back to 0 after the last."
+        count = (
+            "The number of the next run. It goes up automatically, and back to 0 after the last "
+            "run."
+        )
         labels = {"default": True, "label_on": "Trigger", "label_off": "Don't trigger"}
         return {
             "required": {
                 "count": _node_id(count),
-                "total": described("INT", "How many runs.", default=10, min=1, max=MAX_ID),
+                "total": described("INT", "The number of runs.", default=10, min=1, max=MAX_ID),
                 "mode": described("BOOLEAN", "Whether to queue.", **labels),
             },
             "optional": {"signal": _signal()},
@@ -346,8 +362,8 @@ class ImpactConditionalStopIteration:
 
 class ImpactSetWidgetValue:
     DESCRIPTION = (
-        "Sets a value of another node in the editor, for the next run. Of several values connected "
-        "the first counts."
+        "Sets a value of another node in the editor, for the next run. If several values are "
+        "connected, the first one is used."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
@@ -363,8 +379,8 @@ class ImpactSetWidgetValue:
         return {
             "required": {
                 "signal": _signal(),
-                "node_id": _node_id("Number of the node whose value is set."),
-                "widget_name": described("STRING", "Name of the value.", multiline=False),
+                "node_id": _node_id("The id of the node whose value is set."),
+                "widget_name": described("STRING", "The name of the value.", multiline=False),
             },
             "optional": {
                 f"{kind}_value": described(kind.upper(), "The new value.", forceInput=True)
@@ -401,8 +417,8 @@ class ImpactNodeSetMuteState:
         return {
             "required": {
                 "signal": _signal(),
-                "node_id": _node_id("Number of the node that is muted or made active."),
-                "set_state": described("BOOLEAN", "What it becomes.", **labels),
+                "node_id": _node_id("The id of the node that is muted or made active."),
+                "set_state": described("BOOLEAN", "The new state of the node.", **labels),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -414,7 +430,7 @@ class ImpactNodeSetMuteState:
 
 
 class ImpactRemoteInt:
-    DESCRIPTION = "Sets a whole number of another node at the moment the graph is queued."
+    DESCRIPTION = "Sets a whole number in another node when the workflow is queued."
     CATEGORY = CATEGORY
     RETURN_TYPES = ()
     OUTPUT_TOOLTIPS = ()
@@ -426,8 +442,8 @@ class ImpactRemoteInt:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "node_id": _node_id("Number of the node whose value is set."),
-                "widget_name": described("STRING", "Name of the value.", multiline=False),
+                "node_id": _node_id("The id of the node whose value is set."),
+                "widget_name": described("STRING", "The name of the value.", multiline=False),
                 "value": cls.value(),
             },
             "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
@@ -449,7 +465,7 @@ class ImpactRemoteInt:
 
 
 class ImpactRemoteBoolean(ImpactRemoteInt):
-    DESCRIPTION = "Switches a value of another node at the moment the graph is queued."
+    DESCRIPTION = "Sets a boolean in another node when the workflow is queued."
 
     @staticmethod
     def value() -> tuple[str, dict]:
@@ -458,7 +474,7 @@ class ImpactRemoteBoolean(ImpactRemoteInt):
 
 
 class ImpactSleep:
-    DESCRIPTION = "Waits, then passes the signal on."
+    DESCRIPTION = "Waits, and then passes the signal on."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
     RETURN_NAMES = ("signal_opt",)
@@ -471,7 +487,7 @@ class ImpactSleep:
         span = {"default": 0.5, "min": 0, "max": 3600}
         return {
             "required": {
-                "signal": _signal("Anything; passed on."),
+                "signal": _signal("Any value. It is passed on."),
                 "seconds": described("FLOAT", "How long.", **span),
             }
         }
@@ -482,7 +498,7 @@ class ImpactSleep:
 
 
 class ImpactLogger:
-    DESCRIPTION = "Writes what comes in to ComfyUI's log."
+    DESCRIPTION = "Writes its input to ComfyUI's log."
     CATEGORY = CATEGORY
     RETURN_TYPES = ()
     OUTPUT_TOOLTIPS = ()
@@ -493,8 +509,8 @@ class ImpactLogger:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "data": described("*", "What to write."),
-                "text": described("STRING", "A note to write beside it.", multiline=True),
+                "data": described("*", "The value to write."),
+                "text": described("STRING", "A text to write in front of it.", multiline=True),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -508,7 +524,7 @@ class ImpactLogger:
 
 
 class ImpactDummyInput:
-    DESCRIPTION = "Gives a text that means nothing, for an input that must be connected."
+    DESCRIPTION = "Gives a text without meaning, for an input that must be connected."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
     OUTPUT_TOOLTIPS = ("The text DUMMY.",)

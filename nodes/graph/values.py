@@ -19,7 +19,7 @@ _SIZE_NAMES = ("batch", "height", "width", "channel")
 
 
 class ImpactInt:
-    DESCRIPTION = "A whole number, to be used in several places."
+    DESCRIPTION = "A whole number that can be used in several places."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("INT",)
     OUTPUT_TOOLTIPS = ("The number.",)
@@ -35,7 +35,7 @@ class ImpactInt:
 
 
 class ImpactFloat(ImpactInt):
-    DESCRIPTION = "A number, to be used in several places."
+    DESCRIPTION = "A number that can be used in several places."
     RETURN_TYPES = ("FLOAT",)
 
     @classmethod
@@ -45,7 +45,7 @@ class ImpactFloat(ImpactInt):
 
 
 class ImpactBoolean(ImpactInt):
-    DESCRIPTION = "True or false, to be used in several places."
+    DESCRIPTION = "A boolean that can be used in several places."
     RETURN_TYPES = ("BOOLEAN",)
     OUTPUT_TOOLTIPS = ("True or false.",)
 
@@ -58,17 +58,17 @@ class ImpactCompare:
     DESCRIPTION = "Compares two values: numbers, texts, or anything for = and <>."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BOOLEAN",)
-    OUTPUT_TOOLTIPS = ("Whether the comparison holds.",)
+    OUTPUT_TOOLTIPS = ("Whether the comparison is true.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        how = "How to compare; tt is always true, ff never."
+        how = "How to compare. tt is always true, ff is always false."
         return {
             "required": {
                 "cmp": (list(COMPARISONS), {"tooltip": how}),
-                "a": described("*", "What stands left of the sign."),
-                "b": described("*", "What stands right of the sign."),
+                "a": described("*", "The value on the left side of the comparison."),
+                "b": described("*", "The value on the right side of the comparison."),
             }
         }
 
@@ -77,15 +77,15 @@ class ImpactCompare:
 
 
 class ImpactLogicalOperators:
-    DESCRIPTION = "And, or, either-or of two truths."
+    DESCRIPTION = "Combines two booleans with and, or, or xor."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BOOLEAN",)
-    OUTPUT_TOOLTIPS = ("Whether it holds.",)
+    OUTPUT_TOOLTIPS = ("The result: true or false.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        how = "and: both. or: at least one. xor: exactly one."
+        how = "and: both are true. or: at least one is true. xor: exactly one is true."
         return {
             "required": {
                 "operator": (list(OPERATORS), {"tooltip": how}),
@@ -99,7 +99,7 @@ class ImpactLogicalOperators:
 
 
 class ImpactNeg:
-    DESCRIPTION = "Makes true of false and false of true."
+    DESCRIPTION = "Changes true to false and false to true."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BOOLEAN",)
     OUTPUT_TOOLTIPS = ("The opposite.",)
@@ -114,20 +114,20 @@ class ImpactNeg:
 
 
 class ImpactIfNone:
-    DESCRIPTION = "Tells whether anything came in, for a branch or a switch to decide on."
+    DESCRIPTION = "Tells whether an input has a value, so that a branch or a switch can use it."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*", "BOOLEAN")
     RETURN_NAMES = ("signal_opt", "bool")
-    OUTPUT_TOOLTIPS = ("The signal.", "Whether any_input is there.")
+    OUTPUT_TOOLTIPS = ("The signal.", "Whether any_input has a value.")
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         return {
             "optional": {
-                "signal": described("*", "Anything; passed on."),
+                "signal": described("*", "Any value. It is passed on."),
                 "any_input": described(
-                    "*", "What may be missing, such as an output of a muted node."
+                    "*", "A value that may be missing, such as an output of a muted node."
                 ),
             }
         }
@@ -137,7 +137,7 @@ class ImpactIfNone:
 
 
 class ImpactConditionalBranch:
-    DESCRIPTION = "Passes on one of two values. Only what leads to that one runs."
+    DESCRIPTION = "Passes on one of two values. Only the nodes before the chosen value run."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("*",)
     OUTPUT_TOOLTIPS = ("The chosen value.",)
@@ -148,8 +148,8 @@ class ImpactConditionalBranch:
         return {
             "required": {
                 "cond": described("BOOLEAN", "Which value is chosen."),
-                "tt_value": described("*", "Chosen where cond is true.", lazy=True),
-                "ff_value": described("*", "Chosen where cond is false.", lazy=True),
+                "tt_value": described("*", "It is chosen if cond is true.", lazy=True),
+                "ff_value": described("*", "It is chosen if cond is false.", lazy=True),
             }
         }
 
@@ -163,8 +163,9 @@ class ImpactConditionalBranch:
 
 class ImpactConditionalBranchSelMode(ImpactConditionalBranch):
     DESCRIPTION = (
-        "Passes on one of two values, of which either may be missing. Only what leads to the "
-        "chosen one runs; where cond is no link, the other may even be incomplete."
+        "Passes on one of two values. Either of them may be missing. Only the nodes before the "
+        "chosen value run. If cond has no link, the nodes before the other value may be "
+        "incomplete."
     )
 
     @classmethod
@@ -172,20 +173,20 @@ class ImpactConditionalBranchSelMode(ImpactConditionalBranch):
         return {
             "required": {"cond": described("BOOLEAN", "Which value is chosen.")},
             "optional": {
-                "tt_value": described("*", "Chosen where cond is true.", lazy=True),
-                "ff_value": described("*", "Chosen where cond is false.", lazy=True),
+                "tt_value": described("*", "It is chosen if cond is true.", lazy=True),
+                "ff_value": described("*", "It is chosen if cond is false.", lazy=True),
             },
         }
 
 
 class ImpactConvertDataType:
-    DESCRIPTION = "Gives a value as text, as numbers and as true or false."
+    DESCRIPTION = "Converts a value to text, to numbers and to true or false."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("STRING", "FLOAT", "INT", "BOOLEAN")
     OUTPUT_TOOLTIPS = (
         "The value as text.",
-        "The value as a number; what is no number is 1, the word false 0.",
-        "The number without what follows the point.",
+        "The value as a number. A value that is no number gives 1; the word false gives 0.",
+        "The number without its decimals.",
         "Whether the number is not 0.",
     )
     FUNCTION = "run"
@@ -199,7 +200,7 @@ class ImpactConvertDataType:
 
 
 class ImpactMinMax:
-    DESCRIPTION = "The larger or the smaller of two values."
+    DESCRIPTION = "Gives the larger or the smaller of two values."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("INT",)
     OUTPUT_TOOLTIPS = ("The chosen value.",)
@@ -221,12 +222,12 @@ class ImpactMinMax:
 
 
 class ImpactImageInfo:
-    DESCRIPTION = "The size of an image."
+    DESCRIPTION = "Gives the size of an image."
     CATEGORY = CATEGORY
     RETURN_TYPES = _SIZE
     RETURN_NAMES = _SIZE_NAMES
     OUTPUT_TOOLTIPS = (
-        "How many images.",
+        "The number of images.",
         "Height in pixels.",
         "Width in pixels.",
         "1 for grey, 3 for colour, 4 with alpha.",
@@ -242,12 +243,12 @@ class ImpactImageInfo:
 
 
 class ImpactLatentInfo:
-    DESCRIPTION = "The size of the image that a latent stands for."
+    DESCRIPTION = "Gives the size of the image that a latent holds."
     CATEGORY = CATEGORY
     RETURN_TYPES = _SIZE
     RETURN_NAMES = _SIZE_NAMES
     OUTPUT_TOOLTIPS = (
-        "How many latents.",
+        "The number of latents.",
         "Height in pixels.",
         "Width in pixels.",
         "Channels of the latent.",
@@ -263,7 +264,7 @@ class ImpactLatentInfo:
 
 
 class ImpactIsNotEmptySEGS:
-    DESCRIPTION = "Tells whether there is any segment."
+    DESCRIPTION = "Tells whether there is at least one segment."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BOOLEAN",)
     OUTPUT_TOOLTIPS = ("Whether there is a segment.",)

@@ -34,7 +34,7 @@ _PLACES = _ALL_MEASURES[: _ALL_MEASURES.index("y2") + 1]
 _SCHEDULE = (
     ["skip_start", "from_start"],
     {
-        "tooltip": "from_start: in every cycle. skip_start: from the second cycle on, so the "
+        "tooltip": "from_start: in every cycle. skip_start: from the second cycle on. Then the "
         "detailer's 'cycle' has to be at least 2."
     },
 )
@@ -51,7 +51,7 @@ class _Provider:
 
 
 class DetailerHookCombine(_Provider):
-    DESCRIPTION = "Makes one hook of two: the second works on what the first makes of things."
+    DESCRIPTION = "Combines two hooks into one. The second hook works on the results of the first."
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -68,16 +68,21 @@ class DetailerHookCombine(_Provider):
 
 class NoiseInjectionDetailerHookProvider(_Provider):
     DESCRIPTION = (
-        "Adds noise to each segment's latent at the start of its cycles, so that more detail comes "
-        "up."
+        "Adds noise to each segment's latent at the start of its cycles, so that it gets more "
+        "detail."
     )
 
     @classmethod
     def INPUT_TYPES(cls):
         strength = {"min": 0.0, "max": 200.0, "step": 0.01}
-        source = {"tooltip": "Where the noise is drawn; the same seed gives other noise on a GPU."}
+        source = {
+            "tooltip": "Where the noise is generated. The same seed gives other noise on a GPU."
+        }
         start = {"default": 2.0, "tooltip": "Strength of the noise in the first cycle."}
-        end = {"default": 1.0, "tooltip": "Strength that the cycles go towards."}
+        end = {
+            "default": 1.0,
+            "tooltip": "The strength changes towards this value from cycle to cycle.",
+        }
         return {
             "required": {
                 "schedule_for_cycle": _SCHEDULE,
@@ -96,8 +101,8 @@ class NoiseInjectionDetailerHookProvider(_Provider):
 
 class UnsamplerDetailerHookProvider(_Provider):
     DESCRIPTION = (
-        "Samples each segment's latent backwards into noise at the start of its cycles. What is "
-        "sampled from that keeps close to the original."
+        "Samples each segment's latent backwards into noise at the start of its cycles. The "
+        "result of sampling from this noise stays close to the original."
     )
 
     @classmethod
@@ -105,16 +110,20 @@ class UnsamplerDetailerHookProvider(_Provider):
         step = {"min": 0, "max": 10000}
         first = {
             "default": 21,
-            "tooltip": "Step of the schedule at which the way back ends, in the first cycle. Fewer "
-            "is more noise.",
+            "tooltip": "The step of the schedule at which sampling backwards ends in the first "
+            "cycle. A lower step means more noise.",
         }
-        last = {"default": 24, "tooltip": "The step that the cycles go towards."}
+        last = {
+            "default": 24,
+            "tooltip": "The step changes towards this value from cycle to cycle.",
+        }
         steps = {"default": 25, "tooltip": "Steps of the whole schedule."}
-        normalise = {"tooltip": "Bring the result to mean 0 and deviation 1."}
+        normalise = {"tooltip": "Bring the result to mean 0 and standard deviation 1."}
         shared = inputs(
             "model", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative",
             model="The model that samples backwards.", steps=steps, cfg={"default": 1.0},
-            positive="What the segments show.", negative="What they do not show.",
+            positive="The conditioning for what the segments show.", negative=
+                "The conditioning for what they do not show.",
         )  # fmt: skip
         return {
             "required": {
@@ -147,8 +156,8 @@ class UnsamplerDetailerHookProvider(_Provider):
 
 class DenoiseSchedulerDetailerHookProvider(_Provider):
     DESCRIPTION = (
-        "Changes the denoise from cycle to cycle: from the detailer's own in the first to another "
-        "in the last."
+        "Changes the denoise from cycle to cycle: from the detailer's own value in the first "
+        "cycle to another value in the last."
     )
 
     @classmethod
@@ -157,7 +166,7 @@ class DenoiseSchedulerDetailerHookProvider(_Provider):
             "default": 0.3, "min": 0.0, "max": 1.0, "step": 0.01,
             "tooltip": "Denoise of the last cycle.",
         }  # fmt: skip
-        schedule = {"tooltip": "Simple: evenly from cycle to cycle."}
+        schedule = {"tooltip": "simple: the value changes evenly from cycle to cycle."}
         return {
             "required": {
                 "schedule_for_cycle": (["simple"], schedule),
@@ -171,14 +180,15 @@ class DenoiseSchedulerDetailerHookProvider(_Provider):
 
 class CoreMLDetailerHookProvider(_Provider):
     DESCRIPTION = (
-        "Samples every segment at one size and two at a time, which Core ML models need. Connect "
-        "it to the detector as well, so that the crops get the size's proportions."
+        "Samples every segment at one size and with two rows, which Core ML models need. "
+        "Connect the hook to the detector as well, so that the crops get the proportions of "
+        "this size."
     )
 
     @classmethod
     def INPUT_TYPES(cls):
         modes = ["512x512", "768x768", "512x768", "768x512"]
-        tooltip = "Width and height that the model was converted for."
+        tooltip = "The width and height for which the model was converted."
         return {"required": {"mode": (modes, {"tooltip": tooltip})}}
 
     def run(self, mode):
@@ -187,13 +197,14 @@ class CoreMLDetailerHookProvider(_Provider):
 
 
 class VariationNoiseDetailerHookProvider(_Provider):
-    DESCRIPTION = "Mixes the noise that sampling starts from with that of another seed."
+    DESCRIPTION = "Mixes the start noise of sampling with the noise of another seed."
 
     @classmethod
     def INPUT_TYPES(cls):
         strength = {
             "default": 0.0, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "0 keeps the segment's own noise, 1 takes the other seed's alone.",
+            "tooltip": "0 uses only the noise of the segment's seed, 1 only the noise of the "
+            "other seed.",
         }  # fmt: skip
         return {
             "required": {
@@ -207,11 +218,11 @@ class VariationNoiseDetailerHookProvider(_Provider):
 
 
 class CustomSamplerDetailerHookProvider(_Provider):
-    DESCRIPTION = "Samples with a sampler of another node instead of one by name."
+    DESCRIPTION = "Samples with a sampler from another node instead of the detailer's sampler_name."
 
     @classmethod
     def INPUT_TYPES(cls):
-        tooltip = "The sampler; it wins over the detailer's sampler_name."
+        tooltip = "The sampler. It is used instead of the detailer's sampler_name."
         return {"required": {"sampler": ("SAMPLER", {"tooltip": tooltip})}}
 
     def run(self, sampler):
@@ -219,7 +230,7 @@ class CustomSamplerDetailerHookProvider(_Provider):
 
 
 class SEGSOrderedFilterDetailerHookProvider(_Provider):
-    DESCRIPTION = "Keeps only some of what a detector finds: the first of an order."
+    DESCRIPTION = "Sorts the detections of a detector, and keeps only some of them."
     OUTPUT_TOOLTIPS = _FILTER
 
     @classmethod
@@ -227,13 +238,13 @@ class SEGSOrderedFilterDetailerHookProvider(_Provider):
         count = {"min": 0, "max": _MOST, "step": 1}
         order = {
             "default": True, "label_on": "descending", "label_off": "ascending",
-            "tooltip": "Whether the largest or the smallest come first.",
+            "tooltip": "Whether the largest or the smallest values come first.",
         }  # fmt: skip
-        start = {"default": 0, "tooltip": "The first one to keep, counted from 0."}
+        start = {"default": 0, "tooltip": "The number of the first one to keep, counted from 0."}
         take = {"default": 1, "tooltip": "How many to keep."}
         return {
             "required": {
-                "target": (_PLACES, {"tooltip": "What the finds are ordered by."}),
+                "target": (_PLACES, {"tooltip": "The value by which the detections are sorted."}),
                 "order": ("BOOLEAN", order),
                 "take_start": ("INT", {**count, **start}),
                 "take_count": ("INT", {**count, **take}),
@@ -246,7 +257,7 @@ class SEGSOrderedFilterDetailerHookProvider(_Provider):
 
 
 class SEGSRangeFilterDetailerHookProvider(_Provider):
-    DESCRIPTION = "Keeps only what a detector finds within a range of sizes or places."
+    DESCRIPTION = "Keeps only those detections of a detector whose size or place is in a range."
     OUTPUT_TOOLTIPS = _FILTER
 
     @classmethod
@@ -254,13 +265,13 @@ class SEGSRangeFilterDetailerHookProvider(_Provider):
         value = {"min": 0, "max": _MOST, "step": 1}
         mode = {
             "default": True, "label_on": "inside", "label_off": "outside",
-            "tooltip": "Keep what is in the range, or what is not.",
+            "tooltip": "Keep the detections that are in the range, or those that are not.",
         }  # fmt: skip
         lowest = {"default": 0, "tooltip": "Lowest value of the range."}
         highest = {"default": 67108864, "tooltip": "Highest value of the range."}
         target = {
-            "tooltip": "What is measured at the crop region. length_percent: its longer side in "
-            "percent of the shorter.",
+            "tooltip": "The value of the crop region that is measured. length_percent: its "
+            "longer side in percent of its shorter side.",
         }
         return {
             "required": {
@@ -276,14 +287,14 @@ class SEGSRangeFilterDetailerHookProvider(_Provider):
 
 
 class SEGSLabelFilterDetailerHookProvider(_Provider):
-    DESCRIPTION = "Keeps only what a detector finds with these labels."
+    DESCRIPTION = "Keeps only those detections of a detector that have these labels."
     OUTPUT_TOOLTIPS = _FILTER
 
     @classmethod
     def INPUT_TYPES(cls):
-        segs = {"tooltip": "Not used; older files have it connected."}
+        segs = {"tooltip": "It is not used. In older workflows it is connected."}
         presets, _ = ImpactSEGSLabelFilter.INPUT_TYPES()["required"]["preset"]
-        preset = {"tooltip": "A label that detectors give; used where 'labels' is empty."}
+        preset = {"tooltip": "A label that detectors give. It is used if 'labels' is empty."}
         labels = {
             "multiline": True, "placeholder": "face, hand",
             "tooltip": "Labels separated by commas or line breaks; 'all' keeps everything. Empty: "
@@ -310,7 +321,7 @@ class PreviewDetailerHookProvider(_Provider):
     def INPUT_TYPES(cls):
         quality = {
             "default": 95, "min": 20, "max": 100,
-            "tooltip": "Quality of the picture that is shown; less is sent faster.",
+            "tooltip": "Quality of the preview. A lower quality is sent faster.",
         }  # fmt: skip
         return {
             "required": {"quality": ("INT", quality)},
@@ -324,8 +335,9 @@ class PreviewDetailerHookProvider(_Provider):
 
 class LamaRemoverDetailerHookProvider(_Provider):
     DESCRIPTION = (
-        "Removes what the segments' masks cover, filling in from around it: with the LaMa model of "
-        "the pack comfyui-lama-remover where that is installed, else with OpenCV."
+        "Removes the masked parts of the segments, and fills them from their surroundings: "
+        "with the LaMa model of the pack comfyui-lama-remover if it is installed, otherwise "
+        "with OpenCV."
     )
 
     @classmethod
@@ -333,15 +345,17 @@ class LamaRemoverDetailerHookProvider(_Provider):
         slider = {"min": 0, "step": 1, "display": "slider"}
         threshold = {
             "default": 250, "max": 255,
-            "tooltip": "How far the removal reaches beyond the mask; more removes more.",
+            "tooltip": "How far the removal reaches beyond the mask. A higher value removes more.",
         }  # fmt: skip
         blur = {
             "default": 8, "max": 20,
-            "tooltip": "Width of the blur that widens the mask, in pixels of the enlarged crop.",
+            "tooltip": "Standard deviation of the blur that widens the mask, in pixels of the "
+            "enlarged crop.",
         }  # fmt: skip
         skip = {
             "default": True,
-            "tooltip": "On: that is all. Off: what was filled in is sampled as well.",
+            "tooltip": "On: the filled crop is pasted without sampling. Off: the filled crop is "
+            "sampled as well.",
         }
         return {
             "required": {
@@ -358,19 +372,21 @@ class LamaRemoverDetailerHookProvider(_Provider):
 
 class BlackPatchRetryHookProvider(_Provider):
     DESCRIPTION = (
-        "Has a segment that came out black made again with the next seed. One that stays black "
-        "keeps its original pixels."
+        "If the result of a segment is black, it is sampled again with the next seed. A "
+        "segment that stays black keeps its original pixels."
     )
 
     @classmethod
     def INPUT_TYPES(cls):
         mean = {
             "default": 10, "min": 0, "max": 255,
-            "tooltip": "A segment counts as black if its mean is at most this, of 255.",
+            "tooltip": "The highest mean of a segment that counts as black, on a scale of 0 to "
+            "255.",
         }  # fmt: skip
         variance = {
             "default": 5, "min": 0, "max": 255,
-            "tooltip": "And if the variance of its pixels is at most this, of 255.",
+            "tooltip": "The highest variance of a segment that counts as black, on a scale of 0 "
+            "to 255.",
         }  # fmt: skip
         return {"required": {"mean_thresh": ("INT", mean), "var_thresh": ("INT", variance)}}
 

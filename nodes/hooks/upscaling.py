@@ -7,7 +7,10 @@ from ...core.hooks.upscaling import IterationNoiseHook, IterationUnsamplerHook, 
 from ...core.host.hooks import Unsampling, compute_device, unsample
 from .detailer import NoiseInjectionDetailerHookProvider, UnsamplerDetailerHookProvider
 
-_SCHEDULE = (["simple"], {"tooltip": "Simple: evenly from iteration to iteration."})
+_SCHEDULE = (
+    ["simple"],
+    {"tooltip": "simple: the value changes evenly from iteration to iteration."},
+)
 
 
 def _of_iterations(provider: type) -> dict[str, tuple]:
@@ -50,27 +53,36 @@ class _ScheduleProvider(_Provider):
 
 
 class CfgScheduleHookProvider(_ScheduleProvider):
-    DESCRIPTION = "Changes the cfg from the sampler's own in the first iteration to another one."
+    DESCRIPTION = (
+        "Changes the cfg from the sampler's own value in the first iteration to another value in "
+        "the last."
+    )
     SETTING = "cfg"
     TARGET = ("FLOAT", {"default": 3.0, "min": 0.0, "max": 100.0})
 
 
 class DenoiseScheduleHookProvider(_ScheduleProvider):
-    DESCRIPTION = "Changes the denoise from the sampler's own in the first iteration to another."
+    DESCRIPTION = (
+        "Changes the denoise from the sampler's own value in the first iteration to another value "
+        "in the last."
+    )
     SETTING = "denoise"
     TARGET = ("FLOAT", {"default": 0.2, "min": 0.0, "max": 1.0, "step": 0.01})
 
 
 class StepsScheduleHookProvider(_ScheduleProvider):
-    DESCRIPTION = "Changes the steps from the sampler's own in the first iteration to others."
+    DESCRIPTION = (
+        "Changes the steps from the sampler's own number in the first iteration to another number "
+        "in the last."
+    )
     SETTING = "steps"
     TARGET = ("INT", {"default": 20, "min": 1, "max": 10000})
 
 
 class NoiseInjectionHookProvider(_Provider):
     DESCRIPTION = (
-        "Adds noise to the enlarged latent of each iteration before it is sampled, so that more "
-        "detail comes up."
+        "Adds noise to the enlarged latent of each iteration before it is sampled, so that it "
+        "gets more detail."
     )
 
     @classmethod
@@ -88,8 +100,8 @@ class NoiseInjectionHookProvider(_Provider):
 
 class UnsamplerHookProvider(_Provider):
     DESCRIPTION = (
-        "Samples the enlarged latent of each iteration backwards into noise. What is sampled from "
-        "that keeps close to the picture."
+        "Samples the enlarged latent of each iteration backwards into noise. The result of "
+        "sampling from this noise stays close to the picture."
     )
 
     @classmethod
@@ -109,7 +121,7 @@ class UnsamplerHookProvider(_Provider):
 
 
 class PixelKSampleHookCombine(_Provider):
-    DESCRIPTION = "Makes one hook of two: the second works on what the first makes of things."
+    DESCRIPTION = "Combines two hooks into one. The second hook works on the results of the first."
 
     @classmethod
     def INPUT_TYPES(cls):

@@ -28,12 +28,12 @@ class ImpactCombineConditionings:
     DESCRIPTION = "Combines any number of conditionings, as 'Conditioning (Combine)' does with two."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("CONDITIONING",)
-    OUTPUT_TOOLTIPS = ("All of them; the model follows each.",)
+    OUTPUT_TOOLTIPS = ("All conditionings. The model follows each of them.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        first = {"tooltip": "The first; connecting it brings up the next."}
+        first = {"tooltip": "The first one. When it is connected, the next input appears."}
         return {
             "required": {"conditioning1": ("CONDITIONING", first)},
             "optional": Numbered("conditioning", "CONDITIONING", "A further one."),
@@ -48,7 +48,7 @@ class ImpactConcatConditionings(ImpactCombineConditionings):
         "Puts the tokens of any number of conditionings one after another, as 'Conditioning "
         "(Concat)' does with two."
     )
-    OUTPUT_TOOLTIPS = ("The first with the tokens of all others after its own.",)
+    OUTPUT_TOOLTIPS = ("The first conditioning, with the tokens of all others after its own.",)
 
     def run(self, **conditionings):
         first, *rest = numbered(conditionings, "conditioning")
@@ -59,8 +59,8 @@ class ImpactConcatConditionings(ImpactCombineConditionings):
 
 class ImpactNegativeConditioningPlaceholder:
     DESCRIPTION = (
-        "Stands in for a negative conditioning with models that take guidance instead of one, such "
-        "as FLUX: the detailers then hand cfg to the model as its guidance."
+        "A placeholder for the negative conditioning, for models that use guidance instead of "
+        "a negative, such as FLUX. The detailers then pass cfg to the model as its guidance."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("CONDITIONING",)
@@ -76,7 +76,7 @@ class ImpactNegativeConditioningPlaceholder:
 
 
 class RemoveNoiseMask:
-    DESCRIPTION = "Takes the noise mask off a latent, so that all of it is sampled."
+    DESCRIPTION = "Removes the noise mask from a latent, so that the whole latent is sampled."
     CATEGORY = "Detailers/Mask"
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The latent without a noise mask.",)
@@ -92,8 +92,8 @@ class RemoveNoiseMask:
 
 class ImpactSchedulerAdapter:
     DESCRIPTION = (
-        "Turns a scheduler of ComfyUI's own list into one of the detailers' longer list, or "
-        "replaces it by one that only the detailers have."
+        "Converts a scheduler of ComfyUI's list for the detailers' longer list, or replaces it "
+        "by one that only the detailers have."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = LiveType(lambda: (Choices([*schedulers(), *EXTRA_SCHEDULERS]),))
@@ -104,7 +104,7 @@ class ImpactSchedulerAdapter:
     @classmethod
     def INPUT_TYPES(cls):
         plain = {"tooltip": "A scheduler of ComfyUI's own list."}
-        extra = {"tooltip": "Anything but None wins over 'scheduler'."}
+        extra = {"tooltip": "Any choice except None is used instead of 'scheduler'."}
         return {
             "required": {
                 "scheduler": (schedulers(), plain),
@@ -131,7 +131,8 @@ class GITSSchedulerFuncProvider:
         }  # fmt: skip
         denoise = {
             "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "Share of the schedule, besides the detailer's own denoise.",
+            "tooltip": "The share of the schedule that is used, in addition to the detailer's "
+            "own denoise.",
         }  # fmt: skip
         return {"required": {"coeff": ("FLOAT", coeff), "denoise": ("FLOAT", denoise)}}
 
@@ -152,7 +153,10 @@ class StringListToString:
 
     @classmethod
     def INPUT_TYPES(cls):
-        join_with = {"default": "\\n", "tooltip": r"What stands between two; \n is a line break."}
+        join_with = {
+            "default": "\\n",
+            "tooltip": "The text between two entries. \\n is a line break.",
+        }
         texts = {"forceInput": True, "tooltip": "The texts."}
         return {"required": {"join_with": ("STRING", join_with), "string_list": ("STRING", texts)}}
 
@@ -172,12 +176,13 @@ class ImpactStringSelector:
         strings = {"multiline": True, "tooltip": "The choices: one in each line."}
         multiline = {
             "default": False, "label_on": "enabled", "label_off": "disabled",
-            "tooltip": "Enabled: a choice is a block of lines that begins with a line starting "
-            "with #.",
+            "tooltip": "Enabled: a choice is a block of lines. Each block begins with a line "
+            "that starts with #.",
         }  # fmt: skip
         select = {
             "min": 0, "max": 2**63 - 1, "step": 1, "default": 0,
-            "tooltip": "Number of the choice, from 0; past the last one it begins anew.",
+            "tooltip": "Number of the choice, from 0. After the last one it starts again with "
+            "the first.",
         }  # fmt: skip
         return {
             "required": {

@@ -19,9 +19,9 @@ class _GivesSegs:
 
 class ImpactControlNetApplyAdvancedSEGS(_GivesSegs):
     DESCRIPTION = (
-        "Gives every segment a ControlNet, besides those that it has. It sees the control image, "
-        "cut to the segment; without one what the preprocessor makes of the segment's crop; "
-        "without either the crop itself."
+        "Gives every segment a ControlNet, in addition to those that it has. The ControlNet "
+        "gets the control image, cut to the segment. Without a control image, it gets the "
+        "preprocessor's result for the segment's crop. Without both, it gets the crop itself."
     )
     OUTPUT_TOOLTIPS = ("The segments with the ControlNet, for a detailer.",)
 
@@ -29,7 +29,7 @@ class ImpactControlNetApplyAdvancedSEGS(_GivesSegs):
     def INPUT_TYPES(cls):
         strength = {
             "default": 1.0, "min": 0.0, "max": 10.0, "step": 0.01,
-            "tooltip": "How strongly the ControlNet guides; 0 is without it.",
+            "tooltip": "How strongly the ControlNet guides. 0 turns it off.",
         }  # fmt: skip
         start = {"default": 0.0, "tooltip": "Share of the steps after which it begins."}
         end = {"default": 1.0, "tooltip": "Share of the steps after which it ends."}
@@ -55,7 +55,7 @@ class ImpactControlNetApplyAdvancedSEGS(_GivesSegs):
         return (segs,)
 
 
-_VAE = "Needed by ControlNets that see latents, such as those of SD 3 and Flux."
+_VAE = "Needed by ControlNets that work on latents, such as those for SD 3 and Flux."
 
 
 def control_sources() -> dict:
@@ -68,8 +68,8 @@ def control_sources() -> dict:
         "control_image": (
             "IMAGE",
             {
-                "tooltip": "Control picture of the whole image; wins over the preprocessor. Of "
-                "several, one for each frame or image."
+                "tooltip": "Control picture of the whole image. It is used instead of the "
+                "preprocessor. A batch has one for each frame or image."
             },
         ),
     }
@@ -93,12 +93,12 @@ class ImpactControlNetApplySEGS(ImpactControlNetApplyAdvancedSEGS):
 
 
 class ImpactControlNetClearSEGS(_GivesSegs):
-    DESCRIPTION = "Takes all ControlNets and IPAdapters off the segments."
+    DESCRIPTION = "Removes all ControlNets and IPAdapters from the segments."
     OUTPUT_TOOLTIPS = ("The segments without them.",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": inputs("segs", segs="The segments to take them off.")}
+        return {"required": inputs("segs", segs="The segments from which they are removed.")}
 
     def run(self, segs):
         return (without_control(given_segs(segs)),)
@@ -106,26 +106,32 @@ class ImpactControlNetClearSEGS(_GivesSegs):
 
 class ImpactIPAdapterApplySEGS(_GivesSegs):
     DESCRIPTION = (
-        "Gives every segment an IPAdapter that sees the part of a reference image around the "
+        "Gives every segment an IPAdapter that gets the part of a reference image around the "
         "segment. Needs the pack ComfyUI_IPAdapter_plus."
     )
     OUTPUT_TOOLTIPS = ("The segments with the IPAdapter, for a detailer.",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        unused = "Kept for older files; today's IPAdapter has no such setting."
+        unused = (
+            "It has no effect: today's IPAdapter has no such setting. It is kept for older "
+            "workflows."
+        )
         weight = {"min": -1, "max": 3, "step": 0.05}
         noise = {"default": 0.4, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": unused}
         kinds = ["original", "linear", "channel penalty"]
         pipe = "IPAdapter, CLIP vision and InsightFace (ToIPAdapterPipe of Inspire Pack)."
         start = {"default": 0.0, "tooltip": "Share of the steps after which it begins."}
         end = {"default": 0.9, "tooltip": "Share of the steps after which it ends."}
-        unfold = "For clips: each picture of the reference guides its own frame alone."
-        faceid = "For FaceID v2 models: the second weight counts."
-        reference = "The whole image; each segment takes the part around it."
+        unfold = (
+            "For clips: each picture of the reference guides only the frame with the same number."
+        )
+        faceid = "For FaceID v2 models: the second weight is used."
+        reference = "The whole reference image. Each segment gets the part around it."
         context = {
             "default": 1.2, "min": 1.0, "max": 100, "step": 0.1,
-            "tooltip": "How much of the reference is seen, relative to the segment's crop region.",
+            "tooltip": "How much of the reference the IPAdapter gets, relative to the segment's "
+            "crop region.",
         }  # fmt: skip
         combine = ["concat", "add", "subtract", "average", "norm average"]
         return {
@@ -144,7 +150,10 @@ class ImpactIPAdapterApplySEGS(_GivesSegs):
                 "reference_image": ("IMAGE", {"tooltip": reference}),
             },
             "optional": {
-                "combine_embeds": (combine, {"tooltip": "How several reference images join."}),
+                "combine_embeds": (
+                    combine,
+                    {"tooltip": "How several reference images are combined."},
+                ),
                 "neg_image": ("IMAGE", {"tooltip": "What the segments should not look like."}),
             },
         }

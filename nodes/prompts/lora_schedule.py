@@ -11,16 +11,16 @@ NO_LORA = "None"
 
 class ScheduledLoRALoader:
     DESCRIPTION = (
-        "Loads a LoRA whose strength changes while sampling. Encode the prompt with the CLIP that "
-        "comes out: the schedule travels with the conditioning."
+        "Loads a LoRA whose strength changes while sampling. Encode the prompt with the output "
+        "CLIP, because the conditioning carries the schedule."
     )
     CATEGORY = "Detailers/LoRA"
     RETURN_TYPES = ("MODEL", "CLIP", "IMAGE")
     RETURN_NAMES = ("model", "clip", "curve_preview")
     OUTPUT_TOOLTIPS = (
-        "The model that came in; the LoRA is applied where the conditioning asks for it.",
-        "Encodes prompts that carry the LoRA's schedule.",
-        "A picture of the strength from the first step to the last.",
+        "The same model as the input. The LoRA is applied when the conditioning asks for it.",
+        "A CLIP whose conditionings carry the LoRA's schedule.",
+        "A diagram of the strength from the first step to the last.",
     )
     FUNCTION = "run"
 
@@ -36,7 +36,7 @@ class ScheduledLoRALoader:
 
         count = {
             "default": 5, "min": 2, "max": 12, "step": 1,
-            "tooltip": "In how many steps the strength changes.",
+            "tooltip": "The number of steps in which the strength changes.",
         }  # fmt: skip
         apply = {
             "default": True,
@@ -49,11 +49,11 @@ class ScheduledLoRALoader:
                 "model": ("MODEL", {"tooltip": "The diffusion model."}),
                 "clip": ("CLIP", {"tooltip": "The text encoder."}),
                 "lora_name": (names, {"tooltip": "The LoRA; None changes nothing."}),
-                "strength_start": strength(0.0, "until the change begins"),
-                "strength_end": strength(1.0, "once the change is done"),
+                "strength_start": strength(0.0, "before the change"),
+                "strength_end": strength(1.0, "after the change"),
                 "interpolation": (list(EASINGS), {"tooltip": "Shape of the change."}),
                 "start_percent": percent(0.0, "the change begins"),
-                "end_percent": percent(0.6, "it is done"),
+                "end_percent": percent(0.6, "the change ends"),
                 "keyframes_count": ("INT", count),
             },
             "optional": {"apply_to_conds": ("BOOLEAN", apply)},

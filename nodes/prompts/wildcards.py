@@ -20,24 +20,24 @@ CATEGORY = "Detailers/Prompt"
 _WILDCARD_TEXT = {
     "multiline": True,
     "dynamicPrompts": False,
-    "tooltip": "The prompt, with wildcards: __name__ draws a line of that list, {a|b|c} one of the "
-    "choices.",
+    "tooltip": "The prompt, with wildcards: __name__ is replaced by a random line of that list, "
+    "{a|b|c} by one of the choices.",
 }
 _POPULATED_TEXT = {
     "multiline": True,
     "dynamicPrompts": False,
-    "tooltip": "The prompt that is used. In mode 'populate' it is drawn anew each time the graph "
-    "is queued; in the other modes it is yours.",
+    "tooltip": "The prompt that is used. In mode 'populate' it is made again each time the "
+    "workflow is queued. In the other modes you write it.",
 }
 _MODE_TOOLTIP = (
-    "populate: draw from wildcard_text. fixed: use populated_text as it stands. reproduce: use "
-    "populated_text once more, then go back to populate."
+    "populate: make the prompt from wildcard_text. fixed: use populated_text as it is. "
+    "reproduce: use populated_text one more time, and then go back to populate."
 )
 _SEED = {
     "default": 0,
     "min": 0,
     "max": MAX_SEED,
-    "tooltip": "Decides every draw: the same seed gives the same text.",
+    "tooltip": "Decides every random choice: the same seed gives the same text.",
 }
 ADD_LORA = "Select the LoRA to add to the text"
 ADD_WILDCARD = "Select the Wildcard to add to the text"
@@ -81,11 +81,11 @@ def _drawn(text: str, seed: int) -> str:
 
 
 class ImpactWildcardProcessor:
-    DESCRIPTION = "Draws a prompt from a text with wildcards and choices."
+    DESCRIPTION = "Makes a prompt from a text with wildcards and choices."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("processed text",)
-    OUTPUT_TOOLTIPS = ("The prompt that was drawn.",)
+    OUTPUT_TOOLTIPS = ("The finished prompt.",)
     FUNCTION = "run"
 
     @classmethod
@@ -126,8 +126,8 @@ class ImpactWildcardProcessor:
 
 class ImpactWildcardEncode:
     DESCRIPTION = (
-        "Draws a prompt from a text with wildcards and choices, loads the LoRAs it names and "
-        "encodes it."
+        "Makes a prompt from a text with wildcards and choices, loads the LoRAs that it names, "
+        "and encodes it."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("MODEL", "CLIP", "CONDITIONING", "STRING")
@@ -136,7 +136,7 @@ class ImpactWildcardEncode:
         "The model with the text's LoRAs.",
         "The CLIP with the text's LoRAs.",
         "The encoded prompt.",
-        "The prompt that was drawn.",
+        "The finished prompt.",
     )
     FUNCTION = "run"
 
@@ -221,8 +221,8 @@ def _encoded(backend, model, clip, prompt):
 
 class WildcardPromptFromString:
     DESCRIPTION = (
-        "Makes one text for each segment out of a list of prompts, such as a tagger's: a [LAB] "
-        "text for a detailer and the labels for 'SEGS Assign (label)'."
+        "Makes one text for each segment from a list of prompts, such as the output of a "
+        "tagger: a [LAB] text for a detailer, and the labels for 'SEGS Assign (label)'."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("STRING", "STRING")
@@ -242,12 +242,12 @@ class WildcardPromptFromString:
         return {
             "required": {
                 "string": ("STRING", prompts),
-                "delimiter": line(r"What stands between two prompts; \n is a line break.",
+                "delimiter": line("The text between two prompts. \\n is a line break.",
                                   default="\\n"),
-                "prefix_all": line("Text before every prompt."),
-                "postfix_all": line("Text after every prompt."),
-                "restrict_to_tags": line("Keep only these tags, separated by commas; empty keeps "
-                                         "all."),
+                "prefix_all": line("Text that is added before every prompt."),
+                "postfix_all": line("Text that is added after every prompt."),
+                "restrict_to_tags": line("Keep only these tags, separated by commas. If it is "
+                "empty, all are kept."),
                 "exclude_tags": line("Leave out these tags, separated by commas."),
             }
         }  # fmt: skip

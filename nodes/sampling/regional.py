@@ -25,11 +25,11 @@ from .samplers import (
 )
 
 CATEGORY = "Detailers/Regional"
-_PROMPTS = "Regions and what they are sampled with."
+_PROMPTS = "The regions and their samplers."
 
 
 class RegionalPrompt:
-    DESCRIPTION = "A part of the picture and the sampler, with its prompt, that it is made with."
+    DESCRIPTION = "A region of the picture, with the sampler and the prompt for it."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("REGIONAL_PROMPTS",)
     OUTPUT_TOOLTIPS = ("One region, for a regional sampler.",)
@@ -39,13 +39,14 @@ class RegionalPrompt:
     def INPUT_TYPES(cls):
         strength = {
             "default": 0.0, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "How much of the variation seed's noise is mixed into the region's.",
+            "tooltip": "How much noise of the variation seed is mixed into the noise of the "
+            "region.",
         }  # fmt: skip
-        method = {"tooltip": "How the noise is mixed: along a line or along an arc."}
+        method = {"tooltip": "How the two noises are mixed: linear or spherical (slerp)."}
         seed = inputs("seed", seed="Seed of the noise that is mixed in.")["seed"]
         return {
             "required": {
-                **inputs("mask", mask="White is the region."),
+                **inputs("mask", mask="The white part of the mask is the region."),
                 **sampler_input("advanced_sampler", "KSAMPLER_ADVANCED", "Samples the region."),
             },
             "optional": {
@@ -67,7 +68,7 @@ class RegionalPrompt:
 
 
 class CombineRegionalPrompts:
-    DESCRIPTION = "Puts any number of regions together; later ones lie on top of earlier ones."
+    DESCRIPTION = "Combines any number of regions. Later regions lie on top of earlier ones."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("REGIONAL_PROMPTS",)
     OUTPUT_TOOLTIPS = ("All of the regions.",)
@@ -75,7 +76,7 @@ class CombineRegionalPrompts:
 
     @classmethod
     def INPUT_TYPES(cls):
-        first = {"tooltip": "The first; connecting it brings up the next."}
+        first = {"tooltip": "The first one. When it is connected, the next input appears."}
         return {
             "required": {"regional_prompts1": ("REGIONAL_PROMPTS", first)},
             "optional": Numbered("regional_prompts", "REGIONAL_PROMPTS", "Further regions."),
@@ -87,8 +88,8 @@ class CombineRegionalPrompts:
 
 class RegionalSampler:
     DESCRIPTION = (
-        "Samples a picture whose regions have samplers and prompts of their own: all of them at "
-        "every step, together where their settings allow it."
+        "Samples a picture whose regions have their own samplers and prompts. All regions are "
+        "sampled at every step, in one run if their settings allow it."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT",)
@@ -97,15 +98,17 @@ class RegionalSampler:
 
     @classmethod
     def INPUT_TYPES(cls):
-        second = inputs("seed", seed="Seed of the steps by regions; see seed_2nd_mode.")["seed"]
+        second = inputs(
+            "seed", seed="Seed of the steps that are sampled by regions; see seed_2nd_mode."
+        )["seed"]
         mode = {
-            "tooltip": "ignore: one seed for all. The others begin the steps by regions with new "
-            "noise: of seed_2nd, of the sum or the difference of both, or of seed_2nd as it "
-            "changes after each run."
+            "tooltip": "ignore: one seed for all steps. In the other modes, the steps by "
+            "regions start with new noise: of seed_2nd, of the sum or the difference "
+            "of both seeds, or of seed_2nd, which changes after each run."
         }
         base_steps = {
             "default": 2, "min": 0, "max": 10000,
-            "tooltip": "How many steps the base sampler does alone first.",
+            "tooltip": "The number of steps at the beginning that the base sampler samples alone.",
         }  # fmt: skip
         return {
             "required": {
@@ -140,7 +143,7 @@ class RegionalSampler:
 
 
 class RegionalSamplerAdvanced(RegionalSampler):
-    DESCRIPTION = "Samples by regions from one step of the schedule to another."
+    DESCRIPTION = "Samples by regions, from a first step of the schedule to a last step."
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -175,7 +178,7 @@ class RegionalSamplerAdvanced(RegionalSampler):
 
 
 def _samplers() -> dict[str, tuple]:
-    tooltip = "Samples what lies outside of all regions."
+    tooltip = "Samples the part outside of all regions."
     return {
         **sampler_input("base_sampler", "KSAMPLER_ADVANCED", tooltip),
         "regional_prompts": ("REGIONAL_PROMPTS", {"tooltip": _PROMPTS}),
@@ -185,7 +188,7 @@ def _samplers() -> dict[str, tuple]:
 def _overlap() -> dict[str, tuple]:
     overlap = {
         "default": 10, "min": 0, "max": 10000,
-        "tooltip": "How far regions reach beyond their masks, in pixels of the mask.",
+        "tooltip": "How far the regions extend beyond their masks, in pixels of the mask.",
     }  # fmt: skip
     return {"overlap_factor": ("INT", overlap), **together_input()}
 
@@ -193,15 +196,15 @@ def _overlap() -> dict[str, tuple]:
 def _recovery() -> dict[str, tuple]:
     mode = {
         "default": "ratio between",
-        "tooltip": "Only where regions are not sampled in one run: whether another sampler takes "
-        "the steps of uni_pc, which cannot take them one by one. DISABLE makes that an error. "
-        "Samplers of other packs get all three settings.",
+        "tooltip": "It is used if the regions are not sampled in one run: uni_pc cannot sample "
+        "single steps, so another sampler samples them. With DISABLE this is an "
+        "error. Samplers of other packs get all three settings.",
     }
-    sampler = {"tooltip": "The sampler that takes such steps; AUTO takes dpmpp_2m."}
+    sampler = {"tooltip": "The sampler for such steps. AUTO uses dpmpp_2m."}
     ratio = {
         "default": 0.3, "min": 0.0, "max": 1.0, "step": 0.01,
-        "tooltip": "For samplers of other packs: the part of the noise that their second sampler "
-        "runs at.",
+        "tooltip": "For samplers of other packs: the share of the noise level at which their "
+        "second sampler runs.",
     }  # fmt: skip
     return {
         "additional_mode": (list(RECOVERY_MODES), mode),

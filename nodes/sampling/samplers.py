@@ -28,7 +28,8 @@ from ..widgets import inputs
 CATEGORY = "Detailers/Sampling"
 FULL_DENOISE = {
     "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
-    "tooltip": "How much is sampled anew: little keeps the latent, 1 starts from noise.",
+    "tooltip": "How much the latent is changed: low values keep it similar, 1 starts from pure "
+    "noise.",
 }  # fmt: skip
 _SEED = {"seed": "Seed of the noise."}
 ENABLED = {"label_on": "enabled", "label_off": "disabled"}
@@ -152,7 +153,11 @@ class ImpactKSamplerBasicPipe:
     DESCRIPTION = "KSampler that takes model, conditionings and VAE over one link."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("BASIC_PIPE", "LATENT", "VAE")
-    OUTPUT_TOOLTIPS = ("The pipe that came in.", SAMPLED_LATENT, "The pipe's VAE.")
+    OUTPUT_TOOLTIPS = (
+        "The same pipe that is connected to the input.",
+        SAMPLED_LATENT,
+        "The pipe's VAE.",
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -206,12 +211,12 @@ class ImpactKSamplerAdvancedBasicPipe(ImpactKSamplerBasicPipe):
 
 
 def add_noise_input(labels: dict[str, str]) -> dict[str, tuple]:
-    tooltip = "Whether noise is added first; off where the latent comes with noise."
+    tooltip = "Whether noise is added first. Turn it off if the latent already has noise."
     return {"add_noise": ("BOOLEAN", {"default": True, **labels, "tooltip": tooltip})}
 
 
 def leftover_input(labels: dict[str, str]) -> dict[str, tuple]:
-    tooltip = "Whether the noise stays that steps after the last one would remove."
+    tooltip = "Whether the noise that later steps would remove stays in the latent."
     options = {"default": False, **labels, "tooltip": tooltip}
     return {"return_with_leftover_noise": ("BOOLEAN", options)}
 
@@ -222,7 +227,7 @@ def step_inputs() -> dict[str, tuple]:
         "start_at_step": ("INT", {"default": 0, **step, "tooltip": "The first step to run."}),
         "end_at_step": (
             "INT",
-            {"default": 10000, **step, "tooltip": "The step before which it ends."},
+            {"default": 10000, **step, "tooltip": "Sampling ends before this step."},
         ),
     }
 
@@ -231,7 +236,7 @@ def step_inputs() -> dict[str, tuple]:
 
 
 class KSamplerProvider:
-    DESCRIPTION = "A KSampler with all its settings, for nodes that take samplers over a link."
+    DESCRIPTION = "A KSampler with all its settings, for nodes that get samplers over a link."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("KSAMPLER",)
     OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
@@ -280,9 +285,9 @@ def tile_inputs() -> dict[str, tuple]:
     width = {**side, "tooltip": "Width of a tile in pixels."}
     height = {**side, "tooltip": "Height of a tile in pixels."}
     strategy = {
-        "tooltip": "random: the grid of tiles moves at every step, so that no seam stays. padded: "
-        "tiles overlap and fade into one another; the smoothest and the slowest. simple: a fixed "
-        "grid."
+        "tooltip": "random: the grid of tiles moves at every step, so that no seams are "
+        "visible. padded: the tiles overlap and fade into one another; this is the "
+        "smoothest and the slowest. simple: a fixed grid."
     }
     return {
         "tile_width": ("INT", width),
@@ -292,10 +297,7 @@ def tile_inputs() -> dict[str, tuple]:
 
 
 class KSamplerAdvancedProvider:
-    DESCRIPTION = (
-        "A KSampler (Advanced) with all its settings, for nodes that sample by regions, step by "
-        "step."
-    )
+    DESCRIPTION = "A KSampler (Advanced) with all its settings, for nodes that sample by regions."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("KSAMPLER_ADVANCED",)
     OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
@@ -307,7 +309,7 @@ class KSamplerAdvancedProvider:
             "default": 1.0, "min": 0.0, "max": 10.0, "step": 0.01,
             "tooltip": "All noise levels are multiplied by this.",
         }  # fmt: skip
-        sampler = {"tooltip": "A sampler of another node; it wins over sampler_name."}
+        sampler = {"tooltip": "A sampler from another node. It is used instead of sampler_name."}
         return {
             "required": {
                 **inputs("cfg", "sampler_name", "scheduler"),
@@ -330,7 +332,8 @@ class KSamplerAdvancedProvider:
 
 class TwoSamplersForMask:
     DESCRIPTION = (
-        "Samples what a mask leaves out with one sampler, and then what it covers with another."
+        "Samples the part outside of a mask with one sampler, and then the part inside with "
+        "another."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT",)
@@ -343,7 +346,7 @@ class TwoSamplersForMask:
             "required": {
                 **latent_input("latent_image"),
                 **two_samplers("KSAMPLER"),
-                **inputs("mask", mask="White is what mask_sampler samples."),
+                **inputs("mask", mask="The white part of the mask is sampled by mask_sampler."),
             },
             "optional": apart_input(),
         }
@@ -358,15 +361,15 @@ class TwoSamplersForMask:
 
 class TwoAdvancedSamplersForMask(TwoSamplersForMask):
     DESCRIPTION = (
-        "Samples what a mask leaves out with one sampler and what it covers with another, both at "
-        "every step, so that they grow together."
+        "Samples the part outside of a mask with one sampler and the part inside with another. "
+        "Both run at every step, so that the two parts fit together."
     )
 
     @classmethod
     def INPUT_TYPES(cls):
         overlap = {
             "default": 10, "min": 0, "max": 10000,
-            "tooltip": "How far the masked area reaches into the other, in latent pixels.",
+            "tooltip": "How far the masked part extends into the other part, in latent pixels.",
         }  # fmt: skip
         return {
             "required": {
@@ -374,7 +377,7 @@ class TwoAdvancedSamplersForMask(TwoSamplersForMask):
                 **denoise_input(),
                 **latent_input("samples"),
                 **two_samplers("KSAMPLER_ADVANCED"),
-                **inputs("mask", mask="White is what mask_sampler samples."),
+                **inputs("mask", mask="The white part of the mask is sampled by mask_sampler."),
                 "overlap_factor": ("INT", overlap),
             },
             "optional": together_input(),
@@ -395,17 +398,18 @@ class TwoAdvancedSamplersForMask(TwoSamplersForMask):
 
 def two_samplers(kind: str) -> dict[str, tuple]:
     return {
-        **sampler_input("base_sampler", kind, "Samples what the mask leaves out."),
-        **sampler_input("mask_sampler", kind, "Samples what the mask covers."),
+        **sampler_input("base_sampler", kind, "Samples the part outside of the mask."),
+        **sampler_input("mask_sampler", kind, "Samples the part inside of the mask."),
     }
 
 
 def together_input() -> dict[str, tuple]:
     options = {
         "default": True, **ENABLED,
-        "tooltip": "Enabled: at each step all regions are sampled from the same latent, in one run "
-        "where base and regions have the same sampler and schedule. Disabled: one after another, "
-        "each seeing what was done before.",
+        "tooltip": "Enabled: at each step all regions start from the same latent. If the base "
+        "and the regions have the same sampler and schedule, they are sampled in one "
+        "run. Disabled: the regions are sampled one after another, each from the "
+        "result of the one before.",
     }  # fmt: skip
     return {"restore_latent": ("BOOLEAN", options)}
 
@@ -413,8 +417,9 @@ def together_input() -> dict[str, tuple]:
 def apart_input() -> dict[str, tuple]:
     options = {
         "default": False, **ENABLED,
-        "tooltip": "Enabled: both samplers begin with the latent as it comes in, and the mask "
-        "mixes what they give. Disabled: the second goes on from what the first one gives.",
+        "tooltip": "Enabled: both samplers start from the input latent, and the mask mixes "
+        "their results. Disabled: the second sampler starts from the result of the "
+        "first.",
     }  # fmt: skip
     return {"restore_latent": ("BOOLEAN", options)}
 

@@ -25,7 +25,7 @@ _EXPRESSIONS = (
 class ImpactHFTransformersClassifierProvider:
     DESCRIPTION = (
         "Loads an image classifier in the format of the transformers package, from ComfyUI's "
-        "models/classifiers/<owner>/<name> or from what was fetched from Hugging Face before."
+        "models/classifiers/<owner>/<name> or from the local cache of Hugging Face."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("TRANSFORMERS_CLASSIFIER",)
@@ -34,20 +34,20 @@ class ImpactHFTransformersClassifierProvider:
 
     @classmethod
     def INPUT_TYPES(cls):
-        preset = {"tooltip": f"The classifier; '{_MANUAL_REPO}' takes the one named below."}
+        preset = {"tooltip": f"The classifier. '{_MANUAL_REPO}' uses the one that is named below."}
         manual = {
             "multiline": False,
-            "tooltip": "owner/name on Hugging Face, or a folder's name. To fetch one, add "
-            "its commit; the help page says how.",
+            "tooltip": "owner/name on Hugging Face, or the name of a folder. To download a "
+            "classifier, add its commit; the help page says how.",
         }
         device = {
-            "tooltip": "AUTO: on the graphics card while it works. Prefer GPU: stays there until "
-            "ComfyUI needs the memory. CPU: never there."
+            "tooltip": "AUTO: on the GPU only while it is used. Prefer GPU: stays on the GPU "
+            "until ComfyUI needs the memory. CPU: never on the GPU."
         }
         download = {
             "default": False,
-            "tooltip": "Fetch the classifier from Hugging Face if it is not on this machine. Works "
-            "only if your own settings allow it and the name has its commit.",
+            "tooltip": "Download the classifier from Hugging Face if it is not on this machine. "
+            "Works only if your own settings allow it and the name has its commit.",
         }
         return {
             "required": {
@@ -64,7 +64,10 @@ class ImpactHFTransformersClassifierProvider:
 
 
 class ImpactSEGSClassify:
-    DESCRIPTION = "Takes the segments of which a classifier is sure enough, or surer than not."
+    DESCRIPTION = (
+        "Classifies the pictures of the segments, and separates those that meet a condition on "
+        "the scores from the others."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "SEGS", "STRING")
     RETURN_NAMES = ("filtered_SEGS", "remained_SEGS", "detected_labels")
@@ -72,7 +75,7 @@ class ImpactSEGSClassify:
     OUTPUT_TOOLTIPS = (
         "Segments that meet the condition.",
         "All others.",
-        "The labels that the classifier tells apart.",
+        "The labels that the classifier knows.",
     )
     FUNCTION = "run"
 
@@ -80,9 +83,9 @@ class ImpactSEGSClassify:
     def INPUT_TYPES(cls):
         classifier = {"tooltip": "From HF Transformers Classifier Provider."}
         preset = {
-            "tooltip": "The condition: a label, compared with another or with a score from 0 to 1. "
-            "#Female and #Male stand for what classifiers call them. "
-            f"'{_MANUAL_EXPRESSION}' takes the one below."
+            "tooltip": "The condition: the score of a label, compared with the score of another "
+            "label or with a number from 0 to 1. #Female and #Male stand for the labels that "
+            f"classifiers use. '{_MANUAL_EXPRESSION}' uses the condition below."
         }
         manual = {"multiline": False, "tooltip": "A condition, such as: smiling >= 0.8"}
         reference = {"tooltip": "Segments without a picture of their own are cut from this image."}

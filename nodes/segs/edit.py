@@ -45,7 +45,7 @@ class _Edited:
 
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("The segments that result.",)
+    OUTPUT_TOOLTIPS = ("The changed segments.",)
     FUNCTION = "run"
 
 
@@ -53,8 +53,8 @@ class _Edited:
 
 
 class ImpactSEGSConcat(_Edited):
-    DESCRIPTION = "Puts the segments of several SEGS into one."
-    OUTPUT_TOOLTIPS = ("All segments, those of segs1 first.",)
+    DESCRIPTION = "Combines the segments of several SEGS."
+    OUTPUT_TOOLTIPS = ("All segments. Those of segs1 come first.",)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -72,10 +72,12 @@ class ImpactSEGSConcat(_Edited):
 
 class ImpactSEGSMerge(_Edited):
     DESCRIPTION = (
-        "Makes one segment of all. It covers what they cover, has the lowest of their confidences "
-        "and the label 'merged', and no picture or ControlNet."
+        "Makes one segment from all segments. Its mask covers what they cover. It has the "
+        "lowest of their confidences, the label 'merged', and no picture or ControlNet."
     )
-    OUTPUT_TOOLTIPS = ("The one segment, of a batch one for each image; none if there was none.",)
+    OUTPUT_TOOLTIPS = (
+        "The one segment; for a batch, one for each image. None if there are no segments.",
+    )
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -89,7 +91,7 @@ class ImpactCount_Elts_in_SEGS:
     DESCRIPTION = "Counts segments."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("INT",)
-    OUTPUT_TOOLTIPS = ("How many there are.",)
+    OUTPUT_TOOLTIPS = ("The number of segments.",)
     FUNCTION = "run"
 
     @classmethod
@@ -107,8 +109,8 @@ class ImpactSEGSLabelAssign(_Edited):
     def INPUT_TYPES(cls):
         labels = {
             "multiline": True, "placeholder": "left, middle, right",
-            "tooltip": "Labels in the order of the segments, separated by commas or line breaks. "
-            "Segments for which there is none keep theirs.",
+            "tooltip": "Labels in the order of the segments, separated by commas or line "
+            "breaks. Segments without a new label keep their own.",
         }  # fmt: skip
         return {"required": {**inputs("segs"), "labels": ("STRING", labels)}}
 
@@ -137,11 +139,11 @@ class ImpactGaussianBlurMaskInSEGS(_Edited):
     def INPUT_TYPES(cls):
         kernel_size = {
             "default": 10, "min": 0, "max": 100, "step": 1,
-            "tooltip": "Reach of the blur in pixels; 0 leaves the masks as they are.",
+            "tooltip": "Width of the blur on each side of the edge, in pixels. 0 changes nothing.",
         }  # fmt: skip
         sigma = {
             "default": 10.0, "min": 0.1, "max": 100.0, "step": 0.1,
-            "tooltip": "Width of the bell curve in pixels.",
+            "tooltip": "Standard deviation of the Gaussian, in pixels.",
         }  # fmt: skip
         return {
             "required": {
@@ -156,18 +158,22 @@ class ImpactGaussianBlurMaskInSEGS(_Edited):
 
 
 class ImpactSegsAndMask(_Edited):
-    DESCRIPTION = "Keeps of every segment's mask what a mask covers too."
+    DESCRIPTION = "Limits the mask of every segment to the part that another mask covers too."
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": inputs("segs", "mask", mask="What the masks are limited to.")}
+        return {
+            "required": inputs(
+                "segs", "mask", mask="The mask to which the masks of the segments are limited."
+            )
+        }
 
     def run(self, segs, mask):
         return (combine_with_mask(given_segs(segs), check_mask(mask, "mask"), both),)
 
 
 class ImpactSegsAndMaskForEach(_Edited):
-    DESCRIPTION = "Keeps of each segment's mask what its own of several masks covers too."
+    DESCRIPTION = "Limits the mask of each segment by its own mask from a batch of masks."
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -183,8 +189,8 @@ class ImpactSegsAndMaskForEach(_Edited):
 
 class BitwiseAndMaskForEach(_Edited):
     DESCRIPTION = (
-        "Keeps of every segment's mask what other segments cover too. Segments that share nothing "
-        "with them are dropped."
+        "Limits the mask of every segment to the part that other segments cover too. Segments "
+        "without a common part are dropped."
     )
     combine = staticmethod(both)
 
@@ -193,7 +199,7 @@ class BitwiseAndMaskForEach(_Edited):
         return {
             "required": {
                 "base_segs": ("SEGS", {"tooltip": "The segments whose masks are changed."}),
-                "mask_segs": ("SEGS", {"tooltip": "The segments that they are compared with."}),
+                "mask_segs": ("SEGS", {"tooltip": "The segments with which they are compared."}),
             }
         }
 
@@ -204,8 +210,8 @@ class BitwiseAndMaskForEach(_Edited):
 
 class SubtractMaskForEach(BitwiseAndMaskForEach):
     DESCRIPTION = (
-        "Cuts out of every segment's mask what other segments cover. Segments of which nothing is "
-        "left are dropped."
+        "Removes from the mask of every segment the part that other segments cover. Segments "
+        "with an empty mask are dropped."
     )
     combine = staticmethod(without)
 
@@ -215,13 +221,13 @@ class SubtractMaskForEach(BitwiseAndMaskForEach):
 
 
 class ImpactDecomposeSEGS:
-    DESCRIPTION = "Takes SEGS apart into the image's size and a list of single segments."
+    DESCRIPTION = "Splits SEGS into the image's size and a list of single segments."
     CATEGORY = ELEMENTS
     RETURN_TYPES = ("SEGS_HEADER", "SEG_ELT")
     OUTPUT_IS_LIST = (False, True)
     OUTPUT_TOOLTIPS = (
         "The image's size, for Assemble (SEGS).",
-        "The segments; what is connected runs once for each.",
+        "The segments. The nodes after this output run once for each of them.",
     )
     FUNCTION = "run"
 
@@ -235,10 +241,10 @@ class ImpactDecomposeSEGS:
 
 
 class ImpactAssembleSEGS:
-    DESCRIPTION = "Puts single segments together as SEGS."
+    DESCRIPTION = "Combines single segments into SEGS."
     CATEGORY = ELEMENTS
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("The segments in one.",)
+    OUTPUT_TOOLTIPS = ("All segments as SEGS.",)
     INPUT_IS_LIST = True
     FUNCTION = "run"
 
@@ -264,7 +270,7 @@ class ImpactAssembleSEGS:
 
 
 class ImpactFrom_SEG_ELT:
-    DESCRIPTION = "Takes one segment apart."
+    DESCRIPTION = "Splits one segment into its parts."
     CATEGORY = ELEMENTS
     RETURN_TYPES = (
         "SEG_ELT", "IMAGE", "MASK", "SEG_ELT_crop_region", "SEG_ELT_bbox",
@@ -275,14 +281,14 @@ class ImpactFrom_SEG_ELT:
         "confidence", "label",
     )  # fmt: skip
     OUTPUT_TOOLTIPS = (
-        "The segment that came in.",
+        "The same segment that is connected to the input.",
         "Its picture, if it has one.",
-        "Its mask, as large as the crop region; for video, frame by frame.",
-        "Where it is cropped and pasted.",
-        "The box around the thing itself.",
+        "Its mask, at the size of the crop region; for a video, one for each frame.",
+        "The crop region: where the segment is cropped and pasted.",
+        "The bounding box of the thing.",
         "Its ControlNet, if it has one.",
-        "How sure the detector was, 0 to 1.",
-        "What it shows.",
+        "The confidence of the detector, 0 to 1.",
+        "The label: what the segment shows.",
     )
     FUNCTION = "run"
 
@@ -308,16 +314,20 @@ class ImpactFrom_SEG_ELT_bbox:
     RETURN_TYPES = ("INT", "INT", "INT", "INT")
     RETURN_NAMES = ("left", "top", "right", "bottom")
     OUTPUT_TOOLTIPS = (
-        "In pixels from the image's left.",
-        "In pixels from its top.",
-        "The first column that is outside.",
-        "The first row that is outside.",
+        "The left edge, in pixels from the left of the image.",
+        "The top edge, in pixels from the top of the image.",
+        "The right edge: the first column outside of the box.",
+        "The bottom edge: the first row outside of the box.",
     )
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"bbox": ("SEG_ELT_bbox", {"tooltip": "From From SEG_ELT."})}}
+        return {
+            "required": {
+                "bbox": ("SEG_ELT_bbox", {"tooltip": "The output of the node 'From SEG_ELT'."})
+            }
+        }
 
     def run(self, bbox):
         return Box.of(bbox).as_tuple()
@@ -328,7 +338,7 @@ class ImpactFrom_SEG_ELT_crop_region(ImpactFrom_SEG_ELT_bbox):
 
     @classmethod
     def INPUT_TYPES(cls):
-        region = {"tooltip": "From From SEG_ELT."}
+        region = {"tooltip": "The output of the node 'From SEG_ELT'."}
         return {"required": {"crop_region": ("SEG_ELT_crop_region", region)}}
 
     def run(self, crop_region):
@@ -340,31 +350,37 @@ class _EditedElement:
 
     CATEGORY = ELEMENTS
     RETURN_TYPES = ("SEG_ELT",)
-    OUTPUT_TOOLTIPS = ("The segment that results.",)
+    OUTPUT_TOOLTIPS = ("The changed segment.",)
     FUNCTION = "run"
 
 
 class ImpactEdit_SEG_ELT(_EditedElement):
-    DESCRIPTION = "Replaces parts of one segment; what is not connected stays."
+    DESCRIPTION = "Replaces parts of one segment. Parts that are not connected stay as they are."
 
     @classmethod
     def INPUT_TYPES(cls):
         confidence = {
             "min": 0, "max": 1.0, "step": 0.1, "forceInput": True,
-            "tooltip": "How sure the find is, 0 to 1.",
+            "tooltip": "The confidence of the detection, 0 to 1.",
         }  # fmt: skip
-        label = {"multiline": False, "forceInput": True, "tooltip": "What it shows."}
+        label = {
+            "multiline": False,
+            "forceInput": True,
+            "tooltip": "The label: what the segment shows.",
+        }
         return {
             "required": {"seg_elt": _SEG_ELT},
             "optional": {
                 "cropped_image_opt": ("IMAGE", {"tooltip": "Its picture."}),
                 "cropped_mask_opt": (
-                    "MASK", {"tooltip": "Its mask, as large as the crop region or the image."},
+                    "MASK", {"tooltip": "Its mask, at the size of the crop region or of the "
+                    "image."},
                 ),
                 "crop_region_opt": (
-                    "SEG_ELT_crop_region", {"tooltip": "Where it is cropped and pasted."},
+                    "SEG_ELT_crop_region", {"tooltip":
+                        "The crop region: where the segment is cropped and pasted."},
                 ),
-                "bbox_opt": ("SEG_ELT_bbox", {"tooltip": "The box around the thing itself."}),
+                "bbox_opt": ("SEG_ELT_bbox", {"tooltip": "The bounding box of the thing."}),
                 "control_net_wrapper_opt": (
                     "SEG_ELT_control_net_wrapper", {"tooltip": "Its ControlNet."},
                 ),
@@ -397,8 +413,8 @@ class ImpactDilate_Mask_SEG_ELT(_EditedElement):
 
 class ImpactScaleBy_BBOX_SEG_ELT(_EditedElement):
     DESCRIPTION = (
-        "Scales the bounding box of one segment about its centre, as far as the crop region goes. "
-        "Outside the new box the mask is emptied."
+        "Scales the bounding box of one segment around its centre, within the crop region. The "
+        "mask outside of the new box is removed."
     )
 
     @classmethod

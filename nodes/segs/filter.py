@@ -52,7 +52,7 @@ _COCO_LABELS = (
 
 
 class ImpactSEGSPicker:
-    DESCRIPTION = "Shows the segments and passes on those whose numbers you write down."
+    DESCRIPTION = "Shows the segments and passes on those whose numbers you enter."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
     OUTPUT_TOOLTIPS = ("The picked segments, in their order.",)
@@ -62,10 +62,13 @@ class ImpactSEGSPicker:
     def INPUT_TYPES(cls):
         picks = {
             "multiline": True, "dynamicPrompts": False,
-            "tooltip": "Numbers of the segments to take, such as 1,3: the first picture shown is "
-            "1. Nothing picked gives no segment.",
+            "tooltip": "Numbers of the segments to pass on, such as 1,3. The first picture that "
+            "is shown is 1. If it is empty, no segment is passed on.",
         }  # fmt: skip
-        fallback = {"tooltip": "Segments without a picture are shown as their region of this."}
+        fallback = {
+            "tooltip": "For segments without their own picture, their region of this "
+            "image is shown."
+        }
         return {
             "required": {"picks": ("STRING", picks), **inputs("segs")},
             "optional": {"fallback_image_opt": ("IMAGE", fallback)},
@@ -81,7 +84,7 @@ class ImpactSEGSPicker:
 
 
 class ImpactSEGSLabelFilter:
-    DESCRIPTION = "Takes the segments with certain labels."
+    DESCRIPTION = "Passes on the segments with certain labels."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "SEGS")
     RETURN_NAMES = _SPLIT_NAMES
@@ -96,7 +99,7 @@ class ImpactSEGSLabelFilter:
             "tooltip": "Labels separated by commas or line breaks. 'all' keeps everything; 'eyes', "
             "'eyebrows' and 'pupils' stand for left and right. Empty: the preset's label.",
         }  # fmt: skip
-        preset = {"tooltip": "A label that detectors give; used where 'labels' is empty."}
+        preset = {"tooltip": "A label that detectors give. It is used if 'labels' is empty."}
         return {
             "required": {
                 **inputs("segs"), "preset": (presets, preset), "labels": ("STRING", labels),
@@ -113,7 +116,7 @@ class ImpactSEGSLabelFilter:
 
 
 class ImpactSEGSRangeFilter:
-    DESCRIPTION = "Takes the segments whose size, place or confidence is in a range."
+    DESCRIPTION = "Passes on the segments whose size, place or confidence is in a range."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "SEGS")
     RETURN_NAMES = _SPLIT_NAMES
@@ -123,20 +126,21 @@ class ImpactSEGSRangeFilter:
     @classmethod
     def INPUT_TYPES(cls):
         target = {
-            "tooltip": "What is measured: the crop region, in pixels; length_percent is its longer "
-            "side in percent of the shorter."
+            "tooltip": "The value that is measured. Sizes and places are those of the crop "
+            "region, in pixels. length_percent is its longer side in percent of its "
+            "shorter side."
         }
         mode = {
             "default": True, "label_on": "inside", "label_off": "outside",
-            "tooltip": "Take what is within the range, or what is not.",
+            "tooltip": "Pass on the segments within the range, or those outside of it.",
         }  # fmt: skip
         return {
             "required": {
                 **inputs("segs"),
                 "target": ([name for name in MEASURES if name != "confidence"], target),
                 "mode": ("BOOLEAN", mode),
-                "min_value": ("INT", _count(0, "Least value that is within the range.")),
-                "max_value": ("INT", _count(67108864, "Highest value that is within the range.")),
+                "min_value": ("INT", _count(0, "Lowest value of the range.")),
+                "max_value": ("INT", _count(67108864, "Highest value of the range.")),
             }
         }
 
@@ -146,12 +150,16 @@ class ImpactSEGSRangeFilter:
 
 class ImpactSEGSOrderedFilter:
     DESCRIPTION = (
-        "Orders the segments of each image by size, place or confidence, and takes some in a row."
+        "Sorts the segments of each image by size, place or confidence, and passes on some of "
+        "them, one after another in this order."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "SEGS")
     RETURN_NAMES = _SPLIT_NAMES
-    OUTPUT_TOOLTIPS = ("The segments taken, in the new order.", "All others, in the new order.")
+    OUTPUT_TOOLTIPS = (
+        "The segments that are passed on, in the new order.",
+        "All others, in the new order.",
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -159,7 +167,10 @@ class ImpactSEGSOrderedFilter:
         targets = [
             name for name in MEASURES if name not in ("length_percent", "confidence(0-100)")
         ]  # fmt: skip
-        target = {"tooltip": "What orders them: the crop region, in pixels. none: they stay."}
+        target = {
+            "tooltip": "The value by which they are sorted. Sizes and places are those of "
+            "the crop region, in pixels. none: the order stays."
+        }
         order = {
             "default": True, "label_on": "descending", "label_off": "ascending",
             "tooltip": "Descending: the largest comes first.",
@@ -169,8 +180,14 @@ class ImpactSEGSOrderedFilter:
                 **inputs("segs"),
                 "target": ([*targets, IN_THIS_ORDER], target),
                 "order": ("BOOLEAN", order),
-                "take_start": ("INT", _count(0, "Place of the first one to take; 0 is the first.")),
-                "take_count": ("INT", _count(1, "How many to take.")),
+                "take_start": (
+                    "INT",
+                    _count(
+                        0,
+                        "Number of the first segment to pass on, in the new order; 0 is the first.",
+                    ),
+                ),
+                "take_count": ("INT", _count(1, "How many segments to pass on.")),
             }
         }
 
@@ -216,19 +233,20 @@ class ImpactSEGSIntersectionFilter:
 
 class ImpactSEGSNMSFilter:
     DESCRIPTION = (
-        "Of segments that show the same thing, keeps the most confident one: non-maximum "
-        "suppression by their masks."
+        "If several segments show the same thing, only the one with the highest confidence is "
+        "kept: non-maximum suppression with masks."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
     RETURN_NAMES = ("filtered_SEGS",)
-    OUTPUT_TOOLTIPS = ("The segments that are kept, the most confident first.",)
+    OUTPUT_TOOLTIPS = ("The segments that are kept. The highest confidence comes first.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         threshold = _share(
-            0.5, "From this intersection over union on, two segments show the same thing."
+            0.5,
+            "Two segments show the same thing if their intersection over union is at least this.",
         )
         return {"required": {**inputs("segs"), "iou_threshold": ("FLOAT", threshold)}}
 
@@ -237,12 +255,12 @@ class ImpactSEGSNMSFilter:
 
 
 class SEGSFilterClosestMask:
-    DESCRIPTION = "Takes the one segment that fits a mask best."
+    DESCRIPTION = "Passes on the one segment that fits a mask best."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "FLOAT")
     RETURN_NAMES = ("filtered_segs", "overlap_score")
     OUTPUT_TOOLTIPS = (
-        "The segment that fits best; none if it fits less than the threshold.",
+        "The segment that fits best. None if its value is below the threshold.",
         "How well it fits: intersection over union, 0 to 1. With return_all_scores the values of "
         "all segments.",
     )
@@ -253,8 +271,11 @@ class SEGSFilterClosestMask:
         every = {"default": False, "tooltip": "Give the values of all segments, in their order."}
         return {
             "required": {
-                **inputs("segs", "mask", mask="What the segment should fit."),
-                "threshold": ("FLOAT", _share(0.0, "What fits less than this is not taken.")),
+                **inputs("segs", "mask", mask="The mask that the segment should fit."),
+                "threshold": (
+                    "FLOAT",
+                    _share(0.0, "A segment with a lower value is not passed on."),
+                ),
             },
             "optional": {"return_all_scores": ("BOOLEAN", every)},
         }

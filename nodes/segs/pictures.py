@@ -19,7 +19,7 @@ from ..widgets import inputs
 CATEGORY = "Detailers/SEGS"
 _FALLBACK = (
     "IMAGE",
-    {"tooltip": "Where a segment has no picture of its own, its region of this image is shown."},
+    {"tooltip": "If a segment has no picture of its own, its region of this image is shown."},
 )
 
 
@@ -66,7 +66,9 @@ class SEGSToImageList:
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_IS_LIST = (True,)
-    OUTPUT_TOOLTIPS = ("One picture for each segment; black 64x64 where there is none.",)
+    OUTPUT_TOOLTIPS = (
+        "One picture for each segment. A black picture of 64x64 pixels if there is none.",
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -87,7 +89,9 @@ class SEGSPreview:
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_IS_LIST = (True,)
-    OUTPUT_TOOLTIPS = ("The pictures that are shown; black 64x64 if there is none.",)
+    OUTPUT_TOOLTIPS = (
+        "The pictures that are shown. A black picture of 64x64 pixels if there is none.",
+    )
     OUTPUT_NODE = True
     FUNCTION = "run"
 
@@ -95,11 +99,11 @@ class SEGSPreview:
     def INPUT_TYPES(cls):
         alpha_mode = {
             "default": True, "label_on": "enable", "label_off": "disable",
-            "tooltip": "Show what the mask does not cover as transparent.",
+            "tooltip": "Show the part outside of the mask as transparent.",
         }  # fmt: skip
         min_alpha = {
             "default": 0.2, "min": 0.0, "max": 1.0, "step": 0.01,
-            "tooltip": "How visible what the mask does not cover stays.",
+            "tooltip": "How visible the part outside of the mask is.",
         }  # fmt: skip
         return {
             "required": {
@@ -120,13 +124,15 @@ class SEGSPreview:
 
 
 class SEGSPreviewCNet:
-    DESCRIPTION = "Shows what the ControlNets of the segments are given, and gives it as a list."
+    DESCRIPTION = (
+        "Shows the pictures that the ControlNets of the segments get, and gives them as a list."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_IS_LIST = (True,)
     OUTPUT_TOOLTIPS = (
-        "The control pictures of all segments; black 64x64 if there is none. One that is made "
-        "from the crop itself exists only while the segment is redrawn.",
+        "The control pictures of all segments. A black picture of 64x64 pixels if there is "
+        "none. A picture that is made from the crop exists only while the segment is redrawn.",
     )
     OUTPUT_NODE = True
     FUNCTION = "run"
@@ -143,22 +149,23 @@ class SEGSPreviewCNet:
 
 
 class SetDefaultImageForSEGS:
-    DESCRIPTION = "Gives segments their regions of an image as pictures of their own."
+    DESCRIPTION = "Gives each segment its region of an image as its own picture."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
-    OUTPUT_TOOLTIPS = ("The segments with pictures, brought to the image's size.",)
+    OUTPUT_TOOLTIPS = ("The segments with their pictures, scaled to the size of the image.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         override = {
             "default": True,
-            "tooltip": "Also replace the pictures that segments have already.",
+            "tooltip": "Also replace pictures that the segments already have.",
         }
         return {
             "required": {
-                **inputs("segs", "image", image="Where the pictures are cut from; of a batch, each "
-                         "segment gets one of every image that it holds for."),
+                **inputs("segs", "image", image="The image from which the pictures are cut. For "
+                "a batch, each segment gets a picture from "
+                "every image to which it belongs."),
                 "override": ("BOOLEAN", override),
             }
         }  # fmt: skip

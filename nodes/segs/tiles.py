@@ -10,9 +10,9 @@ from .pictures import CATEGORY, given_segs
 
 class ImpactMakeTileSEGS:
     DESCRIPTION = (
-        "Cuts an image into tiles that overlap, each a segment: with a detailer, redraws a large "
-        "image part by part. Connected segments limit the tiles to what they cover, or leave that "
-        "out."
+        "Cuts an image into overlapping tiles. Each tile is a segment, so a detailer can "
+        "redraw a large image part by part. Segments can be connected to limit the tiles to "
+        "the parts that they cover, or to leave these parts out."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -23,11 +23,12 @@ class ImpactMakeTileSEGS:
     def INPUT_TYPES(cls):
         bbox_size = {
             "default": 512, "min": 64, "max": 4096, "step": 8,
-            "tooltip": "Side of a tile in pixels; at most the image's shorter side.",
+            "tooltip": "Side of a tile in pixels. It is at most the shorter side of the image.",
         }  # fmt: skip
         min_overlap = {
             "default": 5, "min": 0, "max": 512, "step": 1,
-            "tooltip": "Pixels that neighbours share at least; at most half a tile.",
+            "tooltip": "Neighbouring tiles overlap by at least this many pixels. It is at most "
+            "half a tile.",
         }  # fmt: skip
         dilation = {
             "default": 20, "min": -255, "max": 255, "step": 1,
@@ -35,12 +36,13 @@ class ImpactMakeTileSEGS:
         }  # fmt: skip
         irregularity = {
             "default": 0, "min": 0, "max": 1.0, "step": 0.01,
-            "tooltip": "How far the tiles' edges wander within their overlap, which hides the "
-            "grid: 0 keeps them straight, 1 uses all of the overlap. Makes tiles larger.",
+            "tooltip": "How irregular the edges of the tiles are within their overlap, which "
+            "hides the grid. 0: straight edges. 1: the whole overlap is used. It "
+            "makes the tiles larger.",
         }  # fmt: skip
         mode = {
-            "tooltip": "Reuse: the same edges for every tile. All random: other edges for each. "
-            "Fast has smooth edges, quality finer ones."
+            "tooltip": "Reuse: the same edges for every tile. All random: different edges for "
+            "each tile. fast: smooth edges. quality: finer edges."
         }
         return {
             "required": {
@@ -54,10 +56,12 @@ class ImpactMakeTileSEGS:
             },
             "optional": {
                 "filter_in_segs_opt": (
-                    "SEGS", {"tooltip": "Tiles are made only of what these segments cover."},
+                    "SEGS", {"tooltip": "Tiles are made only for the parts that these segments "
+                    "cover."},
                 ),
                 "filter_out_segs_opt": (
-                    "SEGS", {"tooltip": "What these segments cover is left out of the tiles."},
+                    "SEGS", {"tooltip": "The parts that these segments cover are left out of "
+                    "the tiles."},
                 ),
             },
         }  # fmt: skip

@@ -30,8 +30,8 @@ _REDRAWING = ("denoise", "feather", "inpaint_model", "noise_mask_feather")
 
 class SEGSUpscaler:
     DESCRIPTION = (
-        "Enlarges an image, with an upscale model or by resampling, and then redraws its segments "
-        "one by one. Tiles from Make Tile SEGS redraw all of it."
+        "Enlarges an image, with an upscale model or by resampling, and then redraws its "
+        "segments. With tiles from Make Tile SEGS, the whole image is redrawn."
     )
     CATEGORY = "Detailers/Upscale"
     RETURN_TYPES = ("IMAGE",)
@@ -75,14 +75,15 @@ class SEGSUpscalerPipe(SEGSUpscaler):
 def _enlarging() -> dict[str, tuple]:
     factor = {
         "default": 2, "min": 0.01, "max": 100.0, "step": 0.01,
-        "tooltip": "New width and height over the old ones.",
+        "tooltip": "The factor by which width and height are multiplied.",
     }  # fmt: skip
     method = {
-        "tooltip": "How pixels are resampled; after an upscale model, to bring what it gives to "
-        "the size wanted."
+        "tooltip": "How pixels are resampled. After an upscale model, its result is resampled "
+        "to the wanted size."
     }
     supersample = {
-        "tooltip": "Resample by way of an eight times finer picture, which is a little softer."
+        "tooltip": "Resample through a picture that is eight times finer. The result is a "
+        "little softer."
     }
     modulus = {
         "default": 8, "min": 8, "max": 1024, "step": 8,
@@ -97,8 +98,8 @@ def _enlarging() -> dict[str, tuple]:
 
 
 def _optional() -> dict[str, tuple]:
-    model = {"tooltip": "Enlarges the image before it is resampled to the size wanted."}
-    hook = {"tooltip": "Steps into the run of every segment at set points."}
+    model = {"tooltip": "Enlarges the image before it is resampled to the wanted size."}
+    hook = {"tooltip": "A hook that changes the run of every segment at certain points."}
     return {
         "upscale_model_opt": ("UPSCALE_MODEL", model),
         "upscaler_hook_opt": ("UPSCALER_HOOK", hook),

@@ -43,7 +43,7 @@ from .by_segments import model_upscaler
 
 CATEGORY = "Detailers/Upscale"
 _LATENT = "The latent to enlarge."
-_UPSCALER = ("What enlarges and samples, for an iterative upscale node.",)
+_UPSCALER = ("The upscaler, which enlarges and samples, for an iterative upscale node.",)
 _SEED = {"seed": "Seed of the noise; the same in every iteration."}
 _ON_OFF = {"label_on": "enabled", "label_off": "disabled"}
 
@@ -53,8 +53,8 @@ _ON_OFF = {"label_on": "enabled", "label_off": "disabled"}
 
 class IterativeLatentUpscale:
     DESCRIPTION = (
-        "Enlarges a latent in several steps, each time by way of its pixels, and samples it after "
-        "each, so that detail grows with the size."
+        "Enlarges a latent in several steps, each time by decoding it, resizing the pixels and "
+        "encoding them, and samples it after each step. So detail grows with the size."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT", "VAE")
@@ -77,8 +77,8 @@ class IterativeLatentUpscale:
 
 class IterativeImageUpscale:
     DESCRIPTION = (
-        "Enlarges an image in several steps and samples it after each, so that detail grows with "
-        "the size."
+        "Enlarges an image in several steps and samples it after each step, so that detail "
+        "grows with the size."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE",)
@@ -107,21 +107,21 @@ class IterativeImageUpscale:
 def _iteration_inputs() -> tuple[dict[str, tuple], dict[str, tuple]]:
     factor = {
         "default": 1.5, "min": 1, "max": 10000, "step": 0.1,
-        "tooltip": "New width and height over the old ones, in the end.",
+        "tooltip": "The factor by which width and height are multiplied in total.",
     }  # fmt: skip
     steps = {
         "default": 3, "min": 1, "max": 10000, "step": 1,
-        "tooltip": "In how many steps the size is reached.",
+        "tooltip": "The number of steps in which the size is reached.",
     }  # fmt: skip
     prefix = {
         "default": "",
-        "tooltip": "Names of pictures of every step in ComfyUI's temp folder begin with this; "
-        "empty writes none.",
+        "tooltip": "A picture of every step is saved in ComfyUI's temp folder, with a file name "
+        "that begins with this. Empty: none is saved.",
     }
     mode = {
         "default": STEP_MODES[0],
-        "tooltip": "simple: each step adds as many pixels. geometric: each step is by the same "
-        "factor.",
+        "tooltip": "simple: each step adds the same number of pixels. geometric: each step "
+        "multiplies by the same factor.",
     }
     before = {
         "upscale_factor": ("FLOAT", factor),
@@ -142,7 +142,7 @@ def _iterations(upscale_factor, steps, temp_prefix, step_mode) -> Iterations:
 class PixelKSampleUpscalerProvider:
     DESCRIPTION = (
         "An upscaler that enlarges pixels, with an upscale model or by resampling, and then "
-        "samples all of the picture."
+        "samples the whole picture."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("UPSCALER",)
@@ -203,7 +203,7 @@ class PixelTiledKSampleUpscalerProvider(PixelKSampleUpscalerProvider):
     def INPUT_TYPES(cls):
         overlap = {
             "default": 64, "min": 0, "max": 4096, "step": 32,
-            "tooltip": "By how many pixels the VAE's tiles overlap.",
+            "tooltip": "The tiles of the VAE overlap by this many pixels.",
         }  # fmt: skip
         return {
             "required": {
@@ -244,8 +244,8 @@ class PixelTiledKSampleUpscalerProviderPipe(PixelTiledKSampleUpscalerProvider):
 
 class TwoSamplersForMaskUpscalerProvider:
     DESCRIPTION = (
-        "An upscaler that samples what a mask leaves out with one sampler and what it covers with "
-        "another."
+        "An upscaler that samples the part outside of a mask with one sampler and the part "
+        "inside with another."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("UPSCALER",)
@@ -281,12 +281,15 @@ _TEXTS = {"positive": "What the picture should show.", "negative": "What it shou
 
 
 def _scale_method() -> dict[str, tuple]:
-    tooltip = "How pixels are resampled; after an upscale model, to bring what it gives to size."
+    tooltip = (
+        "How the pixels are resampled. After an upscale model, its result is resampled to the "
+        "wanted size."
+    )
     return {"scale_method": (list(SCALE_METHODS), {"tooltip": tooltip})}
 
 
 def _tiled_vae() -> dict[str, tuple]:
-    tooltip = "Whether the VAE works in tiles: less memory, more time."
+    tooltip = "Whether the VAE works in tiles. This needs less memory and more time."
     return {"use_tiled_vae": ("BOOLEAN", {"default": False, **_ON_OFF, "tooltip": tooltip})}
 
 
@@ -306,22 +309,22 @@ def _tiled_sampling() -> dict[str, tuple]:
 
 
 def _upscale_model() -> dict[str, tuple]:
-    tooltip = "Enlarges the pixels before they are resampled to the size wanted."
+    tooltip = "Enlarges the pixels before they are resampled to the wanted size."
     return {"upscale_model_opt": ("UPSCALE_MODEL", {"tooltip": tooltip})}
 
 
 def _model_and_hook() -> dict[str, tuple]:
-    hook = {"tooltip": "Steps into every iteration, for instance to vary cfg or denoise."}
+    hook = {"tooltip": "A hook that changes every iteration, for instance to vary cfg or denoise."}
     return {**_upscale_model(), "pk_hook_opt": ("PK_HOOK", hook)}
 
 
 def _tile_control() -> dict[str, tuple]:
     control = {
-        "tooltip": "A tile ControlNet; it goes by the enlarged picture and keeps its shapes."
+        "tooltip": "A tile ControlNet. It gets the enlarged picture, so that shapes are kept."
     }
     strength = {
         "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
-        "tooltip": "How strongly the tile ControlNet acts.",
+        "tooltip": "The strength of the tile ControlNet.",
     }  # fmt: skip
     return {
         "tile_cnet_opt": ("CONTROL_NET", control),
@@ -331,28 +334,35 @@ def _tile_control() -> dict[str, tuple]:
 
 def _two_samplers() -> dict[str, tuple]:
     schedule = {
-        "tooltip": "When the whole picture is sampled instead, by base_sampler and then by "
-        "full_sampler_opt: after one, two or three iterations without, or in the last ones."
+        "tooltip": "In which iterations the whole picture is sampled instead, by base_sampler "
+        "and then by full_sampler_opt. interleave1 to 3: after one, two or three "
+        "normal iterations. last1, last2: in the last one or two iterations."
     }
     return {
         **_scale_method(),
         "full_sample_schedule": (list(FULL_SCHEDULES), schedule),
         **_tiled_vae(),
-        **sampler_input("base_sampler", "KSAMPLER", "Samples what the mask leaves out."),
-        **sampler_input("mask_sampler", "KSAMPLER", "Samples what the mask covers."),
-        **inputs("mask", mask="White is what mask_sampler samples; of any size."),
+        **sampler_input("base_sampler", "KSAMPLER", "Samples the part outside of the mask."),
+        **sampler_input("mask_sampler", "KSAMPLER", "Samples the part inside of the mask."),
+        **inputs(
+            "mask",
+            mask="The white part of the mask is sampled by mask_sampler. It may have any size.",
+        ),
     }
 
 
 def _two_samplers_optional() -> dict[str, tuple]:
     def hook(of: str) -> tuple:
-        return ("PK_HOOK", {"tooltip": f"Steps into the iterations of {of}."})
+        return ("PK_HOOK", {"tooltip": f"A hook that changes the iterations of {of}."})
 
-    full = "Samples the whole picture where full_sample_schedule says so; else base_sampler does."
+    full = (
+        "Samples the whole picture in the iterations of full_sample_schedule. Without it, "
+        "base_sampler does this."
+    )
     return {
         **sampler_input("full_sampler_opt", "KSAMPLER", full),
         **_upscale_model(),
-        "pk_hook_base_opt": hook("base_sampler, and of enlarging"),
+        "pk_hook_base_opt": hook("base_sampler, and the enlarging"),
         "pk_hook_mask_opt": hook("mask_sampler"),
         "pk_hook_full_opt": hook("full_sampler_opt"),
         **apart_input(),
@@ -408,7 +418,10 @@ def _mask_upscaler(vae: Any, use_tiled_vae: bool, tile_size: int, **widgets: Any
 
 
 class LatentPixelScale:
-    DESCRIPTION = "Resizes a latent by way of its pixels, with an upscale model or by resampling."
+    DESCRIPTION = (
+        "Resizes a latent: decodes it, resizes the pixels with an upscale model or by resampling, "
+        "and encodes them."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT", "IMAGE")
     OUTPUT_TOOLTIPS = ("The resized latent.", "Its pixels.")
@@ -418,7 +431,7 @@ class LatentPixelScale:
     def INPUT_TYPES(cls):
         factor = {
             "default": 1.5, "min": 0.1, "max": 10000, "step": 0.1,
-            "tooltip": "New width and height over the old ones.",
+            "tooltip": "The factor by which width and height are multiplied.",
         }  # fmt: skip
         return {
             "required": {
@@ -440,23 +453,25 @@ class LatentPixelScale:
 
 
 class ReencodeLatent:
-    DESCRIPTION = "Brings a latent from one VAE to another, for a model of another kind."
+    DESCRIPTION = (
+        "Decodes a latent with one VAE and encodes it with another, for another kind of model."
+    )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("The latent of output_vae.",)
+    OUTPUT_TOOLTIPS = ("The latent, encoded with output_vae.",)
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         overlap = {
             "default": 64, "min": 0, "max": 4096, "step": 32,
-            "tooltip": "By how many pixels tiles overlap.",
+            "tooltip": "The tiles overlap by this many pixels.",
         }  # fmt: skip
         return {
             "required": {
                 **_reencoding(),
-                "input_vae": ("VAE", {"tooltip": "The VAE that the latent is of."}),
-                "output_vae": ("VAE", {"tooltip": "The VAE that the new latent is of."}),
+                "input_vae": ("VAE", {"tooltip": "The VAE of the input latent."}),
+                "output_vae": ("VAE", {"tooltip": "The VAE of the new latent."}),
                 **_vae_tile(),
             },
             "optional": {"overlap": ("INT", overlap)},
@@ -476,10 +491,10 @@ class ReencodeLatentPipe(ReencodeLatent):
             "required": {
                 **_reencoding(),
                 "input_basic_pipe": inputs(
-                    "basic_pipe", basic_pipe="The pipe whose VAE the latent is of."
+                    "basic_pipe", basic_pipe="The pipe with the VAE of the input latent."
                 )["basic_pipe"],
                 "output_basic_pipe": inputs(
-                    "basic_pipe", basic_pipe="The pipe whose VAE the new latent is of."
+                    "basic_pipe", basic_pipe="The pipe with the VAE of the new latent."
                 )["basic_pipe"],
             }
         }
@@ -505,9 +520,12 @@ _TILE_MODES = {
 
 
 def _reencoding() -> dict[str, tuple]:
-    mode = {"tooltip": "Where the VAE works in tiles: less memory, more time."}
+    mode = {
+        "tooltip": "Which of decoding and encoding is done in tiles. Tiles need less memory "
+        "and more time."
+    }
     return {
-        **latent_input("samples", "The latent to bring to the other VAE."),
+        **latent_input("samples", "The latent to encode with the other VAE."),
         "tile_mode": (list(_TILE_MODES), mode),
     }
 
