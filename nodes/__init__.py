@@ -1,4 +1,4 @@
-"""What the user sees: one class for each node, by family.
+"""The nodes that the user sees: one class for each node, by family.
 
 Each module lists its nodes in `NODES`: id -> (class, display name).
 """

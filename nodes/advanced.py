@@ -1,7 +1,7 @@
-"""Which settings a node folds away until its user asks for them.
+"""Settings that a node hides until its user asks for them.
 
-ComfyUI's editor shows inputs with the option `advanced` only on demand. Nothing else about them
-changes: values, order, defaults and links are those of any other input.
+ComfyUI's editor shows inputs with the option `advanced` only on demand. Their values, order,
+defaults and links are the same as those of any other input.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-FEW = 5  # settings; a node with no more shows them all
-LEAST = 3  # settings that are worth the button which shows them
+FEW = 5  # a node with at most this many settings shows all of them
+LEAST = 3  # fewer rare settings are not worth the button that shows them
 
-# Settings that most people leave as they are, by name; they mean the same in every node.
+# Names of settings that most users do not change. They mean the same in every node.
 RARELY_CHANGED = frozenset(
     {
-        # what is found, and what is made of it
+        # detection, and making segments
         "bbox_fill", "contour_fill", "crop_min_size", "drop_size", "filter_segs_dilation",
         "guide_size_for", "irregular_mask_mode", "mask_irregularity", "post_dilation",
-        # SAM, or what else refines a find
+        # SAM and other ways to refine a detection
         "bbox_expansion", "mask_hint_threshold", "mask_hint_use_negative", "sam_bbox_expansion",
         "sam_detection_hint", "sam_dilation", "sam_mask_hint_threshold",
         "sam_mask_hint_use_negative", "sam_threshold", "sub_bbox_expansion",
-        # how it is sampled
+        # sampling
         "additional_mode", "additional_sampler", "additional_sigma_ratio", "cycle", "detail_batch",
         "inpaint_model", "noise_mask_feather", "normalize", "refiner_ratio", "restore_latent",
         "return_with_leftover_noise", "seed_2nd", "seed_2nd_mode", "size_grid", "variants",
         # what a rule sets for single segments
         "control_strength", "crop_padding", "denoise_by_size", "reason", "refiner",
-        # how it is scaled, encoded and decoded
+        # scaling, encoding and decoding
         "overlap", "rounding_modulus", "supersample", "tile_size", "tiled_decode", "tiled_encode",
         "tiling_strategy", "use_tiled_vae",
         # IPAdapters and LoRAs
@@ -42,9 +42,9 @@ _SETTINGS = ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO")
 
 
 def fold_rare_settings(node: type) -> None:
-    """Have a node class mark the settings that few people change as advanced, in place."""
+    """Let a node class mark the settings that few users change as advanced, in place."""
     if "INPUT_TYPES" not in vars(node):
-        return  # it has those of its base class
+        return  # its base class has been changed already
     declared = vars(node)["INPUT_TYPES"].__func__
 
     @functools.wraps(declared)
@@ -57,7 +57,7 @@ def fold_rare_settings(node: type) -> None:
 
 
 def mark_rare_settings(groups: Mapping[str, dict[str, tuple]]) -> None:
-    """Put `advanced` where it belongs in what INPUT_TYPES gives, and nowhere else, in place."""
+    """Set `advanced` for the rare settings of an INPUT_TYPES, and only for those, in place."""
     settings = {
         name: (group, entry)
         for group in (groups.get("required", {}), groups.get("optional", {}))
@@ -70,11 +70,11 @@ def mark_rare_settings(groups: Mapping[str, dict[str, tuple]]) -> None:
         kind, options = (*entry, {})[:2]
         if folds and name in rare:
             group[name] = kind, {**options, "advanced": True}
-        elif "advanced" in options:  # a base class with more settings has put it there
+        elif "advanced" in options:  # a base class with more settings has set it
             group[name] = kind, {key: options[key] for key in options if key != "advanced"}
 
 
 def _is_setting(entry: tuple) -> bool:
-    """Whether an input is a setting of the node, rather than a link alone."""
+    """Whether an input is a setting of the node, which has a widget, and not only a link."""
     kind, options = (*entry, {})[:2]
     return (isinstance(kind, list) or kind in _SETTINGS) and not options.get("forceInput")

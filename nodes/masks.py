@@ -1,4 +1,4 @@
-"""Masks: between them and SEGS, calculated with, drawn and painted."""
+"""Masks: conversions to and from SEGS, mask algebra, drawn and painted masks."""
 
 from __future__ import annotations
 
@@ -252,8 +252,8 @@ class MaskRectArea:
     OUTPUT_TOOLTIPS = ("The mask.",)
     FUNCTION = "run"
 
-    # Input -> the property under which files keep the value, its default and what it is. Files of
-    # versions without inputs have nothing but the properties.
+    # Input -> the property with its value in workflows, its default, and its tooltip. Workflows of
+    # versions without these inputs have only the properties.
     _numbers = {
         "x": ("x", 0, "Left edge, in percent of the width."),
         "y": ("y", 0, "Top edge, in percent of the height."),
@@ -299,6 +299,7 @@ class MaskRectArea:
         return (self.draw(**numbers),)
 
     def draw(self, x, y, width, height, blur_radius):
+        """The mask [1,H,W] 0..1 with the rectangle."""
         side = 512
         box = [x, y, x + width, y + height]
         pixels = Box(*(value * side // 100 for value in box))
@@ -328,7 +329,7 @@ class MaskRectAreaAdvanced(MaskRectArea):
 
 
 def node_properties(extra_pnginfo: Any, unique_id: str) -> dict[str, Any]:
-    """What the editor stores with a node of the workflow that came along; {} without one."""
+    """The properties of a node in the workflow that was sent with the prompt; {} without one."""
     workflow = (extra_pnginfo or {}).get("workflow")
     if not isinstance(workflow, dict):
         return {}
@@ -362,8 +363,8 @@ class MaskPainter:
         if mask is None:
             note(
                 "mask",
-                "MaskPainter gives an empty mask: there is no painted one. Paint in ComfyUI's mask "
-                "editor instead (menu of a Load Image node) and take that node's mask.",
+                "MaskPainter gives an empty mask, because there is no painted mask. Paint the mask "
+                "in ComfyUI's mask editor (menu of a Load Image node), and use that node's mask.",
             )
             mask = torch.zeros(1, *images.shape[1:3])
         shown = save_previews(list(images.split(1)), "mask_painter")

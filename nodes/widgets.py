@@ -1,7 +1,7 @@
-"""Inputs that several nodes share, each declared once with its tooltip.
+"""Inputs that several nodes share. Each is declared once, with its tooltip.
 
-Names, order, defaults and ranges are what shared workflow files rely on: a saved file holds widget
-values by position.
+Shared workflows depend on names, order, defaults and ranges: a saved workflow holds widget values
+by position.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def grown(what: str) -> str:
     return f"Grow {what} by half this many pixels on each side. A negative value shrinks them."
 
 
-# A type that is a function is asked each time: packs that load later add to the host's lists.
+# A type that is a function is called each time, since packs that load later add to ComfyUI's lists.
 _INPUTS: dict[str, Input] = {
     "image": ("IMAGE", {"tooltip": "The image, or a batch of images that are all detailed."}),
     "image_frames": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
@@ -269,12 +269,15 @@ _INPUTS: dict[str, Input] = {
 
 
 def inputs(*wanted: str, **changed: dict[str, Any] | str) -> dict[str, Input]:
-    """Inputs by name, in this order.
+    """Shared inputs by their names, in this order.
 
     Args:
         wanted: names of shared inputs.
-        changed: options that differ from the shared ones (defaults, ranges, labels) by name; a
-            plain string is another tooltip.
+        changed: options that differ from the shared ones (defaults, ranges, labels), by the name of
+            the input. A string is another tooltip.
+
+    Raises:
+        KeyError: an input is in `changed` but not in `wanted`.
     """
     result = {}
     for name in wanted:
@@ -284,21 +287,21 @@ def inputs(*wanted: str, **changed: dict[str, Any] | str) -> dict[str, Input]:
         result[name] = (kind() if callable(kind) else kind, {**options, **change})
     unknown = set(changed) - set(wanted)
     if unknown:
-        raise KeyError(f"changed but not wanted: {sorted(unknown)}")
+        raise KeyError(f"in 'changed' but not in 'wanted': {sorted(unknown)}")
     return result
 
 
 def described(kind: Any, tooltip: str, **options: Any) -> Input:
-    """An input of one node alone."""
+    """An input that only one node has."""
     return kind, {**options, "tooltip": tooltip}
 
 
 class Numbered(dict):
-    """Optional inputs of a node that takes any number of them: stem1, stem2, ...
+    """Numbered optional inputs, of which a node takes any number: stem1, stem2, ...
 
-    The editor adds an input when the last one is connected, so that it is told of those alone that
-    are there at once. The host asks for the type of an input by its name, so every such name is
-    answered here; when it goes through all names it meets those that prompts use.
+    The editor adds an input when the last one is connected, so it only gets the inputs that are
+    there at first. ComfyUI looks up inputs by name, so every numbered name has an entry. When it
+    iterates over all names, it also gets those that prompts have used.
     """
 
     def __init__(

@@ -164,7 +164,7 @@ class FaceDetailer:
         )  # fmt: skip
         return run_face_detailer(image, pipe, kept=keeping(self, _KEPT), **widgets)
 
-    # By this name other packs call it.
+    # Other packs call it by this name.
 
     @staticmethod
     @called_as(
@@ -185,7 +185,8 @@ class FaceDetailer:
         """Find faces and detail them.
 
         Returns:
-            (image, crops after, these with their mask as alpha, mask, what ControlNets saw)
+            The image, the crops after, the crops after with their masks as alpha, the mask, and
+            the pictures that ControlNets saw.
         """
         refined = given["refiner_ratio"] is not None
         pipe = DetailerPipe(
@@ -230,7 +231,14 @@ class FaceDetailerPipe(FaceDetailer):
 
 
 def run_face_detailer(image, pipe: DetailerPipe, kept: KeptCrops = _KEPT, **widgets) -> tuple:
-    """The outputs of the face detailers."""
+    """The outputs of the face detailers.
+
+    Args:
+        image: [B,H,W,C] 0..1.
+
+    Raises:
+        ValueError: the pipe has no detector, or the image is no image.
+    """
     check_image(image, "image")
     if pipe.bbox_detector is None:
         raise ValueError(

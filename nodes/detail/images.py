@@ -1,4 +1,4 @@
-"""The detailers: each segment cropped, enlarged, re-sampled and pasted back."""
+"""The detailers: they crop, enlarge and sample each segment, and paste it back."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _SIZE = ("guide_size", "guide_size_for", "max_size")
 _WAVES = ("detail_batch", "size_grid")
 _OPTIONS = ("paste_options", "crop_options", "segment_plan", "variants")
 REPORT = "A report of the run as JSON: sizes, seeds, texts, times and messages of every segment."
-VARIANTS = "variants"  # name of an output
+VARIANTS = "variants"  # the name of an output
 VARIANTS_TOOLTIP = "All variants of each segment as segments, for Choose Variants."
 
 
 def make_sampling(**widgets: Any) -> Sampling:
-    """How crops are sampled, from a node's widgets by their names."""
+    """The settings for sampling from a node's widgets, by their names."""
     return Sampling(
         seed=widgets["seed"],
         steps=widgets["steps"],
@@ -57,7 +57,10 @@ def make_sampling(**widgets: Any) -> Sampling:
 
 
 def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -> Detail:
-    """Settings from a node's widgets, by their names; absent ones take the core's defaults."""
+    """All settings of a detailer from a node's widgets, by their names.
+
+    A setting without a widget gets the default of the core.
+    """
     get = widgets.get
     cropping = given(get("crop_options"), CropOptions, "crop_options")
     return Detail(
@@ -94,20 +97,25 @@ def make_detail(models: Models, refiner: Models | None = None, **widgets: Any) -
 
 
 def keeping(node: Any, kept: KeptCrops) -> KeptCrops:
-    """These crops, and the variants where anything takes them."""
+    """The crops to keep: `kept`, and the variants if their output is connected."""
     return replace(kept, variants=is_linked(type(node), VARIANTS))
 
 
 def told_links(cls: type, **_inputs: Any) -> bool:
-    """IS_CHANGED of nodes with variants: they are kept, and drawn, only where anything takes them.
+    """IS_CHANGED of nodes with variants, which are only drawn if their output is connected.
 
-    So a result from the cache has them as soon as something is connected.
+    The value changes when the output gets connected, so that no cached result without variants is
+    used.
     """
     return is_linked(cls, VARIANTS)
 
 
 def optional_refiner(pipe: Any, name: str = "refiner_basic_pipe_opt") -> Models | None:
-    """The refiner's models; None where there is no pipe, or one with nothing in it but a VAE."""
+    """The models of the refiner. None: there is no pipe, or it holds nothing but a VAE.
+
+    Raises:
+        ValueError: the pipe is no BASIC_PIPE, or lacks one of the parts that sampling needs.
+    """
     if pipe is None:
         return None
     models = read_pipe(pipe, name)
@@ -117,17 +125,21 @@ def optional_refiner(pipe: Any, name: str = "refiner_basic_pipe_opt") -> Models 
 
 
 def largest_first(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Pictures, each [N,h,w,C], sorted by their shapes; the largest comes first."""
     return sorted(images, key=lambda image: tuple(image.shape), reverse=True)
 
 
 def image_list(images: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Pictures for an output list, largest first; one black 64x64 picture if there is none."""
+    """Pictures, each [N,h,w,C], for an output list; the largest comes first.
+
+    If there are none, the list holds one black picture [1,64,64,3].
+    """
     if not images:
         return [torch.zeros(1, 64, 64, 3)]
     return largest_first(images)
 
 
-# Of the function by which other packs detail.
+# The parameters of the function with which other packs detail.
 _OLDER_PARAMETERS = (
     "image, segs, model, clip, vae, guide_size, guide_size_for_bbox, max_size, seed, steps,"
     "cfg, sampler_name, scheduler, positive, negative, denoise, feather, noise_mask,"
@@ -169,7 +181,7 @@ class DetailerForEach:
         result = detailed(image, segs, models, kept=keeping(self, NO_CROPS), **widgets)
         return (result.image, result.report, result.variant_segs)
 
-    # By this name other packs call it.
+    # Other packs call it by this name.
 
     @staticmethod
     @called_as(_OLDER_PARAMETERS)
@@ -184,7 +196,7 @@ class DetailerForEach:
 
 
 def done_detail(image, segs, guide_size_for_bbox, wildcard_opt, **given) -> tuple:
-    """The work of `do_detail`."""
+    """Does the work of `do_detail`."""
     models, refiner = older_models(given)
     result = detailed(
         image, segs, models, refiner, guide_size_for=guide_size_for_bbox, wildcard=wildcard_opt,
@@ -194,7 +206,7 @@ def done_detail(image, segs, guide_size_for_bbox, wildcard_opt, **given) -> tupl
 
 
 def older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
-    """Models and refiner out of the inputs that `do_detail` was called with, in place."""
+    """Models and refiner from the inputs of `do_detail`, which are removed there, in place."""
     vae = given.pop("vae")
     model, clip, positive, negative = (
         given.pop(part) for part in ("model", "clip", "positive", "negative")
@@ -209,7 +221,7 @@ def older_models(given: dict[str, Any]) -> tuple[Models, Models | None]:
 
 
 def detailed(image: Any, segs: Any, models: Models, refiner: Any = None, **widgets) -> Detailed:
-    """Check what arrived over the links and detail the image."""
+    """Check the inputs of a detailer node, and detail the image [B,H,W,C] 0..1."""
     check_image(image, "image")
     check_segs(segs, "segs")
     return detail_image(image, segs, make_detail(models, refiner, **widgets), ComfyBackend())
@@ -241,7 +253,7 @@ class DetailerForEachAutoRetry(DetailerForEach):
     @staticmethod
     @called_as(f"{_OLDER_PARAMETERS}, max_retries=1")
     def do_detail(max_retries, **given):
-        """As that of DetailerForEach."""
+        """As `do_detail` of DetailerForEach."""
         retry = Retry(times=max_retries, when_broken=True)
         return done_detail(retry=retry, **given)
 
@@ -379,7 +391,7 @@ class SEGSDetailer:
         result = detail_segs(image, segs, detail, ComfyBackend(), batch_size)
         return (result.segs, image_list(result.control_images), result.report, result.variant_segs)
 
-    # By this name other packs call it.
+    # Other packs call it by this name.
 
     @staticmethod
     @called_as(
@@ -389,7 +401,7 @@ class SEGSDetailer:
         "noise_mask_feather=0, scheduler_func_opt=None"
     )
     def do_detail(refiner_ratio, **given):
-        """(SEGS with the new crops, what ControlNets saw)."""
+        """Detail segments. Gives SEGS with the new crops, and the pictures that ControlNets saw."""
         return SEGSDetailer().run(refiner_ratio=refiner_ratio or 0.0, **given)[:2]
 
 

@@ -1,4 +1,4 @@
-"""Options of the detailers that travel over a link of their own, so that their faces stay small."""
+"""Options of the detailers that come over a separate link, so that the nodes stay small."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ CATEGORY = "Detailers/Detailer"
 
 
 def given(options: Any, kind: type, name: str) -> Any:
-    """What arrived over an options link; without one, the options that change nothing.
+    """The options from an options link. Without a link, the default options, which change nothing.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the value is of another kind.
     """
     if options is None:
         return kind()
     if not isinstance(options, kind):
         raise ValueError(
-            f"'{name}' should come from this pack's node of that name, but is a"
-            f" {type(options).__name__}. Check what is connected to it."
+            f"'{name}' should come from this pack's node with that name, but is a"
+            f" {type(options).__name__}. Check the node that is connected to it."
         )
     return options
 

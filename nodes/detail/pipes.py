@@ -1,4 +1,4 @@
-"""BASIC_PIPE and DETAILER_PIPE: all that sampling or a face detailer needs over one link."""
+"""BASIC_PIPE and DETAILER_PIPE: everything that a sampler or a face detailer needs, in one link."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PART_TOOLTIPS = (
 
 
 def read_pipe(pipe: Any, name: str = "basic_pipe") -> Models:
-    """The parts of a BASIC_PIPE; some may be missing.
+    """The parts of a BASIC_PIPE. Some of them may be None.
 
     Raises:
-        ValueError: it is no pipe of five parts.
+        ValueError: the value is no pipe of five parts.
     """
     if not isinstance(pipe, tuple | list) or len(pipe) != len(_PARTS):
         count = f" of {len(pipe)} parts" if isinstance(pipe, tuple | list) else ""
@@ -38,9 +38,12 @@ def pipe_models(
     name: str = "basic_pipe",
     needed: tuple[str, ...] = ("model", "vae", "positive", "negative"),
 ) -> Models:
-    """The parts of a BASIC_PIPE, those that are needed all there.
+    """The parts of a BASIC_PIPE, after a check that none of the needed parts is None.
 
-    A detailer needs all but the CLIP: only segment texts need one.
+    A detailer needs all parts except the CLIP, which only segment texts need.
+
+    Raises:
+        ValueError: the value is no pipe of five parts, or a needed part is None.
     """
     models = read_pipe(pipe, name)
     for part in needed:
@@ -118,7 +121,7 @@ class EditBasicPipe:
 
 
 class DetailerPipe(NamedTuple):
-    """The parts of a DETAILER_PIPE, in the order in which it travels over a link."""
+    """The parts of a DETAILER_PIPE, in the order of the tuple that is passed over a link."""
 
     model: Any
     clip: Any
@@ -137,11 +140,12 @@ class DetailerPipe(NamedTuple):
 
     @property
     def basic(self) -> Models:
+        """The models of the base."""
         return Models(*self[: len(_PARTS)])
 
     @property
     def refiner(self) -> Models:
-        """The refiner with the pipe's VAE; all but that is None where the pipe has no refiner."""
+        """The refiner's models with the pipe's VAE. Without a refiner, all but the VAE are None."""
         return Models(
             self.refiner_model, self.refiner_clip, self.vae, self.refiner_positive,
             self.refiner_negative,
@@ -149,10 +153,10 @@ class DetailerPipe(NamedTuple):
 
 
 def read_detailer_pipe(pipe: Any, name: str = "detailer_pipe") -> DetailerPipe:
-    """The parts of a DETAILER_PIPE; some may be missing.
+    """The parts of a DETAILER_PIPE. Some of them may be None.
 
     Raises:
-        ValueError: it is no pipe of fourteen parts.
+        ValueError: the value is no pipe of fourteen parts.
     """
     if not isinstance(pipe, tuple | list) or len(pipe) != len(DetailerPipe._fields):
         count = f" of {len(pipe)} parts" if isinstance(pipe, tuple | list) else ""
@@ -227,7 +231,7 @@ class _MakesDetailerPipe:
 
     @classmethod
     def VALIDATE_INPUTS(cls, **chosen):
-        return True  # the two lists only help to write the text: files come and go
+        return True  # the two lists only help to write the text, and their files may change
 
 
 class ToDetailerPipe(_MakesDetailerPipe):

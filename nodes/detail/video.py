@@ -1,4 +1,4 @@
-"""Detailers for video: one crop window through all frames, which are sampled together."""
+"""Detailers for video: a segment has one crop region in all frames, which are sampled together."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SEGSDetailerForAnimateDiff:
         )  # fmt: skip
         return (result.segs, image_list(result.control_images), result.report, result.variant_segs)
 
-    # By this name other packs call it.
+    # Other packs call it by this name.
 
     @staticmethod
     @called_as(
@@ -74,7 +74,7 @@ class SEGSDetailerForAnimateDiff:
         "inpaint_model=False, noise_mask_feather=0, scheduler_func_opt=None"
     )
     def do_detail(refiner_ratio, **given):
-        """(SEGS with the new crops, what ControlNets saw)."""
+        """Detail segments. Gives SEGS with the new crops, and the pictures that ControlNets saw."""
         return SEGSDetailerForAnimateDiff().run(refiner_ratio=refiner_ratio or 0.0, **given)[:2]
 
 
@@ -126,7 +126,7 @@ class DetailerForEachPipeForAnimateDiff:
 
 
 def detailed_frames(frames, segs, basic_pipe, refiner_pipe, *, pasted: bool, **widgets):
-    """Check what arrived over the links and detail the clip."""
+    """Check the inputs of a video detailer, and detail the clip [F,H,W,C] 0..1."""
     check_image(frames, "image_frames")
     check_segs(segs, "segs")
     refiner = optional_refiner(refiner_pipe)

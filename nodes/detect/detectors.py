@@ -123,7 +123,7 @@ class BboxDetectorCombined_v2:
         return (torch.cat(masks),)
 
     def mask(self, detector, image, threshold, dilation):
-        """What is found in one image [1,H,W,C]: [1,H,W]."""
+        """The mask [1,H,W] of everything that is found in one image [1,H,W,C]."""
         ComfyBackend().check_interrupt()
         return mask_by(detector, self.detector, image, threshold, dilation)
 
@@ -135,7 +135,7 @@ class SegmDetectorCombined_v2(BboxDetectorCombined_v2):
 
 
 def _simple_inputs(reach: int) -> dict:
-    """The widgets of the simple detectors, whose dilations go so far."""
+    """The widgets of the simple detectors. `reach`: the largest dilation."""
     sub = "SAM or the segm detector"
     threshold = {
         **_THRESHOLD,
@@ -389,7 +389,7 @@ class SAMDetectorCombined:
         return (self.masks(sam_model, segs, image, **hints)[0],)
 
     def masks(self, sam_model, segs, image, **hints):
-        """What SAM marks in each image [B,H,W], and for each segment [N,H,W]."""
+        """The masks of SAM: one for each image [B,H,W], and one for each segment [N,H,W]."""
         return sam_masks_of_batch(sam_model, segs, image, SamHints(**hints))
 
 

@@ -1,4 +1,4 @@
-"""Faces without a model file of the user's."""
+"""Face detectors for which the user needs no model file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between SEGS and what ComfyUI's own detection nodes give."""
+"""Conversions between SEGS and the results of ComfyUI's own detection nodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DILATION = {
 
 
 def _face_inputs() -> dict:
-    """How segments of face parts are made, and which."""
+    """The widgets that say which face parts become segments, and how."""
     crop_min_size = {
         "min": 10, "max": MAX_RESOLUTION, "step": 1, "default": 50,
         "tooltip": "Shortest side of a crop, in pixels.",
@@ -57,7 +57,7 @@ class MediaPipeFaceMeshToSEGS:
     RETURN_TYPES = ("SEGS",)
     OUTPUT_TOOLTIPS = ("A segment for each part of each face, labelled with its name.",)
     FUNCTION = "run"
-    TAKES_NONE = ("crop_min_size",)  # from packs that call it
+    TAKES_NONE = ("crop_min_size",)  # other packs call it with None
 
     @classmethod
     def INPUT_TYPES(cls):

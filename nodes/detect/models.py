@@ -1,4 +1,4 @@
-"""Detectors and SAMs from model files."""
+"""Nodes that load detectors and SAMs from model files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CATEGORY = "Detailers/Detector"
 
 
 class NoSegmDetector:
-    """The SEGM_DETECTOR of a model that finds boxes only: it says so when it is used."""
+    """The SEGM_DETECTOR of a model that finds only boxes. It raises an error when it is used."""
 
     def __init__(self, model_name: str) -> None:
         self.model_name = model_name
 
     def _refuse(self, *_arguments: Any, **_options: Any) -> None:
         raise ValueError(
-            f"The model {self.model_name!r} finds boxes only. For shapes choose a file of "
-            "models/ultralytics/segm in UltralyticsDetectorProvider, or leave the segm detector "
-            "unconnected."
+            f"The model {self.model_name!r} finds only boxes. To find shapes, choose a file of "
+            "models/ultralytics/segm in UltralyticsDetectorProvider, or do not connect the segm "
+            "detector."
         )
 
     detect = detect_combined = setAux = _refuse

@@ -1,4 +1,4 @@
-"""Nodes that steer the graph and the editor."""
+"""Nodes that control the graph and the editor."""
 
 from . import legacy, lists, painted_masks, switches, values
 

@@ -1,4 +1,4 @@
-"""Nodes of old files that nothing of today replaces by itself."""
+"""Nodes of old workflows that have no direct replacement today."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MMDetDetectorProvider(UltralyticsDetectorProvider):
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name=None):
-        return True  # files of MMDetection are in no list
+        return True  # files of MMDetection are in no list today
 
     def run(self, model_name):
         return super().run(namesake(model_name, yolo_names()))
@@ -35,15 +35,15 @@ class MMDetLoader(MMDetDetectorProvider):
 
 
 def namesake(model_name: str, files: list[str]) -> str:
-    """The YOLO detector that stands for one of MMDetection: of its name, best of its folder.
+    """The YOLO detector with the name of a detector of MMDetection, preferably of the same folder.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such file.
     """
     if not isinstance(model_name, str) or not model_name.strip("/. "):
         raise ValueError(
             f"'model_name' should be the name of a detector's file but is {described(model_name)}. "
-            "Replace this node by UltralyticsDetectorProvider with a YOLO detector."
+            "Replace this node with UltralyticsDetectorProvider and a YOLO detector."
         )
     wanted = PurePosixPath(model_name)
     same = [file for file in files if PurePosixPath(file).stem == wanted.stem]
@@ -51,8 +51,8 @@ def namesake(model_name: str, files: list[str]) -> str:
     if not same:
         raise ValueError(
             f"'model_name' is {model_name!r}, a detector of MMDetection, which is no longer "
-            "supported. Replace this node by UltralyticsDetectorProvider with a YOLO detector, or "
-            f"put one named {wanted.stem}.pt or {wanted.stem}.onnx into models/ultralytics/"
+            "supported. Replace this node with UltralyticsDetectorProvider and a YOLO detector, or "
+            f"put one with the name {wanted.stem}.pt or {wanted.stem}.onnx into models/ultralytics/"
             f"{'segm' if wanted.parts[0] == 'segm' else 'bbox'}."
         )
     return same[0]

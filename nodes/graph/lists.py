@@ -1,4 +1,4 @@
-"""Lists and batches: several results over one link, one after another or all at once."""
+"""Lists and batches: several values over one link, one after another or together."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ _MASK_BATCH = "All masks in one batch."
 
 
 def checked_images(images: list[Any], name: str) -> list[torch.Tensor]:
+    """The images, each [B,H,W,C] 0..1, after a check. `name`: the input in errors."""
     for image in images:
         check_image(image, name)
     return images
 
 
 def checked_masks(masks: list[Any], name: str) -> list[torch.Tensor]:
+    """The masks, each as [B,H,W] 0..1, after a check. `name`: the input in errors."""
     return [check_mask(mask, name) for mask in masks]
 
 
@@ -210,8 +212,8 @@ class ImpactSelectNthItemOfAnyList:
     def run(self, any_list, index):
         if not any_list:
             raise ValueError(
-                "'any_list' is an empty list, so there is no entry to take. Check the node before "
-                "it."
+                "'any_list' is an empty list, so it has no entry. Check the node that is connected "
+                "to it."
             )
         return (any_list[min(index[0], len(any_list) - 1)],)
 

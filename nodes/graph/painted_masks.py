@@ -1,4 +1,4 @@
-"""Between a graph and its editor: masks painted on previews, and results sent to other nodes."""
+"""Nodes that use the editor: masks painted on previews, and values sent to other nodes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _mask_options() -> dict:
 
 class PreviewBridge:
     DESCRIPTION = (
-        "Shows images and gives the mask that the user paints on them in ComfyUI's mask "
-        "editor. Choose 'Open in MaskEditor' in the node's menu."
+        "Shows images and gives the mask that is painted on them in ComfyUI's mask editor "
+        "(Open in MaskEditor in the node's menu)."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("IMAGE", "MASK")
@@ -88,8 +88,8 @@ class PreviewBridge:
 
 class PreviewBridgeLatent:
     DESCRIPTION = (
-        "Shows a latent as a picture and gives the mask that the user paints on it in "
-        "ComfyUI's mask editor. Choose 'Open in MaskEditor' in the node's menu."
+        "Shows a latent as a picture and gives the mask that is painted on it in ComfyUI's "
+        "mask editor (Open in MaskEditor in the node's menu)."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("LATENT", "MASK")
@@ -196,12 +196,13 @@ class ImageReceiver:
 
     @staticmethod
     def kept(save_to_workflow, image_data) -> str:
+        """The image that is saved in the workflow, as a text; "" if there is none."""
         is_data = isinstance(image_data, str) and image_data.startswith("data:")
         return image_data if save_to_workflow and is_data else ""
 
     @classmethod
     def VALIDATE_INPUTS(cls, image=None, save_to_workflow=False, image_data=""):
-        if image is None:  # comes over a link, and is looked for when the node runs
+        if image is None:  # it comes over a link, and is checked when the node runs
             return True
         is_there = cls.kept(save_to_workflow, image_data) or file_at(image) is not None
         return True if is_there else missing_file("image", image)
@@ -311,7 +312,7 @@ class ImpactValueSender:
         if kind is None:
             raise ValueError(
                 f"'value' is a {type(value).__name__}, which cannot be sent. Connect a text, a "
-                "number or a truth."
+                "number or a boolean."
             )
         tell_editor("send", kind="value", link_id=link_id, value=str(value), typ=kind)
         return (signal_opt,)

@@ -1,4 +1,4 @@
-"""Steering the graph: switches that run only what they choose, and nodes that act on the editor."""
+"""Switches that only run the chosen branch of a graph, and nodes that act on the editor."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MAX_ID = 2**64 - 1
 MAX_CHOICE = 999999
 _PASSED_ON = "The same signal that is connected to the input."
 _ONLY_STOPPED = (
-    "'behavior' is {behavior}, but what follows could only be stopped: it was not known before the "
-    "run. Without the editor 'mode' must be no link for that, and in the editor the output must "
-    "lead somewhere."
+    "'behavior' is {behavior}, but the nodes after this one could only be stopped, because they "
+    "were not known before the run. Without the editor, 'mode' must have no link. In the editor, "
+    "the output must be connected."
 )
 _ON_PROMPT = {
     "default": False, "label_on": "select_on_prompt", "label_off": "select_on_execution",
@@ -47,17 +47,17 @@ def _not_connected(select: int, name: str) -> str:
 def _check_select(
     select: int | None, last: int, name_of: Callable[[int], str], links: dict, values: dict
 ) -> bool | str:
-    """Whether the chosen input is there, for the host; else what to say.
+    """True if the chosen input is connected; otherwise the error text for ComfyUI.
 
     Args:
-        select: None where it comes over a link, and is known when the node runs.
-        name_of: the input of a number.
-        links, values: the inputs that are linked, and those that are not.
+        select: the choice. None: it comes over a link, and is only known when the node runs.
+        name_of: gives the name of the input for a number.
+        links, values: the inputs with a link, and those with a value.
     """
     if select is None:
         return True
     if not 1 <= select <= last:
-        return f"'select' is {select}; it counts from 1 to {last}."
+        return f"'select' is {select}, but it has to be a number from 1 to {last}."
     name = name_of(select)
     is_there = name in links or values.get(name) is not None
     return is_there or _not_connected(select, name)
@@ -79,8 +79,8 @@ def _node_id(tooltip: str) -> tuple[str, dict]:
 
 
 def always(cls, **_inputs) -> float:
-    """IS_CHANGED of nodes that act on every run, even where nothing new came in."""
-    return float("nan")  # a new one each time: the host compares by identity, too
+    """IS_CHANGED of nodes that act in every run, even if their inputs are the same."""
+    return float("nan")  # a new object each time, since ComfyUI also compares by identity
 
 
 # Switches -------------------------------------------------------------------------------------
@@ -157,6 +157,7 @@ class ImageMaskSwitch:
 
     @staticmethod
     def names(number: int) -> tuple[str, str]:
+        """The names of the inputs for images and mask of a choice."""
         return "images1" if number == 1 else f"images{number}_opt", f"mask{number}_opt"
 
     @classmethod
@@ -176,7 +177,7 @@ class ImageMaskSwitch:
 
 
 class _AnyNumber(tuple):
-    """Types of outputs of a node that has any number of them: the last goes on."""
+    """The output types of a node that has any number of outputs: the last type is repeated."""
 
     def __getitem__(self, index):
         return super().__getitem__(min(index, len(self) - 1) if isinstance(index, int) else index)
@@ -392,12 +393,12 @@ class ImpactSetWidgetValue:
     def run(self, signal, node_id, widget_name, unique_id=None, **values):
         value = next((value for value in values.values() if value is not None), None)
         if value is None:
-            note("input", "No value is set, as none is connected.")
+            note("input", "No value is set, because no value is connected.")
         else:
             place = {"sender": unique_id, "node": str(node_id)}
             heard = tell_editor("widget", **place, widget=widget_name, value=value)
             if not heard:
-                note("editor", "No editor has queued this prompt, so no value is set in one.")
+                note("editor", "This prompt was not queued by an editor, so no value is set there.")
         return (signal,)
 
 
@@ -436,7 +437,7 @@ class ImpactRemoteInt:
     OUTPUT_TOOLTIPS = ()
     OUTPUT_NODE = True
     FUNCTION = "run"
-    IS_CHANGED = classmethod(always)  # it tells of other nodes
+    IS_CHANGED = classmethod(always)  # it depends on other nodes
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -451,15 +452,16 @@ class ImpactRemoteInt:
 
     @staticmethod
     def value() -> tuple[str, dict]:
+        """The input for the value that is set."""
         return described("INT", "The new value.", default=0, min=-MAX_ID, max=MAX_ID)
 
     def run(self, node_id, widget_name, value, prompt=None, unique_id=None):
-        """All is done before the run by core/graph/switches.set_remotely; this tells if not."""
+        """Tell the user if no value was set. Values are set before the run, see `set_remotely`."""
         if unique_id in (prompt or {}) and remote_place(prompt, unique_id) is None:
             note(
                 "remote",
-                f"Nothing is set: node {node_id} is not there, or {widget_name!r} is no value of it"
-                " that is typed. Check 'node_id' and 'widget_name'.",
+                f"No value is set: there is no node {node_id}, or it has no widget {widget_name!r}"
+                " without a link. Check 'node_id' and 'widget_name'.",
             )
         return ()
 

@@ -1,4 +1,4 @@
-"""Values and decisions: numbers, comparisons, branches that run only where they are chosen."""
+"""Values and decisions: numbers, comparisons, and branches that only run if they are chosen."""
 
 from __future__ import annotations
 

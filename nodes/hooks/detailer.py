@@ -1,4 +1,4 @@
-"""Hooks: what steps into a detailer's run, or into a detector's finds."""
+"""Nodes that make hooks for detailers and detectors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NOISE_SEED = {"tooltip": "Seed of the noise."}
 
 
 class _Provider:
-    """A node that makes a hook."""
+    """Base class of the nodes that make a hook."""
 
     CATEGORY = CATEGORY
     RETURN_TYPES = ("DETAILER_HOOK",)
@@ -380,13 +380,13 @@ class BlackPatchRetryHookProvider(_Provider):
     def INPUT_TYPES(cls):
         mean = {
             "default": 10, "min": 0, "max": 255,
-            "tooltip": "The highest mean of a segment that counts as black, on a scale of 0 to "
-            "255.",
+            "tooltip": "The highest mean of a segment that counts as black, for pixel values of "
+            "0 to 255.",
         }  # fmt: skip
         variance = {
             "default": 5, "min": 0, "max": 255,
-            "tooltip": "The highest variance of a segment that counts as black, on a scale of 0 "
-            "to 255.",
+            "tooltip": "The highest variance of a segment that counts as black, for pixel "
+            "values of 0 to 255.",
         }  # fmt: skip
         return {"required": {"mean_thresh": ("INT", mean), "var_thresh": ("INT", variance)}}
 

@@ -1,4 +1,4 @@
-"""Hooks for iterative upscaling: what changes from iteration to iteration."""
+"""Nodes that make hooks for iterative upscaling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEDULE = (
 
 
 def _of_iterations(provider: type) -> dict[str, tuple]:
-    """The inputs of a detailer's hook provider, with iterations in place of cycles."""
+    """The inputs of a detailer's hook provider, with iterations instead of cycles."""
     result = {}
     for name, (kind, options) in provider.INPUT_TYPES()["required"].items():
         if name == "schedule_for_cycle":
@@ -27,7 +27,7 @@ def _of_iterations(provider: type) -> dict[str, tuple]:
 
 
 class _Provider:
-    """A node that makes a hook."""
+    """Base class of the nodes that make a hook."""
 
     CATEGORY = "Detailers/Upscale"
     RETURN_TYPES = ("PK_HOOK",)
@@ -36,7 +36,7 @@ class _Provider:
 
 
 class _ScheduleProvider(_Provider):
-    """A node whose hook moves a setting of the sampler towards another value."""
+    """Base class of the nodes whose hook changes a setting of the sampler over the iterations."""
 
     SETTING: str
     TARGET: tuple

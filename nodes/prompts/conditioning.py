@@ -1,4 +1,4 @@
-"""Conditionings, schedules and latents on their way to a sampler; small helpers for texts."""
+"""Nodes for conditionings, schedulers, noise masks and texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CATEGORY = "Detailers/Conditioning"
 
 
 def numbered(inputs: dict, stem: str) -> list:
-    """The values of inputs stem1, stem2, ... in the order of their numbers; gaps are left out."""
+    """The values of the inputs stem1, stem2, ... in the order of their numbers, without gaps."""
     found = {
         int(name[len(stem) :]): value
         for name, value in inputs.items()

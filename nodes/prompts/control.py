@@ -1,4 +1,4 @@
-"""ControlNets and IPAdapters for segments."""
+"""Nodes for ControlNets and IPAdapters of segments."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _VAE = "Needed by ControlNets that work on latents, such as those for SD 3 and F
 
 
 def control_sources() -> dict:
-    """The two inputs that say what a ControlNet sees."""
+    """The two inputs that say which picture a ControlNet gets."""
     return {
         "segs_preprocessor": (
             "SEGS_PREPROCESSOR",

@@ -1,4 +1,4 @@
-"""LoRAs whose strength changes while sampling."""
+"""A node for LoRAs whose strength changes while sampling."""
 
 from __future__ import annotations
 

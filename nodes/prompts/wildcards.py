@@ -1,4 +1,4 @@
-"""Prompts with wildcards."""
+"""Nodes for prompts with wildcards."""
 
 from __future__ import annotations
 
@@ -44,10 +44,12 @@ ADD_WILDCARD = "Select the Wildcard to add to the text"
 
 
 def lora_choices() -> list[str]:
+    """The entries of the widget that adds a LoRA to the text."""
     return [ADD_LORA, *file_names("loras")]
 
 
 def wildcard_choices() -> list[str]:
+    """The entries of the widget that adds a wildcard to the text."""
     return [ADD_WILDCARD, *(f"__{name}__" for name in wildcard_names())]
 
 
@@ -57,14 +59,15 @@ _HIDDEN = {"unique_id": "UNIQUE_ID", "extra_pnginfo": "EXTRA_PNGINFO"}
 def populated(
     wildcard_text: str, populated_text: str, mode: str, seed: int, unique_id: Any, info: Any
 ) -> str:
-    """The text to use. Prompts normally arrive populated; this covers texts and seeds over links.
+    """The expanded text of a wildcard node.
 
-    What a `populated_text` still holds of wildcards, because it was typed there, is drawn too.
-    What is drawn in mode 'populate' is shown in the node, and saved with pictures.
+    Texts are normally expanded when a prompt arrives. This function does it for texts and seeds
+    that come over links, and for wildcards that were typed into `populated_text`. In the mode
+    'populate' the expanded text is shown in the node and saved with pictures.
 
     Args:
-        unique_id, info: the node's number and what is saved with pictures; None where it is not
-            the host that runs the node.
+        unique_id, info: the id of the node, and the data that is saved with pictures. None: ComfyUI
+            does not run the node.
     """
     text = wildcard_text if mode == POPULATE else populated_text
     drawn = _drawn(text, seed)
@@ -112,15 +115,15 @@ class ImpactWildcardProcessor:
     ):  # fmt: skip
         return (populated(wildcard_text, populated_text, mode, seed, unique_id, extra_pnginfo),)
 
-    # Nodes of other packs call these two, by name and keyword.
+    # Nodes of other packs call these two methods, with keywords.
 
     def doit(self, *, populated_text, seed=None, **_more):
-        """As `run` for a finished text; wildcards that it still holds are drawn by the seed."""
+        """As `run` for a finished text. Wildcards that it holds are expanded with the seed."""
         return self.run("", populated_text, FIXED, seed or 0)
 
     @staticmethod
     def process(text, seed=None):
-        """A text as drawn by the seed; without a seed, as by 0."""
+        """The text, expanded with the seed, or with the seed 0 if there is none."""
         return _drawn(text, seed or 0)
 
 
@@ -169,26 +172,28 @@ class ImpactWildcardEncode:
         text = populated(wildcard_text, populated_text, mode, seed, unique_id, extra_pnginfo)
         return (*_encoded(ComfyBackend(), model, clip, parse_prompt(text)), text)
 
-    # Nodes of other packs make their prompts by calling these, by name and keyword.
+    # Nodes of other packs call these methods, with keywords, to make prompts.
 
     def doit(self, *, model, clip, populated_text, seed=None, **_more):
-        """As `run` for a finished text; wildcards that it still holds are drawn by the seed."""
+        """As `run` for a finished text. Wildcards that it holds are expanded with the seed."""
         return self.run(model, clip, "", populated_text, FIXED, seed or 0)
 
     @staticmethod
     def get_wildcard_list():
-        """The lists that there are, as they are written in a text."""
+        """The names of all wildcard lists, in the form in which a text uses them."""
         return [f"__{name}__" for name in wildcard_names()]
 
     @staticmethod
     def process_with_loras(
         wildcard_opt, model, clip, clip_encoder=None, seed=None, processed=None
     ):  # fmt: skip
-        """Draw a text, load its LoRAs and encode it.
+        """Expand a text, load its LoRAs and encode it.
 
         Args:
-            clip_encoder: has `encode(clip, text)`, which returns a tuple with the conditioning.
-            processed: a list that gets the text as drawn, without its LoRAs, and in its chunks.
+            clip_encoder: an object with `encode(clip, text)`, which returns a tuple with the
+                conditioning.
+            processed: a list to which are added: the expanded text, the text without its LoRAs,
+                and the text in chunks.
 
         Returns:
             (model, clip, conditioning)
@@ -202,7 +207,7 @@ class ImpactWildcardEncode:
 
 
 class _OtherEncoder(ComfyBackend):
-    """The host, with texts encoded by an object of another pack."""
+    """The ComfyUI backend, with texts encoded by an object of another pack."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -213,7 +218,7 @@ class _OtherEncoder(ComfyBackend):
 
 
 def _encoded(backend, model, clip, prompt):
-    """(model, clip, conditioning) of a prompt, with its LoRAs."""
+    """Model, CLIP and conditioning of a prompt, with its LoRAs."""
     texts = SegmentTexts(backend, Models(model, clip, None, [], []))
     encoded = texts.encode(prompt)
     return encoded.model, encoded.clip, encoded.positive

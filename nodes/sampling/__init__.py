@@ -1,4 +1,4 @@
-"""Nodes that sample latents."""
+"""Nodes that sample latents, and nodes that make samplers."""
 
 from . import regional, samplers
 

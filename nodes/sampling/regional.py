@@ -1,4 +1,4 @@
-"""Sampling by regions: parts of the picture with samplers and prompts of their own."""
+"""Nodes for sampling by regions: parts of the picture with their own samplers and prompts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RegionalPrompt:
     CATEGORY = CATEGORY
     RETURN_TYPES = ("REGIONAL_PROMPTS",)
     OUTPUT_TOOLTIPS = ("One region, for a regional sampler.",)
-    FUNCTION = "doit"  # by this name other packs call it to make regions
+    FUNCTION = "doit"  # other packs call it by this name to make regions
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -139,7 +139,7 @@ class RegionalSampler:
             ),
         )  # fmt: skip
 
-    separated_sample = staticmethod(separated_sample)  # by this name other packs sample
+    separated_sample = staticmethod(separated_sample)  # other packs call it by this name
 
 
 class RegionalSamplerAdvanced(RegionalSampler):

@@ -1,4 +1,4 @@
-"""Samplers: KSampler over a pipe, samplers as objects over a link, and two of them for a mask."""
+"""Nodes for samplers: KSampler with a pipe, samplers as objects, and two samplers for a mask."""
 
 from __future__ import annotations
 
@@ -39,23 +39,27 @@ SAMPLER_OBJECT = "The sampler with all its settings."
 
 
 def denoise_input() -> dict[str, tuple]:
+    """The input for the denoise strength."""
     return {"denoise": ("FLOAT", dict(FULL_DENOISE))}
 
 
 def latent_input(name: str, tooltip: str = "The latent to sample.") -> dict[str, tuple]:
+    """The input for a LATENT."""
     return {name: ("LATENT", {"tooltip": tooltip})}
 
 
 def sampler_input(name: str, kind: str, tooltip: str) -> dict[str, tuple]:
+    """The input for a sampler object of a link type."""
     return {name: (kind, {"tooltip": tooltip})}
 
 
 def sampling_models(basic_pipe: Any) -> Models:
-    """The parts of a BASIC_PIPE, those that sampling needs all there."""
+    """The parts of a BASIC_PIPE, after a check that those for sampling are there."""
     return pipe_models(basic_pipe, needed=("model", "positive", "negative"))
 
 
 def sampler_setup(models: Models, **widgets: Any) -> SamplerSetup:
+    """The setup of a sampler from a node's widgets, by their names."""
     return SamplerSetup(
         model=models.model,
         positive=models.positive,
@@ -71,14 +75,16 @@ def sampler_setup(models: Models, **widgets: Any) -> SamplerSetup:
 
 
 def denoising(**widgets: Any) -> Denoising:
+    """Seed, steps and denoise strength from a node's widgets, by their names."""
     return Denoising(widgets["seed"], widgets["steps"], widgets["denoise"])
 
 
 def sampler_object(models: Models, **widgets: Any) -> KSampler:
+    """The KSAMPLER for a node's widgets, by their names."""
     return KSampler(sampler_setup(models, **widgets), denoising(**widgets), ComfyBackend)
 
 
-# As functions, which other packs call ----------------------------------------------------------
+# Functions that other packs call ---------------------------------------------------------------
 
 
 @called_as(
@@ -90,12 +96,12 @@ def separated_sample(
     add_noise, seed, steps, latent_image, start_at_step, end_at_step, return_with_leftover_noise,
     noise, callback, **given,
 ):  # fmt: skip
-    """Sample a LATENT from one step of a schedule to another.
+    """Sample a LATENT from a first step of a schedule to a last step.
 
     Args:
-        noise: what is added instead of the seed's, where noise is added.
-        callback: called after each step, with its number, the denoised latent, the latent on its
-            way, and the number of steps.
+        noise: of the shape of the latent's samples. It is added instead of the seed's noise.
+        callback: is called after each step, with the number of the step, the denoised latent, the
+            noisy latent, and the number of steps.
     """
     check_latent(latent_image, "latent_image")
     setup, backend = _setup_of_call(given), ComfyBackend()
@@ -119,7 +125,8 @@ def ksampler_wrapper(
     seed, steps, latent_image, denoise, refiner_ratio, refiner_model, refiner_clip,
     refiner_positive, refiner_negative, noise, preview_enabled, **given,
 ):  # fmt: skip
-    """Sample a LATENT as KSampler does; a refiner runs the last `refiner_ratio` of the steps."""
+    """Sample a LATENT as KSampler does. A refiner runs the share `refiner_ratio` of the steps at
+    the end."""
     check_latent(latent_image, "latent_image")
     setup, backend = _setup_of_call(given), ComfyBackend()
     if noise is None:
@@ -146,7 +153,7 @@ def _setup_of_call(given: dict[str, Any]) -> SamplerSetup:
     return sampler_setup(models, **widgets, scheduler_func_opt=func, sigma_factor=factor)
 
 
-# KSampler over a pipe ------------------------------------------------------------------------
+# KSampler with a pipe ------------------------------------------------------------------------
 
 
 class ImpactKSamplerBasicPipe:
@@ -211,17 +218,20 @@ class ImpactKSamplerAdvancedBasicPipe(ImpactKSamplerBasicPipe):
 
 
 def add_noise_input(labels: dict[str, str]) -> dict[str, tuple]:
+    """The input that says whether noise is added."""
     tooltip = "Whether noise is added first. Turn it off if the latent already has noise."
     return {"add_noise": ("BOOLEAN", {"default": True, **labels, "tooltip": tooltip})}
 
 
 def leftover_input(labels: dict[str, str]) -> dict[str, tuple]:
+    """The input that says whether noise is left in the latent."""
     tooltip = "Whether the noise that later steps would remove stays in the latent."
     options = {"default": False, **labels, "tooltip": tooltip}
     return {"return_with_leftover_noise": ("BOOLEAN", options)}
 
 
 def step_inputs() -> dict[str, tuple]:
+    """The inputs for the first and the last step."""
     step = {"min": 0, "max": 10000}
     return {
         "start_at_step": ("INT", {"default": 0, **step, "tooltip": "The first step to run."}),
@@ -232,7 +242,7 @@ def step_inputs() -> dict[str, tuple]:
     }
 
 
-# Samplers over a link ------------------------------------------------------------------------
+# Samplers as objects -------------------------------------------------------------------------
 
 
 class KSamplerProvider:
@@ -281,6 +291,7 @@ class TiledKSamplerProvider(KSamplerProvider):
 
 
 def tile_inputs() -> dict[str, tuple]:
+    """The inputs for the size of tiles and their strategy."""
     side = {"default": 512, "min": 320, "max": MAX_RESOLUTION, "step": 64}
     width = {**side, "tooltip": "Width of a tile in pixels."}
     height = {**side, "tooltip": "Height of a tile in pixels."}
@@ -301,7 +312,7 @@ class KSamplerAdvancedProvider:
     CATEGORY = CATEGORY
     RETURN_TYPES = ("KSAMPLER_ADVANCED",)
     OUTPUT_TOOLTIPS = (SAMPLER_OBJECT,)
-    FUNCTION = "doit"  # by this name other packs call it to make samplers
+    FUNCTION = "doit"  # other packs call it by this name to make samplers
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -397,6 +408,7 @@ class TwoAdvancedSamplersForMask(TwoSamplersForMask):
 
 
 def two_samplers(kind: str) -> dict[str, tuple]:
+    """The inputs for the samplers outside and inside of a mask; `kind` is their link type."""
     return {
         **sampler_input("base_sampler", kind, "Samples the part outside of the mask."),
         **sampler_input("mask_sampler", kind, "Samples the part inside of the mask."),
@@ -404,6 +416,7 @@ def two_samplers(kind: str) -> dict[str, tuple]:
 
 
 def together_input() -> dict[str, tuple]:
+    """The input that says whether all regions start from the same latent in each step."""
     options = {
         "default": True, **ENABLED,
         "tooltip": "Enabled: at each step all regions start from the same latent. If the base "
@@ -415,6 +428,7 @@ def together_input() -> dict[str, tuple]:
 
 
 def apart_input() -> dict[str, tuple]:
+    """The input that says whether both samplers start from the input latent."""
     options = {
         "default": False, **ENABLED,
         "tooltip": "Enabled: both samplers start from the input latent, and the mask mixes "

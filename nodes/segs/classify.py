@@ -1,4 +1,4 @@
-"""Sorting segments by what a classifier sees in them."""
+"""Nodes that separate segments by the scores of an image classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Putting segments together and changing them: labels, masks, single ones, old forms."""
+"""Nodes that combine and change segments: labels, masks, and single segments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DILATION = (
 
 
 class _Edited:
-    """What nodes have in common that take SEGS and give SEGS."""
+    """Base class of the nodes that take SEGS and give SEGS."""
 
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS",)
@@ -49,7 +49,7 @@ class _Edited:
     FUNCTION = "run"
 
 
-# Together
+# Combining
 
 
 class ImpactSEGSConcat(_Edited):
@@ -216,8 +216,8 @@ class SubtractMaskForEach(BitwiseAndMaskForEach):
     combine = staticmethod(without)
 
 
-# One segment. An empty SEGS comes apart into a None: a chain of these nodes hands it on, and
-# Assemble (SEGS) leaves it out again.
+# Single segments. An empty SEGS is split into a None. The nodes for single segments pass it on, and
+# Assemble (SEGS) leaves it out.
 
 
 class ImpactDecomposeSEGS:
@@ -261,8 +261,8 @@ class ImpactAssembleSEGS:
     def run(self, seg_header, seg_elt):
         if not seg_header:
             raise ValueError(
-                "'seg_header' is an empty list, so there is no size that the segments refer to. "
-                "Connect that output of Decompose (SEGS)."
+                "'seg_header' is an empty list, so the size of the image is unknown. Connect that "
+                "output of Decompose (SEGS)."
             )
         segs = (seg_header[0], [seg for seg in seg_elt if seg is not None])
         check_segs(segs, "seg_elt")
@@ -325,7 +325,7 @@ class ImpactFrom_SEG_ELT_bbox:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "bbox": ("SEG_ELT_bbox", {"tooltip": "The output of the node 'From SEG_ELT'."})
+                "bbox": ("SEG_ELT_bbox", {"tooltip": "The output of the From SEG_ELT node."})
             }
         }
 
@@ -338,7 +338,7 @@ class ImpactFrom_SEG_ELT_crop_region(ImpactFrom_SEG_ELT_bbox):
 
     @classmethod
     def INPUT_TYPES(cls):
-        region = {"tooltip": "The output of the node 'From SEG_ELT'."}
+        region = {"tooltip": "The output of the From SEG_ELT node."}
         return {"required": {"crop_region": ("SEG_ELT_crop_region", region)}}
 
     def run(self, crop_region):
@@ -346,7 +346,7 @@ class ImpactFrom_SEG_ELT_crop_region(ImpactFrom_SEG_ELT_bbox):
 
 
 class _EditedElement:
-    """What nodes have in common that take a SEG_ELT and give one."""
+    """Base class of the nodes that take a SEG_ELT and give one."""
 
     CATEGORY = ELEMENTS
     RETURN_TYPES = ("SEG_ELT",)
@@ -430,7 +430,7 @@ class ImpactScaleBy_BBOX_SEG_ELT(_EditedElement):
 
 
 def checked_seg(seg: Any, name: str = "seg_elt"):
-    """A SEG_ELT of any pack as a clean SEG."""
+    """A SEG_ELT of any pack as a SEG of this pack, after a check."""
     check_segs(((0, 0), [seg]), name)
     return clean_seg(seg)
 

@@ -1,4 +1,4 @@
-"""Taking some of the segments: by number, label, size, order or overlap."""
+"""Nodes that select segments: by number, label, size, order or overlap."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .pictures import given_segs
 CATEGORY = "Detailers/SEGS/Filter"
 _MAX_VALUE = 2**63 - 1
 _SPLIT_NAMES = ("filtered_SEGS", "remained_SEGS")
-_PREVIEW_ALPHA = 0.3  # how visible a candidate is beside its mask
+_PREVIEW_ALPHA = 0.3  # how visible the part outside of the mask is in a preview
 
-# What detectors call what they find: this pack's face parts and those of DeepFashion2 and COCO,
-# the data sets that most detection models are trained on.
+# Labels of detectors: the face parts of this pack, and the classes of DeepFashion2 and COCO, with
+# which most detection models are trained.
 _FACE_LABELS = (
     "hand", "face", "mouth", "eyes", "eyebrows", "pupils", "left_eyebrow", "left_eye",
     "left_pupil", "right_eyebrow", "right_eye", "right_pupil",
@@ -111,7 +111,7 @@ class ImpactSEGSLabelFilter:
 
     @staticmethod
     def filter(segs, labels):
-        """The same for a list of labels; by this name other packs call it."""
+        """The same for a list of labels. Other packs call it by this name."""
         return split_by_labels(given_segs(segs), ", ".join(labels))
 
 

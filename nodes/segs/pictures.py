@@ -1,4 +1,4 @@
-"""Segments' pictures: showing, pasting, setting and removing them."""
+"""Nodes that show, paste, set and remove the pictures of segments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FALLBACK = (
 
 
 def given_segs(segs: Any, name: str = "segs") -> SEGS:
-    """What arrived over a SEGS link, checked; None counts as none found."""
+    """The SEGS from a link, after a check. None counts as SEGS without segments."""
     if segs is None:
         return empty((0, 0))
     check_segs(segs, name)

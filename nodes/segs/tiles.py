@@ -1,4 +1,4 @@
-"""Cutting images into tiles."""
+"""A node that cuts images into tiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that enlarge."""
+"""Nodes that enlarge images and latents."""
 
 from . import by_segments, iterative
 

@@ -1,4 +1,4 @@
-"""Upscaling by segments."""
+"""Nodes that enlarge an image and redraw its segments."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _optional() -> dict[str, tuple]:
 
 
 def upscaled(image: Any, segs: Any, models: Models, **widgets: Any):
-    """Enlarge the image and redraw its segments."""
+    """Check the inputs of a SEGS upscaler, enlarge the image and redraw its segments."""
     model = widgets.get("upscale_model_opt")
     enlarging = Enlarging(
         factor=widgets["rescale_factor"],
@@ -133,7 +133,7 @@ def upscaled(image: Any, segs: Any, models: Models, **widgets: Any):
 
 
 def model_upscaler(model: Any) -> Callable | None:
-    """What enlarges pixels [N,H,W,3] with an upscale model; None without one."""
+    """A function that enlarges pixels [N,H,W,3] with an upscale model. None: there is no model."""
     if model is None:
         return None
     source = Source.of("'upscale_model_opt':", model, remedy="Choose another upscale model.")
@@ -144,7 +144,7 @@ def model_upscaler(model: Any) -> Callable | None:
         )
         height, width = pixels.shape[1:3]
         size = Size(int(width * times), int(height * times))
-        check_pixels(size, "What the upscale model makes", remedy="Give it a smaller picture.")
+        check_pixels(size, "The upscale model's result", remedy="Use a smaller picture.")
         inputs = {"upscale_model": model, "image": pixels}
         larger = persist(
             lambda: source.call(call_node, "ImageUpscaleWithModel", **inputs)[0],

@@ -1,4 +1,4 @@
-"""Upscaling in steps: enlarge a little, sample, enlarge again; and latents by way of pixels."""
+"""Nodes that enlarge in several steps and sample after each, and nodes that resize latents."""
 
 from __future__ import annotations
 
@@ -335,8 +335,8 @@ def _tile_control() -> dict[str, tuple]:
 def _two_samplers() -> dict[str, tuple]:
     schedule = {
         "tooltip": "In which iterations the whole picture is sampled instead, by base_sampler "
-        "and then by full_sampler_opt. interleave1 to 3: after one, two or three "
-        "normal iterations. last1, last2: in the last one or two iterations."
+        "and then by full_sampler_opt: after each one, two or three normal "
+        "iterations, or in the last iterations."
     }
     return {
         **_scale_method(),
@@ -414,7 +414,7 @@ def _mask_upscaler(vae: Any, use_tiled_vae: bool, tile_size: int, **widgets: Any
     )  # fmt: skip
 
 
-# Latents by way of pixels --------------------------------------------------------------------
+# Resizing and reencoding latents -------------------------------------------------------------
 
 
 class LatentPixelScale:

@@ -370,7 +370,7 @@ def test_what_a_model_cannot_do_is_said(graph, refused):
         "SegmDetectorCombined_v2", segm_detector=boxes[1], image=graph.picture, threshold=0.5,
         dilation=0,
     )  # fmt: skip
-    assert "'bbox/told.onnx' finds boxes only" in refused(graph, node)
+    assert "'bbox/told.onnx' finds only boxes" in refused(graph, node)
     sam = graph.add("SAMLoader", model_name="sam.safetensors", device_mode="AUTO")[0]
     node = graph.add(
         "ImpactSAM2VideoDetectorSEGS", image_frames=graph.picture, bbox_detector=graph.boxes,
