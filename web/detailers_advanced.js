@@ -1,8 +1,8 @@
-// Nodes are made as tall as what they show at once: the settings that few people change wait until
-// they are asked for, on the canvas as in nodes that are elements of the page.
+// Hides the settings of a node that few users change until the user asks for them. This works for
+// nodes on the canvas and for nodes that are elements of the page.
 //
-// A setting that is linked stays in sight, and a file whose settings are not the usual ones opens
-// with all of them shown, unless its user has hidden them.
+// A setting with a link stays visible. If a workflow has unusual values for these settings, all of
+// them are shown when it is opened, unless its user has hidden them.
 
 import { app } from "../../scripts/app.js";
 import { isOurs } from "./detailers_graph.js";
@@ -26,7 +26,7 @@ function advancedNames({ input }) {
   return new Set(inputs.filter(([, [, options]]) => options?.advanced).map(([name]) => name));
 }
 
-/** Has nodes of a type take no room for what they fold. */
+/** Makes nodes of a type only as tall as their visible settings need. */
 function layOut(prototype) {
   const { getLayoutWidgets, isWidgetVisible, isWidgetRowVisible } = prototype;
   const { onConnectionsChange, toggleAdvanced } = prototype;
@@ -46,7 +46,7 @@ function layOut(prototype) {
   }
   prototype.onConnectionsChange = function (...args) {
     const result = onConnectionsChange?.apply(this, args);
-    const height = this.computeSize()[1]; // with the row of what is linked now
+    const height = this.computeSize()[1]; // with the row of a newly linked setting
     if (!app.configuringGraph && this.size[1] < height) this.setSize([this.size[0], height]);
     return result;
   };
@@ -59,10 +59,10 @@ function layOut(prototype) {
 }
 
 /**
- * Marks a widget as one that can be folded.
+ * Marks a widget as one that can be hidden.
  *
- * A subgraph node that shows the widget makes a copy of its options, and would fold it away too,
- * so the copy does without the mark. Newer editors see to that themselves.
+ * A subgraph node that shows the widget copies its options, and would hide it too. So the copy does
+ * not get the mark. Newer editors do this themselves.
  */
 function mark(widget) {
   if (!("visibility" in widget)) {
@@ -71,7 +71,7 @@ function mark(widget) {
   widget.advanced = true;
 }
 
-/** Adds a button to a node's title that shows and hides what is folded. */
+/** Adds a button to a node's title that shows and hides these settings. */
 function addButton(node, count) {
   const button = node.addTitleButton?.({ name: BUTTON, text: "", fontSize: 14, xOffset: -10 });
   if (!button) return;
@@ -93,7 +93,7 @@ app.registerExtension({
     const { prototype } = nodeType;
     const names = advancedNames(nodeData);
     if (!isOurs(nodeData) || !names.size) return;
-    // Older editors would leave a gap on the canvas, and hide what a subgraph node shows.
+    // Older editors would leave a gap on the canvas, and hide widgets that a subgraph node shows.
     const canFold = typeof prototype.getLayoutWidgets === "function";
     if (canFold) layOut(prototype);
 

@@ -1,4 +1,4 @@
-// What is chosen under "Select to add ..." is added to the node's text, and the list jumps back.
+// Adds the entry that is chosen under "Select to add ..." to the node's text, and resets the list.
 
 import { app } from "../../scripts/app.js";
 import { countedOnce, setValue, widget } from "./detailers_graph.js";
@@ -15,7 +15,7 @@ const LISTS = {
 };
 const TEXTS = ["wildcard_text", "wildcard"];
 
-/** Adds to the text of a node where the text is that counts. */
+/** Adds to the text of a node, in the widget whose value is used. */
 function append(node, addition) {
   const name = TEXTS.find((text) => widget(node, text));
   for (const [place, text] of name ? countedOnce(node, name) : []) {
@@ -31,7 +31,7 @@ app.registerExtension({
   nodeCreated(node) {
     for (const [name, list] of Object.entries(LISTS)) {
       const combo = widget(node, name);
-      if (!combo?.options?.values?.includes?.(list.nothing)) continue; // of another pack
+      if (!combo?.options?.values?.includes?.(list.nothing)) continue; // a node of another pack
       const changed = combo.callback;
       combo.callback = function (value, ...rest) {
         changed?.call(this, value, ...rest);

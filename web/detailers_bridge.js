@@ -1,4 +1,4 @@
-// Images that are kept in the workflow.
+// Images that are saved in the workflow.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -6,7 +6,7 @@ import { placesOf, plainType, valueAt, widget } from "./detailers_graph.js";
 
 const KEPT = "[IMAGE DATA]"; // what the text field shows instead of the image
 const PROPERTY = "detailers_image";
-const FILE = "detailers_image_file"; // which file's content that is
+const FILE = "detailers_image_file"; // the file whose content it is
 
 /** The content of a file such as "a/b.png [temp]", as text. */
 async function contentOf(file) {
@@ -24,13 +24,13 @@ async function contentOf(file) {
   });
 }
 
-/** The one value of a widget that counts in all places of a node; undefined where they differ. */
+/** The value of a widget that is used in all places of a node; undefined if they differ. */
 function only(node, name) {
   const values = new Set(placesOf(node).map((place) => valueAt(place, name)));
   return values.size === 1 ? [...values][0] : undefined;
 }
 
-/** Keeps the receiver's image with the node, if the user wants it kept. */
+/** Saves the receiver's image with the node, if the user wants this. */
 async function keepImage(node) {
   const data = widget(node, "image_data");
   const file = only(node, "image");
@@ -43,12 +43,12 @@ async function keepImage(node) {
   if (only(node, "save_to_workflow") !== true || !file) return;
   try {
     const content = await contentOf(file);
-    if (only(node, "image") !== file) return; // the next one has come meanwhile
+    if (only(node, "image") !== file) return; // another image has arrived meanwhile
     node.properties[PROPERTY] = content;
     node.properties[FILE] = file;
     data.value = KEPT;
   } catch (error) {
-    console.warn("Detailers: the image cannot be kept in the workflow", error);
+    console.warn("Detailers: the image cannot be saved in the workflow", error);
   }
 }
 
@@ -56,7 +56,7 @@ function prepareReceiver(node) {
   const data = widget(node, "image_data");
   if (!data) return;
   data.serializeValue = async () => {
-    // Another node may show the widgets, and this one does not hear of what is chosen there.
+    // Another node may show the widgets, and then this node gets no event when they change.
     const file = node.properties[FILE];
     if (file !== undefined && file !== only(node, "image")) await keepImage(node);
     return data.value === KEPT ? (node.properties[PROPERTY] ?? "") : data.value;

@@ -1,4 +1,4 @@
-// Does in the editor what running nodes ask for: queue again, mute, set values, hand results over.
+// Does in the editor what running nodes ask for: queue again, mute, set values, pass results on.
 
 import { app } from "../../scripts/app.js";
 import { placeNear, plainType, shown } from "./detailers_graph.js";
@@ -17,7 +17,7 @@ const actions = {
   queue: queueAgain,
 
   stop(graph) {
-    if (graph !== shown) return; // the editor queues by itself only what it shows
+    if (graph !== shown) return; // the editor only auto-queues the workflow that it shows
     const settings = app.extensionManager?.queueSettings;
     if (settings) settings.mode = "disabled";
     if (app.ui) app.ui.autoQueueEnabled = false;
@@ -25,7 +25,7 @@ const actions = {
 
   widget(graph, { sender, node: id, widget: name, value, was }) {
     const place = find(graph, sender, id);
-    // Where the user was faster, what he has changed meanwhile stays.
+    // If the user has changed the value meanwhile, the user's value stays.
     if (place && was !== undefined && graph.get(place, name) !== was) return;
     if (place && graph.set(place, name, value)) return;
     console.warn(`Detailers: node ${id} has no value "${name}" that can be set`);
@@ -55,7 +55,7 @@ const actions = {
   },
 };
 
-/** Adds or removes outputs at the end until the last one, and only that, is a free spare. */
+/** Adds or removes outputs at the end until only the last one is free. */
 function fitOutputs(node) {
   const isUsed = (slot) => slot >= 0 && node.isOutputConnected(slot);
   const last = () => node.outputs.length - 1;

@@ -1,4 +1,4 @@
-// What the pack's extensions ask of the graph that is shown.
+// Helpers with which the pack's extensions read and change the graph that is shown.
 
 import { app } from "../../scripts/app.js";
 
@@ -8,12 +8,12 @@ export const root = () => app.canvas && (app.rootGraph ?? app.graph);
 
 const PACK = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2));
 
-/** Whether a node's definition is one of this pack. */
+/** Whether a node's definition belongs to this pack. */
 export const isOurs = (definition) => definition.python_module === `custom_nodes.${PACK}`;
 
 /**
- * A node's id, without the ending that it has beside another pack with the same ids. Another pack's
- * node of such an id has none.
+ * The plain id of a node, without the suffix that it gets if another pack has the same ids. A node
+ * of another pack with such an id has none.
  */
 export const plainType = (node) => {
   const definition = node.constructor?.nodeData;
@@ -24,9 +24,9 @@ export const plainType = (node) => {
 export const widget = (node, name) => node.widgets?.find((w) => w.name === name);
 
 /**
- * Every place where a node is: one inside a subgraph is once in each subgraph node of that kind.
+ * All places of a node. A node inside a subgraph has a place in each subgraph node of that kind.
  *
- * @returns objects with the `node`, the subgraph nodes around it, outermost first, as `holders`, and
+ * @returns objects with the `node`, the subgraph nodes around it as `holders`, outermost first, and
  * its `path`, such as "5:3".
  */
 export function* places(graph = root(), holders = []) {
@@ -45,7 +45,7 @@ const placeOf = (node, holders) => ({
 /** The places of one node. */
 export const placesOf = (node) => [...places()].filter((place) => place.node === node);
 
-/** The place at the end of a path such as "5:3", which leads through subgraphs. */
+/** The place with a path such as "5:3": node 3 inside the subgraph node 5. */
 export function placeAt(path) {
   let graph = root();
   const nodes = [];
@@ -59,16 +59,16 @@ export function placeAt(path) {
 }
 
 /**
- * Where the value of a node's widget is that counts: in the widget itself, in that of a subgraph
- * node which shows it, or in a primitive that is linked to it.
+ * The widget that holds the used value of a node's widget: the widget itself, the widget of a
+ * subgraph node that shows it, or that of a primitive that is linked to it.
  *
- * @returns {node, widget}, or null where there is no such widget or its value comes from a run.
+ * @returns {node, widget}, or null if there is no such widget or the value is made in the run.
  */
 export function counted({ node, holders }, name) {
   const own = widget(node, name);
   if (!own) return null;
   let found = { node, widget: own };
-  if (!node.graph) return { node, widget: own }; // it is being made
+  if (!node.graph) return { node, widget: own }; // the node is not in a graph yet
   let slot = (node.inputs ?? []).findIndex((input) => input.widget?.name === name);
   const around = [...holders];
   for (let at = node; ; ) {
@@ -89,13 +89,13 @@ export function counted({ node, holders }, name) {
   }
 }
 
-/** The link at an input of a node; that from outside, for a subgraph node. */
+/** The link at an input of a node; for a subgraph node, the link from outside. */
 const linkInto = (node, slot) => LiteGraph.LGraphNode.prototype.getInputLink.call(node, slot);
 
 const widgetOfInput = (node, input) =>
   input && (node.getWidgetFromSlot?.(input) ?? widget(node, input.widget?.name ?? input.name));
 
-/** Where a node's widget counts, as by `counted`: [place, widget], once for all places that share it. */
+/** The used widgets of a node (see `counted`) as [place, widget], each widget once. */
 export function countedOnce(node, name) {
   const found = new Map();
   for (const place of placesOf(node)) {
@@ -106,22 +106,22 @@ export function countedOnce(node, name) {
   return [...found.values()];
 }
 
-/** The value of a widget that counts; undefined where that is not known before a run. */
+/** The used value of a widget; undefined if it is not known before a run. */
 export const valueAt = (place, name) => counted(place, name)?.widget.value;
 
-/** Gives a widget of a node a value where it counts, as if it was typed; says if there is one. */
+/** Sets the used value of a node's widget as if it was typed. Tells whether there is a widget. */
 export function setValue(place, name, value) {
   const found = counted(place, name);
   if (!found) return false;
   found.widget.value = value;
   found.widget.callback?.(value, app.canvas, found.node);
-  // What a node does about a new value, where another node shows the widget.
+  // If another node shows the widget, the node itself has to react to the new value, too.
   if (found.node !== place.node) place.node.detailersValueSet?.(name);
   found.node.graph?.setDirtyCanvas(true, true);
   return true;
 }
 
-/** The value that a control ("increment" and so on) makes of a number; undefined for none. */
+/** A number after a control ("increment" and so on) has changed it; undefined if it has not. */
 export function controlled(value, control, { min = 0, max = Infinity } = {}) {
   const [low, high] = [Math.max(min, 0), Math.min(max, LARGEST)];
   if (typeof value !== "number") return undefined;
@@ -131,7 +131,7 @@ export function controlled(value, control, { min = 0, max = Infinity } = {}) {
   return undefined;
 }
 
-const LARGEST = 1125899906842624; // the largest seed that the editor itself draws
+const LARGEST = 1125899906842624; // the largest random seed of the editor
 
 /** The graph that is shown, as the messages of running nodes treat it. */
 export const shown = {
@@ -153,7 +153,7 @@ export const shown = {
   },
 };
 
-/** The place that another one names by its number: in its own subgraph, else in those around it. */
+/** The place that another one names by a node id: in its own subgraph or in one around it. */
 export function placeNear(graph, sender, id) {
   const level = String(sender ?? "").split(":").slice(0, -1);
   for (;;) {

@@ -1,5 +1,6 @@
-// Where the values of a saved node belong. Every version had its own order of widgets, and a file
-// does not say which version saved it; legacy.json lists the orders, core/graph/legacy.py explains it.
+// Finds the widgets to which the values of a saved node belong. Each version had its own order of
+// widgets, and a workflow does not say which version saved it. legacy.json lists the orders;
+// core/graph/legacy.py explains that file.
 
 import { app } from "../../scripts/app.js";
 
@@ -14,8 +15,8 @@ const CONTROLS = ["fixed", "increment", "increment-wrap", "decrement", "randomiz
 const WIDGETS = ["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"];
 const LONGEST = 40; // characters of a value in a notice
 
-// How well a value suits a widget: it may be none of its kind, be one that it does not take, be a
-// choice that is not installed here, or be right.
+// How well a value fits a widget: it has another type, it is not accepted, it is a choice that is
+// not installed here, or it is right.
 const [OTHER_KIND, NOT_TAKEN, NOT_HERE, RIGHT] = [0, 1, 2, 3];
 
 export const isObject = (value) =>
@@ -40,12 +41,12 @@ export function widgetNames(definition) {
   });
 }
 
-/** A file of the old form in which masks were saved, as the mask editor names files today. */
+/** Converts the old form of a mask's file to the name that the mask editor uses today. */
 function fileName({ filename, subfolder, type }) {
   return filename ? `${subfolder ? `${subfolder}/` : ""}${filename} [${type || "input"}]` : "";
 }
 
-/** The boolean that a text stands for; the text itself if for none. */
+/** The boolean that a text means, or the text itself if it means none. */
 function booleanOf(text, options) {
   const said = text.toLowerCase();
   if (said === options?.label_on?.toLowerCase()) return true;
@@ -53,15 +54,15 @@ function booleanOf(text, options) {
   return Object.hasOwn(table.booleans, said) ? table.booleans[said] : text;
 }
 
-/** What a node was saved with, and what its widgets are today. */
+/** The saved values of a node, and its widgets of today. */
 export class Layouts {
-  /** @param id of the node today; @param definition what the host says of it. */
+  /** @param id the node's id of today; @param definition ComfyUI's definition of the node. */
   constructor(id, definition) {
     const rule = table.nodes[id] ?? { widgets: [], shortest: 0, added: {} };
     const newer = widgetNames(definition).filter((name) => !rule.widgets.includes(name));
     const inputs = { ...definition.input?.required, ...definition.input?.optional };
     const isOther = ([type]) => !WIDGETS.includes(type) && Object.hasOwn(app.widgets ?? {}, type);
-    // Some editors have widgets for types that are links elsewhere; these nodes are not old ones.
+    // Some editors have widgets for types that are only links in others. Such a node is not old.
     this.isOwnOfEditor = Object.values(inputs).some(isOther);
     this.rule = rule;
     this.definition = definition;
@@ -73,7 +74,7 @@ export class Layouts {
     return input.length ? input : (this.rule.was?.[name] ?? []);
   }
 
-  /** What a saved value of a widget means today. */
+  /** The value of today that a saved value means. */
   meaning(name, value) {
     if (name === "image" && isObject(value)) return fileName(value);
     const words = this.rule.words?.[name] ?? table.words[name] ?? {};
@@ -83,14 +84,14 @@ export class Layouts {
     return type === "BOOLEAN" && typeof value === "string" ? booleanOf(value, options) : value;
   }
 
-  /** How well a saved value suits a widget; if this has a link, that counts instead of the value. */
+  /** How well a saved value fits a widget. If the widget has a link, the value does not matter. */
   _gradeOf(name, value, linked) {
     return Math.max(linked.has(name) ? NOT_HERE : OTHER_KIND, this._grade(name, this.meaning(name, value)));
   }
 
   _grade(name, value) {
     if (name === CONTROL) return CONTROLS.includes(value) ? RIGHT : OTHER_KIND;
-    // A choice that has no entries, as no file is there, is saved like that.
+    // A choice without entries, for instance without files, is saved like this.
     if (value === null && defaultOf(this.definition, name) === undefined) return RIGHT;
     const input = this._input(name);
     const [type, options] = input;
@@ -102,18 +103,18 @@ export class Layouts {
     }
     if (type === "BOOLEAN") return typeof value === "boolean" ? RIGHT : OTHER_KIND;
     if (type === "STRING") return typeof value === "string" ? RIGHT : OTHER_KIND;
-    if (type !== "COMBO") return RIGHT; // nothing is known of it
+    if (type !== "COMBO") return RIGHT; // the type is unknown
     if (choicesOf(input).includes(value)) return RIGHT;
     if (typeof value !== "string") return OTHER_KIND;
     return table.open.includes(name) ? NOT_HERE : NOT_TAKEN;
   }
 
-  /** The orders that a list may follow, the likeliest first. */
+  /** The orders that a list may have, the most likely one first. */
   *_orders(saved, named) {
     const { without = {}, layouts = [] } = this.rule;
     const isComplete = (names) => names.length === saved.length;
     const omitting = (left) => this.widgets.filter((name) => !left?.includes(name));
-    // Tools that write files by themselves leave out what only the editor needs.
+    // Tools that write workflows leave out values that only the editor needs.
     const plain = (names) => names.filter((name) => name !== CONTROL);
     if (named) yield named;
     const orders = [omitting(without[saved.length]), this.widgets];
@@ -153,7 +154,7 @@ export class Layouts {
    * are the defaults.
    */
   _read(names, grades, values, linked) {
-    // Values of another kind tell that others may be in the wrong place, too.
+    // Values of a wrong type show that other values may be in the wrong place, too.
     const least = grades.includes(OTHER_KIND) ? RIGHT : NOT_HERE;
     const [found, misfits] = [new Map(), []];
     names.forEach((name, at) => {
@@ -170,7 +171,7 @@ export class Layouts {
     return { found, misfits };
   }
 
-  /** Names that a file gives to its values, where these are the same as in the list. */
+  /** The names that a workflow gives to its values, if the values are the same as in the list. */
   _named(saved, named) {
     if (!isObject(named)) return null;
     const [names, values] = [Object.keys(named), Object.values(named)];
@@ -234,7 +235,7 @@ export class Layouts {
     }
     const names = keys.filter((name) => this._input(name).length || name === CONTROL);
     const values = names.map((name) => saved[name]);
-    // The names tell the places, so a value of another kind says nothing of the others.
+    // The names give the places, so a value of a wrong type says nothing about the others.
     const grades = names.map((name, at) => this._gradeOf(name, values[at], linked) || NOT_TAKEN);
     const { found, misfits } = this._read(names, grades, values, linked);
     return { values: this._list(found, this.rule.added), misfits };

@@ -1,40 +1,40 @@
-// What running nodes have to tell is shown in them, until they run again.
+// Shows the notes of a node's last run in the node, until it runs again.
 
 import { app } from "../../scripts/app.js";
 import { places } from "./detailers_graph.js";
 import { onRuns, onShown, shownKey } from "./detailers_workflow.js";
 
-const NOTES = "detailers_notes"; // in a node's output, and the name of the widget
-const MARGIN = 8; // around the list, in pixels of the graph, as are all here
-const GAP = 4; // that the editor leaves between widgets
+const NOTES = "detailers_notes"; // key in a node's output, and the name of the widget
+const MARGIN = 8; // around the list; all sizes here are in pixels of the graph
+const GAP = 4; // between widgets, as the editor has it
 const MOST_HEIGHT = 150; // longer lists scroll
 const LIST = {
   boxSizing: "border-box", margin: "0", padding: "5px 8px", overflowX: "hidden", overflowY: "auto",
   maxHeight: `${MOST_HEIGHT}px`, borderLeft: "3px solid #c9973f", borderRadius: "4px",
   background: "rgba(201, 151, 63, 0.14)",
-  color: "color-mix(in srgb, #c9973f 45%, var(--input-text, #ddd))", // in light and dark palettes
+  color: "color-mix(in srgb, #c9973f 45%, var(--input-text, #ddd))", // fits light and dark palettes
   font: "11px/15px Inter, Arial, sans-serif", textAlign: "left", whiteSpace: "normal",
   overflowWrap: "anywhere", userSelect: "text", cursor: "auto",
 }; // prettier-ignore
 
-// By the key of a workflow: by the path of a node: {run, told: {node: [{kind, text}, ...]}}.
+// key of a workflow -> path of a node -> {run, told: {node: [{kind, text}, ...]}}
 const kept = new WeakMap();
-const lists = new WeakMap(); // by node: its list as it is shown
+const lists = new WeakMap(); // node -> its visible list
 const prepared = new WeakSet(); // nodes that are saved without their list
 
-/** What is known of a workflow's nodes. */
+/** The notes of a workflow's nodes. */
 function notesOf(key) {
   if (!kept.has(key)) kept.set(key, new Map());
   return kept.get(key);
 }
 
-/** A run has begun: nodes that are not part of it have nothing to tell any more. */
+/** A run has begun: the notes of nodes that are not part of it are removed. */
 function begin(notes, { output }) {
   if (!output) return;
   for (const path of notes.keys()) if (!(path in output)) notes.delete(path);
 }
 
-/** A node begins to run; those that it has made of itself belong to it. */
+/** A node begins to run. Nodes of its expanded graph belong to it. */
 function start(notes, { run, detail: path }) {
   if (path !== null && notes.get(String(path))?.run !== run) notes.delete(String(path));
 }
@@ -49,10 +49,10 @@ function end(notes, { run, detail: { node, display_node: shownAt, output } }) {
   else notes.delete(path);
 }
 
-/** Shows in every node of the graph what it has to tell. */
+/** Shows the notes of every node of the graph. */
 function showAll() {
   const notes = notesOf(shownKey());
-  const texts = new Map(); // a node inside a subgraph is at several places
+  const texts = new Map(); // a node inside a subgraph may have several places
   for (const { node, path } of places()) {
     if (!texts.has(node)) texts.set(node, new Set());
     for (const list of notes.get(path)?.told.values() ?? []) {
@@ -89,7 +89,7 @@ function add(node, texts) {
   list.widget.serialize = false;
   list.hooks = { before: hooks, after: hooksOf(node) };
   lists.set(node, list);
-  // As elements of the page, nodes grow by themselves.
+  // Nodes that are elements of the page grow by themselves.
   if (!LiteGraph.vueNodesMode) setHeight(node, Math.max(node.size[1], node.computeSize()[1]));
 }
 
@@ -110,21 +110,21 @@ function remove(node, list) {
   setHeight(node, Math.max(height, least));
 }
 
-/** What the editor chains to for a widget, and what nobody needs once that is gone. */
+/** The callbacks of a node that the editor replaces for a widget, to restore them afterwards. */
 const hooksOf = ({ onAdded, onRemoved, onResize }) => ({ onAdded, onRemoved, onResize });
 
 function setHeight(node, height) {
   if (node.size[1] !== height) node.setSize([node.size[0], height]);
 }
 
-/** The height that a node has without its list. */
+/** The height of a node without its list. */
 function savedHeight(node, list) {
   const [now, most] = [node.size[1], heightIn(list, node.size[0]) + GAP];
   if (now < list.before) return now;
   return Math.max(list.before, now - most);
 }
 
-/** Has a node saved as if it had no list. */
+/** Lets a node be saved as if it had no list. */
 function prepare(node) {
   if (prepared.has(node)) return;
   prepared.add(node);
@@ -135,7 +135,7 @@ function prepare(node) {
       const values = saved.widgets_values;
       const index = this.widgets.indexOf(list.widget);
       if (Array.isArray(values) && index < values.length && !(index in values)) {
-        values.splice(index, 1); // of another widget that has come later
+        values.splice(index, 1); // the value belongs to a widget that was added later
       }
       saved.size = [saved.size[0], savedHeight(this, list)];
     }
@@ -162,7 +162,7 @@ function listOf(texts) {
   return element;
 }
 
-/** The height of a list in a node of some width. */
+/** The height of a list in a node of a given width. */
 function heightIn({ element, heights }, width) {
   if (!heights.has(width)) {
     const copy = element.cloneNode(true);

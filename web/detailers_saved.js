@@ -1,10 +1,10 @@
-// A workflow that is open and not shown: what the editor keeps of it, and the prompt that it makes.
+// A workflow that is open but not shown: the data that the editor keeps, and its prompt.
 
 import { api } from "../../scripts/api.js";
 import { controlled, plainType } from "./detailers_graph.js";
 
 const SUBGRAPH_INPUT = "-10";
-const CONTROLS = { control_after_generate: null, seed_2nd_mode: "seed_2nd" }; // of which widget
+const CONTROLS = { control_after_generate: null, seed_2nd_mode: "seed_2nd" }; // control widget -> widget that it controls
 const isLink = (value) => Array.isArray(value) && value.length === 2;
 
 /** The subgraphs of a saved workflow, at any depth. */
@@ -70,7 +70,7 @@ export class SavedGraph {
     return named ? Object.keys(named) : (this.left?.names.get(node.type) ?? []);
   }
 
-  /** Where a value is that counts, as {node, name}; null where that is not known before a run. */
+  /** The place of a used value as {node, name}; null if it is not known before a run. */
   _counted({ node, holders, graphs }, name) {
     if (!this._names(node).includes(name)) return null;
     let found = { node, name };
@@ -110,7 +110,7 @@ export class SavedGraph {
     if (Array.isArray(node.widgets_values) && number >= 0) node.widgets_values[number] = value;
     if (node.widgets_values_named) node.widgets_values_named[its] = value;
     this._setInPrompt(place, name, value);
-    // A subgraph node's value goes to all that are linked to it.
+    // The value of a subgraph node is passed to all nodes that are linked to it.
     if (node !== place.node) {
       for (const other of this.places()) {
         for (const { widget } of other.node.inputs ?? []) {
@@ -122,20 +122,20 @@ export class SavedGraph {
     return true;
   }
 
-  offer() {} // the editor lists the entries anew when it shows the workflow
+  offer() {} // the editor reads the entries again when it shows the workflow
 
   _setInPrompt({ path }, name, value) {
     const inputs = this.left?.prompt?.[path]?.inputs;
     if (inputs && name in inputs && !isLink(inputs[name])) inputs[name] = value;
   }
 
-  /** Nodes are muted and bypassed in the prompt when it is queued, subgraph nodes cannot be. */
+  /** Nodes are muted and bypassed in the prompt when it is queued. Subgraph nodes cannot be. */
   setMode({ node }, mode) {
     if (this.subgraphs.has(node.type) && node.mode !== mode && this.left) this.left.prompt = null;
     node.mode = mode;
   }
 
-  /** The prompt of the workflow as it is; null where the editor has to show it to make one. */
+  /** The prompt of the workflow; null if the editor has to show the workflow to make one. */
   async prompt() {
     const prompt = this.left?.prompt;
     if (!prompt) return null;
@@ -152,7 +152,7 @@ export class SavedGraph {
     return answer.ok ? (await answer.json()).prompt : null;
   }
 
-  /** Does to seeds what is to be done once a prompt is queued. */
+  /** Changes the seeds as their controls say, after a prompt was queued. */
   advanceSeeds() {
     for (const place of this.places()) {
       const names = this._names(place.node);

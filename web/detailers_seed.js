@@ -1,4 +1,4 @@
-// The second seed of a regional sampler changes after each run, as its mode says.
+// Changes the second seed of a regional sampler after each run, according to its mode.
 
 import { app } from "../../scripts/app.js";
 import { controlled, countedOnce, setValue, valueAt, widget } from "./detailers_graph.js";

@@ -1,13 +1,13 @@
-// Nodes of older files have more widgets today: what these would cover moves down.
+// Nodes of older workflows have more widgets today. Nodes that they would cover are moved down.
 
 import { app } from "../../scripts/app.js";
 
 const TITLE = 30;
 const GAP = 10;
-const HEIGHTS = { slot: 20, widget: 24, text: 64, edge: 12 }; // of a node's parts on the canvas
-const ELEMENTS = 1.2; // nodes that are elements of the page are that much taller
+const HEIGHTS = { slot: 20, widget: 24, text: 64, edge: 12 }; // of the parts of a node on the canvas
+const ELEMENTS = 1.2; // nodes that are elements of the page are taller by this factor
 
-/** About the height of a new node, in pixels. */
+/** The approximate height of a new node, in pixels. */
 export function heightOf(definition, widgets) {
   const inputs = Object.entries({ ...definition.input?.required, ...definition.input?.optional });
   const texts = inputs.filter(([, [type, options]]) => type === "STRING" && options?.multiline);
@@ -25,10 +25,10 @@ const areAboveEachOther = (a, b) =>
   a.pos[0] < b.pos[0] + b.size[0] && b.pos[0] < a.pos[0] + a.size[0];
 
 /**
- * Moves saved nodes down that were below others and would be covered by them.
+ * Moves saved nodes down if they were below other nodes and would now be covered by them.
  *
- * @param nodes of one level of a file; their positions are changed in place.
- * @param newHeight the height that a node needs today, or undefined if that is the file's.
+ * @param nodes the nodes of one graph; their positions are changed in place.
+ * @param newHeight gives the height that a node needs today, or undefined if it has not changed.
  */
 export function moveApart(nodes, newHeight) {
   const placed = nodes.filter((node) => node.pos && node.size && !node.flags?.collapsed);

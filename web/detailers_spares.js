@@ -1,4 +1,4 @@
-// Nodes that take any number of inputs always offer one more than are connected.
+// Nodes that take any number of inputs always have one more input than are connected.
 
 import { app } from "../../scripts/app.js";
 
@@ -21,7 +21,7 @@ const INPUT = 1;
 const numberOf = (input, stem) =>
   input.name.startsWith(stem) ? Number(input.name.slice(stem.length)) : NaN;
 
-/** Adds or removes inputs at the end until the last one, and only that, is a free spare. */
+/** Adds or removes inputs at the end until only the last one is free. */
 function fit(node, stem) {
   const numbered = () => (node.inputs ?? []).filter((input) => numberOf(input, stem) >= 1);
   const isUsed = (input) => node.isInputConnected(node.inputs.indexOf(input));

@@ -1,5 +1,5 @@
-// Brings nodes of older versions to today's form while a file is opened. What today's nodes would
-// save stays untouched. legacy.json says how nodes were saved; core/graph/legacy.py explains it.
+// Upgrades nodes of older versions when a workflow is opened. Nodes in today's form stay the same.
+// legacy.json describes how nodes were saved; core/graph/legacy.py explains that file.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -20,7 +20,7 @@ const LINKS = {
   group: { origin: 0, originSlot: 1, target: 2, slot: 3 },
 };
 
-/** A graph, or the inside of a subgraph or of a group node; what is neither node nor link is left. */
+/** The nodes and links of a graph, of a subgraph, or inside of a group node. */
 class Level {
   constructor(graph, isGroup) {
     this.graph = graph;
@@ -29,7 +29,7 @@ class Level {
     this._byId = new Map(this.nodes.map((node) => [this.id(node), node]));
   }
 
-  /** The links by the id of the node that they come from, or go to. */
+  /** The links by the id of their source node or of their target node. */
   _linksBy(end) {
     this._ends ??= {};
     if (!this._ends[end]) {
@@ -99,7 +99,7 @@ class Level {
     source.outputs[slot].links = [...listOf(source.outputs[slot].links), input.link];
   }
 
-  /** A link in the form in which the graph has its links. */
+  /** A link in the form that this graph uses. */
   _newLink(ends, type) {
     const { graph } = this;
     const like = graph.links.find((link) => link !== null && typeof link === "object");
@@ -114,7 +114,7 @@ class Level {
     return { id, ...Object.fromEntries(places), type };
   }
 
-  /** The node and output that an input is linked to; null if it is not. */
+  /** The node and output to which an input is linked; null if it has no link. */
   sourceOf(node, name) {
     const slot = node.inputs.findIndex((input) => input?.name === name);
     const link = this.linksTo(node).find((one) => slot >= 0 && one[this.at(one).slot] === slot);
@@ -122,7 +122,7 @@ class Level {
     return source ? [source, link[this.at(link).originSlot]] : null;
   }
 
-  /** The nearest output before a node's model that gives a CLIP; null if none does. */
+  /** The nearest CLIP output before a node's model; null if there is none. */
   clipBehind(node) {
     const isModel = ({ name, type }) => type === "MODEL" || type === "*" || name === "model";
     const passed = new Set();
@@ -143,13 +143,13 @@ function* levelsOf(graph) {
   for (const subgraph of objectsIn(graph.definitions?.subgraphs)) yield* levelsOf(subgraph);
 }
 
-/** What took the place of an id that is no more, unless another pack has it. */
+/** The successor of an old id, unless another pack has a node with that id. */
 const successorOf = (id) =>
   Object.hasOwn(table.ids, id) && !LiteGraph.registered_node_types[id] ? table.ids[id] : undefined;
 
 const isSlot = (slot) => isObject(slot) && typeof slot.name === "string";
 
-/** For each saved output the number of today's that is the same: by name, by type, by place. */
+/** For each saved output, the number of the same output today: by name, by type, by place. */
 function matchOutputs(saved, today) {
   const matches = new Map();
   const isFree = (slot) => ![...matches.values()].includes(slot);
@@ -169,7 +169,7 @@ function matchOutputs(saved, today) {
   return matches;
 }
 
-/** Puts outputs in today's order, with the links of those that still are; says if it had to. */
+/** Brings outputs and their links into today's order. Tells whether it has changed. */
 function moveOutputs(node, level, definition) {
   const saved = listOf(node.outputs);
   if (!saved.every(isSlot)) return false;
@@ -194,14 +194,14 @@ function moveOutputs(node, level, definition) {
   return true;
 }
 
-/** Today's name of an input that has one of another time. */
+/** Today's name of an input with an older name. */
 function renamedInput(name, { renamed = {}, numbered = {} }) {
   const [, stem, number] = String(name).match(/^(.*?)(\d+)(?:_opt)?$/) ?? [];
   if (Object.hasOwn(renamed, name)) return renamed[name];
   return Object.hasOwn(numbered, stem) ? numbered[stem] + number : undefined;
 }
 
-/** Today's name of an input whose own name is not known, where its type says which it is. */
+/** Today's name of an input with an unknown name, if its type shows which input it is. */
 function nameByType(node, { name, type }, { by_type: types = {} }, definition) {
   if (inputOf(definition, name).length) return undefined;
   const isFree = ([wanted]) => !node.inputs.some((input) => input?.name === wanted);
@@ -209,7 +209,7 @@ function nameByType(node, { name, type }, { by_type: types = {} }, definition) {
   return Object.entries(types).find((one) => isFree(one) && isOfType(one))?.[0];
 }
 
-/** Points the links inside of a group node, which go by numbers, at the inputs of today's node. */
+/** Changes the links inside of a group node, which use numbers, to the inputs of today's node. */
 function moveInputs(node, level, definition) {
   if (!level.isGroup || !Array.isArray(node.inputs)) return false;
   const inputs = { ...definition.input?.required, ...definition.input?.optional };
@@ -233,7 +233,7 @@ function moveInputs(node, level, definition) {
   return changed;
 }
 
-/** Gives a node of a version that took no CLIP the one that belongs to its model. */
+/** Links a node of a version without a CLIP input to the CLIP that belongs to its model. */
 function takeClip(node, level, rule, definition) {
   const isKnown = Array.isArray(node.inputs) && rule.clip_until && inputOf(definition, "clip").length;
   if (!isKnown || node.inputs.some((input) => input?.name === "clip")) return false;
@@ -242,7 +242,7 @@ function takeClip(node, level, rule, definition) {
   return source !== null;
 }
 
-/** Gives inputs that took the place of one, which had a link, the same link. */
+/** Gives the inputs that replaced one input the link of that input. */
 function shareLinks(node, level, { became = {} }) {
   let changed = false;
   for (const [old, [first, ...others]] of Object.entries(became)) {
@@ -261,7 +261,7 @@ function shareLinks(node, level, { became = {} }) {
   return changed;
 }
 
-/** Renames inputs, removes those that are no more or double; says whether there were any. */
+/** Renames inputs, and removes old and duplicate ones. Tells whether there were any. */
 function changeInputs(node, level, rule, definition) {
   const unused = rule.unused ?? [];
   let changed = false;
@@ -291,14 +291,14 @@ function linkedWidgets(node) {
   return new Set(linked.map(({ name, widget }) => widget?.name ?? name));
 }
 
-/** The definition and layouts of what a node is today; null for nodes of others. */
+/** Today's definition and layouts of a node; null for nodes of other packs. */
 function layoutsOf({ type }) {
   const id = successorOf(type)?.id ?? type;
   const definition = definitions.get(id);
   return definition ? new Layouts(id, definition) : null;
 }
 
-/** What was done to a workflow, for the user. */
+/** The changes of a workflow, for the user. */
 class Report {
   changes = [];
   misfits = [];
@@ -310,7 +310,7 @@ class Report {
   }
 }
 
-/** A group node has the widget values of all nodes inside in one list, so each needs all of its. */
+/** A group node has the values of all inner nodes in one list, so each must have all values. */
 function upgradeGroupNode(node, group, report) {
   const saved = listOf(node.widgets_values);
   const inside = objectsIn(group.nodes);
@@ -331,18 +331,18 @@ function upgradeGroupNode(node, group, report) {
   });
   if (JSON.stringify(upgraded) === JSON.stringify(saved)) return;
   node.widgets_values = upgraded;
-  delete node.widgets_values_named; // the names are those of the old lists
+  delete node.widgets_values_named; // its names are those of the old list
   report.changes.push(node.title ?? node.type);
 }
 
-/** Newer editors save values by name too, and may go by the names: these mean today's widgets. */
+/** Newer editors also save values by name, and may use the names. These are names of today. */
 function nameValues(node, names) {
   if (!node.widgets_values_named) return;
   const values = names.map((name, place) => [name, node.widgets_values[place]]);
   node.widgets_values_named = Object.fromEntries(values.filter(([, value]) => value !== undefined));
 }
 
-/** Brings a node to today's form. */
+/** Upgrades a node to today's form. */
 function upgradeNode(node, level, report) {
   const group = String(node.type).match(/^workflow[>/](.*)/s)?.[1];
   const groups = level.graph.extra?.groupNodes;
@@ -391,11 +391,11 @@ function moveApartIn(workflow) {
 }
 
 /**
- * Brings a workflow to today's form.
+ * Upgrades a workflow to today's form.
  *
- * @returns [workflow, changes, misfits]: a changed copy, a line for each node that was changed and
- * one for each that has values which no version of it takes; the workflow itself and no line if
- * there is nothing to change, or if it is none that can be read.
+ * @returns [workflow, changes, misfits]: a changed copy, a line for each changed node, and a line
+ * for each node with values that fit no version of it. If there is nothing to change, or the
+ * workflow cannot be read, it is the same workflow without lines.
  */
 export function upgradeWorkflow(workflow) {
   if (!Array.isArray(workflow?.nodes)) return [workflow, [], []];
@@ -414,7 +414,7 @@ export function upgradeWorkflow(workflow) {
   }
 }
 
-/** The same for an API-format prompt, by way of the server. */
+/** The same for a prompt in the API format. The server does the work. */
 async function upgradePrompt(prompt) {
   const known = ({ class_type: id }) => Object.hasOwn(table.ids, id) || definitions.has(id);
   if (!isObject(prompt) || !valuesOf(prompt).some(known)) return [prompt, []];
@@ -462,7 +462,8 @@ app.registerExtension({
   name: "Detailers.Upgrade",
 
   init() {
-    // Before anything else reads the file: group nodes and subgraphs are registered early.
+    // This has to be done before anything else reads the workflow, since the editor registers group
+    // nodes and subgraphs early.
     const { loadGraphData, loadApiJson } = app;
     app.loadGraphData = async function (workflow, ...rest) {
       const [upgraded, changes, misfits] = upgradeWorkflow(workflow);
@@ -485,7 +486,7 @@ app.registerExtension({
       definitions.set(node.name, node);
       for (const group of [node.input?.required, node.input?.optional]) {
         for (const [name, [type, options]] of Object.entries(group ?? {})) {
-          // In this form of a choice group nodes, too, know that it is no slot.
+          // With this form of a choice, group nodes also recognise that it is no link.
           if (Array.isArray(type)) group[name] = ["COMBO", { ...options, options: type }];
         }
       }

@@ -1,4 +1,4 @@
-// Shows the texts that the server drew for wildcard nodes, and keeps their modes in order.
+// Shows the texts that the server has made for wildcard nodes, and updates their modes.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -10,14 +10,14 @@ const TEXT = "populated_text";
 
 const isWildcardNode = (node) => TYPES.has(plainType(node));
 
-/** What is drawn by the server is not for typing. */
+/** Whether a text is made by the server, so that the user cannot edit it. */
 function lock(place) {
   const text = counted(place, TEXT);
   const mode = valueAt(place, "mode");
   if (text && mode !== undefined) setReadOnly(text, mode === "populate");
 }
 
-/** Lets nobody type into a text, be it drawn on the canvas or as an element of the page. */
+/** Makes a text read-only, on the canvas or as an element of the page. */
 function setReadOnly({ node, widget }, isReadOnly) {
   for (const options of [widget.options, widget._state?.options, storedOptions(node, widget)]) {
     if (options && !!options.read_only !== isReadOnly) options.read_only = isReadOnly;
@@ -28,7 +28,7 @@ function setReadOnly({ node, widget }, isReadOnly) {
   element.style.opacity = isReadOnly ? 0.7 : 1;
 }
 
-/** What the page draws a subgraph node's text from, which is not the text's own. */
+/** The state from which the page draws a subgraph node's text; the text has another one. */
 function storedOptions(node, { name }) {
   const id = node.subgraph && node.inputs?.find((input) => input.name === name)?.widgetId;
   return id && app.extensionManager?._p?._s?.get("widgetValue")?.getWidget?.(id)?.options;
@@ -55,7 +55,7 @@ app.registerExtension({
       }
       lockAll();
     });
-    // A mode may be chosen at a subgraph node, which tells nobody.
+    // A mode may be chosen at a subgraph node, which sends no event.
     api.addEventListener("graphChanged", lockAll);
     document.addEventListener("focusin", lockAll);
   },

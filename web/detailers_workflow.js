@@ -1,5 +1,5 @@
-// Which workflow a run belongs to. What its nodes ask for is done there, shown or not, and queued
-// from there; once the workflow is closed, nothing is.
+// Finds the workflow to which a run belongs. Requests of its nodes are carried out in that workflow
+// even if it is not shown. After the workflow is closed, requests are ignored.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -8,15 +8,15 @@ import { SavedGraph } from "./detailers_saved.js";
 
 const MUTED = 2;
 const BYPASSED = 4;
-const KEPT_RUNS = 200; // of which something is known
-const LATE = 5000; // milliseconds in which messages of a run that has ended may still come
+const KEPT_RUNS = 200; // the most runs that are remembered
+const LATE = 5000; // messages of a run may still arrive this many milliseconds after its end
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 
-// An open workflow is told from others by its change tracker: names are given again.
-const runs = new Map(); // by number: {tracker, output, options, ended}
-const left = new WeakMap(); // by tracker: what was noted when the workflow was left
-const waiting = new WeakSet(); // trackers of workflows to queue once they are shown
-const goingOn = new Map(); // by the number that a queued item is given: the run that goes on
+// The change tracker identifies an open workflow, since a name may be used again.
+const runs = new Map(); // id of a run -> {tracker, output, options, ended}
+const left = new WeakMap(); // tracker -> data that was saved when the user left the workflow
+const waiting = new WeakSet(); // trackers of workflows to queue when they are shown
+const goingOn = new Map(); // number of a queued item -> the run that it continues
 const posts = new Set(); // promises of prompts that are sent
 const loads = new Set(); // and of workflows that are opened
 
@@ -25,7 +25,7 @@ const active = () => store()?.activeWorkflow ?? null;
 const opened = (tracker) =>
   tracker && store()?.openWorkflows?.find((workflow) => workflow.changeTracker === tracker);
 
-/** Keeps a promise in a set until it has come to its end, whatever that is. */
+/** Keeps a promise in a set until it has ended, with or without an error. */
 function track(set, promise) {
   const ended = promise.then(
     () => set.delete(ended),
@@ -39,7 +39,7 @@ async function allIsDone() {
   while (posts.size || loads.size) await Promise.all([...posts, ...loads]);
 }
 
-/** The open workflow of a message; null where it is closed, or of another page. */
+/** The open workflow of a message; null if it is closed, or belongs to another page. */
 function workflowOf({ prompt_id: run, workflow_id: id }) {
   const known = runs.get(run);
   if (known) return opened(known.tracker) ?? null;
@@ -50,37 +50,37 @@ function workflowOf({ prompt_id: run, workflow_id: id }) {
 
 let last = Promise.resolve();
 
-/** Has something done once all is sent and opened that has begun, one after another. */
+/** Runs actions one after another, when all prompts are sent and all workflows are opened. */
 function inTurn(name, act) {
   last = last
     .then(async () => {
       await allIsDone();
       await act();
     })
-    .catch((error) => console.error(`Detailers: "${name}" went wrong`, error));
+    .catch((error) => console.error(`Detailers: "${name}" failed`, error));
 }
 
-/** Has every message of a kind acted on in its workflow, one after another. */
+/** Handles every message of a kind in its workflow, one after another. */
 export function onMessage(name, act) {
   api.addEventListener(`detailers-${name}`, ({ detail }) => {
     inTurn(name, () => actOn(detail ?? {}, act));
   });
 }
 
-const ONLY = {}; // the key of an editor that knows of one workflow alone
+const ONLY = {}; // the key in an editor that has only one workflow
 
-/** What tells the workflow that is shown from all others. */
+/** The key of the workflow that is shown. */
 export const shownKey = () => active()?.changeTracker ?? ONLY;
 
 /**
- * Tells of what the host says of the runs of open workflows.
+ * Listens to ComfyUI's messages about the runs of open workflows.
  *
- * @param names of the host's messages.
- * @param act takes a message's name and {key, run, output, detail}: the workflow's key, the run's
- * number, the prompt that was sent, and what the host says.
+ * @param names the names of ComfyUI's messages.
+ * @param act takes a message's name and {key, run, output, detail}: the workflow's key, the id of
+ * the run, the prompt that was sent, and the content of the message.
  */
 export function onRuns(names, act) {
-  let run = null; // the one that goes on: not every message says so
+  let run = null; // the present run, since not every message names it
   api.addEventListener("execution_start", ({ detail }) => (run = detail?.prompt_id ?? null));
   for (const name of names) {
     api.addEventListener(name, ({ detail }) => {
@@ -96,11 +96,11 @@ export function onRuns(names, act) {
 
 const whenShown = [];
 
-/** Has something done whenever a workflow is shown that was not, or is read anew. */
+/** Runs an action whenever another workflow is shown, or a workflow is loaded again. */
 export const onShown = (act) => whenShown.push(act);
 
 async function actOn(message, act) {
-  if (!store()) return act(shown, message); // an editor that knows of one workflow alone
+  if (!store()) return act(shown, message); // the editor has only one workflow
   const workflow = workflowOf(message);
   if (!workflow) return;
   const tracker = workflow.changeTracker;
@@ -124,8 +124,8 @@ export async function queueAgain(graph, message) {
 }
 
 /**
- * Goes on with the run of a message now that modes of nodes have changed: with the values that it
- * had, and so with the results that it has already. Seeds stay for the next run as they are.
+ * Continues the run of a message after modes of nodes have changed. It uses the values of that run,
+ * so that its cached results are used. The seeds for the next run do not change.
  */
 export async function goOn(graph, message) {
   const before = runs.get(message.prompt_id)?.output;
@@ -133,7 +133,7 @@ export async function goOn(graph, message) {
     await send(graph, workflowOf(message)?.changeTracker, message, (prompt) => asBefore(prompt, before));
     return;
   }
-  const number = Object(0); // a number like any other to the editor, and known here
+  const number = Object(0); // the editor treats it as a number, and it can be recognised here
   goingOn.set(number, { before, seeds: controlledValues() });
   app.queuePrompt(number, 1);
 }
@@ -150,7 +150,7 @@ async function send(graph, tracker, message, change) {
   return true;
 }
 
-/** A prompt with the values of an earlier one, where those are no links. */
+/** A prompt with the values of an earlier prompt, except links. */
 function asBefore(output, before) {
   const isLink = (value) => Array.isArray(value);
   for (const [id, { inputs }] of Object.entries(output)) {
@@ -161,7 +161,7 @@ function asBefore(output, before) {
   return output;
 }
 
-/** The widgets whose values change by themselves with each run, and their values. */
+/** The widgets whose values change automatically after each run, and their values. */
 function controlledValues() {
   const found = new Map();
   for (const place of places()) {
@@ -178,7 +178,7 @@ function controlledValues() {
 
 let originalQueue = null;
 
-/** Sends a prompt, and remembers whose it is. */
+/** Sends a prompt, and remembers to which workflow it belongs. */
 async function post(tracker, [number, data, options, ...rest]) {
   const { output } = data;
   const answer = await originalQueue.call(api, number, data, options, ...rest);
@@ -196,7 +196,7 @@ async function queuePrompt(number, data, ...rest) {
   try {
     return await track(posts, post(active()?.changeTracker, [item ? 0 : number, data, ...rest]));
   } finally {
-    // The editor changes seeds right after this.
+    // The editor changes the seeds directly after this.
     if (item) setTimeout(() => restore(item.seeds));
   }
 }
@@ -211,11 +211,11 @@ function restore(values) {
 
 const isPending = ({ ended }) => ended === null || Date.now() - ended < LATE;
 
-/** Notes of the workflow that is shown what it takes to act on it once it is not. */
+/** Saves the data of the shown workflow that is needed to act on it when it is no longer shown. */
 async function leave() {
   const tracker = active()?.changeTracker;
   if (!tracker) return;
-  await Promise.all(posts); // a run that has begun is to be known
+  await Promise.all(posts); // so that all runs that have begun are known
   left.delete(tracker);
   const pending = [...runs.values()].filter((run) => run.tracker === tracker);
   if (!pending.some(isPending)) return;
@@ -235,7 +235,7 @@ async function leave() {
     const { output } = await app.graphToPrompt();
     left.set(tracker, { names, prompt: output });
   } catch (error) {
-    console.warn("Detailers: no prompt can be made of the workflow that is left", error);
+    console.warn("Detailers: no prompt can be made from the workflow that was left", error);
     left.set(tracker, { names, prompt: null });
   } finally {
     for (const [node, mode] of modes) node.mode = mode;
