@@ -1,7 +1,7 @@
-"""What the core asks of the engine that encodes, samples and decodes.
+"""The protocol of the engine that encodes, samples and decodes.
 
-`core/host/backend.py` answers with ComfyUI. Tests answer with a few lines of torch; so could a
-worker of a cluster.
+`core/host/backend.py` implements it with ComfyUI, and `tests/fake_backend.py` with a few lines of
+torch. A worker of a cluster could implement it too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .prompts.segment_text import TextBackend
 from .settings import VAE_TILE, Conditioning, Tiles, VaeTile
 from .streams import Latent
 
-# What the host notes of an empty LATENT, so that it can be fitted to any model.
+# Entries of an empty LATENT of the host, with which it can be fitted to any model.
 OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
-# What an entry of a conditioning is to a batch: one row for each, or the same for all.
+# How an entry of a conditioning goes into a batch: one row for each, or the same for all.
 ROWS, SAME = "rows", "same"
 
 # (step just done, steps in all, denoised latent so far or None where there is none to show)
@@ -30,35 +30,35 @@ OnStep = Callable[[int, int, torch.Tensor | None], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run samples, for the errors that tell."""
+    """What a run samples, as errors name it."""
 
     name: str = "the latent"
-    source: str = "the LATENT input"  # what the latent comes from
+    source: str = "the LATENT input"  # where the latent comes from
     model: str = "the model"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What a part of the latent is denoised with, laid over what lies below.
+    """How a part of the latent is denoised; layers lie on top of one another.
 
-    What the model makes of a latent is put together before the sampler sees it, so that one sampler
-    run makes all of the picture.
+    The denoised latents of all layers are combined before the sampler gets them, so that one
+    sampler run makes the whole picture.
     """
 
     model: Any
     positive: Conditioning
     negative: Conditioning | str
     cfg: float
-    weight: torch.Tensor  # [1,1,(T),h,w] 0..1, the latent's resolution; 0 leaves what lies below
-    begins: float = math.inf  # the noise level from which on it takes part
+    weight: torch.Tensor  # [1,1,(T),h,w] 0..1, in latent pixels; 0 keeps the layers below
+    begins: float = math.inf  # the noise level at which the layer begins to take part
 
 
 @dataclass(frozen=True)
 class SamplerRun:
     """One call of a sampler.
 
-    A run that goes on from another has what the whole run began with as its `latent` and `noise`:
-    what a noise mask keeps is that latent, under that noise.
+    A run that continues another one has the `latent` and `noise` that the whole run began with: a
+    noise mask keeps that latent, under that noise.
     """
 
     model: Any
@@ -66,25 +66,25 @@ class SamplerRun:
     negative: Conditioning | str
     cfg: float
     sampler_name: str
-    sigmas: torch.Tensor  # [steps+1], what is run
+    sigmas: torch.Tensor  # [steps+1], the noise levels that are run
     schedule: torch.Tensor  # the whole schedule that `sigmas` is a part of
     seed: int
     noise: torch.Tensor  # of the latent's shape; zeros add none
     latent: torch.Tensor  # [N,C,h,w] or [N,C,T,h,w]
-    noise_mask: torch.Tensor | None = None  # [N or 1,H,W], 1 is sampled anew; of any resolution
-    is_hard: bool = False  # the noise mask held 0 and 1 alone before anything resized it
-    sampler: Any = None  # a sampler object that wins over `sampler_name`
-    tiles: Tiles | None = None  # how the model sees the latent; None sees all of it
-    seeds: tuple[int, ...] = ()  # one for each row of a batch of separate runs; else `seed` is all
-    # Of a run that is done in parts:
-    start: torch.Tensor | None = None  # what the part before left, with its noise, to go on from
-    whole: torch.Tensor | None = None  # levels of the whole run, for masks that open as they fall
-    number: int = 0  # steps before this part: noise that samplers have drawn on the way
-    batch_index: tuple[int, ...] | None = None  # which rows of a larger batch the latent's are
+    noise_mask: torch.Tensor | None = None  # [N or 1,H,W] of any resolution; 1 is sampled anew
+    is_hard: bool = False  # the noise mask held only 0 and 1 before it was resized
+    sampler: Any = None  # a sampler object, used instead of `sampler_name`
+    tiles: Tiles | None = None  # the tiles in which the model sees the latent; None: all at once
+    seeds: tuple[int, ...] = ()  # one for each row, of separate runs; else `seed` is for all
+    # For a run that is done in parts:
+    start: torch.Tensor | None = None  # the noisy latent at the end of the part before
+    whole: torch.Tensor | None = None  # noise levels of the whole run, for masks that use them
+    number: int = 0  # steps before this part, for which samplers have drawn noise already
+    batch_index: tuple[int, ...] | None = None  # the rows' indices in a larger batch
     subject: Subject = Subject()
     layers: tuple[Layer, ...] = ()  # later ones on top
-    # Of another pack that watches: called with the step, the denoised latent, the latent on its
-    # way, and the steps in all.
+    # A callback of another pack: called with the step, the denoised latent, the noisy latent, and
+    # the number of steps.
     watch: Callable[[int, Any, Any, int], Any] | None = None
 
 
@@ -110,28 +110,28 @@ class Backend(TextBackend, Protocol):
         """Pixels per latent pixel along a side."""
 
     def grid(self, model: Any, vae: Any) -> int:
-        """What a side in pixels has to be a multiple of for the VAE and the model."""
+        """The number that both sides in pixels have to be multiples of, for VAE and model."""
 
     def native_area(self, model: Any) -> int:
-        """Pixels of the pictures that the model was made for."""
+        """The number of pixels of the pictures that the model was trained for."""
 
     def is_video_vae(self, vae: Any) -> bool:
         """Whether the VAE turns a batch of frames into one latent with a time axis."""
 
     def clip_length(self, vae: Any, frames: int) -> int:
-        """The least number of frames, at least `frames`, that comes back from the VAE whole."""
+        """The least number of frames, at least `frames`, that the VAE does not shorten."""
 
     def frames_of_steps(self, vae: Any, steps: int, frames: int) -> list[slice]:
-        """Which of the frames of a clip each of its latent steps may stand for."""
+        """For each latent step of a clip, the frames that it may stand for."""
 
     def mixes_rows(self, vae: Any) -> bool:
-        """Whether the VAE may look from one row of a batch to another."""
+        """Whether one row of a batch may change what the VAE makes of another."""
 
     def pixels_at_once(self, vae: Any) -> int:
-        """Up to how many pixels the VAE is faster for several pictures together than for each."""
+        """The number of pixels up to which the VAE is faster for several pictures in one call."""
 
     def in_float32(self, vae: Any) -> Any:
-        """The VAE in float32, which overflows nowhere; None if it is that already."""
+        """The VAE in float32, which does not overflow; None if it is in float32 already."""
 
     def encode(
         self,
@@ -142,7 +142,12 @@ class Backend(TextBackend, Protocol):
         video: bool,
         tile: VaeTile = VAE_TILE,
     ) -> torch.Tensor:
-        """Latents of pixels. `video`: the rows are the frames of one clip, else single images."""
+        """Latents [N,C,h,w] or [N,C,T,h,w] of pixels [N,H,W,3].
+
+        Args:
+            tiled: work in tiles of the size `tile`.
+            video: the rows are the frames of one clip; otherwise they are single images.
+        """
 
     def decode(
         self,
@@ -152,7 +157,7 @@ class Backend(TextBackend, Protocol):
         tiled: bool,
         tile: VaeTile = VAE_TILE,
     ) -> torch.Tensor:
-        """Pixels of latents; a time axis becomes rows."""
+        """Pixels [N,H,W,3] of latents [N,C,h,w] or [N,C,T,h,w]; a time axis becomes rows."""
 
     def inpaint_conditioning(
         self,
@@ -162,38 +167,44 @@ class Backend(TextBackend, Protocol):
         vae: Any,
         mask: torch.Tensor,
     ) -> tuple[Conditioning, Conditioning | str, dict]:
-        """Conditioning of an inpainting model on the masked pixels, and their latent."""
+        """The conditioning of an inpainting model, and the LATENT of the pixels.
+
+        Args:
+            pixels: [N,H,W,3] 0..1.
+            mask: [N or 1,H,W] 0..1; 1 is painted anew.
+        """
 
     def cut_patches(self, model: Any, cut: Cut) -> Any:
-        """The model whose patches that hold a picture of the whole image show what the cut does;
-        the same object where there are none."""
+        """The model with its patches cut: a patch that holds a picture of the whole image gets the
+        part in the crop. The same object where no patch holds one."""
 
     def takes_references_of_one_size(self, model: Any) -> bool:
-        """Whether references have to be of the size of the latent that is sampled."""
+        """Whether references need the size of the latent that is sampled."""
 
     def differential_diffusion(self, model: Any) -> Any:
-        """The model with a noise mask that fades, unless it has a mask function already."""
+        """The model with differential diffusion, unless it has a mask function already."""
 
     def fitted_latent(self, model: Any, latent: dict) -> torch.Tensor:
-        """The samples of a LATENT as the model wants them: an empty one fits any model."""
+        """The samples [N,C,h,w] or [N,C,T,h,w] of a LATENT; an empty one is fitted to the model."""
 
     def completed(self, model: Any, samples: Latent) -> Latent:
-        """The samples with the streams, empty ones, that the model cannot do without."""
+        """The samples, with empty streams added where the model needs more streams."""
 
     def sigmas(
         self, model: Any, sampler_name: str, scheduler: str, steps: int, func: Callable | None
     ) -> torch.Tensor:
         """The schedule of a full run: [steps+1], falling, on the CPU."""
 
-    def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor: ...
+    def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
+        """The sampled latent [N,C,h,w] or [N,C,T,h,w]; `on_step` is called at each step."""
 
     def share_a_latent(self, models: Sequence[Any]) -> bool:
-        """Whether a noisy latent of one of the models means the same to all of them."""
+        """Whether the models share a latent space, so that one can continue the run of another."""
 
     def why_alone(self, run: SamplerRun) -> str | None:
-        """Why a run must not share a batch with others; None for one that may.
+        """Why a run must not share a batch with others; None if it may.
 
-        A run may only if everything in it is known to treat every row by itself.
+        It may only if everything in it is known to treat every row separately.
         """
 
     def entry_kind(self, name: str) -> str | None:
@@ -203,22 +214,27 @@ class Backend(TextBackend, Protocol):
         """Whether repeating all tokens of a text leaves the model's result as it is."""
 
     def rows_that_fit(self, run: SamplerRun, rows: int) -> int:
-        """How many of `rows` runs like this one memory holds at once, 1 to rows."""
+        """How many of `rows` runs like this one fit into memory at once, 1 to rows."""
 
     def control_signature(self, control: Any) -> Hashable | None:
-        """What ControlNets have in common that may serve the rows of one batch; None: alone."""
+        """A value that is equal for ControlNets that can share a batch; None: it cannot."""
 
     def join_controls(self, controls: Sequence[Any], latent: torch.Tensor) -> Any:
-        """One ControlNet whose hint has a row for each of these, which share a signature."""
+        """One ControlNet whose hint has a row for each of `controls`.
+
+        Args:
+            controls: have the same `control_signature`.
+            latent: [N,C,h,w] or [N,C,T,h,w] of the batch.
+        """
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error says, in any form, that memory ran out; see `core/memory.py`."""
 
     def free_memory(self, unload: bool = False) -> None:
-        """Give back what caches hold, after memory ran out.
+        """Free the memory of caches, after memory ran out.
 
         Args:
-            unload: also the memory of all models that are loaded and not in use just now.
+            unload: also free the memory of all models that are loaded and not in use.
         """
 
     def watched_memory(self) -> Callable[[], MemoryUse]:
@@ -228,7 +244,11 @@ class Backend(TextBackend, Protocol):
         """The engine, its version, the device and the like, by name; for people to read."""
 
     def progress(self, total: int) -> Callable[[int, Any, torch.Tensor | None], None]:
-        """A bar of `total` steps; call it with steps done, model and denoised latent."""
+        """A progress bar of `total` steps.
+
+        It is called with the steps done, the model, and the denoised latent [N,C,h,w] or
+        [N,C,T,h,w], or None.
+        """
 
     def check_interrupt(self) -> None:
-        """Raise if the user asked to stop."""
+        """Raise the host's interrupt if the user asked to stop."""

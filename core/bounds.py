@@ -1,6 +1,6 @@
-"""How large things may get: bounds that are checked before anything of that size is allocated.
+"""How large things may get: bounds that are checked before memory is allocated.
 
-What a widget offers stays below them. Hooks, links and files of other packs can ask for anything.
+The ranges of widgets stay below them. Hooks, links and files of other packs may ask for any size.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from ..utils.check import MOST_PIXELS
 from .geometry import Size
 
-MOST_SAMPLED = 2**26  # of a crop's working size: 8192 x 8192
-MOST_CELLS = 2**20  # of a latent that a hook gives: 8192 x 8192 pixels at 8 pixels a side
-MOST_VALUES = 2**31  # of all masks or pictures of a batch together: 8 GiB in float32
-MOST_STEPS = 10000  # of a sampler, as many as widgets offer
+MOST_SAMPLED = 2**26  # pixels of a crop's working size: 8192 x 8192
+MOST_CELLS = 2**20  # latent pixels that a hook may return: 8192 x 8192 pixels at a ratio of 8
+MOST_VALUES = 2**31  # values of all masks or pictures of a batch together: 8 GiB in float32
+MOST_STEPS = 10000  # steps of a sampler, the most that widgets offer
 
 
 def check_pixels(size: Size, what: str, most: int = MOST_PIXELS, remedy: str = "") -> None:
@@ -19,11 +19,11 @@ def check_pixels(size: Size, what: str, most: int = MOST_PIXELS, remedy: str = "
 
     Args:
         what: the subject of the error, such as "The working size of segment 3".
-        most: pixels.
-        remedy: a sentence that says how to mend it.
+        most: the largest number of pixels.
+        remedy: a sentence that says what to do about it.
 
     Raises:
-        ValueError: it has more than so many pixels.
+        ValueError: it has more than `most` pixels.
     """
     width, height = size
     if width * height > most:
@@ -35,10 +35,10 @@ def check_pixels(size: Size, what: str, most: int = MOST_PIXELS, remedy: str = "
 
 
 def check_values(count: int, size: Size, what: str, remedy: str = "") -> None:
-    """Raise unless a batch of so many masks or planes of this size may be made.
+    """Raise unless a batch of `count` masks or planes of this size may be made.
 
     Raises:
-        ValueError: one has more than MOST_PIXELS, or all together more than MOST_VALUES.
+        ValueError: one has more than MOST_PIXELS, or all together have more than MOST_VALUES.
     """
     check_pixels(size, what, remedy=remedy)
     if count * size[0] * size[1] > MOST_VALUES:

@@ -1,9 +1,9 @@
-"""What callables of users and of other packs give back.
+"""Checks of what callables of users and of other packs return.
 
 Hooks, detectors, scheduler functions, samplers, upscalers and VAEs come over links, and may return
-or raise anything. Each is called by way of a `Source`, which names it where it raises; what it
-returns goes through the one check of its kind here. So either the core gets what it wants, or an
-error says who gave what, and what is wanted instead.
+or raise anything. Each is called through a `Source`, which names it in errors. A function of this
+module checks what it returns. So the core gets a value of the expected kind, or an error says which
+callable returned what, and what it should return.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .pixels.image import to_rgb
 from .pixels.mask import fitted_mask, union
 from .streams import Latent, is_nested, picture, streams
 
-# Modules of ComfyUI: what they raise (an interrupt, say) is for the host to see as it is.
+# Modules of ComfyUI. Their errors, such as an interrupt, have to reach the host unchanged.
 _HOST = frozenset({"comfy", "comfy_api", "comfy_execution", "execution"})
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error goes on as it is: an interrupt, a lack of memory, one that tells enough."""
+    """Whether an error is passed on unchanged: an interrupt, out of memory, or one of ours."""
     if not isinstance(error, Exception) or is_out_of_memory(error):
         return True
     is_host = type(error).__module__.partition(".")[0] in _HOST
@@ -38,14 +38,14 @@ def passes(error: BaseException) -> bool:
 
 
 def told(error: Exception) -> Exception:
-    """The error, marked as one that says who is at fault: it passes other callables unchanged."""
+    """The error, marked as one that names its source, so that no other source wraps it."""
     error.is_told = True
     return error
 
 
 @dataclass(frozen=True)
 class Source:
-    """A callable of others, as errors name it."""
+    """A callable that is not ours, as errors name it."""
 
     name: str  # the subject of a sentence, such as "The hook Sharpen (post_decode)"
     remedy: str = "Mend it, or disconnect it."
@@ -62,10 +62,10 @@ class Source:
         return cls(f"{kind} {own}" + (f" ({method})" if method else ""), remedy)
 
     def call(self, function: Callable, *args: Any, **options: Any) -> Any:
-        """What the callable returns.
+        """Call the function, and return what it returns.
 
         Raises:
-            ValueError, RuntimeError: it raised.
+            ValueError, RuntimeError: the function raised an error; ours names the source.
         """
         try:
             return function(*args, **options)
@@ -75,22 +75,22 @@ class Source:
             raise self.failed(error) from error
 
     def failed(self, error: Exception) -> Exception:
-        """The error for one that the callable raised."""
+        """Our error for an error that the callable raised."""
         kind = ValueError if isinstance(error, ValueError) else RuntimeError
         said = f"{type(error).__name__}: {error!s:.500}".rstrip(": .")
         return told(kind(f"{self.name} failed with {said}. {self.remedy}"))
 
     def wrong(self, given: str, wanted: str) -> Exception:
-        """The error for a return value that is not what is wanted."""
+        """The error for a return value of the wrong kind."""
         return told(
             ValueError(f"{self.name} gave {given}, but should give {wanted}. {self.remedy}")
         )
 
     def method(self, owner: Any, name: str) -> Callable:
-        """A method of an object, which has to be there.
+        """A method of an object.
 
         Raises:
-            ValueError: it is not.
+            ValueError: the object has no such method.
         """
         method = getattr(owner, name, None)
         if not callable(method):
@@ -99,12 +99,16 @@ class Source:
 
 
 def vae(vae: Any, method: str) -> Source:
-    """A VAE, or what stands for one."""
+    """The source for a method of a VAE, or of an object that takes its place."""
     return Source.of("'vae':", vae, method, "Connect the VAE that belongs to the model.")
 
 
 def parts(source: Source, value: Any, count: int, wanted: str) -> list[Any]:
-    """So many values, the last of them a list or None."""
+    """`count` values, of which the last is a list or None.
+
+    Raises:
+        ValueError: it is something else.
+    """
     fits = isinstance(value, (tuple, list)) and len(value) == count
     if not (fits and (value[-1] is None or isinstance(value[-1], (tuple, list)))):
         raise source.wrong(described(value), wanted)
@@ -115,7 +119,11 @@ def parts(source: Source, value: Any, count: int, wanted: str) -> list[Any]:
 
 
 def number(source: Source, value: Any, wanted: str = "a finite number") -> float | int:
-    """A finite number; texts and arrays of one number are read as such."""
+    """A finite number; a text or an array that holds one number is read as that number.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
     found = _finite(value)
     if found is None:
         raise source.wrong(quoted(value), wanted)
@@ -123,7 +131,7 @@ def number(source: Source, value: Any, wanted: str = "a finite number") -> float
 
 
 def _finite(value: Any) -> float | int | None:
-    """A value as a finite number; None if it is none."""
+    """A value as a finite number; None for any other value."""
     try:
         given = value.item() if is_array(value) else value
         given = given if isinstance(given, int) else float(given)
@@ -133,12 +141,16 @@ def _finite(value: Any) -> float | int | None:
 
 
 def whole(source: Source, value: Any, wanted: str = "a whole number") -> int:
-    """As `number`; fractions are cut off."""
+    """As `number`, with the fraction cut off."""
     return int(number(source, value, wanted))
 
 
 def numbers(source: Source, values: Any, count: int, wanted: str) -> list[float | int]:
-    """So many finite numbers, from any sequence of them."""
+    """`count` finite numbers, from any sequence.
+
+    Raises:
+        ValueError: it is something else.
+    """
     try:
         given = None if isinstance(values, (str, bytes, dict, set)) else list(values)
     except TypeError:
@@ -150,7 +162,11 @@ def numbers(source: Source, values: Any, count: int, wanted: str) -> list[float 
 
 
 def truth(source: Source, value: Any) -> bool:
-    """Whether a value counts as true."""
+    """Whether a value counts as true.
+
+    Raises:
+        ValueError: it is neither true nor false, such as an array of several values.
+    """
     try:
         return bool(value)
     except (TypeError, ValueError, RuntimeError) as error:  # arrays of several
@@ -163,13 +179,17 @@ def truth(source: Source, value: Any) -> bool:
 def pixels(
     source: Source, value: Any, like: torch.Tensor, size: Size | None = None
 ) -> torch.Tensor:
-    """Pixels [N,h,w,3] for others [N,H,W,3], on their device and of their dtype.
+    """Pixels [N,h,w,3] 0..1 that a callable returned for other pixels.
 
-    Grey is expanded and an alpha left out. Values that are not finite are refused unless those
-    that it was given are not finite either: then something before it has failed.
+    Grey is expanded, and an alpha channel is left out. Values that are not finite are refused,
+    unless `like` has some as well: then something earlier has failed.
 
     Args:
-        size: the width and height that they have to have; None takes any.
+        like: [N,H,W,3], what the callable was given. The result has its device and dtype.
+        size: the width and height that the pixels need to have; None takes any size.
+
+    Raises:
+        ValueError: they have another shape, or values that are not finite.
     """
     if value is like:
         return like
@@ -188,7 +208,11 @@ def pixels(
 
 
 def made_pixels(source: Source, value: Any, rows: int) -> torch.Tensor:
-    """Pixels [N,h,w,3] of so many rows at least that something decodes samples to."""
+    """Decoded pixels [N,h,w,3] with at least `rows` rows; a time axis becomes rows.
+
+    Raises:
+        ValueError: it is something else.
+    """
     wanted = f"pixels [N,h,w,3] of floats, {rows} or more"
     fits = isinstance(value, torch.Tensor) and is_array(value) and value.is_floating_point()
     if not (fits and value.ndim in (4, 5) and value.numel() and value.shape[-1] in (1, 3, 4)):
@@ -200,7 +224,11 @@ def made_pixels(source: Source, value: Any, rows: int) -> torch.Tensor:
 
 
 def shown_picture(source: Source, value: Any, like: torch.Tensor) -> torch.Tensor:
-    """A picture [N,h,w,3] of any size on the device and of the dtype of another; arrays pass."""
+    """A picture [N,h,w,3] of any size, with the device and dtype of `like`; also from an array.
+
+    Raises:
+        ValueError: it is no picture, or has values that are not finite.
+    """
     wanted = "a picture [h,w,C] or [N,h,w,C] of finite numbers with 1, 3 or 4 channels"
     if not (is_array(value) and value.ndim in (3, 4) and 0 not in value.shape):
         raise source.wrong(_tensor(value), wanted)
@@ -212,9 +240,12 @@ def shown_picture(source: Source, value: Any, like: torch.Tensor) -> torch.Tenso
 
 
 def mask(source: Source, value: Any, size: Size) -> torch.Tensor:
-    """One mask [1,H,W] 0..1 for an image of this size; None is an empty one.
+    """One mask [1,H,W] 0..1 for an image of this size; None gives an empty mask.
 
-    Several are united, and one of another size is resized, which is told.
+    Several masks are united. A mask of another size is resized, and the user is told.
+
+    Raises:
+        ValueError: it is no mask, or has values that are not finite.
     """
     if value is None:
         return torch.zeros(1, size[1], size[0])
@@ -236,9 +267,12 @@ def mask(source: Source, value: Any, size: Size) -> torch.Tensor:
 
 
 def latent(source: Source, value: Any, before: dict) -> dict:
-    """A LATENT with samples of as many axes as those of the one before.
+    """A LATENT whose samples [N,C,h,w] or [N,C,T,h,w] have as many axes as those of `before`.
 
-    Values that are not finite are refused only where those before are finite.
+    Values that are not finite are refused only where all values of `before` are finite.
+
+    Raises:
+        ValueError: it is something else, or larger than `MOST_CELLS` latent pixels.
     """
     if value is before:
         return before
@@ -261,7 +295,11 @@ def latent(source: Source, value: Any, before: dict) -> dict:
 
 
 def sampled(source: Source, value: Any, before: dict) -> dict:
-    """What a sampler or an upscaler gives for a LATENT: another one, of any size."""
+    """The LATENT of any size that a sampler or an upscaler returned for another one.
+
+    Raises:
+        ValueError: it is no LATENT, or has values that are not finite.
+    """
     given = value.get("samples") if isinstance(value, dict) else None
     own = samples_of(given)
     if own is None:
@@ -272,25 +310,33 @@ def sampled(source: Source, value: Any, before: dict) -> dict:
 
 
 def like(source: Source, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Samples that are put together with others, and so have to be of their shape."""
+    """Samples that are combined with others, and so need the same shape [N,C,h,w] or [N,C,T,h,w].
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if own.shape != other.shape:
         raise source.wrong(_tensor(own), f"samples of the shape {list(other.shape)}")
     return own
 
 
 def made_samples(source: Source, value: Any) -> Latent:
-    """The samples that something encodes pixels to."""
+    """Samples [N,C,h,w] or [N,C,T,h,w] that pixels were encoded to, or several streams.
+
+    Raises:
+        ValueError: it is something else.
+    """
     if samples_of(value) is None:
         raise source.wrong(_tensor(value), "samples [N,C,h,w] or [N,C,T,h,w] of floats")
     return value
 
 
 def samples_of(value: Any) -> torch.Tensor | None:
-    """The picture's stream of samples; None if they are no samples at all."""
+    """The picture's stream [N,C,h,w] or [N,C,T,h,w] of samples; None for any other value."""
     if is_nested(value):
         try:
             parts = streams(value)
-        except Exception:  # whatever it is that says so of itself
+        except Exception:  # an object of another pack that only claims to be nested
             return None
         value = parts[0] if parts else None
     fits = isinstance(value, torch.Tensor) and is_array(value) and value.is_floating_point()
@@ -307,7 +353,11 @@ def _check_noise_mask(source: Source, value: Any) -> None:
 
 
 def noise(source: Source, value: Any, like: torch.Tensor) -> torch.Tensor:
-    """Noise of the latent's shape."""
+    """Noise of the shape of the latent `like` [N,C,h,w] or [N,C,T,h,w].
+
+    Raises:
+        ValueError: it has another shape, or values that are not finite.
+    """
     wanted = f"noise of the shape {list(like.shape)}"
     if not (isinstance(value, torch.Tensor) and is_array(value) and value.shape == like.shape):
         raise source.wrong(_tensor(value), wanted)
@@ -324,7 +374,11 @@ def _check_finite(source: Source, value: torch.Tensor, before: torch.Tensor, wan
 
 
 def sigmas(source: Source, value: Any, steps: int) -> torch.Tensor:
-    """Noise levels [n], float32 on the CPU: finite, at least 0, and none above the one before."""
+    """Noise levels [n], float32 on the CPU: finite, at least 0, and none above the one before.
+
+    Raises:
+        ValueError: they are something else.
+    """
     wanted = f"{steps + 1} noise levels [steps+1] that fall, finite and none below 0"
     if isinstance(value, (list, tuple)):
         value = np.asarray(numbers(source, value, len(value), wanted), dtype=np.float64)
@@ -338,7 +392,11 @@ def sigmas(source: Source, value: Any, steps: int) -> torch.Tensor:
 
 
 def step_count(source: Source, value: Any) -> int:
-    """Steps of a schedule, 0 to MOST_STEPS."""
+    """The number of steps of a schedule, 0 to MOST_STEPS.
+
+    Raises:
+        ValueError: it is no such number.
+    """
     wanted = f"a number of steps from 0 to {MOST_STEPS}"
     steps = whole(source, value, wanted)
     if not 0 <= steps <= MOST_STEPS:
@@ -347,6 +405,6 @@ def step_count(source: Source, value: Any) -> int:
 
 
 def _tensor(value: Any) -> str:
-    """What a value is, with the dtype of one that has one."""
+    """A description of a value, with its dtype if it has one."""
     dtype = getattr(value, "dtype", None)
     return described(value) + ("" if dtype is None else f" of {dtype}")

@@ -45,25 +45,31 @@ class Box:
 
     @property
     def width(self) -> int:
+        """Width in pixels; 0 where x2 is not above x1."""
         return max(0, self.x2 - self.x1)
 
     @property
     def height(self) -> int:
+        """Height in pixels; 0 where y2 is not above y1."""
         return max(0, self.y2 - self.y1)
 
     @property
     def size(self) -> Size:
+        """Width and height in pixels."""
         return Size(self.width, self.height)
 
     @property
     def area(self) -> int:
+        """Number of pixels in the box."""
         return self.width * self.height
 
     @property
     def empty(self) -> bool:
+        """Whether no pixel is in the box."""
         return self.area == 0
 
     def as_tuple(self) -> tuple[int, int, int, int]:
+        """(x1, y1, x2, y2), as SEGS carry a box."""
         return self.x1, self.y1, self.x2, self.y2
 
     def clipped(self, size: Size) -> Box:
@@ -75,18 +81,19 @@ class Box:
     def scaled(self, old: Size, new: Size) -> Box:
         """The same region once the image goes from size `old` to `new`.
 
-        Every edge is rounded down, so that boxes which touch go on touching without overlap; a box
-        that would vanish keeps one pixel.
+        Every edge is rounded down. So boxes that touch each other still do, and do not overlap. A
+        box that would vanish keeps one pixel.
         """
         x1, x2 = _scaled_span(self.x1, self.x2, old[0], new[0])
         y1, y2 = _scaled_span(self.y1, self.y2, old[1], new[1])
         return Box(x1, y1, x2, y2)
 
     def shifted(self, dx: int, dy: int) -> Box:
+        """The box moved by dx pixels to the right and dy pixels down."""
         return Box(self.x1 + dx, self.y1 + dy, self.x2 + dx, self.y2 + dy)
 
     def grown(self, by: int) -> Box:
-        """With so many pixels more on every side; fewer, if negative."""
+        """The box with `by` more pixels on every side; a negative number shrinks it."""
         return Box(self.x1 - by, self.y1 - by, self.x2 + by, self.y2 + by)
 
     def intersects(self, other: Box) -> bool:
@@ -106,7 +113,7 @@ class Box:
         )
 
     def intersection(self, other: Box) -> Box:
-        """What both share; empty where that is nothing."""
+        """The part that both boxes share; an empty box if they share none."""
         x1, y1 = max(self.x1, other.x1), max(self.y1, other.y1)
         return Box(x1, y1, max(x1, min(self.x2, other.x2)), max(y1, min(self.y2, other.y2)))
 
@@ -138,16 +145,16 @@ def _scaled_span(start: int, end: int, old: int, new: int) -> tuple[int, int]:
 def crop_region(bbox: Box, image: Size, factor: float, min_size: int | None = None) -> Box:
     """The region that is cropped around a box.
 
-    Its sides are the box's times `factor`, centred on the box, then shifted, not shrunk, to lie
-    inside the image; a side shrinks only where it is longer than the image's. The rounding follows
-    ComfyUI-Impact-Pack, so that shared workflows crop the same pixels, except that the box is never
-    left outside by it.
+    Its sides are the sides of the box times `factor`, and it is centred on the box. A region that
+    leaves the image is shifted into it. A side that is longer than the image is cut to the image.
+    The rounding follows ComfyUI-Impact-Pack, so that shared workflows crop the same pixels. The one
+    difference: rounding never leaves a part of the box outside.
 
     Args:
-        bbox: the thing itself.
+        bbox: the bounding box of the segment.
         image: size of the image that it was found in.
-        factor: at least 1; a smaller one counts as 1, as the box lies inside its region.
-        min_size: shortest side that the region may have, in pixels.
+        factor: at least 1; a smaller one counts as 1, because the box lies inside its region.
+        min_size: the least length of a side of the region, in pixels.
     """
     x1, x2 = _crop_span(bbox.x1, bbox.x2, image[0], factor, min_size or 0)
     y1, y2 = _crop_span(bbox.y1, bbox.y2, image[1], factor, min_size or 0)
@@ -162,7 +169,7 @@ def _crop_span(start: int, end: int, limit: int, factor: float, min_size: int) -
     if first + length > limit:
         return int(max(0, limit - length)), limit
     last = int(first + length)
-    missing = max(0, min(end, limit) - last)  # a length with a fraction was cut off on this side
+    missing = max(0, min(end, limit) - last)  # rounding cut a fractional length off on this side
     return first + missing, last + missing
 
 
@@ -172,15 +179,15 @@ SIZE_POLICIES = (GUIDE_SIZE, NATIVE)
 
 @dataclass(frozen=True)
 class Sizing:
-    """How large a crop is worked on; the fields are those of the detailer nodes."""
+    """At what size a crop is sampled; the fields are those of the detailer nodes."""
 
     guide_size: float  # pixels that the shorter side of the box or the crop is brought to
     guide_size_for_bbox: bool = True  # False: measured at the crop instead of the box
     max_size: float = 1024  # pixels that no side of the working size exceeds
-    force_inpaint: bool = False  # also work on what is large enough already
+    force_inpaint: bool = False  # also sample crops that are large enough already
     grid: int = 0  # both sides are rounded up to multiples of this, as far as max_size lets them
     policy: str = GUIDE_SIZE  # NATIVE: every crop is brought to an area instead
-    area: int = 0  # that area in pixels; 0 is the one that the model was made for
+    area: int = 0  # that area in pixels; 0 is the area that the model was trained for
 
 
 @dataclass(frozen=True)
@@ -193,16 +200,16 @@ class Skip:
 def working_size(bbox: Box, crop: Box, sizing: Sizing) -> Size | Skip:
     """The size at which a crop is sampled, before padding to the VAE's grid.
 
-    The scale is guide_size over the shorter side of the box (or the crop), less where a side would
-    exceed max_size. `force_inpaint` works on crops that need no enlarging at their own size, and
-    max_size holds there too. A grid gives segments of about one size the very same, which can then
-    be sampled together; the shape changes by less than one step of it. With the policy NATIVE the
-    crop is enlarged or shrunk to `area` instead, in its own proportions as far as the grid has
-    them; max_size holds there as well, and guide_size has no say.
+    The scale is guide_size divided by the shorter side of the box (or of the crop). It is reduced
+    where a side would exceed max_size. With `force_inpaint`, a crop that needs no enlarging is
+    sampled at its own size, which max_size limits too. A grid gives segments of similar sizes the
+    same working size, so that they can be sampled together; each side changes by less than one step
+    of the grid. With the policy NATIVE, the crop is enlarged or shrunk to `area`, and keeps its
+    proportions as far as the grid allows. Then max_size is a limit too, and guide_size is ignored.
 
     Returns:
         The size, both sides at least 1 and at most max_size; or a Skip that says why the segment
-        is not worked on.
+        is not sampled.
     """
     limit = max(1, math.floor(sizing.max_size))
     if sizing.policy == NATIVE:
@@ -254,7 +261,7 @@ def _native_size(bbox: Box, crop: Box, sizing: Sizing, limit: int) -> Size | Ski
 
 
 def _on_grid(size: Size, grid: int, limit: int) -> Size:
-    """Both sides rounded up to multiples of `grid`; down where that would exceed the limit."""
+    """Both sides rounded up to multiples of `grid`, or down where they would exceed the limit."""
     if not 1 <= grid <= limit:
         return size
     return Size(*(min(-(-side // grid), limit // grid) * grid for side in size))
@@ -265,13 +272,13 @@ def _times(size: Size, scale: float) -> Size:
 
 
 def _at_most(size: Size, limit: int) -> Size:
-    """Both sides within 1 and the limit, where rounding in `_times` may have led astray."""
+    """The size with both sides within 1..limit, which rounding in `_times` may have left."""
     return Size(*(min(max(1, side), limit) for side in size))
 
 
 def padding(size: Size, multiple: int) -> tuple[int, int, int, int]:
-    """Pixels to add on the left, right, top and bottom to reach a multiple in both directions.
+    """Pixels to add on the left, right, top and bottom, so that both sides are multiples.
 
-    All of it goes to the right and the bottom, so that nothing shifts.
+    All of them are added on the right and at the bottom, so that no pixel moves.
     """
     return 0, -size[0] % multiple, 0, -size[1] % multiple

@@ -1,4 +1,4 @@
-"""The detailer hook protocol: points of a run at which an object of the user's may step in."""
+"""The detailer hook protocol: the points of a run at which an object of the user may step in."""
 
 from __future__ import annotations
 
@@ -19,68 +19,80 @@ from .noise import seed_for
 class DetailerHook:
     """A DETAILER_HOOK that changes nothing; hooks override the points at which they step in.
 
-    Every method of the protocol is there, so that detailers of other packs, too, may call any.
+    It has every method of the protocol, so that detailers of other packs may call any of them.
     Shapes: pixels [N,h,w,3] at the working size, image [B,H,W,3], latents as LATENT dicts.
     """
 
     # Whether segments may be sampled side by side, so that the calls for one segment come between
-    # those for others. A hook that keeps something from one call for a later one, other than from
-    # `set_steps` until sampling, sets this to False, and so does one whose `post_paste` changes
-    # what other segments are cropped from. Hooks without it get one segment at a time.
+    # the calls for others. Two kinds of hooks set this to False: those that keep something from
+    # one call for a later one (other than from `set_steps` until sampling), and those whose
+    # `post_paste` changes pixels that other segments are cropped from. A hook without this
+    # attribute gets one segment at a time.
     shares_batches = True
 
     def post_detection(self, segs: Any) -> Any:
-        """What a detector has found, as SEGS: what comes back takes their place."""
+        """Change the SEGS that a detector has found; the result takes their place."""
         return segs
 
     def post_crop_region(self, w: int, h: int, bbox: Any, crop_region: Any) -> Any:
-        """`w` and `h` are the image's; the boxes are x1, y1, x2, y2."""
+        """Change a crop region. `w` and `h` are the image's size; boxes are (x1, y1, x2, y2)."""
         return crop_region
 
     def touch_scaled_size(self, w: int, h: int) -> tuple[int, int]:
-        """The working size; more than `bounds.MOST_SAMPLED` pixels are an error."""
+        """Change the working size; more than `bounds.MOST_SAMPLED` pixels are an error."""
         return w, h
 
     def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """`mask` [N or 1,h,w] is the segment's, of the pixels' size where it is given."""
+        """Change the enlarged crop [N,h,w,3].
+
+        Args:
+            mask: [N or 1,h,w] 0..1, the mask of the segment at the size of the pixels, or None.
+        """
         return pixels
 
     def get_skip_sampling(self) -> bool:
-        """True ends a segment's way after `post_upscale`: nothing is encoded or sampled."""
+        """Whether a segment ends after `post_upscale`, so that nothing is encoded or sampled."""
         return False
 
     def post_encode(self, latent: dict) -> dict:
-        """The crop's latent, with its noise mask, before the first cycle."""
+        """Change the latent of the crop, with its noise mask, before the first cycle."""
         return latent
 
     def set_steps(self, cycle: tuple[int, int]) -> None:
-        """The cycle that begins, from 0, and how many there are."""
+        """Take note of the cycle that begins: (its number from 0, how many there are)."""
 
     def cycle_latent(self, latent: dict) -> dict:
-        """The latent that each cycle begins with; for the first it is that of `post_encode`."""
+        """Change the latent that a cycle begins with; in the first that of `post_encode`."""
         return latent
 
     def pre_ksample(self, *values: Any) -> tuple:
-        """`(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent,
-        denoise)`."""
+        """Change `(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent,
+        denoise)` before a cycle is sampled."""
         return values
 
     def get_custom_noise(
         self, seed: int, noise: torch.Tensor, is_touched: bool
     ) -> tuple[torch.Tensor, bool]:
-        """`is_touched`: whether the noise is a hook's; noise is used if it comes back with true."""
+        """Change the noise [N,C,h,w] or [N,C,T,h,w] that sampling starts from.
+
+        Args:
+            is_touched: whether another hook has changed the noise.
+
+        Returns:
+            The noise, and whether it was changed; only then it is used.
+        """
         return noise, is_touched
 
     def get_custom_sampler(self) -> Any:
-        """A SAMPLER that wins over the node's sampler name, or None."""
+        """A SAMPLER that is used instead of the node's sampler name, or None."""
         return None
 
     def pre_decode(self, latent: dict) -> dict:
-        """The latent after the last cycle."""
+        """Change the latent after the last cycle."""
         return latent
 
     def post_decode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The new crop before it is pasted, so that a change shows inside of the mask alone.
+        """Change the new crop [N,h,w,3] before it is pasted. Only the part inside the mask shows.
 
         It is not called where `get_skip_sampling` is true.
         """
@@ -91,22 +103,22 @@ class DetailerHook:
         return False
 
     def post_paste(self, image: torch.Tensor) -> torch.Tensor:
-        """The whole image after a segment was pasted, of a clip all frames.
+        """Change the whole image [B,H,W,3] after a segment was pasted; of a clip, all frames.
 
-        Neither the region nor the mask is known here: to change the segment alone, use
+        The region and the mask are not known here. To change the segment alone, use
         `post_decode`.
         """
         return image
 
 
 def _steps_in(method: Any, name: str) -> bool:
-    """Whether a hook's attribute is a method other than the one that changes nothing."""
+    """Whether a hook's attribute is a method that overrides the one that changes nothing."""
     nothing = getattr(DetailerHook, name, None)
     return callable(method) and getattr(method, "__func__", method) is not nothing
 
 
 def takes_mask(post_upscale: Callable) -> bool:
-    """Whether a hook's `post_upscale` wants the mask as well; those of older packs do not."""
+    """Whether a hook's `post_upscale` also takes the mask; hooks of older packs do not."""
     try:
         parameters = inspect.signature(post_upscale).parameters.values()
     except (TypeError, ValueError):  # it does not say what it takes
@@ -115,9 +127,9 @@ def takes_mask(post_upscale: Callable) -> bool:
     return len(named) > 1
 
 
-# What each point's return value, other than None, has to be: (source, value, arguments) -> value.
-# It has to be of the kind that the hook was given. Detailers of other packs may hand a hook of this
-# pack what they like: what is none of our kinds is no matter of ours.
+# The checks of return values other than None: (source, value, arguments) -> value. A hook has to
+# return the kind of value that it was given. Detailers of other packs may call a hook of this pack
+# with values of other kinds, which are not checked.
 
 
 def _segs(source: Source, value: Any, args: tuple) -> Any:
@@ -223,16 +235,20 @@ _CHECKS: dict[str, Callable[[Source, Any, tuple], Any]] = {
 
 
 def touched_noise(answer: tuple[torch.Tensor | None, bool] | None) -> torch.Tensor | None:
-    """The noise in what a hook's `get_custom_noise` returns; None where it changes nothing."""
+    """The noise in the answer of a hook's `get_custom_noise`; None where it changes nothing.
+
+    Args:
+        answer: (noise of the latent's shape [N,C,...], whether it was changed), or None.
+    """
     noise, is_touched = (None, False) if answer is None else answer
     return noise if is_touched else None
 
 
 class AskedOnce:
-    """A DETAILER_HOOK for work that may be tried again: no call that succeeded is made twice.
+    """A DETAILER_HOOK for work that may be repeated: no call that succeeded is made twice.
 
-    Each try begins with `begin`. Where an earlier try made the n-th call of a method, the n-th call
-    of this one is given the same answer, and the hook does not learn of it.
+    `begin` starts each attempt. If an earlier attempt made the n-th call of a method, the n-th call
+    of this attempt gets the same answer, and the hook is not called.
     """
 
     def __init__(self, target: Any) -> None:
@@ -241,6 +257,7 @@ class AskedOnce:
         self._calls: dict[str, int] = {}
 
     def begin(self) -> None:
+        """Start an attempt."""
         self._calls.clear()
 
     def __getattr__(self, name: str) -> Any:
@@ -262,11 +279,12 @@ class AskedOnce:
 class Hook:
     """Calls a DETAILER_HOOK, of this pack or another, at each point of the protocol.
 
-    A method that the object lacks means "no change", and so does one that returns None; without an
-    object nothing changes at all. Whatever else a method returns is checked.
+    The methods have the names and meanings of those of `DetailerHook`. Where the object lacks a
+    method, or where the method returns None, nothing changes. Any other return value is checked.
+    Without an object nothing changes at all.
 
     Raises:
-        ValueError, RuntimeError: a method raised, or returned something else than its point wants.
+        ValueError, RuntimeError: a method raised an error, or returned a value of the wrong kind.
     """
 
     def __init__(self, target: Any = None) -> None:
@@ -274,20 +292,23 @@ class Hook:
 
     @property
     def shares_batches(self) -> bool:
+        """Whether segments may be sampled side by side; see `DetailerHook.shares_batches`."""
         return self.target is None or bool(getattr(self.target, "shares_batches", False))
 
     def has(self, *names: str) -> bool:
-        """Whether the object steps in at any of these points."""
+        """Whether the object has a method for any of these points."""
         return any(self.method(name) is not None for name in names)
 
     def method(self, name: str) -> Callable | None:
-        """The object's method, whose results are checked; None if it has none, or only the one
-        that changes nothing."""
+        """The object's method, with its results checked.
+
+        None if the object lacks the method, or has only the one that changes nothing.
+        """
         method = getattr(self.target, name, None)
         return self._checked(method, name) if _steps_in(method, name) else None
 
     def _checked(self, method: Callable, name: str) -> Callable:
-        """The method, but an error of it says whose it is, and what it returns is checked."""
+        """The method, with errors that name the hook and with a checked return value."""
         named = self.target.target if isinstance(self.target, AskedOnce) else self.target
         source = Source.of("The hook", named, name)
         check = _CHECKS.get(name)
@@ -300,7 +321,7 @@ class Hook:
         return checked
 
     def _pass(self, name: str, value: Any) -> Any:
-        """Hand one value through the object's method, if it has it."""
+        """A value as the object's method changes it, if the object has that method."""
         method = self.method(name)
         if method is None:
             return value
@@ -308,9 +329,11 @@ class Hook:
         return value if result is None else result
 
     def post_detection(self, segs: Any) -> Any:
+        """The SEGS that a detector has found, as the hook changes them."""
         return self._pass("post_detection", segs)
 
     def post_crop_region(self, image: Size, bbox: Box, region: Box) -> Box:
+        """The crop region as the hook changes it, clipped to the image."""
         method = self.method("post_crop_region")
         if method is None:
             return region
@@ -320,10 +343,11 @@ class Hook:
     def adjust_region(
         self, width: int, height: int, bbox: Sequence[int], region: Sequence[int]
     ) -> tuple[int, int, int, int]:
-        """`post_crop_region` as `segs.seg.from_mask` asks for it."""
+        """`post_crop_region` in the form in which `segs.seg.from_mask` calls it."""
         return self.post_crop_region(Size(width, height), Box.of(bbox), Box.of(region)).as_tuple()
 
     def touch_scaled_size(self, size: Size) -> Size:
+        """The working size as the hook changes it."""
         method = self.method("touch_scaled_size")
         if method is None:
             return size
@@ -333,6 +357,7 @@ class Hook:
         return Size(*touched)
 
     def post_upscale(self, pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The enlarged crop [N,h,w,3] as the hook changes it; `mask` is [N or 1,h,w] 0..1."""
         method = self.method("post_upscale")
         if method is None:
             return pixels
@@ -340,29 +365,37 @@ class Hook:
         return pixels if result is None else result
 
     def skip_sampling(self) -> bool:
+        """Whether the segment ends after `post_upscale`."""
         method = self.method("get_skip_sampling")
         return method is not None and bool(method())
 
     def post_encode(self, latent: dict) -> dict:
+        """The LATENT before the first cycle, as the hook changes it."""
         return self._pass("post_encode", latent)
 
     def set_steps(self, index: int, cycles: int) -> None:
+        """Tell the hook that cycle `index`, from 0, of `cycles` begins."""
         method = self.method("set_steps")
         if method is not None:
             method((index, cycles))
 
     def cycle_latent(self, latent: dict) -> dict:
+        """The LATENT that a cycle begins with, as the hook changes it."""
         return self._pass("cycle_latent", latent)
 
     def pre_ksample(self, *values: Any) -> tuple:
         """`(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent,
-        denoise)`, which come back as the hook wants them."""
+        denoise)` as the hook changes them."""
         method = self.method("pre_ksample")
         changed = None if method is None else method(*values)
         return values if changed is None else tuple(changed)
 
     def custom_noise(self, seed: int, noise: torch.Tensor) -> torch.Tensor:
-        """The noise that sampling starts from; `noise` is what it would be without the hook."""
+        """The noise [N,C,h,w] or [N,C,T,h,w] that sampling starts from.
+
+        Args:
+            noise: what it is without the hook.
+        """
         method = self.method("get_custom_noise")
         if method is None:
             return noise
@@ -370,20 +403,23 @@ class Hook:
         return noise if changed is None else changed
 
     def custom_sampler(self) -> Any:
-        """A sampler object that wins over the node's sampler name, or None."""
+        """A sampler object that is used instead of the node's sampler name, or None."""
         method = self.method("get_custom_sampler")
         return None if method is None else method()
 
     def pre_decode(self, latent: dict) -> dict:
+        """The LATENT after the last cycle, as the hook changes it."""
         return self._pass("pre_decode", latent)
 
     def post_decode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The new crop [N,h,w,3] as the hook changes it."""
         return self._pass("post_decode", pixels)
 
     def should_retry(self, pixels: torch.Tensor) -> bool:
-        """Whether the object finds any of the refined crops [N,h,w,3] bad."""
+        """Whether the hook rejects any of the refined crops [N,h,w,3]."""
         method = self.method("should_retry_patch")
         return method is not None and any(bool(method(row)) for row in pixels.split(1))
 
     def post_paste(self, image: torch.Tensor) -> torch.Tensor:
+        """The image [B,H,W,3] after a paste, as the hook changes it."""
         return self._pass("post_paste", image)

@@ -1,13 +1,13 @@
-"""Want of memory: how it is recognised, and how work goes on with less of it.
+"""Out of memory: how the error is recognised, and how work continues with less memory.
 
-Devices, allocators and libraries tell of it in many ways. `is_out_of_memory` knows them all and is
-the only place that does. Work that is found too large is done in halves, then one item at a time,
-then with every model unloaded; what still does not fit ends with an `OutOfMemory`.
+Devices, allocators and libraries report it in many ways. `is_out_of_memory` knows them all, and no
+other place does. Work that needs too much memory is done in halves, then one item at a time, then
+with all models unloaded. What still does not fit ends with an `OutOfMemory` error.
 
-CUDA may report an error later than it happens, in a call that has nothing to do with it. A failed
-allocation leaves CUDA's context usable, so the work is tried again, once the report is taken out
-(`free`). Any other late error, such as an illegal access, leaves the context dead: nothing that
-runs afterwards can succeed, so such errors are never taken for want of memory and pass as they are.
+CUDA may report an error later than it happens, in a call that has nothing to do with it. After a
+failed allocation CUDA's context is still usable. So `free` clears the report, and the work is tried
+again. After any other late error, such as an illegal access, the context is lost and no later call
+can succeed. Such errors never count as out of memory, and are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 # Recognising it -------------------------------------------------------------------------------
 
 _KINDS: tuple[type[BaseException], ...] = (MemoryError, torch.cuda.OutOfMemoryError)
-_ALLOCATION_FAILED = 2  # CUDA's and HIP's number for it
+_ALLOCATION_FAILED = 2  # the error number of CUDA and HIP
 _CV2_NO_MEMORY = -4
 
 _TEXTS = re.compile(
@@ -40,8 +40,8 @@ _TEXTS = re.compile(
         r"(allocation|alloc)[ _]?failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_..., miopenStatus...
         r"rocblas_status_memory_error",
         r"(insufficient|not enough|no) workspace|workspace\w* (is )?too small",  # cuDNN, MIOpen
-        r"unable to find an engine",  # cuDNN, where no way to compute fits
-        r"nvml_success == r",  # PyTorch's allocator, where the driver does not tell what is left
+        r"unable to find an engine",  # cuDNN, where no algorithm fits into memory
+        r"nvml_success == r",  # PyTorch's allocator, where the driver does not report free memory
         r"would exceed allowed memory",  # PyTorch's own limit, and ComfyUI's
         r"(can't|cannot|could not|couldn't|unable to|failed to) allocate",  # CPU, DirectML, ONNX
         r"not enough (gpu |video |system |host |device )*memory",  # CPU on Windows, DirectML
@@ -57,9 +57,9 @@ _TEXTS = re.compile(
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or one that it was raised from, says that memory ran out.
 
-    Known are the errors of torch (CUDA, HIP, MPS, XPU, DirectML and the CPU's allocator), of
-    cuBLAS, cuDNN and their kin, of Python, NumPy, OpenCV and onnxruntime, and of the operating
-    system.
+    It knows the errors of torch (CUDA, HIP, MPS, XPU, DirectML and the CPU's allocator), of
+    cuBLAS, cuDNN and similar libraries, of Python, NumPy, OpenCV and onnxruntime, and of the
+    operating system.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -80,7 +80,7 @@ def _says_so(error: BaseException) -> bool:
         if accelerator and getattr(error, "error_code", None) == _ALLOCATION_FAILED:
             return True
         return bool(_TEXTS.search(str(error)))
-    if type(error).__module__ == "builtins":  # a ValueError tells of values, whatever its words
+    if type(error).__module__ == "builtins":  # a ValueError is about values, whatever its text says
         return False
     is_cv2 = type(error).__module__.partition(".")[0] == "cv2"
     if is_cv2 and getattr(error, "code", None) == _CV2_NO_MEMORY:
@@ -100,15 +100,15 @@ REMEDY = (
 
 
 class OutOfMemory(torch.cuda.OutOfMemoryError, MemoryError):
-    """There is no memory for one thing alone, whatever was tried."""
+    """Memory does not hold one item alone, after everything was tried."""
 
     def __init__(self, subject: str, verb: str, reason: str, tried: Sequence[str]) -> None:
         """
         Args:
-            subject: what was worked on, with its size: "segment 3 at 512 x 512 pixels".
-            verb: what cannot be done with it, as a participle: "sampled".
-            reason: the error that told of it, in a line.
-            tried: each way in which it was tried, in order.
+            subject: the item and its size, such as "segment 3 at 512 x 512 pixels".
+            verb: what cannot be done with it, as a participle, such as "sampled".
+            reason: the original error, in one line.
+            tried: the ways in which it was tried, in order.
         """
         self.subject, self.verb, self.reason, self.tried = subject, verb, reason, tuple(tried)
         super().__init__(
@@ -117,12 +117,12 @@ class OutOfMemory(torch.cuda.OutOfMemoryError, MemoryError):
         )
 
     def about(self, subject: str, before: Sequence[str] = ()) -> OutOfMemory:
-        """The same of another subject, after other things that had been tried before."""
+        """The same error for another subject; `before` lists what had been tried earlier."""
         return OutOfMemory(subject, self.verb, self.reason, (*before, *self.tried))
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in a line."""
+    """An error in one line."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:300]}".rstrip(": .")
 
@@ -133,7 +133,7 @@ _of_host: list[Callable[[bool], None]] = []
 
 
 def add_host(free_of_host: Callable[[bool], None]) -> None:
-    """Have `free` also free what a host holds. The function is told whether to unload models."""
+    """Register a function that frees what the host holds; it is told whether to unload models."""
     if free_of_host not in _of_host:
         _of_host.append(free_of_host)
 
@@ -142,9 +142,9 @@ def free(unload: bool = False) -> None:
     """Give back the memory that caches hold.
 
     Args:
-        unload: also that of all models that the host has loaded and nobody is using just now.
+        unload: also the memory of all models that the host has loaded and that are not in use.
     """
-    gc.collect(2 if unload else 1)  # tensors in circles of frames and errors, which are young
+    gc.collect(2 if unload else 1)  # tensors in young reference cycles of frames and errors
     for own in _of_host:
         own(unload)
     if _of_host:
@@ -159,17 +159,18 @@ def free(unload: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Lack:
-    """That memory ran out."""
+    """Says that memory ran out."""
 
-    error: Exception  # holds no tensors any more
+    error: Exception  # its frames hold no tensors any more
 
 
 def attempt(
     work: Callable[[], Result], recognises: Callable[[BaseException], bool] = is_out_of_memory
 ) -> Result | Lack:
-    """What work gives, or that memory ran out. By then all that the work held is let go.
+    """The result of the work, or a `Lack` if memory ran out; then all that it held is released.
 
-    An `OutOfMemory` is final and passes.
+    Raises:
+        OutOfMemory: the work raised it; that error is final.
     """
     try:
         return work()
@@ -184,7 +185,7 @@ def attempt(
 
 
 def release(error: BaseException | None) -> None:
-    """Let go of what the frames hold that an error, and those before it, came through."""
+    """Release what is held by the frames of an error, and of the errors that led to it."""
     seen: set[int] = set()
     left = [error]
     while left:
@@ -201,27 +202,28 @@ Free = Callable[..., None]
 
 @dataclass(frozen=True)
 class Trying:
-    """How work is gone on with after memory ran out."""
+    """How work continues after memory ran out."""
 
-    free: Free = free  # as `free` of this module
+    free: Free = free  # a function like `free` of this module
     recognises: Callable[[BaseException], bool] = is_out_of_memory
 
 
 PLAINLY = Trying()
-_ALONE = "alone", "with the caches freed", "with all models unloaded"  # how one thing is tried
+# The ways in which one item is tried.
+_ALONE = "alone", "with the caches freed", "with all models unloaded"
 
 
 def persist(
     work: Callable[[], Result], subject: str, verb: str, trying: Trying = PLAINLY
 ) -> Result:
-    """Do work that cannot be divided, again with more memory freed where there is too little.
+    """Do work that cannot be divided; where memory runs out, free more and do it again.
 
     Args:
-        work: leaves nothing half done where it fails.
+        work: has to leave nothing half done when it fails.
         subject, verb: see `OutOfMemory`.
 
     Raises:
-        OutOfMemory: there is too little memory all the same.
+        OutOfMemory: there is still too little memory.
     """
     ((_, result),) = divided(1, lambda part: work(), lambda part: subject, verb, trying)
     return result
@@ -236,21 +238,21 @@ def divided(
     at_once: int | None = None,
     fewer: Callable[[int, int], None] = lambda before, now: None,
 ) -> Iterator[tuple[slice, Result]]:
-    """Do work on items, as many at once as memory holds; what is done stays done.
+    """Do work on items, as many at once as memory holds. No item that is done is done again.
 
     Args:
-        count: of the items.
-        work: does the items of a slice; leaves nothing half done where it fails.
-        subject: names an item by its place, for the error.
+        count: number of items.
+        work: does the items of a slice; has to leave nothing half done when it fails.
+        subject: names an item by its index, for the error.
         verb: see `OutOfMemory`.
         at_once: how many to begin with; None for all.
-        fewer: is told when so many were too many, and how many are tried instead.
+        fewer: called with the number of items that was too high, and the number tried next.
 
     Yields:
-        Each slice and what came of it, in order.
+        Each slice and the result of its work, in order.
 
     Raises:
-        OutOfMemory: there is too little memory for an item alone.
+        OutOfMemory: there is too little memory for one item alone.
     """
     at_once = max(1, count if at_once is None else at_once)
     first, alone = 0, 0
@@ -285,10 +287,10 @@ def divided(
 
 @contextmanager
 def naming(subject: str, verb: str) -> Iterator[None]:
-    """Where memory runs out inside for good, the error names this subject.
+    """A context in which an out-of-memory error names this subject.
 
     Raises:
-        OutOfMemory: instead of any other form.
+        OutOfMemory: memory ran out, in whatever form that was reported.
     """
     try:
         yield

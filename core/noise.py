@@ -16,7 +16,7 @@ BETWEEN_VARIANTS = 1_000_000
 
 
 def seed_for(seed: int, offset: int) -> int:
-    """The seed `offset` places further on, wrapped to 64 bits."""
+    """The seed plus `offset`, wrapped to 64 bits."""
     return (seed + offset) & MAX_SEED
 
 
@@ -31,14 +31,15 @@ def start_noise(
     device: torch.device | str = "cpu",
     rows: Sequence[int] | None = None,
 ) -> Latent:
-    """Normal noise of the latent's shape, float32 on the CPU; streams follow one another.
+    """Normal noise of the latent's shape, float32 on the CPU; streams are drawn in order.
 
-    The same numbers as the host's own noise for that seed and shape, without touching the
-    global random state.
+    The numbers are those of the host's own noise for that seed and shape. The global random state
+    is not changed.
 
     Args:
-        device: where the numbers are drawn; another kind of device draws others.
-        rows: for each row of the latent, which row it is of the batch that it was taken from.
+        latent: [N,C,h,w] or [N,C,T,h,w], or several streams.
+        device: where the numbers are drawn; each kind of device draws different numbers.
+        rows: for each row of the latent, its index in the batch that it was taken from.
     """
     generator = torch.Generator(device=device).manual_seed(seed & MAX_SEED)
 
@@ -57,12 +58,13 @@ def start_noise(
 def mix_noise(
     noise: torch.Tensor, other: torch.Tensor, strength: float, method: str = "linear"
 ) -> torch.Tensor:
-    """Noise [N,...] between two, whose values keep their variance of 1.
+    """Noise [N,...] between two noises, with a variance of 1.
 
     Args:
-        strength: 0 is the first noise, 1 the other.
-        method: "linear" mixes and rescales, "slerp" turns each row from one towards the other
-            (Shoemake 1985).
+        noise, other: [N,...], with a variance of 1.
+        strength: 0 gives `noise`, 1 gives `other`.
+        method: "linear" mixes and rescales; "slerp" interpolates each row on the sphere
+            (K. Shoemake, "Animating rotation with quaternion curves", 1985).
     """
     if method != "slerp":
         mixed = (1 - strength) * noise + strength * other
@@ -71,5 +73,5 @@ def mix_noise(
     angle = torch.acos(torch.cosine_similarity(first, second).clamp(-1, 1))[:, None]
     whole = torch.sin(angle)
     turned = torch.sin((1 - strength) * angle) * first + torch.sin(strength * angle) * second
-    same = whole.abs() < 1e-6  # nothing to turn by
+    same = whole.abs() < 1e-6  # the same direction: there is nothing to interpolate
     return torch.where(same, first, turned / whole.where(~same, 1)).view_as(noise)

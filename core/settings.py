@@ -50,7 +50,7 @@ class Refiner:
 
 @dataclass(frozen=True)
 class Masking:
-    """What the sampler may change and how the result is blended in. Lengths in image pixels."""
+    """What the sampler may change, and how the result is blended in; lengths in image pixels."""
 
     noise_mask: bool = True  # off: the whole crop is sampled anew
     noise_mask_feather: int = 0  # > 0 blurs the noise mask and turns on differential diffusion
@@ -64,13 +64,11 @@ BLENDS = (FEATHER, MULTIBAND)
 
 @dataclass(frozen=True)
 class Pasting:
-    """How a result is fitted into the image, beyond Masking.feather. Lengths in image pixels."""
+    """How a result is blended in, beyond Masking.feather; lengths in image pixels."""
 
     blend: str = FEATHER  # MULTIBAND: coarse colours fade over a wider band than fine detail
     colour_match: float = 0.0  # 0..1, how far colours at the mask's rim are brought to the image's
-    restore_kept: bool = (
-        False  # take back what the VAE did to the pixels, see `core/pixels/vae_shift.py`
-    )
+    restore_kept: bool = False  # undo the VAE's changes to pixels; see `core/pixels/vae_shift.py`
     mask_grow: int = 0  # the mask is grown by this many pixels before pasting; below 0 it shrinks
     fade: int | None = None  # reach of the edge to either side; None is Masking.feather
     fade_inside: bool = False  # fade towards the crop's border where the mask would be cut there
@@ -81,22 +79,22 @@ OFF, MASK, LANDMARKS, ANGLE = "off", "mask", "landmarks", "angle"
 
 @dataclass(frozen=True)
 class Upright:
-    """What tells how a segment leans, so that its crop can be turned upright for sampling."""
+    """Where the angle of a rotated crop comes from: how far the segment leans."""
 
     source: str = OFF  # or MASK, LANDMARKS, ANGLE
     angle: float = 0.0  # degrees clockwise, with ANGLE
     landmarks: Any = None  # FACE_LANDMARKS of the image or batch, with LANDMARKS
 
 
-# What becomes of references in the conditioning: those that show the image become the crop and
-# others stay, all stay, or all become the part of them that lies where the crop does.
+# What happens to references in the conditioning. AUTO: those that show the image are replaced by
+# the crop, and others stay. WHOLE: all stay. CROP: each is cut to the part where the crop lies.
 REFERENCES_AUTO, REFERENCES_WHOLE, REFERENCES_CROP = "auto", "whole", "crop"
 REFERENCE_CHOICES = (REFERENCES_AUTO, REFERENCES_WHOLE, REFERENCES_CROP)
 
 
 @dataclass(frozen=True)
 class CropOptions:
-    """How crops are taken, beyond the node's own widgets."""
+    """How crops are taken, beyond the widgets of the node itself."""
 
     policy: str = GUIDE_SIZE  # see Sizing
     area: int = 0
@@ -125,23 +123,23 @@ VAE_TILE = VaeTile()
 
 @dataclass(frozen=True)
 class Retry:
-    """What happens to a result that a hook, or the pack itself, finds bad.
+    """What happens to a result that a hook, or the pack itself, rejects.
 
-    It is made again with the next seed; the last one, if it is bad as well, is not pasted.
+    It is made again with the next seed. If the last result is rejected too, it is not pasted.
     """
 
     times: int = 1  # how often a segment is made again
-    when_broken: bool = False  # also where the pixels are black or not finite, without a hook
+    when_broken: bool = False  # also reject black pixels and values that are not finite
 
 
 @dataclass(frozen=True)
 class KeptCrops:
-    """Which crops a run of images gives back: each takes memory until the run ends.
+    """Which crops a detailer run returns. Each takes memory until the run ends.
 
     The names are those of `core/detail/images.Detailed`.
     """
 
-    segs: bool = True  # as the segments' pictures
+    segs: bool = True  # as the pictures of the segments
     cropped: bool = True
     refined: bool = True
     refined_alpha: bool = True
@@ -168,7 +166,7 @@ class Detail:
     hook: Any = None  # a DETAILER_HOOK
     retry: Retry = field(default_factory=Retry)
     references: str = REFERENCES_AUTO  # one of REFERENCE_CHOICES
-    batch: int = 0  # crops sampled together: 0 as many as memory holds, 1 one by one
+    batch: int = 0  # crops sampled together: 0 means as many as memory holds, 1 one by one
     variants: int = 1  # how often each segment is drawn, each time from other noise
     kept: KeptCrops = field(default_factory=KeptCrops)
     segment_plan: Any = None  # a SegmentPlan of core/detail/segment_plan.py, or None
@@ -176,7 +174,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a latent is cut; the fields are those of the tiled sampler nodes."""
+    """How a latent is cut into tiles; the fields are those of the tiled sampler nodes."""
 
     width: int  # in pixels
     height: int

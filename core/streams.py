@@ -1,8 +1,9 @@
-"""Latents of several streams: the picture's, which comes first, and such as are sampled with it.
+"""Latents of several streams: first the picture, then streams that are sampled along with it.
 
-Video models with sound have them. The host holds the streams in one object, which is no tensor but
-behaves like its first stream in a few respects, `is_nested` and has `unbind()`; its class makes one
-from a list. A latent of a single stream is a tensor, and is taken here as well.
+Video models with sound have them. The host holds the streams in one object, which is no tensor. It
+behaves like its first stream in a few respects, its `is_nested` is true, and it has `unbind()`. Its
+class makes such an object from a list. A latent of a single stream is a tensor; the functions here
+take that as well.
 """
 
 from __future__ import annotations
@@ -12,31 +13,33 @@ from typing import Any
 
 import torch
 
-Latent = Any  # a tensor [N,C,h,w] or [N,C,T,h,w], or several streams of which that is the first
+Latent = Any  # a tensor [N,C,h,w] or [N,C,T,h,w], or several streams, the first being such one
 
 
 def is_nested(latent: Latent) -> bool:
+    """Whether a latent holds several streams."""
     return bool(getattr(latent, "is_nested", False))
 
 
 def streams(latent: Latent) -> list[torch.Tensor]:
+    """The streams of a latent, the picture [N,C,h,w] or [N,C,T,h,w] first."""
     return list(latent.unbind()) if is_nested(latent) else [latent]
 
 
 def picture(latent: Latent) -> torch.Tensor:
-    """The stream that is the picture or the video; of a noise mask, the one for that stream."""
+    """The stream of the picture or video, [N,C,h,w] or [N,C,T,h,w]; of a noise mask, its mask."""
     return streams(latent)[0]
 
 
 def with_picture(latent: Latent, changed: torch.Tensor) -> Latent:
-    """The latent with another picture; its other streams are the same objects as before."""
+    """The latent with another picture [N,C,h,w] or [N,C,T,h,w]; its other streams stay the same."""
     if not is_nested(latent):
         return changed
     return type(latent)([changed, *streams(latent)[1:]])
 
 
 def each(function: Callable[[torch.Tensor], torch.Tensor], latent: Latent) -> Latent:
-    """The latent with every stream changed by a function."""
+    """The latent with every stream [N,C,...] changed by a function."""
     if not is_nested(latent):
         return function(latent)
     return type(latent)([function(stream) for stream in streams(latent)])
@@ -51,8 +54,8 @@ def mask_for_streams(mask: Any, latent: Latent, others: float = 0.0) -> Any:
     """A noise mask for all streams of a latent.
 
     Args:
-        mask: for the picture alone, for several streams, or None, which masks nothing.
-        others: the mask of streams that it has none for: 0 keeps them, 1 samples them anew.
+        mask: [N,H,W] for the picture alone, one for several streams, or None for no mask.
+        others: the mask of streams for which `mask` has none: 0 keeps them, 1 samples them anew.
     """
     if mask is None or not is_nested(latent):
         return mask
@@ -64,7 +67,7 @@ def mask_for_streams(mask: Any, latent: Latent, others: float = 0.0) -> Any:
 
 
 def with_kept_streams(sampled: Latent, latent: Latent, mask: Any) -> Latent:
-    """What was sampled, but streams that the mask keeps whole are those of before, to the bit."""
+    """The sampled latent; streams that the mask keeps completely are bit-identical to `latent`."""
     if mask is None or not is_nested(latent):
         return sampled
     triples = zip(streams(sampled), streams(latent), streams(mask), strict=True)
@@ -72,6 +75,6 @@ def with_kept_streams(sampled: Latent, latent: Latent, mask: Any) -> Latent:
 
 
 def with_mask(latent: dict, mask: torch.Tensor) -> dict:
-    """A LATENT with another noise mask for its picture; masks of its other streams stay."""
+    """A LATENT with another noise mask [N,H,W] for its picture; masks of other streams stay."""
     own = latent.get("noise_mask")
     return {**latent, "noise_mask": mask if own is None else with_picture(own, mask)}

@@ -1,11 +1,11 @@
 """Settings of the person whose ComfyUI this is, which no workflow and no request can change.
 
-They stand in `settings.json` in ComfyUI's user folder, under `__detailers`: ComfyUI serves and
-writes nothing in folders that begin so. The file is made by hand, for example
+They are in `settings.json` in ComfyUI's user folder, under `__detailers`. ComfyUI serves and
+writes no files in folders whose names begin with two underscores. The user writes the file, such as
 
     {"compat": false}
 
-and read once, when it is first asked for, so that a change takes effect when ComfyUI starts again.
+It is read once, when it is first needed, so a change takes effect when ComfyUI starts again.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ..utils.files import read_file
 
 log = logging.getLogger(__name__)
 
-FOLDER = "detailers"  # of ComfyUI's user folder, after the prefix that keeps it private
+FOLDER = "detailers"  # in ComfyUI's user folder, after the prefix that keeps it private
 FILE = "settings.json"
 MOST_BYTES = 2**20  # of the file
 
 
 @dataclass(frozen=True)
 class UserSettings:
-    """What a user can set; the defaults hold where the file or an entry is missing.
+    """What a user can set. Where the file or an entry is missing, the default is used.
 
     Attributes:
-        compat: other packs may import ComfyUI-Impact-Pack's modules from this pack, and ask it for
-            that pack's addresses, where that pack itself is not there.
+        compat: other packs may import ComfyUI-Impact-Pack's modules from this pack, and request
+            that pack's addresses, where that pack is not installed.
         downloads: a node may fetch the model that a workflow names by a commit.
-        clipseg_revision: the commit of CLIPSeg's repository that is fetched, 40 signs.
+        clipseg_revision: the commit of CLIPSeg's repository that is fetched, 40 characters.
     """
 
     compat: bool = True
@@ -45,7 +45,7 @@ class UserSettings:
 
 @lru_cache(maxsize=1)
 def read_settings(file: Path) -> UserSettings:
-    """The settings in a file. What cannot be used is left at its default and logged."""
+    """The settings in a file. An entry that cannot be used is logged, and its default is used."""
     try:
         text = read_file(file, MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
