@@ -15,7 +15,7 @@ from detailers.core.detectors.network import CpuNetwork
 from detailers.core.detectors.safe_weights import WeightsError
 from detailers.core.geometry import Size
 from detailers.core.segs.face_landmarks import eyes_in
-from detailers.core.segs.tilt import lean
+from detailers.core.segs.tilt import rotation_of
 from detailers.core.settings import LANDMARKS, Upright
 from detailers.dev.photographs import PHOTOGRAPHS, Photograph, compared
 from detailers.utils.notes import collected_notes
@@ -375,5 +375,5 @@ def test_landmarks_tell_how_a_photographed_face_leans(finder, angle):
     size = Size(image.shape[2], image.shape[1])
     landmarks = face_landmarks([finder.find(image[0], 0.5)], size)
     _, (seg,) = MTCNNFaceDetector(finder).detect(image, 0.5, 0, 2.0)
-    found = math.degrees(lean(seg, Upright(LANDMARKS, landmarks=landmarks), size))
+    found = math.degrees(rotation_of(seg, Upright(LANDMARKS, landmarks=landmarks), size))
     assert found == pytest.approx(angle + 3, abs=3)  # the head itself leans by 3 degrees

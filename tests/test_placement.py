@@ -135,8 +135,8 @@ PARTS = {
     "difference": lambda: difference(mask(), mask(seed=2)),
     "total": lambda: total(mask(), mask(seed=2)),
     "hint": lambda: tile_hint(picture()),
-    "turned": lambda: TURN.upright(picture(), Size(40, 30)),
-    "turned_back": lambda: TURN.back(picture(height=30, width=40), picture()),
+    "turned": lambda: TURN.extract(picture(), Size(40, 30)),
+    "turned_back": lambda: TURN.put_back(picture(height=30, width=40), picture()),
     "inside": lambda: TURN.inside(picture()),
     "restored": lambda: restore_kept(
         picture(height=24, width=32), picture(height=24, width=32, seed=3), mask(), 4.0

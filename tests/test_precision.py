@@ -62,7 +62,7 @@ FUNCTIONS = {
     "supersampling": (
         lambda x: resample.resample(x, Size(9, 9), "lanczos", supersample=True), IMAGE,
     ),
-    "upright": (lambda x: TURN.upright(x, Size(20, 14)), IMAGE),
+    "upright": (lambda x: TURN.extract(x, Size(20, 14)), IMAGE),
     "back": (TURN.back, OTHER, IMAGE),
     "to_oklab": (colour.to_oklab, IMAGE),
     "from_oklab": (colour.from_oklab, LAB),

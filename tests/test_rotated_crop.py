@@ -10,9 +10,9 @@ from detailers.core.detail.images import detail_image, detail_segs
 from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Box, Size
 from detailers.core.pixels.mask import grow
-from detailers.core.pixels.rotated_crop import RotatedCrop, around, leaning
+from detailers.core.pixels.rotated_crop import RotatedCrop, enclosing_box, rotated_rectangle
 from detailers.core.prompts.control import ControlNet, control_segs
-from detailers.core.segs.tilt import lean, turned
+from detailers.core.segs.tilt import rotation_of, with_rotated_crop
 from detailers.core.settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from detailers.tests.fake_backend import (
     FakeBackend,
@@ -62,8 +62,8 @@ def seg_of(mask, region=(40, 20, 120, 100)):
 def test_there_and_back_is_the_same_picture(angle, scale):
     picture = smooth(60, 80)
     rotated = RotatedCrop(Size(80, 60), (38.0, 31.0), (30.0, 24.0), angle)
-    upright = rotated.upright(picture, Size(round(30 * scale), round(24 * scale)))
-    back = rotated.back(upright, picture)
+    upright = rotated.extract(picture, Size(round(30 * scale), round(24 * scale)))
+    back = rotated.put_back(upright, picture)
     inside = rotated.inside(picture)[0]
     assert 0.8 < inside.sum() / (30 * 24) < 1.2
     assert torch.equal(back[:, ~inside], picture[:, ~inside])
@@ -75,14 +75,14 @@ def test_quarter_turns_are_exact(quarters):
     picture = torch.rand(1, 20, 20, 3, generator=torch.Generator().manual_seed(0))
     rotated = RotatedCrop(Size(20, 20), (10.0, 10.0), (20.0, 20.0), quarters * HALF_PI)
     expected = torch.rot90(picture, quarters, (1, 2))
-    assert torch.allclose(rotated.upright(picture, Size(20, 20)), expected, atol=1e-4)
+    assert torch.allclose(rotated.extract(picture, Size(20, 20)), expected, atol=1e-4)
 
 
 def test_a_pictures_own_resolution_does_not_matter():
     rotated = RotatedCrop(Size(80, 60), (40.0, 30.0), (30.0, 24.0), 0.4)
     fine = F.interpolate(smooth(60, 80).movedim(-1, 1), scale_factor=2.0, mode="bilinear")
-    one = rotated.upright(smooth(60, 80), Size(60, 48))
-    other = rotated.upright(fine.movedim(1, -1), Size(60, 48))
+    one = rotated.extract(smooth(60, 80), Size(60, 48))
+    other = rotated.extract(fine.movedim(1, -1), Size(60, 48))
     assert (one - other).abs().max() < 0.02
 
 
@@ -95,7 +95,7 @@ def stripes(height, width):
 @pytest.mark.parametrize("size", [(15, 10), (17, 10), (13, 9), (30, 21), (7, 5)])
 def test_shrinking_averages_instead_of_skipping(size, angle):
     rotated = RotatedCrop(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
-    small = rotated.upright(stripes(60, 80), Size(*size))
+    small = rotated.extract(stripes(60, 80), Size(*size))
     assert (small - 0.5).abs().max() < 0.1
 
 
@@ -103,7 +103,7 @@ def test_shrinking_averages_instead_of_skipping(size, angle):
 @pytest.mark.parametrize("width", [240, 205, 187])
 def test_turning_back_averages_instead_of_skipping(width, angle):
     rotated = RotatedCrop(Size(80, 60), (40.0, 30.0), (60.0, 40.0), angle)
-    back = rotated.back(stripes(160, width), torch.zeros(1, 60, 80, 3))
+    back = rotated.put_back(stripes(160, width), torch.zeros(1, 60, 80, 3))
     whole = grow(rotated.inside(back).float(), -2)[0] > 0  # a pixel at the rim sees the last column
     assert whole.sum() > 1500
     assert (back[:, whole] - 0.5).abs().max() < 0.1
@@ -120,12 +120,12 @@ def test_points_are_placed_in_the_rectangle():
 
 def test_the_rectangle_around_points():
     points = torch.tensor([[0, 0], [9, 9]])
-    centre, size, tight = leaning(points, math.pi / 4, (2.0, 1.0), margin=3)
+    centre, size, tight = rotated_rectangle(points, math.pi / 4, (2.0, 1.0), margin=3)
     assert centre == pytest.approx((5.0, 5.0))
     assert tight == pytest.approx((9 * math.sqrt(2) + 1, 1.0))
     assert size == pytest.approx((2 * tight[0], 7.0))
-    assert around((5, 5), (10, 4), 0.0) == Box(0, 3, 10, 7)
-    assert around((5, 5), (10, 4), 0.3) == Box(-1, 1, 11, 9)
+    assert enclosing_box((5, 5), (10, 4), 0.0) == Box(0, 3, 10, 7)
+    assert enclosing_box((5, 5), (10, 4), 0.3) == Box(-1, 1, 11, 9)
 
 
 # Which way
@@ -133,17 +133,17 @@ def test_the_rectangle_around_points():
 
 @pytest.mark.parametrize("angle", [-60, -20, 0, 35, 80])
 def test_a_long_shape_tells_its_angle(angle):
-    found = lean(seg_of(oval(angle)), Upright(MASK), IMAGE)
+    found = rotation_of(seg_of(oval(angle)), Upright(MASK), IMAGE)
     assert math.degrees(found) == pytest.approx(angle, abs=1)
 
 
 def test_a_round_shape_does_not():
-    assert lean(seg_of(oval(30, radii=(20, 20))), Upright(MASK), IMAGE) == 0
+    assert rotation_of(seg_of(oval(30, radii=(20, 20))), Upright(MASK), IMAGE) == 0
 
 
 def test_the_angle_of_the_node():
-    assert lean(seg_of(oval(0)), Upright(ANGLE, 30.0), IMAGE) == pytest.approx(math.pi / 6)
-    assert lean(seg_of(oval(30)), Upright(OFF, 30.0), IMAGE) == 0
+    assert rotation_of(seg_of(oval(0)), Upright(ANGLE, 30.0), IMAGE) == pytest.approx(math.pi / 6)
+    assert rotation_of(seg_of(oval(30)), Upright(OFF, 30.0), IMAGE) == 0
 
 
 def face_at(centre, angle, size=IMAGE):
@@ -162,37 +162,37 @@ def face_at(centre, angle, size=IMAGE):
 @pytest.mark.parametrize("angle", [-170, -40, 0, 25, 90])
 def test_eyes_tell_the_angle(angle):
     landmarks = face_at(np.array([80, 60]), angle)
-    found = lean(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE)
+    found = rotation_of(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE)
     assert math.degrees(found) == pytest.approx(angle)
 
 
 def test_landmarks_of_another_size_and_mirrored_ones():
     landmarks = face_at(np.array([40, 30]), 25, Size(80, 60))
-    found = lean(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE)
+    found = rotation_of(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE)
     assert math.degrees(found) == pytest.approx(25)
     sets = landmarks["connection_sets"]
     sets["left_eye"], sets["right_eye"] = sets["right_eye"], sets["left_eye"]
-    found = lean(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE)
+    found = rotation_of(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE)
     assert math.degrees(found) == pytest.approx(25)
 
 
 def test_a_face_elsewhere_says_nothing():
     landmarks = face_at(np.array([10, 10]), 25)
-    assert lean(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE) == 0
+    assert rotation_of(seg_of(oval(0)), Upright(LANDMARKS, landmarks=landmarks), IMAGE) == 0
 
 
 def test_what_is_missing_or_unknown_is_an_error():
     with pytest.raises(ValueError, match="'face_landmarks' is missing"):
-        lean(seg_of(oval(0)), Upright(LANDMARKS), IMAGE)
+        rotation_of(seg_of(oval(0)), Upright(LANDMARKS), IMAGE)
     with pytest.raises(ValueError, match="'upright' is 'left', which does not exist"):
-        lean(seg_of(oval(0)), Upright("left"), IMAGE)
+        rotation_of(seg_of(oval(0)), Upright("left"), IMAGE)
 
 
 # The segment
 
 
 def test_a_turned_segment_has_room_for_its_rectangle():
-    seg, rotated, thing = turned(seg_of(oval(40)), Upright(MASK), IMAGE)
+    seg, rotated, thing = with_rotated_crop(seg_of(oval(40)), Upright(MASK), IMAGE)
     region = Box.of(seg.crop_region)
     assert region.contains(Box.of(seg.bbox))
     assert seg.cropped_mask.shape == (region.height, region.width)
@@ -205,10 +205,10 @@ def test_a_turned_segment_has_room_for_its_rectangle():
 
 
 def test_what_is_upright_or_has_a_picture_keeps_its_region():
-    assert turned(seg_of(oval(0)), Upright(MASK), IMAGE) is None
-    assert turned(seg_of(oval(2)), Upright(ANGLE, 2.0), IMAGE) is None
+    assert with_rotated_crop(seg_of(oval(0)), Upright(MASK), IMAGE) is None
+    assert with_rotated_crop(seg_of(oval(2)), Upright(ANGLE, 2.0), IMAGE) is None
     own = seg_of(oval(40))._replace(cropped_image=np.zeros((1, 80, 80, 3), np.float32))
-    seg, rotated, _ = turned(own, Upright(MASK), IMAGE)
+    seg, rotated, _ = with_rotated_crop(own, Upright(MASK), IMAGE)
     assert seg.crop_region == own.crop_region
     assert rotated.region == Size(80, 80)
 

@@ -50,7 +50,7 @@ class Crop:
         """These rows at the job's working size [n,H,W,3]. A rotated crop is made upright."""
         rotated, size = self.job.rotated, self.job.size
         pixels = self.pixels[rows]
-        return resize(pixels, size) if rotated is None else rotated.upright(pixels, size)
+        return resize(pixels, size) if rotated is None else rotated.extract(pixels, size)
 
     def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:
         """Pixels [n,H,W,3] of any size, brought back to the size and angle of the crop.
@@ -60,7 +60,7 @@ class Crop:
         """
         original = self.pixels[rows]
         if self.job.rotated is not None:
-            return self.job.rotated.back(pixels, original)
+            return self.job.rotated.put_back(pixels, original)
         return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
 
     def enlarged(self, rows: slice) -> torch.Tensor:
@@ -86,7 +86,7 @@ class Crop:
             job's working size.
         """
         soft, rotated = feather(self.mask, reach), self.job.rotated
-        return soft if rotated is None else rotated.upright(soft[..., None], self.job.size)[..., 0]
+        return soft if rotated is None else rotated.extract(soft[..., None], self.job.size)[..., 0]
 
     @property
     def cell(self) -> float:

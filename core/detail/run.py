@@ -20,7 +20,7 @@ from ..prompts.segment_text import SegmentTexts
 from ..sampling.scheduler import MemoryBudget
 from ..segs.image_batch import positions_by_image
 from ..segs.seg import SEG
-from ..segs.tilt import turned
+from ..segs.tilt import with_rotated_crop
 from ..settings import Detail
 from ..timing import claimed, current
 from .plan import Job, Place, Plan, batches, make_plan
@@ -120,7 +120,9 @@ class Run:
 
         def rotate(seg: SEG, own: Detail) -> tuple[SEG, RotatedCrop, Size] | None:
             margin = blending_of(own).reach + max(0, own.pasting.mask_grow) + 1
-            return turned(seg, own.upright, image, _row(seg) if row is None else row, margin)
+            return with_rotated_crop(
+                seg, own.upright, image, _row(seg) if row is None else row, margin
+            )
 
         return make_plan(
             segs, image, detail, seed, self.hook.touch_scaled_size, rotate,

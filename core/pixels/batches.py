@@ -1,4 +1,4 @@
-"""Lists of images and masks, and the batches that they become."""
+"""Batches of images or masks, made from lists of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .resample import resize
 
 
 def joined_rows(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The rows of all tensors [N,...] in one; of a single tensor that tensor itself."""
+    """The rows of all tensors [N,...] in one tensor; a single tensor is returned as it is."""
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
@@ -21,12 +21,15 @@ def image_batch(images: Sequence[torch.Tensor]) -> torch.Tensor:
     """All images in one batch.
 
     Args:
-        images: at least one [B,H,W,C], C 1, 3 or 4. The first gives the size: of another one the
-            middle part of that shape is resized. Colour and alpha are added where others have
-            them, the alpha opaque.
+        images: at least one [B,H,W,C] 0..1, C 1, 3 or 4. The batch has the size of the first. An
+            image of another shape is cut to its middle, and resized. Where some images have colour
+            or alpha and others do not, these are added; the added alpha is opaque.
 
     Returns:
-        [B,H,W,C] on the first one's device, of its dtype.
+        [B,H,W,C] on the device and with the dtype of the first image.
+
+    Raises:
+        ValueError: there is no image.
     """
     first = _first(images, "image")
     size = Size(first.shape[2], first.shape[1])
@@ -38,7 +41,11 @@ def image_batch(images: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def mask_batch(masks: Sequence[torch.Tensor]) -> torch.Tensor:
-    """All masks in one batch [B,H,W]; sizes as in `image_batch`."""
+    """All masks [B,H,W] in one batch [B,H,W]; sizes as in `image_batch`.
+
+    Raises:
+        ValueError: there is no mask.
+    """
     first = _first(masks, "mask")
     size = Size(first.shape[2], first.shape[1])
     fitted = [resize_mask(centre(mask.to(first)[..., None], size)[..., 0], size) for mask in masks]
@@ -52,7 +59,7 @@ def _first(several: Sequence[torch.Tensor], what: str) -> torch.Tensor:
 
 
 def centre(image: torch.Tensor, size: Size) -> torch.Tensor:
-    """The largest part in the middle of an image [B,H,W,C] that has the shape of `size`; a view."""
+    """The largest middle part of an image [B,H,W,C] with the proportions of `size`; a view."""
     width, height = image.shape[2], image.shape[1]
     if width * size[1] > size[0] * height:  # too wide
         margin = min(round((width - height * size[0] / size[1]) / 2), (width - 1) // 2)
@@ -62,7 +69,7 @@ def centre(image: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
-    """An image [B,H,W,C] with at least its own number of channels: 1, 3 or 4."""
+    """An image [B,H,W,C] with 1, 3 or 4 channels, at least as many as it has."""
     if image.shape[-1] == channels:
         return image
     rgb = image.expand(*image.shape[:-1], 3) if image.shape[-1] == 1 else image

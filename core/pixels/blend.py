@@ -1,7 +1,7 @@
-"""Fitting a result into the image so that no edge shows: its weight, its colours, its bands.
+"""Blend a result into the image so that no edge shows: by weight, by colour, by bands.
 
-The plain way stays `core/pixels/image.paste` with a feathered mask; all else here is asked for by
-`Pasting`.
+By default this is `core/pixels/image.paste` with a feathered mask. `Pasting` has the options for
+everything else here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .image import crop, paste, usable
 from .mask import SIGMAS_OF_REACH, blur, fade, feather, grow
 from .precision import in_float32
 
-RIM = 20  # pixels of the mask's outermost part whose colours are compared
-CENTRE = 0.5  # a band is blended on its own as long as its weight still comes to this somewhere
+RIM = 20  # width in pixels of the mask's rim, where colours are compared
+CENTRE = 0.5  # a band is blended separately only if its weight reaches this somewhere
 COARSE_BANDS = 2
-LITTLE = 1e-4  # of the mask within reach, below which nothing is told
-CORNER = 4  # a fade towards the border takes at most this part of a side
+LITTLE = 1e-4  # the least share of the mask within reach for a mean
+CORNER = 4  # a fade towards the border takes at most one part in this many of a side
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,23 @@ class Blending:
     def change_of_colours(
         self, pixels: torch.Tensor, original: torch.Tensor, weight: torch.Tensor
     ) -> ColourChange | None:
-        """What brings the colours at the rim to the image's, if that is asked for.
+        """The change that matches the colours at the rim to the image; None if it is not wanted.
 
         Args:
             pixels, original: [N,h,w,3].
-            weight: [N or 1,h,w] of `weight`.
+            weight: [N or 1,h,w] 0..1, the result of `weight`.
         """
         return self.change_of_clip([(pixels, original, weight)])
 
     def change_of_clip(
         self, slices: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
     ) -> ColourChange | None:
-        """As `change_of_colours`, one change for all frames of a clip, however it is sliced."""
+        """One change, as of `change_of_colours`, for all frames of a clip.
+
+        Args:
+            slices: pixels [N,h,w,3], original [N,h,w,3] and weight [N or 1,h,w] of some frames
+                each. The result does not depend on how the clip is sliced.
+        """
         if not self.options.colour_match:
             return None
         frames: list[FrameColours] = []
@@ -92,12 +97,18 @@ class Blending:
         change: ColourChange | None = None,
         opacity: float = 1.0,
     ) -> bool:
-        """As `core/pixels/image.paste`, with colours changed and bands blended as asked for.
+        """Do as `core/pixels/image.paste` does, with the options for colours and bands.
 
         Args:
-            image: [B,H,W,3].
-            weight: of `weight`.
-            change: of the colours; None finds it at the rims of these pixels.
+            image: [B,H,W,3] 0..1, changed in place.
+            pixels: [B or 1,h,w,3] 0..1.
+            weight: [B or 1,h,w] 0..1, the result of `weight`.
+            box: the place of the crop in the image.
+            change: the change of colours; None computes it from the rims of these pixels.
+            opacity: 0..1.
+
+        Returns:
+            Whether the crop was pasted; see `core/pixels/image.paste`.
         """
         if self.options.colour_match:
             change = change or self.change_of_colours(pixels, crop(image, box), weight)
@@ -108,7 +119,7 @@ class Blending:
             rows = (original.float(), pixels.float(), weight.float())
             if len(weight) == 1:
                 pixels = multiband(*rows, self.reach)
-            else:  # each mask has room for bands of its own
+            else:  # each mask has bands of its own
                 parts = zip(*(part.split(1) for part in rows), strict=True)
                 pixels = torch.cat([multiband(*part, self.reach) for part in parts])
             weight = (weight > 0).to(weight)
@@ -124,7 +135,7 @@ def _towards_border(like: torch.Tensor, width: int, box: Box, image: Size) -> to
 
 
 def _ramp(length: int, width: int, first: bool, last: bool, like: torch.Tensor) -> torch.Tensor:
-    """[length] that rises from 0 at the first end and falls to 0 at the last, where asked for."""
+    """A weight [length] that rises from 0 if `first` is true, and falls to 0 if `last` is."""
     width = min(width, length // CORNER)
     ramp = torch.ones(length, device=like.device, dtype=like.dtype)
     if width < 1:
@@ -143,15 +154,15 @@ def multiband(
 ) -> torch.Tensor:
     """Blend fine detail over a narrow band and coarse colours over a wide one.
 
-    P. Burt & E. Adelson, "A multiresolution spline with application to image mosaics" (1983), with
-    the pictures' difference split into bands at full resolution. Coarser bands begin to fade in at
-    the mask's edge and only inwards: nothing changes where the weight is 0, and where the pictures
-    agree the original stays to the bit.
+    P. Burt & E. Adelson, "A multiresolution spline with application to image mosaics" (1983). Here
+    the difference of the pictures is split into bands at full resolution. Coarse bands fade from
+    the edge of the mask inwards only. So nothing changes where the weight is 0, and where the
+    pictures are equal the original stays bit-identical.
 
     Args:
-        original, pixels: [B,h,w,3] float32.
-        weight: [1,h,w] float32 0..1, that of the finest band.
-        reach: pixels over which that fades to either side of its edge.
+        original, pixels: [B,h,w,3] float32 0..1.
+        weight: [1,h,w] float32 0..1, the weight of the finest band.
+        reach: pixels over which that weight fades to either side of its edge.
 
     Returns:
         [B,h,w,3] 0..1 where the weight is above 0; elsewhere the original.
@@ -168,10 +179,10 @@ def multiband(
 
 
 def _coarse_bands(weight: torch.Tensor, reach: int) -> list[tuple[int, torch.Tensor]]:
-    """The reach and the weight [1,h,w] of each coarse band, the finer first.
+    """The reach and the weight [1,h,w] of each coarse band, from fine to coarse.
 
-    They reach 2, 4, 8, ... times as far as the finest one; those are taken that are the coarsest
-    with room in the mask, as finer ones part what belongs together: the edges of things.
+    The bands reach 2, 4, 8, ... times as far as the finest one. The coarsest bands that fit into
+    the mask are taken, because finer bands would split the edges of things.
     """
     core = (weight >= 0.5).to(weight)
     bands = []
@@ -187,10 +198,9 @@ def _coarse_bands(weight: torch.Tensor, reach: int) -> list[tuple[int, torch.Ten
 
 
 def _coarser(difference: torch.Tensor, weight: torch.Tensor, reach: int) -> torch.Tensor:
-    """The difference [B,h,w,C] without what is finer than this reach.
+    """The difference [B,h,w,C] without details that are finer than this reach.
 
-    It is averaged inside of the mask alone: outside, a result may be the original as it was, or
-    anything at all.
+    It is averaged inside the mask only, because outside a result may be anything.
     """
     sums = _blurred(difference * weight[..., None], reach)
     shares = _blurred(weight[..., None], reach)
@@ -198,7 +208,7 @@ def _coarser(difference: torch.Tensor, weight: torch.Tensor, reach: int) -> torc
 
 
 def _blurred(image: torch.Tensor, reach: int) -> torch.Tensor:
-    """Gaussian of [B,h,w,C] that reaches this far."""
+    """An image [B,h,w,C] blurred with a gaussian of this reach."""
     planes = image.movedim(-1, 1)
     soft = blur(planes.reshape(-1, *planes.shape[-2:]), reach, reach / SIGMAS_OF_REACH)
     return soft.view(planes.shape).movedim(1, -1)

@@ -1,7 +1,7 @@
-"""Colours as the eye compares them, and bringing one picture's to another's.
+"""The perceptual colour space OKLab, and matching the colours of one picture to another.
 
-OKLab: B. Ottosson, "A perceptual color space for image processing" (2020). Equal steps look about
-equal in it, and its axes (lightness, green to red, blue to yellow) can be changed one by one.
+OKLab: B. Ottosson, "A perceptual color space for image processing" (2020). Equal distances look
+about equal in it, and its axes (lightness, green to red, blue to yellow) are independent.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _AXES = (
     (0.0259040371, 0.7827717662, -0.8086757660),
 )
 _FROM_CONES, _FROM_AXES = (np.linalg.inv(rows).tolist() for rows in (_CONES, _AXES))
-FEWEST = 64  # pixels of a ring that say something about colours
-COARSE = 4  # pixels that are averaged before comparing: colours count, texture does not
+FEWEST = 64  # the least pixels of a ring from which colours can be estimated
+COARSE = 4  # side in pixels of the cells that are averaged, so that texture does not count
 MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
-DOUBT = 0.5  # how much contradiction weighs against a shift
-SOFT = 4  # pixels at an edge where a blurred picture mixes both sides of it
-FLAT = 0.01  # a spread in OKLab below which an area counts as of one colour
-SAME = 0.002  # OKLab distances that make no difference
-MOST_OFF = 3.0  # times the usual distance from the median, beyond which a cell is left out
-USUAL = 1.4  # times the contrast that a redrawn picture may well have; what goes beyond is changed
-WIDEST = 1.25  # most that a spread is stretched, or shrunk, by
+DOUBT = 0.5  # how much disagreement of the cells reduces a shift
+SOFT = 4  # pixels at an edge that a blurred picture mixes
+FLAT = 0.01  # the spread in OKLab below which an area counts as one colour
+SAME = 0.002  # OKLab distance below which colours count as equal
+MOST_OFF = 3.0  # a cell further from the median than this many usual distances is left out
+USUAL = 1.4  # a ratio of contrasts up to this is normal for a redrawn picture, and is kept
+WIDEST = 1.25  # the largest factor by which a spread is stretched or shrunk
 
 
 @in_float32
@@ -50,7 +50,7 @@ def to_oklab(rgb: torch.Tensor) -> torch.Tensor:
 
 @in_float32
 def from_oklab(lab: torch.Tensor) -> torch.Tensor:
-    """OKLab [...,3] as sRGB; a colour that sRGB does not have comes out below 0 or above 1."""
+    """OKLab [...,3] as sRGB; a colour outside sRGB has values below 0 or above 1."""
     cones = (lab @ _matrix(_FROM_AXES, lab).T) ** 3
     rgb = cones @ _matrix(_FROM_CONES, lab).T
     low, high = rgb * 12.92, 1.055 * rgb.clamp(min=0) ** (1 / 2.4) - 0.055
@@ -63,17 +63,17 @@ def _matrix(rows: Sequence[Sequence[float]], like: torch.Tensor) -> torch.Tensor
 
 @dataclass(frozen=True)
 class FrameColours:
-    """What a frame's result and its original tell about their colours on a ring, in OKLab.
+    """The colours of a frame's result and of its original on a ring, in OKLab.
 
-    Both show the same place, so they are compared cell by cell. Cells that differ by far more or
-    less than most of the frame do (a strand of hair that one has alone, a highlight) are left out.
+    Both show the same place, so they are compared cell by cell. Cells that differ far more or far
+    less than most cells of the frame (a strand of hair in one of them, a highlight) are left out.
     """
 
-    cells: int  # on the ring
-    weight: torch.Tensor  # of the cells that are not left out
+    cells: int  # number of cells on the ring
+    weight: torch.Tensor  # sum of the weights of the cells that are not left out
     ours: torch.Tensor  # [3] mean
     theirs: torch.Tensor  # [3] mean
-    usual: torch.Tensor  # [3] the usual distance between what cells say about the shift
+    usual: torch.Tensor  # [3] median distance of the cells' shifts from their median
     contrast_weight: torch.Tensor
     contrast: torch.Tensor  # [2,3] variance of ours and of theirs
 
@@ -81,13 +81,14 @@ class FrameColours:
     def of(
         cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
     ) -> FrameColours | None:
-        """
+        """Compare the colours of one frame.
+
         Args:
-            pixels, original: [1,h,w,3] sRGB.
+            pixels, original: [1,h,w,3] sRGB 0..1.
             ring: [1,h,w] bool.
 
         Returns:
-            None where nothing lies on the ring.
+            The colours; None where the ring covers nothing.
         """
         weight = ring[..., None].to(pixels)
         ours, theirs, share = _compared_cells(to_oklab(pixels), to_oklab(original), weight)
@@ -100,7 +101,7 @@ class FrameColours:
         usual = off[counted[..., 0]].median(dim=0).values
         near = off <= MOST_OFF * usual.clamp(min=SAME)
         kept = (counted & near.all(dim=-1, keepdim=True)).to(share)
-        # Contrast in large cells: a blurred picture's lack of texture is no lack of contrast.
+        # Contrast is measured in large cells, because a blurred picture only lacks texture.
         coarse_ours, coarse_theirs, coarse = _compared_cells(ours, theirs, kept)
         contrast = [_variance(values, coarse) for values in (coarse_ours, coarse_theirs)]
         return cls(
@@ -121,19 +122,18 @@ class ColourChange:
     def between(
         cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
     ) -> ColourChange | None:
-        """As `of`, for pixels and original [N,h,w,3] sRGB on a ring [N or 1,h,w] bool."""
+        """The change for pixels and original [N,h,w,3] sRGB 0..1 on a ring [N or 1,h,w] bool."""
         return cls.of(frames_of(pixels.float(), original.float(), ring))
 
     @classmethod
     def of(cls, frames: Sequence[FrameColours]) -> ColourChange | None:
-        """What brings the colours of all these frames to those of their originals.
+        """The change that matches the colours of all these frames to those of their originals.
 
-        Mean and contrast of all frames count. A tint shifts all cells of a frame alike. Where they
-        contradict one another, what was drawn differs rather than its tint, and less of the shift
-        is taken.
+        It matches mean and contrast of all frames. A tint shifts all cells of a frame alike. Where
+        the cells disagree, the drawing differs rather than the tint, and the shift is reduced.
 
         Returns:
-            None where the ring is too small to go by.
+            The change; None where the ring is too small for an estimate.
         """
         if sum(frame.cells for frame in frames) * COARSE**2 < FEWEST:
             return None
@@ -150,7 +150,7 @@ class ColourChange:
 
     @in_float32
     def apply(self, pixels: torch.Tensor, strength: float) -> torch.Tensor:
-        """The pixels [N,h,w,3] with this share (0..1) of the change; sRGB within 0..1."""
+        """The pixels [N,h,w,3] sRGB 0..1 with this share (0..1) of the change."""
         lab = to_oklab(pixels)
         changed = (lab - self.centre) * self.ratio + self.target
         return from_oklab(torch.lerp(lab, changed, strength)).clamp_(0, 1)
@@ -159,10 +159,10 @@ class ColourChange:
 def _compared_cells(
     ours: torch.Tensor, theirs: torch.Tensor, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Means of both [N,h',w',3] in cells of COARSE x COARSE pixels, and how much of a cell counts.
+    """Means [N,h',w',3] of both in cells of COARSE x COARSE pixels, and the share of each cell.
 
     Args:
-        weight: [N,h,w,1] 0 or 1: what counts.
+        weight: [N,h,w,1], 1 where a pixel counts and 0 elsewhere.
     """
     share = _cells(weight)
     means = (_cells(values * weight) / share.clamp(min=1e-6) for values in (ours, theirs))
@@ -176,23 +176,23 @@ def _cells(image: torch.Tensor) -> torch.Tensor:
 
 
 def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Mean [3] of values [N,h,w,3] by a weight [N,h,w,1]."""
+    """Mean [3] of values [N,h,w,3], weighted by [N,h,w,1]."""
     return (values * weight).sum(dim=(0, 1, 2)) / weight.sum().clamp(min=1e-6)
 
 
 def _variance(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Variance [3] of values [N,h,w,3] by a weight [N,h,w,1]."""
+    """Variance [3] of values [N,h,w,3], weighted by [N,h,w,1]."""
     return _mean((values - _mean(values, weight)) ** 2, weight)
 
 
 def _weighted(values: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-    """Mean of one value for each frame by the frames' weights [frames]."""
+    """Mean of one value for each frame, weighted by [frames]."""
     shares = weights / weights.sum().clamp(min=1e-6)
     return torch.tensordot(shares, torch.stack(list(values)), dims=1)
 
 
 def _ratio(spread: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """How far to stretch colours [3] of one spread towards another; 1 where one is flat."""
+    """The factor [3] that stretches one spread of colours towards another; 1 where one is flat."""
     ratio = wanted / spread.clamp(min=1e-6)
     ratio = ratio / ratio.clamp(1 / USUAL, USUAL)
     ratio = ratio.clamp(1 / WIDEST, WIDEST)
@@ -202,7 +202,12 @@ def _ratio(spread: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 def frames_of(
     pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
 ) -> list[FrameColours]:
-    """What each frame tells, those left out that tell nothing; shapes as of `between`."""
+    """The colours of each frame; frames where the ring covers nothing are left out.
+
+    Args:
+        pixels, original: [N,h,w,3] sRGB 0..1.
+        ring: [N or 1,h,w] bool.
+    """
     rows = zip(
         pixels.split(1), original.split(1), ring.expand(len(pixels), -1, -1).split(1), strict=True
     )
@@ -211,9 +216,9 @@ def frames_of(
 
 
 def rim(mask: torch.Tensor, width: int) -> torch.Tensor:
-    """The outermost `width` pixels of a mask [N,h,w] 0..1, as bool, but for the first SOFT of them.
+    """The rim of a mask [N,h,w] 0..1, as bool: its outermost `width` pixels without the first SOFT.
 
-    The crop's border is no rim where the mask runs on to it.
+    Where the mask reaches the border of the crop, it has no rim.
     """
     covered = (mask >= 0.5).float()
     return (grow(covered, -SOFT) >= 0.5) & (grow(covered, -width) < 0.5)

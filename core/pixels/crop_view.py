@@ -1,6 +1,6 @@
-"""What a picture of the whole image shows in a crop of it.
+"""The part of a picture of the whole image that a crop shows.
 
-Such a picture (a mask, a ControlNet's hint, a latent) has a resolution of its own, and often other
+Such a picture (a mask, a ControlNet's hint, a latent) has its own resolution, and often other
 proportions than the image.
 """
 
@@ -17,19 +17,19 @@ from ..geometry import Box, Size
 from .rotated_crop import RotatedCrop
 
 # How a picture of other proportions lies over the image.
-STRETCHED = "stretched"  # each axis by itself
-CENTRED = "centred"  # the image shows the middle of the picture: what ComfyUI's own resizes do
+STRETCHED = "stretched"  # each axis is scaled separately
+CENTRED = "centred"  # the image shows the middle of the picture, as in ComfyUI's own resizes
 COVERING = "covering"  # the picture shows the middle of the image: it was made by such a resize
-_EXACT = 1e-4  # pixels by which an edge may be off a whole one
+_EXACT = 1e-4  # pixels; an edge that is this near to a whole pixel counts as one
 
 
 @dataclass(frozen=True)
 class Cut:
-    """From the whole image to the canvas that is sampled.
+    """The mapping from the whole image to the canvas that is sampled.
 
-    `region` of an image of size `image` is enlarged to `working` and padded at the right and
-    bottom to `canvas`; a latent pixel covers `ratio` canvas pixels. With a `rotated`, the leaning
-    rectangle in it is turned upright instead of enlarging all of the region.
+    The crop region `region` of an image of size `image` is resized to the working size `working`,
+    and padded on the right and at the bottom to `canvas`. A latent pixel covers `ratio` x `ratio`
+    pixels of the canvas. With `rotated`, the rotated crop in the region is resized instead.
     """
 
     image: Size
@@ -38,11 +38,12 @@ class Cut:
     canvas: Size
     ratio: int
     rotated: RotatedCrop | None = None
-    row: int = 0  # which image of the batch it is,
-    rows: int = 1  # of so many
+    row: int = 0  # index of the image in its batch
+    rows: int = 1  # number of images in the batch
 
     @property
     def latent(self) -> Size:
+        """Width and height of the canvas in latent pixels."""
         return Size(self.canvas.width // self.ratio, self.canvas.height // self.ratio)
 
 
@@ -75,7 +76,7 @@ class _View:
 
 
 def _cut_off(picture: Size, image: Size, axis: int) -> int:
-    """Whole pixels that the host takes off either end of an axis, in its own arithmetic."""
+    """Whole pixels that the host cuts off at either end of an axis, computed as it does."""
     own, wanted = picture[0] / picture[1], image[0] / image[1]
     if axis == 0 and own > wanted:
         return round((picture[0] - picture[0] * (wanted / own)) / 2)
@@ -85,7 +86,7 @@ def _cut_off(picture: Size, image: Size, axis: int) -> int:
 
 
 def shown_part(picture: Size, image: Size) -> Box:
-    """The middle of a picture that an image of other proportions shows; all of one of the same."""
+    """The middle part of a picture with the proportions of the image."""
     x, y = (_cut_off(picture, image, axis) for axis in (0, 1))
     return Box(x, y, picture.width - x, picture.height - y)
 
@@ -93,21 +94,21 @@ def shown_part(picture: Size, image: Size) -> Box:
 def cut_plane(
     plane: torch.Tensor, cut: Cut, size: Size, fit: str = STRETCHED, mode: str = "bilinear"
 ) -> torch.Tensor:
-    """What a picture of the whole image shows on the canvas.
+    """The part of a picture of the whole image that the canvas shows.
 
-    Where the region's edges are between its pixels, or the crop is turned, it is sampled at the
-    very places that the canvas shows. Otherwise its own pixels are cut out, and the canvas's
-    padding repeats the last ones.
+    If all edges of the region lie between two of its pixels, its own pixels are cut out, and the
+    padding of the canvas repeats the last ones. Otherwise, and for a rotated crop, the picture is
+    sampled at the places that the canvas shows.
 
     Args:
         plane: [...,h,w], of any resolution. Of a batch [B,...,h,w] with a picture for each image,
-            the one of the cut's row is taken.
-        size: width and height of the result where it is sampled.
+            the picture of `cut.row` is taken.
+        size: width and height of the result where the picture is sampled.
         fit: how a picture of other proportions lies over the image.
-        mode: of sampling, "bilinear" or "nearest".
+        mode: how it is sampled, "bilinear" or "nearest".
 
     Returns:
-        [...,H,W], same device and dtype.
+        [...,H,W] with the same device and dtype.
     """
     plane = of_row(plane, cut)
     own = Size(plane.shape[-1], plane.shape[-2])
@@ -125,21 +126,24 @@ def cut_plane(
 def sampled_plane(
     plane: torch.Tensor, cut: Cut, size: Size, fit: str = STRETCHED, mode: str = "bilinear"
 ) -> torch.Tensor:
-    """As `cut_plane`, always of the size [...,size.height,size.width]."""
+    """As `cut_plane`, but always sampled: [...,size.height,size.width]."""
     plane = of_row(plane, cut)
     view = _View.of(Size(plane.shape[-1], plane.shape[-2]), cut.image, fit)
     return _sampled(plane, cut, view, size, mode)
 
 
 def of_row(pictures: torch.Tensor, cut: Cut) -> torch.Tensor:
-    """Of a batch with a picture for each image, that of the cut's image."""
+    """The picture [1,...,h,w] of the cut's image, of a batch [B,...,h,w] with one for each image.
+
+    Anything else is returned as it is.
+    """
     if cut.rows > 1 and pictures.ndim > 2 and len(pictures) == cut.rows:
         return pictures[cut.row : cut.row + 1]
     return pictures
 
 
 def power_of_two(width: int, whole: float) -> float:
-    """The nearest power of two to a width over that of the whole image's latent."""
+    """The power of two nearest to `width` / `whole`, the image's width in latent pixels."""
     return 2.0 ** round(math.log2(max(width, 1) / whole))
 
 
@@ -171,8 +175,10 @@ def _sampled(plane: torch.Tensor, cut: Cut, view: _View, size: Size, mode: str) 
 
 
 def _shares(count: int, canvas: int, working: int, device: torch.device) -> torch.Tensor:
-    """Centres of `count` pixels of the canvas as shares of the working size, the padding's being
-    the last one's before it."""
+    """Centres of `count` pixels of the canvas as shares of the working size.
+
+    Pixels of the padding have the share of the last pixel before the padding.
+    """
     centres = (torch.arange(count, device=device, dtype=torch.float64) + 0.5) / count
     shares = centres * (canvas / working)
     inside = shares[shares < 1]

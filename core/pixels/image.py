@@ -1,4 +1,4 @@
-"""Images [B,H,W,C] float 0..1: cut out, part from alpha, pad, check, and blend back in place."""
+"""Images [B,H,W,C] float 0..1: crop, split the alpha, pad, check, and paste in place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .. import memory
 from ..geometry import Box, Size
 from .precision import precise
 
-NEARLY_BLACK = 1 / 255  # what no step of 8 bits shows
-DARK = 16 / 255  # what has nothing above this may rightly come out black
+NEARLY_BLACK = 1 / 255  # below this a value is 0 in 8 bits
+DARK = 16 / 255  # a picture with no value above this may correctly become black
 
 
 def image_name(image: torch.Tensor) -> str:
@@ -34,7 +34,7 @@ def crop(image: torch.Tensor, box: Box) -> torch.Tensor:
 
 
 def split_alpha(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The image [B,H,W,1 or 3] without its alpha, and the alpha [B,H,W,1] or None; views."""
+    """The image [B,H,W,1 or 3] without alpha, and the alpha [B,H,W,1] or None, as views."""
     if image.shape[-1] != 4:
         return image, None
     return image[..., :3], image[..., 3:]
@@ -46,10 +46,10 @@ def merge_alpha(rgb: torch.Tensor, alpha: torch.Tensor | None) -> torch.Tensor:
 
 
 def to_rgb(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Three channels for the model: grey is expanded, alpha set aside for `merge_alpha`.
+    """An image [B,H,W,C] as three channels for the model, and its alpha for `merge_alpha`.
 
     Returns:
-        [B,H,W,3], a view of the image, and the alpha [B,H,W,1] or None.
+        [B,H,W,3], a view of the image with grey expanded, and the alpha [B,H,W,1] or None.
     """
     rgb, alpha = split_alpha(image)
     return (rgb.expand(-1, -1, -1, 3) if rgb.shape[-1] == 1 else rgb), alpha
@@ -74,12 +74,12 @@ def unpad(image: torch.Tensor, padding: tuple[int, int, int, int]) -> torch.Tens
 
 
 def usable(pixels: torch.Tensor) -> bool:
-    """Whether a crop may be pasted: it holds no NaN and no infinity."""
+    """Whether a crop [N,h,w,C] may be pasted: it holds no NaN and no infinity."""
     return all_finite(pixels)
 
 
 def collapsed(pixels: torch.Tensor, original: torch.Tensor) -> bool:
-    """Whether a row of a result [N,h,w,C] is all black while that row [N,h,w,C] was not."""
+    """Whether a row of `pixels` [N,h,w,C] is black where that row of `original` is not."""
     if not pixels.numel():
         return False
     black = pixels.flatten(1).amax(dim=1) < NEARLY_BLACK
@@ -87,11 +87,11 @@ def collapsed(pixels: torch.Tensor, original: torch.Tensor) -> bool:
 
 
 def is_black(pixels: torch.Tensor, mean: float = 10 / 255, variance: float = 5 / 255) -> bool:
-    """Whether a crop [1,h,w,C] is as black and even as the picture of a model that failed.
+    """Whether a crop [1,h,w,C] is as black and uniform as the result of a model that failed.
 
     Args:
-        mean, variance: the most that its grey values (0..1) may have. The defaults are those that
-            shared workflows use.
+        mean, variance: the largest mean and variance of its grey values (0..1). The defaults are
+            those that shared workflows use.
     """
     grey = pixels.float().mean(-1)
     return bool(grey.mean() <= mean and grey.var(correction=0) <= variance)
@@ -106,8 +106,8 @@ def paste(
 ) -> bool:
     """Blend a crop into an image in place: (1 - m) * image + m * pixels, with m = mask * opacity.
 
-    Where m is 0 the image stays bit-identical, where it is 1 it gets exactly the pixels. What lies
-    outside the image is cut off.
+    Where m is 0 the image stays bit-identical. Where m is 1 it gets exactly the pixels. A part of
+    the crop outside the image is cut off.
 
     Args:
         image: [B,H,W,C], changed inside the box only.
@@ -117,7 +117,7 @@ def paste(
         opacity: 0..1; other values count as the nearer end, NaN as 0.
 
     Returns:
-        Whether it was pasted: a crop that holds a value that is not finite never is.
+        Whether the crop was pasted. A crop with values that are not finite is not pasted.
 
     Raises:
         ValueError: pixels or mask are not as large as the box, or do not fit the image's batch
@@ -164,8 +164,8 @@ def paste(
 
 
 def _blend(below: torch.Tensor, new: torch.Tensor, weight: torch.Tensor) -> None:
-    """Bring an image by a weight 0..1 to new pixels, in place; all of it or, failing, nothing."""
-    # lerp rather than the sum written out: exact at both ends of the weight
+    """Blend new pixels into an image by a weight 0..1, in place; nothing changes if it fails."""
+    # lerp instead of the sum: it is exact where the weight is 0 or 1
     if below.dtype == precise(below.dtype):
         below.lerp_(new.to(below), weight.to(below))
     else:

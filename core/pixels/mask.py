@@ -1,4 +1,4 @@
-"""Masks [B,H,W] float 0..1: feather, dilate, resize, unite, and the shapes in them."""
+"""Masks [B,H,W] float 0..1: feather, dilate, resize, combine, and find the shapes in them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .precision import in_float32, precise
 from .resample import Block, along_height, along_width, blocks
 
 SIGMA = 10.0  # pixels, ComfyUI-Impact-Pack's value: pasted edges look as shared workflows expect
-LEAST_SIGMA = 1e-3  # pixels; a narrower gaussian leaves every pixel as it is
+LEAST_SIGMA = 1e-3  # pixels; a narrower gaussian changes nothing
 SIGMAS_OF_REACH = 2.5  # a fade ends where its gaussian has fallen to 4 % of its peak
-MOST_ROUNDING = 0.02  # of the ratio of a picture's sides, where sizes are brought to a grid
-LOWEST = 1 / 255  # what is fainter than one step of 8 bits belongs to no shape
+MOST_ROUNDING = 0.02  # the most by which rounding to a grid changes the ratio of two sides
+LOWEST = 1 / 255  # a value below one step of 8 bits belongs to no shape
 
 
 def feather(mask: torch.Tensor, radius: int, sigma: float = SIGMA) -> torch.Tensor:
-    """Soften the edges of a mask with a gaussian, the border mirrored.
+    """Soften the edges of a mask with a gaussian; the mask is mirrored at its border.
 
     Args:
         mask: [B,H,W] float 0..1.
-        radius: reach of the fade in pixels, so that the kernel has 2 * radius + 1; 0 returns the
-            mask as it is. A mask whose shorter side is below the kernel gets the largest odd
-            kernel below half that side, and none where that is under 3.
-        sigma: width of the gaussian in pixels; next to none returns the mask as it is.
+        radius: reach of the fade in pixels; the kernel has 2 * radius + 1 pixels. 0 returns the
+            mask as it is. If the kernel is longer than the shorter side of the mask, the largest
+            odd kernel below half of that side is used, and none if that is under 3.
+        sigma: width of the gaussian in pixels; below LEAST_SIGMA the mask is returned as it is.
 
     Returns:
-        [B,H,W] 0..1, same device and dtype; exactly 0 further than `radius` from the mask.
+        [B,H,W] 0..1 with the same device and dtype; exactly 0 further than `radius` from the mask.
     """
     check_shape(mask, "BHW", "mask")
     radius = _fitting_radius(min(mask.shape[1:]), radius)
@@ -46,10 +46,11 @@ def feather(mask: torch.Tensor, radius: int, sigma: float = SIGMA) -> torch.Tens
 
 @in_float32
 def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
-    """Gaussian of planes [N,H,W], float32 or float64, mirrored at their border.
+    """Planes [N,H,W] blurred with a gaussian, in float32 or float64, mirrored at their border.
 
     Args:
-        radius: pixels that the kernel reaches to either side; along an axis at most its length - 1.
+        planes: [N,H,W] of any range.
+        radius: pixels that the kernel reaches to either side; at most the axis's length - 1.
         sigma: width of the gaussian in pixels; 0 leaves the planes as they are.
 
     Raises:
@@ -64,14 +65,16 @@ def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
 
 @in_float32
 def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
-    """Soften edges over exactly `reach` pixels to either side, however small the mask is.
+    """Soften edges over exactly `reach` pixels to either side, even of a small mask.
 
-    Beyond its border the mask goes on as it is there.
+    Outside its border the mask counts as continued with its border values.
 
     Args:
         mask: [B,H,W] float 0..1.
-        reach: in pixels; 0 returns the mask as it is, and more than twice the longer side counts
-            as that.
+        reach: in pixels, limited to twice the longer side; 0 returns the mask as it is.
+
+    Returns:
+        [B,H,W] 0..1 with the same device and dtype.
     """
     check_shape(mask, "BHW", "mask")
     reach = min(reach, 2 * max(mask.shape[1:]))
@@ -83,7 +86,7 @@ def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def grow(mask: torch.Tensor, amount: int) -> torch.Tensor:
-    """Grow a mask by so many pixels on every side, or shrink it where amount is negative."""
+    """Grow a mask [B,H,W] by `amount` pixels on every side, or shrink it if that is negative."""
     return dilate(mask, 2 * amount + (1 if amount > 0 else -1)) if amount else mask
 
 
@@ -112,16 +115,19 @@ def _gaussian(length: int, radius: int, sigma: float) -> tuple[Block, ...]:
 
 
 def dilate(mask: torch.Tensor, amount: int) -> torch.Tensor:
-    """Grow a mask, or shrink it where amount is negative.
+    """Grow a mask, or shrink it if the amount is negative.
 
     Every pixel takes the highest (lowest) value in a square window of abs(amount) pixels around
-    it, which for an even amount reaches one pixel further up and left: OpenCV's dilate and erode
-    with a kernel of ones. What lies beyond the border has no say.
+    it. If the amount is even, the window reaches one pixel further up and to the left. This is the
+    result of OpenCV's dilate and erode with a kernel of ones. Pixels outside the mask do not count.
 
     Args:
-        mask: [B,H,W] float.
-        amount: width of the window in pixels, of any size: what reaches over the whole mask costs
-            no more than the mask does; 0, 1 and -1 return the mask as it is.
+        mask: [B,H,W] float 0..1.
+        amount: width of the window in pixels; 0, 1 and -1 return the mask as it is. A window larger
+            than the mask takes no more time than one of its size.
+
+    Returns:
+        [B,H,W] 0..1 with the same device and dtype.
     """
     check_shape(mask, "BHW", "mask")
     if abs(amount) < 2:
@@ -136,11 +142,11 @@ def dilate(mask: torch.Tensor, amount: int) -> torch.Tensor:
 def _windowed_max(mask: torch.Tensor, window: int, axis: int) -> torch.Tensor:
     """The highest of `window` pixels along an axis, window // 2 of them before the pixel."""
     other_axis = [0, 0] if axis == 1 else []
-    length = mask.shape[axis]  # further than to the other end there is nothing to see
+    length = mask.shape[axis]  # a window needs to reach no further than the other end
     ends = [min(window // 2, length), min(window - 1 - window // 2, length)]
     window = sum(ends) + 1
     mask = torch.nn.functional.pad(mask, other_axis + ends, value=-torch.inf)
-    covered = 1  # every value is the highest of this many from there on; doubled step by step
+    covered = 1  # each value is the highest of this many from its place on; doubled each step
     while covered < window:
         step = min(covered, window - covered)
         rest = mask.shape[axis] - step
@@ -151,7 +157,7 @@ def _windowed_max(mask: torch.Tensor, window: int, axis: int) -> torch.Tensor:
 
 @in_float32
 def resize_mask(mask: torch.Tensor, size: Size) -> torch.Tensor:
-    """Resize a mask [B,H,W] linearly to a width and height; it averages where the mask shrinks."""
+    """Resize a mask [B,H,W] 0..1 linearly; where it shrinks, pixels are averaged."""
     check_shape(mask, "BHW", "mask")
     height, width = mask.shape[1:]
     if (width, height) == tuple(size):
@@ -168,7 +174,7 @@ def resize_mask(mask: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def is_hard(mask: torch.Tensor | None) -> bool:
-    """Whether a mask of any shape has no values but 0 and 1; None has none at all."""
+    """Whether a mask [...] holds only 0 and 1; None counts as such."""
     if mask is None:
         return True
     mask = picture(mask)
@@ -176,10 +182,10 @@ def is_hard(mask: torch.Tensor | None) -> bool:
 
 
 def fitted_mask(mask: torch.Tensor, size: Size, name: str) -> torch.Tensor:
-    """As `resize_mask`; tells of a mask that is stretched because it has another shape.
+    """A mask [B,H,W] as `resize_mask` gives it; the user is told if it is stretched.
 
     Args:
-        name: the input that it comes from.
+        name: the input that the mask comes from.
     """
     given = Size(mask.shape[2], mask.shape[1])
     if is_stretched(given, size):
@@ -192,17 +198,19 @@ def fitted_mask(mask: torch.Tensor, size: Size, name: str) -> torch.Tensor:
 
 
 def is_stretched(old: Size, new: Size) -> bool:
-    """Whether a picture changes its shape by more than rounding does, from one size to another."""
+    """Whether the proportions of two sizes differ by more than rounding explains."""
     return abs(old[0] * new[1] / max(1, old[1] * new[0]) - 1) > MOST_ROUNDING
 
 
 def for_latent(mask: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """A noise mask in the resolution of a latent [N,C,h,w] or [N,C,T,h,w], with an axis for its
-    channels; of a latent with time the rows of a mask without are spread over it.
+    """A noise mask in the resolution of a latent: [N or 1,1,h,w] or [N or 1,1,T,h,w].
+
+    The rows of a mask without a time axis are spread over the time axis of the latent.
 
     Args:
-        mask: [H,W], [N,H,W], or with the latent's axes, as the host's video nodes make it; where
-            there are several streams, the picture's counts.
+        mask: [H,W], [N,H,W], or with the latent's axes, as the host's video nodes make it. Of
+            several streams the mask of the picture is taken.
+        latent: [N,C,h,w] or [N,C,T,h,w].
     """
     latent = picture(latent)
     mask = picture(mask).to(latent.device, torch.float32)
@@ -225,13 +233,13 @@ def union(masks: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
 
 @in_float32
 def shares_of(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """How much is seen of what lies below all layers, and of each layer; they add up to 1.
+    """The visible share of the background, and of each layer on top of it; they add up to 1.
 
     Args:
-        weights: 0..1 of each layer, of one shape; later ones lie on top.
+        weights: the opacity [...] 0..1 of each layer, all of one shape; later layers lie on top.
 
     Returns:
-        One more than there are weights; of none a single 1.
+        The share [...] of the background, and that of each layer. Without layers: a single 1.
     """
     shares: list[torch.Tensor] = []
     seen = torch.ones(())
@@ -242,7 +250,7 @@ def shares_of(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def bbox(mask: torch.Tensor) -> Box | None:
-    """The smallest box around all that is not 0 in a mask [H,W]; None where there is nothing."""
+    """The smallest box around all pixels of a mask [H,W] that are not 0; None if all are 0."""
     check_shape(mask, "HW", "mask")
     rows = torch.nonzero(mask.any(dim=1))
     if not len(rows):
@@ -258,11 +266,12 @@ def contours(mask: np.ndarray, threshold: float = LOWEST) -> list[np.ndarray]:
     Args:
         mask: [H,W] float.
         threshold: the lowest value that belongs to a shape. Pixels that touch at a corner belong
-            together, and a shape inside another's hole is part of that.
+            to one shape. A shape inside a hole of another one is part of it.
 
     Returns:
-        One array [points,1,2] of x and y each, the shape that begins lowest in the image first, of
-        two that begin in one row the right one. OpenCV 4 and 5 give this order, but promise none.
+        One array [points,1,2] of x and y for each shape. The shape whose top is lowest in the image
+        comes first; of two with the same top, the right one. OpenCV 4 and 5 give this order, but do
+        not promise it.
     """
     import cv2
 
@@ -278,17 +287,17 @@ def _top_left(contour: np.ndarray) -> tuple[int, int]:
 
 
 def contour_box(contour: np.ndarray) -> Box:
-    """The smallest box around an outline of `contours`."""
+    """The smallest box around an outline [points,1,2] of `contours`."""
     (x1, y1), (x2, y2) = contour[:, 0].min(axis=0), contour[:, 0].max(axis=0)
     return Box(int(x1), int(y1), int(x2) + 1, int(y2) + 1)
 
 
 def fill_contour(contour: np.ndarray, region: Box) -> np.ndarray:
-    """The inside of an outline, itself and its holes included, as [h,w] float32 0 or 1.
+    """The inside of an outline as [h,w] float32 0 or 1, with the outline itself and all holes.
 
     Args:
-        contour: one of `contours`.
-        region: the part of the image to draw.
+        contour: [points,1,2], one of `contours`.
+        region: the part of the image that is drawn.
     """
     import cv2
 
@@ -299,7 +308,7 @@ def fill_contour(contour: np.ndarray, region: Box) -> np.ndarray:
 
 
 def solid(mask: np.ndarray, threshold: float = LOWEST) -> np.ndarray:
-    """The mask [H,W] with every shape filled with 1, holes included, and 0 elsewhere."""
+    """The mask [H,W] with every shape and its holes filled with 1, and 0 elsewhere."""
     result = np.zeros(mask.shape, np.float32)
     for contour in contours(mask, threshold):
         box = contour_box(contour)
@@ -310,20 +319,20 @@ def solid(mask: np.ndarray, threshold: float = LOWEST) -> np.ndarray:
 
 @in_float32
 def intersection(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """What both masks cover: the lower value of each pixel; see `matched` for sizes."""
+    """What both masks [B,H,W] cover: the lower value of each pixel; see `matched` for sizes."""
     return torch.minimum(*matched(first, second))
 
 
 @in_float32
 def difference(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The first mask without the second, at least 0; see `matched` for sizes."""
+    """The first mask [B,H,W] minus the second, at least 0; see `matched` for sizes."""
     first, second = matched(first, second)
     return (first - second).clamp_(0, 1)
 
 
 @in_float32
 def total(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Both masks together, at most 1; see `matched` for sizes."""
+    """The sum of both masks [B,H,W], at most 1; see `matched` for sizes."""
     first, second = matched(first, second)
     return (first + second).clamp_(0, 1)
 
@@ -331,12 +340,13 @@ def total(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def matched(
     first: torch.Tensor, second: torch.Tensor, names: tuple[str, str] = ("mask1", "mask2")
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two masks that can be calculated with pixel by pixel.
+    """Two masks [B,H,W] that can be combined pixel by pixel.
 
-    The second is brought to the first's size, device and dtype. One mask goes with each of a batch.
+    The second mask is resized to the size of the first, and gets its device and dtype. A single
+    mask is combined with each mask of a batch.
 
     Raises:
-        ValueError: two batches of different length.
+        ValueError: the masks are two batches of different lengths.
     """
     if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise ValueError(
@@ -348,15 +358,16 @@ def matched(
 
 
 def binary(mask: torch.Tensor, threshold: float) -> torch.Tensor:
-    """1 where the mask is above the threshold (0..1), 0 elsewhere."""
+    """1 where the mask [B,H,W] is above the threshold (0..1), 0 elsewhere."""
     return (mask > threshold).to(mask.dtype)
 
 
 def rectangle(size: Size, box: Box, blur_radius: int = 0) -> torch.Tensor:
-    """A mask [1,H,W] of a box, its part outside the canvas cut off.
+    """A mask [1,H,W] of a box; a part of the box outside the mask is cut off.
 
     Args:
-        blur_radius: reach of a gaussian over the edges, in pixels. Its width follows from the
+        size: width and height of the mask.
+        blur_radius: reach of a gaussian over the edges, in pixels. Its sigma follows from the
             reach by OpenCV's rule for kernels of 2 * radius + 1 pixels.
     """
     check_pixels(size, "The mask", remedy="Give a smaller 'image_width' and 'image_height'.")

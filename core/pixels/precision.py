@@ -1,7 +1,7 @@
-"""Half precision: float16 and bfloat16 are computed in float32 and come back as they were.
+"""Half precision: float16 and bfloat16 are computed in float32 and converted back.
 
-The host hands such tensors over, on the CPU too, where much arithmetic knows no half precision, and
-elsewhere it loses what edges and colours need.
+The host gives such tensors, on the CPU too, where many operations do not support half precision. On
+other devices half precision is not exact enough for edges and colours.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Result = TypeVar("Result")
 
 
 def in_float32(function: Callable[..., Result]) -> Callable[..., Result]:
-    """A function of tensors that takes half precision too.
+    """Make a function of tensors take half precision too.
 
-    Arguments of half precision reach it as float32. If it gives tensors of float32, they come back
-    in the dtype of the first such argument.
+    Arguments in half precision are converted to float32. Results in float32 are converted to the
+    dtype of the first argument in half precision.
     """
 
     @wraps(function)
@@ -43,7 +43,7 @@ def _is_half(value: Any) -> bool:
 
 
 def widened(value: Any) -> Any:
-    """A tensor of half precision in float32; all else as it is."""
+    """A tensor in half precision converted to float32; any other value as it is."""
     return value.float() if _is_half(value) else value
 
 
@@ -56,5 +56,5 @@ def _narrowed(result: Any, dtype: torch.dtype) -> Any:
 
 
 def precise(dtype: torch.dtype) -> torch.dtype:
-    """Half precision is computed in float32."""
+    """The dtype to compute in: float32 for half precision."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32

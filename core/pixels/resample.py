@@ -1,10 +1,10 @@
-"""Resizing, and the weighted sums along an axis that resizing and blurring are made of.
+"""Resizing, and the weighted sums along an axis that resizing and blurring consist of.
 
 Every output pixel is a weighted sum of a few neighbouring input pixels. The weights form a banded
-matrix; it is cut into blocks of output pixels, each with the short stretch of input that it needs,
-and each block is one small matrix product. That is fast on any device, takes no memory beyond the
-result, and a stretch of zeros gives exactly zero. The filters are Pillow's, in floats, on the
-image's device.
+matrix. It is cut into blocks of output pixels, each with the input pixels that it needs, and each
+block is one small matrix product. This is fast on any device and takes no memory beyond the result,
+and input pixels of zero give exactly zero. The filters are those of Pillow, computed in floats on
+the device of the image.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..bounds import check_pixels
 from ..geometry import Size
 from .precision import precise
 
-BLOCK = 64  # output pixels per matrix product: wide enough for the product, narrow enough to skip
+BLOCK = 64  # output pixels per matrix product: large enough for speed, small enough to be banded
 SMALLER = "Ask for a smaller size or factor."
 SLICE = 1 << 24  # values that a resize works on at a time (64 MB in float32)
-LOBES = 3  # the `a` of the Lanczos window
-SUPERSAMPLING = 8  # times finer on the way, in each direction: ComfyUI-Impact-Pack's figure
+LOBES = 3  # the parameter `a` of the Lanczos window
+SUPERSAMPLING = 8  # factor of the intermediate picture in each direction, as in ComfyUI-Impact-Pack
 
 # (first output pixel, the one after the last) -> the first input pixel that these need, and the
 # weights [output pixels, input pixels]
@@ -80,14 +80,15 @@ def _on(planes: torch.Tensor, weights: tuple[Block, ...]) -> Iterator[Block]:
 
 
 def resize(image: torch.Tensor, size: Size) -> torch.Tensor:
-    """Resize with Lanczos (a = 3), its support widened where the image shrinks.
+    """Resize with Lanczos (a = 3), with a wider support where the image shrinks.
 
     Args:
-        image: [B,H,W,C] float.
+        image: [B,H,W,C] float 0..1.
         size: the new width and height; an image of that size is returned as it is.
 
     Returns:
-        [B,height,width,C], same device and dtype, clamped to 0..1 as Lanczos overshoots at edges.
+        [B,height,width,C] with the same device and dtype, clamped to 0..1 because Lanczos
+        overshoots at edges.
     """
     check_shape(image, "BHWC", "image")
     if (image.shape[2], image.shape[1]) == tuple(size):
@@ -101,14 +102,15 @@ def resample(
     """Resize an image by a filter.
 
     Args:
-        image: [B,H,W,C] float.
+        image: [B,H,W,C] float 0..1.
         size: the new width and height, at least 1 each.
         method: one of METHODS.
-        supersample: go by way of a picture SUPERSAMPLING times as large, which softens edges. The
-            two steps are done as one, so that picture is never held.
+        supersample: resize to a picture SUPERSAMPLING times as large, and from there to the new
+            size, which softens edges. The two steps are done as one, so the large picture is never
+            in memory.
 
     Returns:
-        [B,height,width,C], same device and dtype, clamped to 0..1.
+        [B,height,width,C] with the same device and dtype, clamped to 0..1.
 
     Raises:
         ValueError: there is no such method.
@@ -143,12 +145,12 @@ def _fill_in_parts(
     fill: Callable[[slice, slice], None], parts: tuple[int, int], at_once: int,
     old: tuple[int, int], new: tuple[int, int],
 ) -> None:  # fmt: skip
-    """Fill a resized batch, a few images at a time; where memory does not hold one, by channels.
+    """Fill a resized batch, a few images at a time; if one does not fit into memory, by channels.
 
     Args:
-        fill: does some channels of some images.
+        fill: computes some channels of some images.
         parts: how many images and channels there are.
-        at_once: how many images to do at a time.
+        at_once: how many images to compute at a time.
         old, new: widths and heights, for the error.
     """
 
@@ -186,7 +188,7 @@ def _fill_in_parts(
 
 @lru_cache(maxsize=128)
 def _blocks_of_axis(old: int, new: int, method: str, supersample: bool) -> tuple[Block, ...]:
-    """The blocks that bring an axis from `old` to `new` pixels."""
+    """The blocks that resize an axis from `old` to `new` pixels."""
     if not supersample:
         return blocks(new, _weights(old, new, method))
     fine = new * SUPERSAMPLING
@@ -236,7 +238,7 @@ def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
     return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
-# name: (filter, how far it reaches in pixels); without a filter the nearest pixel is taken
+# name: (filter, its reach in pixels); without a filter the nearest pixel is taken
 _FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray] | None, float]] = {
     "lanczos": (_lanczos, LOBES),
     "nearest": (None, 0.5),

@@ -1,4 +1,4 @@
-"""Crops that are turned upright: one resampling from the image, and one back into it."""
+"""Rotated crops: one resampling takes them out of the crop region, and one puts them back."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .resample import resize
 
 @dataclass(frozen=True)
 class RotatedCrop:
-    """A rectangle that leans, and so is what a crop becomes once it is turned upright.
+    """A rotated rectangle in a crop region, which is turned upright for sampling.
 
-    Lengths are in pixels of the crop region, from its top left.
+    Lengths and places are in pixels of the crop region, from its top left.
     """
 
-    region: Size  # of the crop
-    centre: tuple[float, float]
-    size: tuple[float, float]  # width and height of the rectangle, along its own sides
-    angle: float  # radians that it leans clockwise
+    region: Size  # size of the crop region
+    centre: tuple[float, float]  # x and y
+    size: tuple[float, float]  # width and height, along the sides of the rectangle
+    angle: float  # radians, clockwise
 
     @property
     def frame(self) -> Box:
@@ -32,41 +32,45 @@ class RotatedCrop:
         return Box(0, 0, *(max(1, round(side)) for side in self.size))
 
     @in_float32
-    def upright(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
-        """What the rectangle shows, its sides straight.
+    def extract(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
+        """The picture in the rectangle, turned upright.
 
         Args:
-            pixels: [N,h,w,C] 0..1, all of the crop in any resolution. What lies beyond it is taken
-                to go on as its border.
+            pixels: [N,h,w,C] 0..1, the whole crop in any resolution. Outside the crop its border
+                pixels are repeated.
             size: width and height of the result.
 
         Returns:
             [N,size.height,size.width,C] 0..1.
         """
         finer = self._finer(Size(pixels.shape[2], pixels.shape[1]), self.region, size, self.size)
-        finely = self.sampled(pixels, Size(size[0] * finer, size[1] * finer))
+        finely = self.sample(pixels, Size(size[0] * finer, size[1] * finer))
         return resize(finely.clamp_(0, 1), size)
 
-    def sampled(self, values: torch.Tensor, size: Size, mode: str = "bicubic") -> torch.Tensor:
-        """As `upright`, for any values and without care for what is missed between samples."""
+    def sample(self, values: torch.Tensor, size: Size, mode: str = "bicubic") -> torch.Tensor:
+        """As `extract`, for values [N,h,w,C] of any range, and with one sample for each pixel."""
         across, down = _centres(size, values)
         x, y = self.places(across[None, :], down[:, None])
         x, y = x / self.region.width, y / self.region.height
         return _sampled(values, x, y, mode)
 
     def places(self, across: torch.Tensor, down: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x and y in the crop of places that are shares of the rectangle's width and height."""
+        """x and y in the crop of places in the rectangle.
+
+        Args:
+            across, down: [...], shares of the rectangle's width and height, 0..1.
+        """
         u, v = (across - 0.5) * self.size[0], (down - 0.5) * self.size[1]
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return self.centre[0] + u * cos - v * sin, self.centre[1] + u * sin + v * cos
 
     @in_float32
-    def back(self, pixels: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-        """The crop with an upright picture turned back into it.
+    def put_back(self, pixels: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+        """The crop [N,h,w,C] with an upright picture put back into the rectangle.
 
         Args:
-            pixels: [N,H,W,C] 0..1, of any size: what `upright` gave, changed.
-            original: [N,h,w,C], the crop; it stays outside of the rectangle.
+            pixels: [N,H,W,C] 0..1 of any size: the changed result of `extract`.
+            original: [N,h,w,C], the crop; it is kept outside the rectangle.
         """
         size = Size(original.shape[2], original.shape[1])
         finer = self._finer(Size(pixels.shape[2], pixels.shape[1]), self.size, size, self.region)
@@ -75,12 +79,12 @@ class RotatedCrop:
         return torch.where(self.inside(original)[..., None], turned, original)
 
     def inside(self, crop: torch.Tensor) -> torch.Tensor:
-        """Which pixels [1,h,w] of a crop [N,h,w,C] the rectangle covers."""
+        """The pixels of a crop [N,h,w,C] that the rectangle covers, as [1,h,w] bool."""
         u, v = self._shares(Size(crop.shape[2], crop.shape[1]), crop)
         return ((u >= 0) & (u <= 1) & (v >= 0) & (v <= 1))[None]
 
     def placed(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Points of the crop, as shares of the rectangle's width and height."""
+        """Points (x, y) of the crop as shares of the rectangle's width and height."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         moved = [(x - self.centre[0], y - self.centre[1]) for x, y in points]
         return [
@@ -90,7 +94,7 @@ class RotatedCrop:
 
     @staticmethod
     def _finer(have: Size, covers: Sequence[float], new: Size, over: Sequence[float]) -> int:
-        """How many samples a side of a new pixel needs so that none of the old ones is missed.
+        """How many samples per side of a new pixel are needed to miss no old pixel.
 
         Args:
             have, covers: old pixels, and the lengths that they cover.
@@ -101,7 +105,7 @@ class RotatedCrop:
         return max(1, math.ceil(old_density / new_density - 0.01))
 
     def _shares(self, size: Size, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each pixel of a crop of this size, as shares of the rectangle's width and height."""
+        """The pixels of a crop of this size as shares [h,w] of the rectangle's width and height."""
         across, down = _centres(size, like)
         x = (across * self.region.width - self.centre[0])[None, :]
         y = (down * self.region.height - self.centre[1])[:, None]
@@ -110,7 +114,7 @@ class RotatedCrop:
 
 
 def _centres(size: Size, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixel centres along width and height, as shares of it."""
+    """The centres of the pixels along width and height, as shares of that."""
     return tuple(
         (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5) / length
         for length in size
@@ -120,7 +124,7 @@ def _centres(size: Size, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 def _sampled(
     pixels: torch.Tensor, x: torch.Tensor, y: torch.Tensor, mode: str = "bicubic"
 ) -> torch.Tensor:
-    """Values [N,h,w,C] at places [H,W] that are shares of their width and height."""
+    """Values [N,h,w,C] sampled at places [H,W], given as shares of their width and height."""
     grid = torch.stack((x, y), dim=-1)[None] * 2 - 1
     found = F.grid_sample(
         pixels.float().movedim(-1, 1), grid.expand(len(pixels), -1, -1, -1),
@@ -129,19 +133,19 @@ def _sampled(
     return found.movedim(1, -1).to(pixels)
 
 
-def leaning(
+def rotated_rectangle(
     points: torch.Tensor, angle: float, factor: tuple[float, float], margin: float
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-    """The leaning rectangle around points.
+    """The rotated rectangle around points.
 
     Args:
-        points: [K,2], x and y of pixels that it holds.
-        angle: radians that it leans clockwise.
-        factor: its width and height over those of the narrowest such rectangle.
-        margin: at least so many pixels are between the points and its sides.
+        points: [K,2], x and y of the pixels that it contains.
+        angle: of the rectangle, in radians, clockwise.
+        factor: its width and height, relative to the smallest such rectangle.
+        margin: the least number of pixels between the points and its sides.
 
     Returns:
-        Centre, size, and size of the narrowest one.
+        The centre, the size, and the size of the smallest such rectangle.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     axes = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
@@ -153,8 +157,8 @@ def leaning(
     return (u * cos - v * sin, u * sin + v * cos), size, tight
 
 
-def around(centre: tuple[float, float], size: tuple[float, float], angle: float) -> Box:
-    """The smallest upright box in whole pixels around a leaning rectangle."""
+def enclosing_box(centre: tuple[float, float], size: tuple[float, float], angle: float) -> Box:
+    """The smallest upright box, in whole pixels, around a rotated rectangle."""
     cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
     half_width = (size[0] * cos + size[1] * sin) / 2
     half_height = (size[0] * sin + size[1] * cos) / 2

@@ -1,9 +1,9 @@
-"""Taking back what the way through the VAE did to pixels that were not redrawn.
+"""Undo what encoding and decoding by the VAE did to pixels that were not redrawn.
 
-A VAE does not give back exactly what it was given: fine detail is lost, and colours shift a little.
-Where the noise mask kept the latent, the difference to the original is that error and nothing else.
-There the original pixels are put back. The colour shift that is measured there goes on under the
-redrawn part, and is taken off that as well.
+A VAE does not return exactly the pixels that it was given: fine detail is lost, and colours shift a
+little. Where the noise mask kept the latent, the difference to the original is this error alone.
+There the original pixels are restored. The colour shift measured there is continued under the
+redrawn part, and subtracted from it too.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import torch.nn.functional as F
 from .mask import dilate, fade
 from .precision import in_float32
 
-CELLS = 2  # latent pixels around the redrawn part that a decoder mixes with it
-LEAST = 0.02  # share of a crop that has to be known to tell a shift by
-FINEST = 8  # pixels over which a shift is averaged at least: finer differences are lost detail
+CELLS = 2  # latent pixels around the redrawn part that the decoder mixes with it
+LEAST = 0.02  # the least share of a crop that has to be kept to estimate a shift
+FINEST = 8  # side in pixels of the smallest cells: finer differences are lost detail
 
 
 @in_float32
 def restore_kept(
     pixels: torch.Tensor, original: torch.Tensor, noise_mask: torch.Tensor, cell: float
 ) -> torch.Tensor:
-    """A result with its kept pixels as they were and its colours without the VAE's shift.
+    """A result with its kept pixels restored and its colours without the VAE's shift.
 
     Args:
-        pixels: [N,h,w,3], what came out of the VAE.
-        original: [N,h,w,3], what went in.
-        noise_mask: [N or 1,h,w], 0 where the latent was kept.
-        cell: pixels that a side of a latent pixel covers.
+        pixels: [N,h,w,3] 0..1, decoded by the VAE.
+        original: [N,h,w,3] 0..1, the pixels that were encoded.
+        noise_mask: [N or 1,h,w] 0..1, 0 where the latent was kept.
+        cell: pixels per side of a latent pixel.
 
     Returns:
-        [N,h,w,3]; rows of which too little was kept to tell by are as in `pixels`.
+        [N,h,w,3] 0..1; a row of which too little was kept stays as in `pixels`.
     """
     margin = max(1, round(CELLS * cell))
     touched = (noise_mask > 0).to(original)
@@ -48,10 +48,10 @@ def restore_kept(
 
 
 def _filled(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """The known values [N,h,w,C], averaged, and a smooth continuation into what is unknown.
+    """The known values [N,h,w,C], averaged, and continued smoothly into the unknown part.
 
-    The pull-push of S. Gortler et al., "The Lumigraph" (1996): means of ever larger cells; where a
-    cell knows little, the next larger one fills in.
+    This is the pull-push algorithm of S. Gortler et al., "The Lumigraph" (1996). It takes means of
+    larger and larger cells. Where a cell has few known values, the next larger cell fills in.
 
     Args:
         known: [N or 1,h,w,1], 1 where a value counts.

@@ -177,7 +177,7 @@ class ControlNetOnSegment(SegmentControl):
             size, region = (self.size, self.region) if cut is None else (cut.image, cut.region)
             part = _pictures_for(self.picture.cut(size, region), len(image), row).to(image)
             rotated = None if cut is None else cut.rotated
-            shown = resize(part, working) if rotated is None else rotated.upright(part, working)
+            shown = resize(part, working) if rotated is None else rotated.extract(part, working)
             margin = (0, canvas.width - working.width, 0, canvas.height - working.height)
             hint = pad_edge(shown, margin)
         else:

@@ -11,7 +11,7 @@ import torch
 from ...utils.notes import note
 from ..geometry import Box, Size
 from ..pixels.mask import union
-from ..pixels.rotated_crop import RotatedCrop, around, leaning
+from ..pixels.rotated_crop import RotatedCrop, enclosing_box, rotated_rectangle
 from ..settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from .face_landmarks import eyes_in
 from .seg import SEG, moved_mask, seg_mask
@@ -20,7 +20,7 @@ LEAST = math.radians(3)  # leaning less, a thing is upright
 LONG = 1.15  # a shape has a long axis if it is so many times as long as wide
 
 
-def turned(
+def with_rotated_crop(
     seg: SEG, upright: Upright, image: Size, row: int = 0, margin: int = 0
 ) -> tuple[SEG, RotatedCrop, Size] | None:
     """A segment with a crop region that holds the leaning rectangle around it.
@@ -35,15 +35,15 @@ def turned(
         The segment, the rectangle in its crop, and the upright size of the thing itself in pixels;
         None for what is upright already.
     """
-    angle = lean(seg, upright, image, row)
+    angle = rotation_of(seg, upright, image, row)
     if abs(angle) < LEAST:
         return None
     bbox, region = Box.of(seg.bbox), Box.of(seg.crop_region)
     covered = torch.nonzero(union(seg_mask(seg))[0])
     points = covered.flip(-1) + torch.tensor([region.x1, region.y1])
     factor = (region.width / bbox.width, region.height / bbox.height)
-    centre, size, tight = leaning(points, angle, factor, margin)
-    wider = around(centre, size, angle).union(bbox).clipped(image)
+    centre, size, tight = rotated_rectangle(points, angle, factor, margin)
+    wider = enclosing_box(centre, size, angle).union(bbox).clipped(image)
     if seg.cropped_image is not None:
         wider = region
     rotated = RotatedCrop(wider.size, (centre[0] - wider.x1, centre[1] - wider.y1), size, angle)
@@ -53,7 +53,7 @@ def turned(
     return seg, rotated, Size(*(max(1, round(side)) for side in tight))
 
 
-def lean(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
+def rotation_of(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
     """Radians that a segment leans clockwise; 0 where that cannot be told."""
     if upright.source == OFF:
         return 0.0
