@@ -112,7 +112,7 @@ def test_values_are_those_of_the_cpu(gpu):
 
 
 BOX = Box(8, 4, 40, 28)
-TURN = RotatedCrop(Size(56, 40), (28.0, 20.0), (26.0, 18.0), 0.4)
+ROTATED = RotatedCrop(Size(56, 40), (28.0, 20.0), (26.0, 18.0), 0.4)
 PARTS = {
     "crop": lambda: crop(picture(), BOX),
     "enlarge": lambda: resize(picture(), Size(90, 61)),
@@ -135,9 +135,9 @@ PARTS = {
     "difference": lambda: difference(mask(), mask(seed=2)),
     "total": lambda: total(mask(), mask(seed=2)),
     "hint": lambda: tile_hint(picture()),
-    "turned": lambda: TURN.extract(picture(), Size(40, 30)),
-    "turned_back": lambda: TURN.put_back(picture(height=30, width=40), picture()),
-    "inside": lambda: TURN.inside(picture()),
+    "turned": lambda: ROTATED.extract(picture(), Size(40, 30)),
+    "turned_back": lambda: ROTATED.put_back(picture(height=30, width=40), picture()),
+    "inside": lambda: ROTATED.inside(picture()),
     "restored": lambda: restore_kept(
         picture(height=24, width=32), picture(height=24, width=32, seed=3), mask(), 4.0
     ),

@@ -21,7 +21,7 @@ ONE = MASKS[:1]
 LATENT = noise_image(1, 6, 8, 4, seed=3).movedim(-1, 1)
 KEPT = (torch.arange(30) < 5).float().expand(1, 24, 30)
 BOX, WHOLE = Box(2, 2, 32, 26), Size(60, 60)
-TURN = RotatedCrop(Size(30, 24), (15.0, 12.0), (20.0, 14.0), 0.3)
+ROTATED = RotatedCrop(Size(30, 24), (15.0, 12.0), (20.0, 14.0), 0.3)
 FADED = Blending(4, Pasting(fade=3, fade_inside=True, mask_grow=1))
 LAB = colour.to_oklab(IMAGE)
 
@@ -62,8 +62,8 @@ FUNCTIONS = {
     "supersampling": (
         lambda x: resample.resample(x, Size(9, 9), "lanczos", supersample=True), IMAGE,
     ),
-    "upright": (lambda x: TURN.extract(x, Size(20, 14)), IMAGE),
-    "back": (TURN.back, OTHER, IMAGE),
+    "upright": (lambda x: ROTATED.extract(x, Size(20, 14)), IMAGE),
+    "back": (ROTATED.put_back, OTHER, IMAGE),
     "to_oklab": (colour.to_oklab, IMAGE),
     "from_oklab": (colour.from_oklab, LAB),
     "colour change": (
