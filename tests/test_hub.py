@@ -70,7 +70,7 @@ def test_nothing_is_fetched_unless_workflow_and_user_want_it_and_it_is_pinned(hu
     ):
         find(hub, f"a/b@{COMMIT}", allowed=False)
     for text in ("a/b", "a/b@main", "a/b@0123456", f"a/b@{COMMIT[:-1]}", f"a/b@{COMMIT.upper()}"):
-        with pytest.raises(NotHere, match=r"owner/name@commit, with the 40 signs"):
+        with pytest.raises(NotHere, match=r"owner/name@commit, with the 40 characters"):
             find(hub, text)
     assert hub.calls == []
 

@@ -110,6 +110,6 @@ def test_a_condition_of_unknown_labels_is_told():
     ((kind, text),) = told(lambda: Condition.parse("dog > cat").tell_unknown(labels))
     assert kind == "labels"
     assert text == (
-        "The classifier knows nothing of 'dog', so no segment meets the condition. There are:"
+        "The classifier has no label 'dog', so no segment meets the condition. Its labels are:"
         " 'Cat', 'woman'."
     )

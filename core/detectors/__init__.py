@@ -1,1 +1,1 @@
-"""What finds things in images."""
+"""Detectors: they find things in images."""

@@ -1,4 +1,4 @@
-"""Detections as boxes, and the segments that they become."""
+"""Detections with boxes, and the segments that are made from them."""
 
 from __future__ import annotations
 
@@ -25,22 +25,26 @@ class Detection:
     bbox: Box
     confidence: float  # 0..1
     label: str
-    mask: torch.Tensor | None = None  # [h,w] of the box's size; None: all of the box
+    mask: torch.Tensor | None = None  # [h,w] 0..1 of the box's size; None: the whole box
 
 
 class BoxDetector:
-    """The BBOX_DETECTOR and SEGM_DETECTOR that cross links; subclasses only find."""
+    """A BBOX_DETECTOR or SEGM_DETECTOR, as it crosses links; subclasses implement `find`."""
 
     def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
-        """What is in one image [H,W,3] with at least this confidence."""
+        """The things in one image [H,W,C] 0..1 with at least this confidence, 0..1.
+
+        Raises:
+            NotImplementedError: a subclass does not implement it.
+        """
         raise NotImplementedError
 
     def found(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
-        """As `find`, again where memory ran out."""
+        """The result of `find` for an image [H,W,C]; if memory runs out, it is called again."""
         return persist(lambda: self.find(image, threshold), image_name(image), "searched")
 
     def setAux(self, text: str) -> None:
-        """Some detectors are told what to look for; the others take no notice."""
+        """Set the text that some detectors look for; other detectors ignore it."""
 
     def detect(
         self,
@@ -51,14 +55,14 @@ class BoxDetector:
         drop_size: int = 1,
         detailer_hook: Any = None,
     ) -> SEGS:
-        """Segments of everything found in the first image of a batch [B,H,W,C].
+        """Segments of everything found in the first image of a batch [B,H,W,C] 0..1.
 
         Args:
-            threshold: least confidence, 0..1.
-            dilation: pixels that the masks grow by; negative shrinks them.
-            crop_factor: size of the crop region relative to the box.
-            drop_size: finds that are not wider and taller than this are dropped.
-            detailer_hook: may move crop regions and has the last word on the segments.
+            threshold: the least confidence, 0..1.
+            dilation: width in pixels of the window that dilates the masks; negative shrinks them.
+            crop_factor: sides of the crop region over the sides of the box.
+            drop_size: detections that are not wider and taller than this are dropped.
+            detailer_hook: may change crop regions, and finally the segments.
         """
         hook = Hook(detailer_hook)
         size = Size(image.shape[2], image.shape[1])
@@ -75,7 +79,7 @@ class BoxDetector:
         return hook.post_detection(((size.height, size.width), segs))
 
     def detect_combined(self, image: torch.Tensor, threshold: float, dilation: int) -> torch.Tensor:
-        """One mask [H,W] of everything found in the first image of a batch."""
+        """One mask [H,W] 0..1 of everything found in the first image of a batch [B,H,W,C] 0..1."""
         size = Size(image.shape[2], image.shape[1])
         whole = Box(0, 0, *size)
         result = torch.zeros(size.height, size.width)
@@ -90,7 +94,7 @@ class BoxDetector:
 
 
 def _seg(image: torch.Tensor, found: Detection, bbox: Box, region: Box, dilation: int) -> SEG:
-    """The segment of a find in an image [1,H,W,C]."""
+    """The segment of a detection in an image [1,H,W,C]."""
     size = Size(image.shape[2], image.shape[1])
 
     def arrays() -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +115,13 @@ def _seg(image: torch.Tensor, found: Detection, bbox: Box, region: Box, dilation
 def found_mask(
     found: Detection, bbox: Box, image: Size, region: Box, dilation: int
 ) -> torch.Tensor:
-    """The mask of a find, dilated, within a region: [h,w] on the CPU."""
-    around = region.grown(abs(dilation)).clipped(image)  # what its pixels can depend on
+    """The dilated mask of a detection within a region: [h,w] 0..1 on the CPU.
+
+    Args:
+        bbox: the box of the detection, clipped to the image.
+        dilation: as in `BoxDetector.detect`.
+    """
+    around = region.grown(abs(dilation)).clipped(image)  # the pixels that can change the result
     mask = torch.zeros(around.height, around.width)
     inner = bbox.shifted(-around.x1, -around.y1).clipped(around.size)
     part = inner.shifted(around.x1 - found.bbox.x1, around.y1 - found.bbox.y1)

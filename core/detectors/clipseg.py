@@ -1,4 +1,4 @@
-"""CLIPSeg: finds what a text names.
+"""CLIPSeg: find the things that a text names.
 
 Source: Lüddecke and Ecker, "Image Segmentation Using Text and Image Prompts" (2022).
 """
@@ -20,26 +20,26 @@ from ..pixels.mask import dilate, feather, resize_mask
 from ..segs.seg import SEGS, from_mask
 from .network import Network, normalised
 
-_SIDE = 352  # pixels that the network was trained at
-_REACH = 4  # deviations after which a gaussian has faded
+_SIDE = 352  # side in pixels of the network's input
+_REACH = 4  # reach of a gaussian in standard deviations
 
 
 @dataclass(frozen=True)
 class CLIPSegOptions:
-    """What is looked for and how its mask is made; lengths in pixels of the network's answer."""
+    """What is looked for, and how its mask is made; lengths in pixels of the network's output."""
 
-    text: str  # "": what `setAux` says
-    blur: float = 7.0  # deviation of the gaussian that smooths the answer
+    text: str  # "": the text of `setAux`
+    blur: float = 7.0  # standard deviation of the gaussian that smooths the output
     threshold: float = 0.4  # 0..1
-    dilation: int = 4  # reach in every direction
+    dilation: int = 4  # pixels in every direction
 
 
 class CLIPSegDetector:
-    """A BBOX_DETECTOR that looks for what a text names.
+    """A BBOX_DETECTOR that finds the things that a text names.
 
     Args:
-        options: see there.
-        load: gives the tokenizer and the network, when they are first needed.
+        options: see `CLIPSegOptions`.
+        load: returns the tokenizer and the network; called when they are first needed.
     """
 
     def __init__(self, options: CLIPSegOptions, load: Callable[[], tuple[Any, Network]]) -> None:
@@ -49,7 +49,7 @@ class CLIPSegDetector:
         self._aux: str | None = None
 
     def setAux(self, text: str | None) -> None:
-        """What to look for where the options name nothing; None forgets it."""
+        """Set the text to look for, used if the options have none; None removes it."""
         self._aux = text
 
     def detect(
@@ -61,7 +61,13 @@ class CLIPSegDetector:
         drop_size: int = 1,
         detailer_hook: Any = None,
     ) -> SEGS:
-        """Segments of every separate shape of what is found, each a filled box."""
+        """A segment for each separate shape in the first image of a batch [B,H,W,C] 0..1.
+
+        The masks are filled boxes. See `base.BoxDetector.detect` for the arguments.
+
+        Raises:
+            ValueError: there is no text to look for.
+        """
         hook = Hook(detailer_hook)
         mask = self.detect_combined(image, threshold, dilation)
         segs = from_mask(
@@ -70,9 +76,12 @@ class CLIPSegDetector:
         return hook.post_detection(segs)
 
     def detect_combined(self, image: torch.Tensor, threshold: float, dilation: int) -> torch.Tensor:
-        """One mask [H,W] of 0 and 1 of everything found in the first image of a batch.
+        """One mask [H,W] of 0 and 1 of everything found in the first image of a batch [B,H,W,C].
 
-        The options' threshold and dilation count, not those given here.
+        The threshold and dilation of the options are used, not those given here.
+
+        Raises:
+            ValueError: there is no text to look for.
         """
         options = self.options
         text = options.text.strip() or (self._aux or "").strip()
@@ -90,7 +99,7 @@ class CLIPSegDetector:
         return (mask[0] > 0.5).float()
 
     def _sure(self, image: torch.Tensor, text: str) -> torch.Tensor:
-        """How sure the network is of the text, everywhere in the image: [1,h,w] on the CPU."""
+        """The network's score 0..1 for the text, at each place in the image: [1,h,w] on the CPU."""
         if self._loaded is None:
             self._loaded = self._load()
         tokenizer, network = self._loaded
@@ -104,14 +113,14 @@ class CLIPSegDetector:
             tokens = {name: tokens[name].to(device) for name in ("input_ids", "attention_mask")}
             logits = network.module(pixel_values=pixels, **tokens).logits
             sure = logits.view(1, *logits.shape[-2:]).sigmoid().float().cpu()
-        return sure.clone()  # no longer of inference mode
+        return sure.clone()  # a tensor outside inference mode
 
 
 def load_clipseg(folder: str | Path) -> tuple[Any, torch.nn.Module]:
     """The tokenizer and the network of a CLIPSeg.
 
     Args:
-        folder: with its files, which were looked at before, see `hub`.
+        folder: holds its files, which `hub` has checked.
 
     Raises:
         RuntimeError: transformers is missing, or the model cannot be read.
@@ -123,13 +132,13 @@ def load_clipseg(folder: str | Path) -> tuple[Any, torch.nn.Module]:
             "CLIPSeg needs the transformers package, which ComfyUI's Python does not have. Install "
             "it there with: pip install transformers"
         ) from error
-    options = {"local_files_only": True}  # so there is nothing to pin
+    options = {"local_files_only": True}  # so no revision has to be pinned
     try:
         tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), **options)  # nosec B615
         module = CLIPSegForImageSegmentation.from_pretrained(  # nosec B615
             str(folder), weights_only=True, **options
         )
-    except Exception as error:  # whatever transformers and the readers of files raise
+    except Exception as error:  # transformers and its file readers raise many kinds of errors
         raise RuntimeError(
             f"CLIPSeg cannot be loaded from {folder}: {type(error).__name__}: {error}"
         ) from error

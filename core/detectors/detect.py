@@ -1,4 +1,4 @@
-"""Find things by their boxes, then narrow each segment's mask to the thing itself."""
+"""Find things by their boxes, then restrict each segment's mask to the thing itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .sam.questions import SamHints
 
 @dataclass(frozen=True)
 class DetectionOptions:
-    """How things are found and their masks refined; lengths in pixels, thresholds 0..1."""
+    """How things are found, and how their masks are refined; lengths in pixels, thresholds 0..1."""
 
     bbox_threshold: float = 0.5
     bbox_dilation: int = 0
@@ -31,12 +31,13 @@ class DetectionOptions:
     sam_bbox_expansion: int = 0
     sam_mask_hint_threshold: float = 0.7
     sam_mask_hint_use_negative: str = "False"
-    segm_threshold: float | None = None  # None: as for the boxes
-    segm_dilation: int | None = None  # None: as for the boxes
+    segm_threshold: float | None = None  # None: bbox_threshold
+    segm_dilation: int | None = None  # None: bbox_dilation
     post_dilation: int = 0
 
     @property
     def sam_hints(self) -> SamHints:
+        """The options that are for SAM."""
         return SamHints(
             self.sam_detection_hint,
             self.sam_dilation,
@@ -55,16 +56,16 @@ def detect_segs(
     segm_detector: Any = None,
     hook: Any = None,
 ) -> SEGS:
-    """Segments of what a bbox detector finds, each mask cut down to the thing itself.
+    """Segments of the things that a bbox detector finds, with masks of the things themselves.
 
     Args:
-        image: [1,H,W,C].
+        image: [1,H,W,C] 0..1.
         bbox_detector: a BBOX_DETECTOR of any pack.
         settings: thresholds, dilations and hints.
-        sam_model: a SAM_MODEL; every mask keeps only what it marks for the boxes.
-        segm_detector: a SEGM_DETECTOR, used without `sam_model`: every mask keeps only what that
-            detector finds. One that says `override_bbox_by_segm` gives the segments instead.
-        hook: DETAILER_HOOK, handed to the bbox detector.
+        sam_model: a SAM_MODEL; every mask is restricted to what it marks for the boxes.
+        segm_detector: a SEGM_DETECTOR, used without `sam_model`; every mask is restricted to what
+            it finds. If it has `override_bbox_by_segm`, its segments are taken instead.
+        hook: a DETAILER_HOOK that the bbox detector gets.
 
     Returns:
         SEGS of the image's size.
@@ -92,7 +93,7 @@ def detect_segs(
 
 
 def _within(segs: SEGS, mask: torch.Tensor, image: torch.Tensor) -> SEGS:
-    """The segments with what their masks have in common with a mask [1,H,W] of the image."""
+    """The segments with their masks restricted to a mask [1,H,W] of the image."""
     return persist(lambda: combine_with_mask(segs, mask, both), image_name(image), "searched")
 
 

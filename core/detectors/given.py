@@ -1,4 +1,4 @@
-"""Asking BBOX_DETECTORs, SEGM_DETECTORs and SAMs of any pack, whose answers are checked."""
+"""Call the BBOX_DETECTORs and SEGM_DETECTORs of any pack, and check what they return."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def found_by(
     drop_size: int,
     **hook: Any,
 ) -> SEGS:
-    """What a detector finds in one image [1,H,W,C]; None counts as nothing.
+    """The SEGS that a detector finds in one image [1,H,W,C] 0..1; None counts as nothing.
 
     Args:
         name: the input's name, for errors.
         threshold, dilation, crop_factor, drop_size: as in `base.BoxDetector.detect`.
-        hook: `detailer_hook`, for detectors that take one. Where memory ran out and the detector
-            is asked again, the hook is not.
+        hook: `detailer_hook`, for detectors that take one. If the detector is called again after
+            memory ran out, the hook is not called again.
 
     Returns:
         SEGS of the image's size, with regions within it and masks of their size.
 
     Raises:
-        ValueError, RuntimeError: it gave no SEGS, or raised.
+        ValueError, RuntimeError: the detector returned no SEGS, or raised an error.
     """
     source = _source(detector, name, "detect")
     detect = source.method(detector, "detect")
@@ -61,10 +61,10 @@ def found_by(
 def mask_by(
     detector: Any, name: str, image: torch.Tensor, threshold: float, dilation: int
 ) -> torch.Tensor:
-    """Everything that a detector finds in one image [1,H,W,C], as one mask [1,H,W].
+    """One mask [1,H,W] 0..1 of everything that a detector finds in one image [1,H,W,C] 0..1.
 
     Raises:
-        ValueError, RuntimeError: it gave no mask, or raised.
+        ValueError, RuntimeError: the detector returned no mask, or raised an error.
     """
     source = _source(detector, name, "detect_combined")
     detect = source.method(detector, "detect_combined")

@@ -1,10 +1,11 @@
-"""Between SEGS and what ComfyUI's own detection nodes give.
+"""SEGS from the outputs of ComfyUI's own detection nodes, and back.
 
-BOUNDING_BOX is a list for each image of mappings with x, y, width and height in pixels and, from
-some nodes, label and score; or one such list for all images, or a single mapping.
-FACE_LANDMARKS is a mapping: "frames" has a list of faces for each image, each with "landmarks_xy"
-[points,2] in pixels and "score"; "image_size" is (height, width); "connection_sets" has the lines
-of each part of a face, as pairs of numbers of points.
+BOUNDING_BOX is a list with a list for each image. That has a mapping for each box, with x, y, width
+and height in pixels and, from some nodes, label and score. It may also be one list of mappings for
+all images, or a single mapping.
+FACE_LANDMARKS is a mapping. "frames" has a list of faces for each image; a face has "landmarks_xy"
+[points,2] in pixels, and "score". "image_size" is (height, width). "connection_sets" has the lines
+of each part of a face, as pairs of indices of points.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from ..segs.seg import SEG, SEGS, BatchImage, confidence, from_mask, from_mask_f
 from .base import BoxDetector, Detection
 from .yolo import outer_box
 
-LABEL = "A"  # of what comes without one
+LABEL = "A"  # the label of a box without one
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How segments are made of boxes and shapes; lengths in pixels."""
+    """How segments are made from boxes and shapes; lengths in pixels."""
 
     crop_factor: float = 3.0
     drop_size: int = 10
@@ -46,22 +47,23 @@ class SegmentOptions:
 
 
 class GivenBoxes(BoxDetector):
-    """Gives finds that are known already."""
+    """A detector that returns detections that are known already."""
 
     def __init__(self, finds: Sequence[Detection]) -> None:
         self.finds = finds
 
     def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
+        """See `BoxDetector.find`; the image [H,W,C] is not looked at."""
         return [found for found in self.finds if found.confidence >= threshold]
 
 
 def box_frames(boxes: Any, count: int) -> list[list[Detection]]:
-    """The finds in each of `count` images, from a BOUNDING_BOX in any of its forms.
+    """The detections in each of `count` images, from a BOUNDING_BOX in any of its forms.
 
-    Tells where it has boxes for another number of images.
+    The user is told if it has boxes for another number of images.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `boxes` is no BOUNDING_BOX.
     """
     if isinstance(boxes, dict):
         boxes = [[boxes]]
@@ -76,8 +78,8 @@ def box_frames(boxes: Any, count: int) -> list[list[Detection]]:
         note(
             NOTE,
             f"'bboxes' has boxes for {len(boxes)} images, but is used on {counted(count, 'image')}:"
-            " list i goes with image i, and what has no partner counts for nothing. Connect the"
-            " images that were searched.",
+            " list i is used for image i, and the rest is ignored. Connect the images that were"
+            " searched.",
         )
     boxes = (boxes + [[]] * count)[:count]
     for frame in boxes:
@@ -107,7 +109,11 @@ def _no_boxes(box: Any) -> ValueError:
 def boxes_to_segs(
     image: torch.Tensor, boxes: Any, threshold: float, making: SegmentOptions, hook: Any = None
 ) -> SEGS:
-    """A segment for every box in each image [B,H,W,C] with at least this score."""
+    """A segment for every box with at least this score, in each image of a batch [B,H,W,C].
+
+    Raises:
+        ValueError: `boxes` is no BOUNDING_BOX.
+    """
     finds = iter(box_frames(boxes, len(image)))
     return in_each_image(
         image,
@@ -122,8 +128,11 @@ def box_video_to_segs(
 ) -> SEGS:
     """Segments of a video from the boxes in its frames [F,H,W,C].
 
-    Boxes of one label that touch, in one frame or several, become one segment, with the mask of
-    each frame's boxes.
+    Boxes of one label that touch, in one frame or in several, become one segment. Its mask [F,h,w]
+    has the boxes of each frame.
+
+    Raises:
+        ValueError: `boxes` is no BOUNDING_BOX.
     """
     size = Size(frames.shape[2], frames.shape[1])
     labels: dict[str, list[tuple[int, Box]]] = {}
@@ -144,7 +153,7 @@ def box_video_to_segs(
 
 
 def _near(boxes: Sequence[tuple[int, Box]], reach: int) -> list[list[tuple[int, Box]]]:
-    """Boxes of frames together that could touch once each is grown by so many pixels."""
+    """Groups of boxes that could touch if each is grown by `reach` pixels."""
     groups: list[tuple[Box, list[tuple[int, Box]]]] = []
     for entry in boxes:
         around, members = entry[1].grown(reach), [entry]
@@ -162,7 +171,7 @@ def _near(boxes: Sequence[tuple[int, Box]], reach: int) -> list[list[tuple[int, 
 def _box_clips(
     boxes: Sequence[tuple[int, Box]], frames: int, size: Size, making: SegmentOptions, label: str
 ) -> list[SEG]:
-    """Segments of boxes that are near one another; no mask is larger than they need."""
+    """Segments of boxes that are near one another; the masks are only as large as needed."""
     around = boxes[0][1]
     for _, box in boxes[1:]:
         around = around.union(box)
@@ -199,10 +208,10 @@ def _first_pixel(seg: SEG) -> tuple[int, int]:
 
 
 def segs_to_boxes(segs: SEGS, of_crop: bool) -> list[list[dict[str, Any]]]:
-    """SEGS as BOUNDING_BOX: a list for each image of the batch that they were made for, or one.
+    """SEGS as BOUNDING_BOX: a list for each image of their batch, or one list without a batch.
 
     Args:
-        of_crop: the boxes are the crop regions.
+        of_crop: give the crop regions instead of the bounding boxes.
     """
     items = segs[1]
     return [[_as_box(items[i], of_crop) for i in places] for _, places in in_batch(items)]
@@ -222,12 +231,15 @@ def _as_box(seg: Any, of_crop: bool) -> dict[str, Any]:
 def masks_to_segs(
     masks: torch.Tensor, making: SegmentOptions, label: str, boxes: Any = None
 ) -> SEGS:
-    """A segment for every mask, whether of one piece or several.
+    """A segment for every mask, even if the mask has several separate shapes.
 
     Args:
-        masks: [N,H,W]; N may be 0.
-        label: of the segments.
-        boxes: BOUNDING_BOX with one box for each mask, whose labels and scores they get.
+        masks: [N,H,W] 0..1; N may be 0.
+        label: label of the segments.
+        boxes: BOUNDING_BOX with one box for each mask; the segments get its labels and scores.
+
+    Raises:
+        ValueError: a box is no box.
     """
     if masks.ndim == 3 and not len(masks):
         return (int(masks.shape[1]), int(masks.shape[2])), []
@@ -247,7 +259,7 @@ def masks_to_segs(
 
 
 def _whole(mask: torch.Tensor, making: SegmentOptions, label: str) -> SEG | None:
-    """A segment of all of a mask [H,W]; None if that is too small."""
+    """A segment of a whole mask [H,W]; None if it is too small."""
     box = bbox(mask)
     if box is None or box.width <= making.drop_size or box.height <= making.drop_size:
         return None
@@ -260,7 +272,7 @@ def _whole(mask: torch.Tensor, making: SegmentOptions, label: str) -> SEG | None
     return SEG(None, part.numpy(), 1.0, region.as_tuple(), box.as_tuple(), label)
 
 
-# How comfyui_controlnet_aux's MediaPipe-FaceMesh preprocessor draws each part, in 8 bits.
+# The colours of the parts in pictures of the MediaPipe-FaceMesh preprocessor, in 8 bits.
 _COLOURS = {
     "face": (10, 200, 10),
     "mouth": (10, 180, 10),
@@ -271,19 +283,19 @@ _COLOURS = {
     "right_eye": (10, 200, 180),
     "right_pupil": (10, 200, 250),
 }
-_NEAR = 2  # steps of 8 bits that a channel may be off
+_NEAR = 2  # the most by which a channel may differ, in steps of 8 bits
 
 
 def mesh_to_segs(image: torch.Tensor, parts: Sequence[str], making: SegmentOptions) -> SEGS:
-    """Segments of the parts of faces in a picture of a face mesh.
+    """Segments of the parts of faces in pictures of face meshes.
 
     Args:
-        image: [B,H,W,C] as the MediaPipe-FaceMesh preprocessor draws it.
-        parts: of FACE_PARTS.
+        image: [B,H,W,C] 0..1, as the MediaPipe-FaceMesh preprocessor draws it.
+        parts: some of FACE_PARTS.
 
     Returns:
-        For each part a segment of every line drawing that is apart, filled to its convex hull;
-        image by image.
+        For each part a segment of every separate line drawing, filled to its convex hull; image by
+        image.
     """
     return in_each_image(
         image,
@@ -311,12 +323,12 @@ def landmarks_to_segs(
     """Segments of the parts of faces in FACE_LANDMARKS.
 
     Args:
-        parts: of FACE_PARTS.
-        video: of several images a segment's mask is [F,h,w]: parts that touch, in one frame or
-            several, are one segment. Otherwise each image has segments of its own.
+        parts: some of FACE_PARTS.
+        video: the images are the frames of a video. Parts that touch, in one frame or in several,
+            become one segment with a mask [F,h,w]. Otherwise each image has its own segments.
 
     Raises:
-        ValueError: they are no FACE_LANDMARKS.
+        ValueError: `landmarks` are no FACE_LANDMARKS.
     """
     frames, connections, size = read_landmarks(landmarks)
     wanted = [name for name in FACE_PARTS if name in parts and has_part(connections, name)]
@@ -326,8 +338,8 @@ def landmarks_to_segs(
     if missing:
         note(
             "landmarks",
-            f"'face_landmarks' have no lines around: {', '.join(missing)}. Nothing is made of "
-            "these parts.",
+            f"'face_landmarks' have no lines around: {', '.join(missing)}. There are no segments "
+            "of these parts.",
         )
     mesh = _Mesh(connections, size)
     header = (size.height, size.width)
@@ -343,13 +355,13 @@ def landmarks_to_segs(
 
 @dataclass(frozen=True)
 class _Mesh:
-    """How the landmarks of faces are connected, and the size of the images that they are in."""
+    """The connections of the landmarks, and the size of the images."""
 
     connections: dict
     size: Size
 
     def still(self, faces: Sequence[dict], part: str, making: SegmentOptions) -> list[SEG]:
-        """A part of the faces of one image."""
+        """Segments of a part of the faces in one image."""
         items = []
         for face in faces:
             found = _shapes(self.mask(face, part)[None], making, part, from_mask)
@@ -360,7 +372,7 @@ class _Mesh:
     def clip(
         self, frames: Sequence[Sequence[dict]], part: str, making: SegmentOptions
     ) -> list[SEG]:
-        """A part of the faces of all frames."""
+        """Segments of a part of the faces in all frames."""
         masks = torch.zeros(len(frames), self.size.height, self.size.width)
         for mask, faces in zip(masks, frames, strict=True):
             for face in faces:
@@ -368,6 +380,7 @@ class _Mesh:
         return _shapes(masks, making, part, from_mask_frames) if masks.any() else []
 
     def mask(self, face: dict, part: str) -> torch.Tensor:
+        """The mask [H,W] of a part of a face."""
         points = np.asarray(face["landmarks_xy"], dtype=float)
         return _hull(
             points[points_of_part(part, face, self.connections)], self.size.height, self.size.width
@@ -375,7 +388,7 @@ class _Mesh:
 
 
 def _hull(points: np.ndarray, height: int, width: int) -> torch.Tensor:
-    """The convex hull of points (x, y), filled: [height,width] 0 or 1."""
+    """The filled convex hull of points [points,2] (x, y): [height,width] 0 or 1."""
     import cv2
 
     canvas = np.zeros((height, width), np.uint8)

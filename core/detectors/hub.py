@@ -1,8 +1,8 @@
-"""Networks of the transformers package: where their files are, and that these are safe to read.
+"""Networks of the transformers package: find their files, and check that they are safe to read.
 
-A name is looked for in ComfyUI's folders, then among what was fetched from Hugging Face before. It
-is fetched only where the user has said so in a file of their own, not in a workflow, and only in
-the version that is named by the number of its commit, which cannot change afterwards.
+A name is looked up in ComfyUI's folders, then in the cache of Hugging Face. A network is downloaded
+only if the user allows it in a file that no workflow can change, and only in a version that is
+named by its commit, which cannot change later.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _READ = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # weights
 
 @dataclass(frozen=True)
 class Fetching:
-    """Whether a network may be fetched, and who says so.
+    """Whether a network may be downloaded.
 
     Attributes:
         wanted: the workflow asks for it.
-        allowed: the user allows it, in `settings`.
-        settings: the file that the user says so in.
+        allowed: the user allows it, in the file `settings`.
+        settings: the file with the user's settings.
     """
 
     wanted: bool
@@ -46,19 +46,19 @@ class Fetching:
 
 
 class NotHere(RuntimeError):
-    """A network is not on this machine, and may not or cannot be fetched."""
+    """A network is not on this machine, and may not or cannot be downloaded."""
 
 
 @dataclass(frozen=True)
 class HubName:
-    """A network's name on Hugging Face, or that of a folder, and which version."""
+    """A network's name on Hugging Face, or the name of a folder, and its version."""
 
     name: str
-    revision: str | None  # a commit or a branch; None for whichever is there
+    revision: str | None  # a commit or a branch; None for any version
 
     @classmethod
     def parse(cls, text: str) -> HubName | None:
-        """What a text such as owner/name or owner/name@commit names; None if it is no such name."""
+        """Read a text such as owner/name or owner/name@commit; None if it is no such name."""
         found = _NAME.fullmatch(text.strip())
         if found is None or ".." in text or path_fault(found["name"]) is not None:
             return None
@@ -66,6 +66,7 @@ class HubName:
 
     @property
     def is_pinned(self) -> bool:
+        """Whether the version is a commit, which cannot change."""
         return self.revision is not None and _COMMIT.fullmatch(self.revision) is not None
 
 
@@ -80,13 +81,13 @@ def network_folder(
     """The folder with a network's files.
 
     Args:
-        folders: of ComfyUI, in which it may lie as owner/name or name.
-        remedy: what to do where it is not on this machine, in sentences.
-        or_itself: one of `folders` may itself be the one with the network's files.
+        folders: ComfyUI's folders, in which it may be as owner/name or name.
+        remedy: sentences that say what to do if it is not on this machine.
+        or_itself: one of `folders` may itself be the folder with the network's files.
 
     Raises:
-        NotHere: it is not on this machine, and may not or cannot be fetched.
-        WeightsError: a file of it holds more than weights, or is no regular file.
+        NotHere: it is not on this machine, and may not or cannot be downloaded.
+        WeightsError: a file holds more than weights, or is no regular file.
     """
     folder = _local(wanted.name, folders, or_itself) or _cached(wanted)
     if folder is None:
@@ -110,7 +111,7 @@ def _cached(wanted: HubName) -> Path | None:
         return None
     try:
         found = try_to_load_from_cache(wanted.name, "config.json", revision=wanted.revision)
-    except ValueError:  # it is no name that Hugging Face has
+    except ValueError:  # Hugging Face does not allow the name
         return None
     return Path(found).parent if isinstance(found, str) else None
 
@@ -125,8 +126,8 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
     if not wanted.is_pinned:
         raise NotHere(
             f"{wanted.name!r} is not on this machine and is fetched only in a version that cannot "
-            "change. Name it as owner/name@commit, with the 40 signs of a commit from its page on "
-            f"Hugging Face, Files, History. {remedy}"
+            "change. Name it as owner/name@commit, with the 40 characters of a commit from its page "
+            f"on Hugging Face, Files, History. {remedy}"
         )
     try:
         from huggingface_hub import snapshot_download
@@ -136,7 +137,7 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
         ) from error
 
     def fetched(weights: str) -> Path:
-        """Of the named commit, the tables and the weights of this form."""
+        """Download the tables, and the weights of this form, of the named commit."""
         patterns = [*_TABLES, weights]
         return Path(
             snapshot_download(wanted.name, revision=wanted.revision, allow_patterns=patterns)
@@ -146,7 +147,7 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
         folder = fetched("*.safetensors")
         if not any(folder.glob("*.safetensors")):
             folder = fetched("pytorch_*.bin")
-    except Exception as error:  # whatever the package and the network raise
+    except Exception as error:  # the package raises many kinds of errors
         raise NotHere(
             f"{wanted.name!r} cannot be fetched from Hugging Face: {type(error).__name__}: "
             f"{str(error)[:200]} {remedy}"
@@ -155,7 +156,7 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
 
 
 def _expect_safe(folder: Path) -> None:
-    """Refuse a folder with a file that is none, or with weights that are more than weights."""
+    """Refuse a folder with an irregular file, or with a file of weights that holds other things."""
     for path in sorted(folder.iterdir()):
         if not (path.is_dir() or is_file(path)):
             raise WeightsError(
@@ -174,7 +175,7 @@ def _expect_safe(folder: Path) -> None:
 
 
 def _named_weights(folder: Path) -> Iterator[str]:
-    """The files that its tables name as those with its weights."""
+    """The files that the network's tables name as its weights."""
     for path in [folder / "config.json", *sorted(folder.glob("*.index.json"))]:
         try:
             content = json.loads(read_file(path, _MOST_OF_TABLE))

@@ -1,4 +1,4 @@
-"""Import ultralytics and keep it from changing what others rely on."""
+"""Import ultralytics, and undo its changes to what other code relies on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-_lock = threading.RLock()  # two at once would take what the other has changed for what was before
+_lock = (
+    threading.RLock()
+)  # two imports at once would each see the other's changes as the former state
 
-# ultralytics reads these once, when it is imported: it neither looks for a network nor installs
-# packages then. A value that the user has set is left as it is.
+# ultralytics reads these once, when it is imported. With them it uses no network and installs no
+# packages. A value that the user has set is kept.
 _SETTINGS = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
-# Variables that it sets. Only these are put back, one by one: other threads use the rest.
+# Variables that it sets. Only these are restored, one by one, because other threads use the rest.
 _VARIABLES = ("OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "TF_CPP_MIN_LOG_LEVEL",
               "TORCH_CPP_LOG_LEVEL", "KINETO_LOG_LEVEL", *_SETTINGS)  # fmt: skip
 _FUNCTIONS = ((Image, "open"), (torch, "save"), (torch, "load"))
@@ -28,19 +30,18 @@ _FUNCTIONS_OF_OPENCV = ("imread", "imwrite", "imshow")
 
 
 def import_ultralytics() -> ModuleType:
-    """Import the package with its networks, and take back what it changes for others.
+    """Import the package with its networks, and undo what it changes for others.
 
-    It puts functions of its own in the place of `PIL.Image.open`, `torch.save` and, on
-    some systems, OpenCV's reading and writing of files, and sets environment variables, OpenCV's
-    number of threads, how arrays are printed and which warnings are shown. With its functions in
-    place a broken picture anywhere in the host ends in an attempt to install a package. Its layers
-    need none of this.
+    It replaces `PIL.Image.open`, `torch.save` and, on some systems, OpenCV's functions for files
+    with its own. It also sets environment variables, OpenCV's number of threads, how arrays are
+    printed, and which warnings are shown. With its functions, a broken picture anywhere in the host
+    ends in an attempt to install a package. Its layers need none of this.
 
-    Other threads run meanwhile. So each thing is put back by itself, and only where it is still as
-    the package has left it; nothing that the package does not touch is written to.
+    Other threads run at the same time. So each thing is restored separately, and only if it is
+    still as the package has left it. Nothing that the package does not change is written.
 
     Raises:
-        ImportError: the package or one that it needs is missing.
+        ImportError: the package, or one that it needs, is missing.
     """
     is_there = "ultralytics.nn.tasks" in sys.modules
     with _lock, nullcontext() if is_there else _kept_as_it_is():
@@ -83,5 +84,5 @@ def _kept_as_it_is() -> Iterator[None]:
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The former values of what is another one now."""
+    """The former values of those entries that have changed."""
     return {name: value for name, value in before.items() if now.get(name) != value}

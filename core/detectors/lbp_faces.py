@@ -1,4 +1,4 @@
-"""Faces without a model file: scikit-image's local-binary-pattern cascade."""
+"""Faces without a model file: scikit-image's cascade of local binary patterns."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..pixels.resample import resize
 from .base import BoxDetector, Detection
 from .mtcnn_files import INSTALL
 
-# The cascade fires in many windows around a face. Windows that share half of their area are one
-# face; with n of them it counts as found with confidence n / (n + HALF_SURE). On photographs real
-# faces gather 15 windows and more, chance finds up to 7, so a threshold of 0.5 tells them apart.
+# The cascade reports many windows around a face. Windows that share half of their area are one
+# face. A face with n windows has the confidence n / (n + HALF_SURE). On photographs, real faces
+# have 15 windows or more, and false ones up to 7, so a threshold of 0.5 separates them.
 HALF_SURE = 8
 _WINDOW = 24  # pixels, the window that the cascade was trained on
 _FACES_PER_SIDE = 14
@@ -41,14 +41,14 @@ def _cascade() -> Any:
 
 
 class LBPFaceDetector(BoxDetector):
-    """Upright frontal faces.
+    """Finds upright frontal faces.
 
-    Source: Zhang et al., "Face Detection Based on Multi-Block LBP Representation" (2007), trained
+    Source: Zhang et al., "Face Detection Based on Multi-Block LBP Representation" (2007); trained
     cascade and implementation of scikit-image.
 
     Args:
-        min_size: smallest face that is looked for, in pixels; 0 takes a fourteenth of the image's
-            shorter side.
+        min_size: side in pixels of the smallest face that is looked for; 0 takes a fourteenth of
+            the image's shorter side.
 
     Raises:
         RuntimeError: scikit-image is not installed.
@@ -59,9 +59,10 @@ class LBPFaceDetector(BoxDetector):
         _cascade()
 
     def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
+        """See `BoxDetector.find`; takes an image [H,W,C] 0..1."""
         height, width = image.shape[:2]
         smallest = max(_WINDOW, self.min_size or min(height, width) / _FACES_PER_SIDE)
-        scale = _WINDOW / smallest  # so that the smallest face just fills the cascade's window
+        scale = _WINDOW / smallest  # the smallest face then fills the cascade's window
         size = Size(round(width * scale), round(height * scale))
         if min(size) < _WINDOW:
             return []
@@ -85,7 +86,7 @@ class LBPFaceDetector(BoxDetector):
 
 
 def _groups(boxes: Sequence[Box]) -> list[list[Box]]:
-    """Windows of one face together: those that overlap enough, directly or through others."""
+    """Groups of windows of one face: windows that overlap enough, directly or through others."""
     groups: list[list[Box]] = []
     for box in boxes:
         near = [group for group in groups if any(box.iou(other) >= _SAME for other in group)]

@@ -1,8 +1,8 @@
-"""Faces and five points of each, by the cascade of three small networks called MTCNN.
+"""Faces and five points of each face, found by MTCNN, a cascade of three small networks.
 
 Source: Zhang, Zhang, Li and Qiao, "Joint Face Detection and Alignment using Multi-task Cascaded
-Convolutional Networks" (2016). The first network looks at every place of an image at many scales
-and proposes boxes, the second refuses most of them, the third decides and places the points.
+Convolutional Networks" (2016). The first network looks at every place of an image at many scales,
+and proposes boxes. The second rejects most of them. The third decides, and gives the points.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from .network import Network
 from .yolo import outer_box
 
 LABEL = "face"
-SMALLEST = 20  # pixels of the least face that is looked for, where nothing else is said
-POINTS = (  # of a face; right is the face's own right, which is on the left of the picture
+SMALLEST = 20  # side in pixels of the smallest face that is looked for by default
+POINTS = (  # of a face; "right" is the right of the person, on the left of the picture
     "right eye", "left eye", "tip of the nose", "right corner of the mouth",
     "left corner of the mouth",
 )  # fmt: skip
 
-CELL = 12  # pixels of the square that the first network judges
+CELL = 12  # side in pixels of the squares that the first network scores
 STRIDE = 2  # pixels from one such square to the next
-SHRINK = 0.709  # of an image's sides from one scale to the next: half the area, as in the paper
-PROPOSED, REFINED = 0.6, 0.7  # least scores that the first and the second network let through
+SHRINK = 0.709  # factor of the sides from one scale to the next: half the area, as in the paper
+PROPOSED, REFINED = 0.6, 0.7  # the least scores of the first and the second network
 SURE = 0.8  # the score of the third network that counts as a confidence of 0.5
-SAME_SCALE = 0.5  # overlap from which proposals of one scale are one face
-SAME = 0.7  # overlap from which boxes of all scales are
-SIDES = 24, 48  # pixels of the crops that the second and the third network judge
-CROPS = 512  # that are judged at a time
-BAND = 1 << 20  # pixels that the first network looks at at a time
+SAME_SCALE = 0.5  # proposals of one scale that overlap by more are one face
+SAME = 0.7  # boxes of all scales that overlap by more are one face
+SIDES = 24, 48  # sides in pixels of the crops that the second and the third network get
+CROPS = 512  # crops that a network gets at a time
+BAND = 1 << 20  # pixels that the first network gets at a time
 
 
 # Networks
 
 
 class Stage(nn.Module):
-    """A chain of layers with several heads, each under its name in the weight files."""
+    """A chain of layers with several heads; all have their names in the weight files."""
 
     def __init__(self, body: OrderedDict[str, nn.Module], heads: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -54,24 +54,25 @@ class Stage(nn.Module):
             self.add_module(name, layer)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """What each head says of pixels [N,3,h,w] in -1..1; logits for the score."""
+        """The outputs [N,C] or [N,C,h,w] of the heads for pixels [N,3,h,w] -1..1; with logits."""
         for name in self._body:
             pixels = getattr(self, name)(pixels)
         return tuple(getattr(self, name)(pixels) for name in self._heads)
 
 
 class Flat(nn.Module):
-    """[N,C,H,W] as [N,W*H*C], the order that the weights were trained with."""
+    """A layer that flattens maps in the order that the weights were trained with."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps [N,C,H,W] as [N,W*H*C]."""
         return maps.permute(0, 3, 2, 1).flatten(1)
 
 
 def _body(*layers: tuple[int, int, int]) -> OrderedDict[str, nn.Module]:
-    """Convolutions, each with a PReLU and, where asked for, a maximum with a stride of 2.
+    """Convolutions, each with a PReLU and an optional max pooling with a stride of 2.
 
     Args:
-        layers: for each its channels, its side, and the side of the maximum or 0.
+        layers: channels, side of the kernel, and side of the pooling or 0, of each.
     """
     body: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
@@ -85,15 +86,18 @@ def _body(*layers: tuple[int, int, int]) -> OrderedDict[str, nn.Module]:
 
 
 def _dense(body: OrderedDict[str, nn.Module], number: int, narrow: int, wide: int) -> None:
-    """Add a layer over all of the maps to a body."""
+    """Add a dense layer to a body."""
     body["flat"] = Flat()
     body[f"dense{number}"] = nn.Linear(narrow, wide)
     body[f"prelu{number}"] = nn.PReLU(wide)
 
 
 class FaceNetworks(nn.Module):
-    """The three networks. Each says whether there is a face, and how its box should be moved; the
-    third also where the points are."""
+    """The three networks.
+
+    Each says whether there is a face, and how its box should be moved. The third also says where
+    the points are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,13 +131,14 @@ class Faces:
 
     @staticmethod
     def joined(parts: Sequence[Faces]) -> Faces:
+        """All faces of several parts, in order."""
         if not parts:
             return Faces(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 0, 2))
         return Faces(*(torch.cat(values) for values in zip(*map(_fields, parts), strict=True)))
 
 
 def _parts(faces: Faces) -> Iterator[Faces]:
-    """As many at a time as a network looks at."""
+    """Parts of the faces, with at most CROPS each."""
     for first in range(0, len(faces.boxes), CROPS):
         yield faces[torch.arange(first, min(first + CROPS, len(faces.boxes)))]
 
@@ -143,11 +148,11 @@ def _fields(faces: Faces) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 class FaceFinder:
-    """Finds faces from the front and half from the side, that lean by up to about 45 degrees.
+    """Finds faces in front and three-quarter view that lean by up to about 45 degrees.
 
     Args:
         network: holds `FaceNetworks`.
-        smallest: side in pixels of the least face that is looked for, from CELL up.
+        smallest: side in pixels of the smallest face that is looked for; at least CELL.
     """
 
     def __init__(self, network: Network, smallest: float = SMALLEST) -> None:
@@ -155,7 +160,7 @@ class FaceFinder:
         self.smallest = max(float(smallest), CELL)
 
     def find(self, image: torch.Tensor, threshold: float) -> Faces:
-        """The faces in an image [H,W,C] with at least this score, the surest first."""
+        """The faces in an image [H,W,C] 0..1 with at least this score 0..1, the highest first."""
         return persist(lambda: self._find(image, threshold), image_name(image), "searched")
 
     def _find(self, image: torch.Tensor, threshold: float) -> Faces:
@@ -173,7 +178,7 @@ class FaceFinder:
             return self._looked_at_upright(networks.onet, levels, found, threshold)
 
     def _proposals(self, network: nn.Module, levels: Sequence[torch.Tensor]) -> Faces:
-        """What the first network takes for a face at any scale of an image."""
+        """The boxes that the first network proposes at all scales of an image."""
         height, width = levels[0].shape[2:]
         parts = []
         for scale in scales(height, width, self.smallest):
@@ -192,13 +197,13 @@ class FaceFinder:
         self, network: nn.Module, levels: Sequence[torch.Tensor], found: Faces, side: int,
         least: float, even: float = 0.5,
     ) -> Faces:  # fmt: skip
-        """Those of some boxes that a network takes for faces, where it says that they are.
+        """The boxes that a network confirms as faces, moved as it says.
 
         Args:
-            levels: of `halved`.
-            side: of the crops that the network wants.
-            least: confidence of what is kept.
-            even: the network's score that counts as a confidence of 0.5.
+            levels: the result of `halved`.
+            side: side in pixels of the crops that the network takes.
+            least: the least confidence.
+            even: the score of the network that counts as a confidence of 0.5.
         """
         parts = []
         for part in _parts(found):
@@ -213,10 +218,10 @@ class FaceFinder:
     def _looked_at_upright(
         self, network: nn.Module, levels: Sequence[torch.Tensor], found: Faces, least: float
     ) -> Faces:
-        """Faces with the points that the third network gives for a crop with the eyes level.
+        """Faces with the points that the third network gives for a crop that is turned upright.
 
-        It was trained with faces that hardly lean, and takes those that do for more upright than
-        they are. Where it does not see a face in that crop, the points stay.
+        It was trained with faces that hardly lean, and underestimates how far a face leans. Where
+        it finds no face in the upright crop, the points are kept.
         """
         points = []
         for part in _parts(found):
@@ -232,7 +237,7 @@ class FaceFinder:
     def _asked(
         self, network: nn.Module, pixels: torch.Tensor, even: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Confidences [N], moves [N,4] and places of points [N,2*P] for crops [N,3,h,w]."""
+        """Confidences [N], moves [N,4] and places of points [N,2*P] for crops [N,3,h,w] 0..1."""
         self.network.check_interrupt()
         answer = [values.cpu() for values in network(_to_input(pixels))]
         logits, moves = answer[:2]
@@ -242,12 +247,12 @@ class FaceFinder:
 
 
 def _to_input(planes: torch.Tensor) -> torch.Tensor:
-    """Pixels 0..1 as the networks want them: 8-bit values less 127.5, by 128."""
+    """Pixels 0..1 as the networks take them: (8-bit value - 127.5) / 128."""
     return planes * (255 / 128) - 127.5 / 128
 
 
 def scales(height: int, width: int, smallest: float) -> list[float]:
-    """The scales at which faces from the smallest to the whole image fill a CELL."""
+    """The scales at which faces, from the smallest to the largest possible, fill a CELL."""
     result = []
     scale = CELL / smallest
     while min(height, width) * scale >= CELL:
@@ -259,10 +264,10 @@ def scales(height: int, width: int, smallest: float) -> list[float]:
 def bands(planes: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     """Parts of an image [1,3,h,w] of about BAND pixels, from top to bottom.
 
-    The first network says of the parts together what it says of the whole.
+    The outputs of the first network for the parts together are its output for the whole image.
 
     Yields:
-        The row of the network's answer that the part's answer begins with, and the part.
+        The row of the whole output at which the output for the part begins, and the part.
     """
     height, width = planes.shape[2:]
     rows = (height - CELL + 1) // STRIDE + 1  # of the answer
@@ -277,8 +282,8 @@ def _proposed(answer: tuple[torch.Tensor, ...], first: int, factor: tuple[float,
 
     Args:
         answer: logits [1,2,h,w] and moves [1,4,h,w].
-        first: row of the whole answer that this one begins with.
-        factor: image pixels for a pixel of the scale, x and y.
+        first: the row of the whole output at which this one begins.
+        factor: image pixels per pixel of the scale, x and y.
     """
     scores = answer[0].softmax(dim=1)[0, 1]
     rows, columns = torch.nonzero(scores >= PROPOSED, as_tuple=True)
@@ -290,7 +295,7 @@ def _proposed(answer: tuple[torch.Tensor, ...], first: int, factor: tuple[float,
 
 
 def moved(boxes: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
-    """Boxes [N,4] with each edge moved by so many times the box's width or height."""
+    """Boxes [N,4] with their edges moved by `moves` [N,4] times their width or height."""
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     return boxes + moves * sides
 
@@ -298,12 +303,12 @@ def moved(boxes: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
 def placed(
     boxes: torch.Tensor, places: torch.Tensor, angles: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Points [N,P,2] of the image, from where they are in squares.
+    """Points [N,P,2] in image pixels, from their places in squares.
 
     Args:
-        boxes: squares [N,4].
-        places: 0..1 from edge to edge [N,2*P]: the x of all points, then the y.
-        angles: radians [N] that the squares are turned clockwise.
+        boxes: squares [N,4] in image pixels.
+        places: [N,2*P] 0..1 from edge to edge: the x of all points, then the y.
+        angles: [N] radians by which the squares are rotated clockwise.
     """
     offsets = torch.stack(places.chunk(2, dim=1), dim=2) - 0.5
     return _in_squares(boxes, offsets, angles)
@@ -312,7 +317,7 @@ def placed(
 def _in_squares(
     boxes: torch.Tensor, offsets: torch.Tensor, angles: torch.Tensor | None
 ) -> torch.Tensor:
-    """Points [N,P,2] at offsets [N or 1,P,2] from the middles of squares, in sides of these."""
+    """Points [N,P,2] at offsets [N or 1,P,2] from the centres of squares, in their sides."""
     if angles is not None:
         x, y = offsets.unbind(-1)
         cos, sin = angles.cos()[:, None], angles.sin()[:, None]
@@ -322,22 +327,24 @@ def _in_squares(
 
 
 def squares(boxes: torch.Tensor) -> torch.Tensor:
-    """The squares around the middles of boxes [N,4], as large as their longer sides."""
+    """The squares [N,4] around the centres of boxes [N,4], as large as their longer sides."""
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True).clamp(min=1) / 2
     return torch.cat([middle - half, middle + half], dim=1)
 
 
 def surest(found: Faces, same: float) -> Faces:
-    """Of boxes whose intersection over union is above `same`, the one with the highest score; the
-    surest first."""
+    """Non-maximum suppression: of boxes with an intersection over union above `same`, the best.
+
+    The boxes are sorted by score, the highest first.
+    """
     from torchvision.ops import nms
 
     return found[nms(found.boxes, found.scores, same)]
 
 
 def without_nested(found: Faces, same: float) -> Faces:
-    """Of boxes where one has more than the share `same` of the smaller in it, the surest."""
+    """Of two boxes that share more than `same` of the smaller one, keep the higher score."""
     areas = (found.boxes[:, 2:] - found.boxes[:, :2]).clamp(min=0).prod(dim=1)
     left = found.scores.argsort(descending=True, stable=True)
     kept = []
@@ -355,7 +362,7 @@ def without_nested(found: Faces, same: float) -> Faces:
 
 
 def halved(planes: torch.Tensor, least: int) -> list[torch.Tensor]:
-    """An image [1,3,H,W] and its halves, quarters and so on, down to sides of `least` pixels."""
+    """An image [1,3,H,W], and the image at half the size, a quarter and so on, down to `least`."""
     levels = [planes]
     while min(levels[-1].shape[2:]) >= 2 * least:
         levels.append(functional.avg_pool2d(levels[-1], 2))
@@ -368,15 +375,16 @@ def crops(
     side: int,
     angles: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Square parts of an image, all brought to one size; black outside of the image.
+    """Square crops of an image, all resized to one size, and black outside the image.
 
-    Each is taken from the level of `halved` where it is one to two times as large as wanted, at
-    four places for each pixel, of which the mean counts.
+    Each is taken from that level of `halved` where it is one to two times as large as the result.
+    Each pixel is the mean of four samples.
 
     Args:
-        boxes: squares [N,4] in pixels of the image, which they may leave.
-        side: pixels that the crops get.
-        angles: radians [N] that the squares are turned clockwise about their middles.
+        levels: the result of `halved`.
+        boxes: squares [N,4] in pixels of the image; they may leave the image.
+        side: side of the crops in pixels.
+        angles: [N] radians by which the squares are rotated clockwise about their centres.
 
     Returns:
         [N,3,side,side] on the image's device.
@@ -404,12 +412,13 @@ def crops(
 
 
 class MTCNNFaceDetector(BoxDetector):
-    """A BBOX_DETECTOR of what a `FaceFinder` finds."""
+    """A BBOX_DETECTOR that runs a `FaceFinder`."""
 
     def __init__(self, finder: FaceFinder) -> None:
         self.finder = finder
 
     def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
+        """See `BoxDetector.find`; takes an image [H,W,C] 0..1."""
         return as_finds(self.finder.find(image, threshold))
 
 

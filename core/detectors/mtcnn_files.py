@@ -1,7 +1,7 @@
-"""The weights of MTCNN, from the package that carries them.
+"""The weights of MTCNN, from the package facenet-pytorch.
 
-facenet-pytorch asks for an old PyTorch, so it is installed without its requirements. It is looked
-up and its weight files are read; nothing of it is imported.
+That package requires an old PyTorch, so it is installed without its requirements. Only its weight
+files are read; nothing of it is imported.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _NETWORKS = ("pnet", "rnet", "onet")
 def weights_folder() -> Path | None:
     """The folder of the installed package that holds the weights; None if it is not installed."""
     try:
-        spec = importlib.util.find_spec(_PACKAGE)  # of a package itself: imports nothing
-    except ValueError:  # something of that name is loaded that says nothing of where it is
+        spec = importlib.util.find_spec(_PACKAGE)  # for a top-level package this imports nothing
+    except ValueError:  # a module of that name is loaded without a place
         return None
     places = (spec.submodule_search_locations if spec else None) or []
     folders = [Path(place, "data") for place in places]
@@ -33,7 +33,7 @@ def load_networks() -> FaceNetworks:
 
     Raises:
         RuntimeError: the package is not installed.
-        WeightsError: a file of it is missing, damaged, or holds something else.
+        WeightsError: one of its files is missing, is damaged, or holds something else.
     """
     folder = weights_folder()
     if folder is None:

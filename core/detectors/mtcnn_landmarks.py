@@ -1,8 +1,8 @@
 """FACE_LANDMARKS, in the form of ComfyUI's own face nodes, from the five points of MTCNN.
 
-Those nodes draw and fill closed lines around the parts of a face. The five points have no lines,
-so ovals of usual proportions stand in for the rims of the face, the eyes and the mouth. Brows,
-irises and the net between the parts stay empty.
+Those nodes draw and fill closed lines around the parts of a face. The five points have no lines, so
+ovals of usual proportions are used for the outlines of the face, the eyes and the mouth. Brows,
+irises and the mesh between the parts are empty.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from ..geometry import Size
 from .mtcnn import POINTS, Faces
 
 _RIM = 24  # points of an oval
-_OVALS = ("face_oval", "right_eye", "left_eye", "lips")  # their points follow the five, in order
+_OVALS = ("face_oval", "right_eye", "left_eye", "lips")  # their points come after the five
 _EMPTY = ("left_eyebrow", "right_eyebrow", "irises", "tesselation")
-_NOSE = 2  # number of its point
+_NOSE = 2  # index of its point
 
-# Half the width and height of the ovals: of the face in sides of a square as large as its box, of
-# the rest in distances between the eyes, which is what a face from the front has.
+# Half the width and height of the ovals. The unit for the face is the side of a square with the
+# area of its box; for the others it is the distance between the eyes of a face in front view.
 _FACE = (0.43, 0.58)
 _EYE = (0.26, 0.14)
-_MOUTH = 0.2  # half its height; its corners tell the width
-_DOWN = 1.1  # distances between the eyes that the mouth is below them
+_MOUTH = 0.2  # half its height; the width is known from its corners
+_DOWN = 1.1  # how far the mouth is below the eyes, in distances between the eyes
 
 
 def face_landmarks(frames: Sequence[Faces], size: Size) -> dict[str, Any]:
     """The faces in each image of a batch, as FACE_LANDMARKS.
 
     Args:
-        frames: of each image, all of one size.
-        size: of the images.
+        frames: the faces in each image; all images have one size.
+        size: size of the images.
 
     Returns:
-        The mapping that `bridges` describes. The points of a face begin with the five of
+        The mapping that `host_data` describes. The points of a face begin with the five of
         `mtcnn.POINTS`.
     """
     return {
@@ -81,7 +81,7 @@ def _rims(box: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _connections() -> dict[str, frozenset[tuple[int, int]]]:
-    """The lines of each part, as pairs of numbers of points."""
+    """The lines of each part, as pairs of indices of points."""
     sets: dict[str, frozenset[tuple[int, int]]] = dict.fromkeys(_EMPTY, frozenset())
     for place, part in enumerate(_OVALS):
         first = len(POINTS) + place * _RIM

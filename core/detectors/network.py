@@ -8,29 +8,29 @@ from typing import Protocol
 
 import torch
 
-# Of the pixels of ImageNet, in red, green and blue: most networks of pictures were trained on
-# pixels from which these means are taken off, in units of these deviations.
+# Mean and standard deviation of the pixels of ImageNet, in red, green and blue. Most networks were
+# trained on pixels that are normalised with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels [N,3,h,w] 0..1 as networks that were trained on ImageNet take them."""
+    """Pixels [N,3,h,w] 0..1, normalised for networks that were trained on ImageNet."""
     mean, deviation = pixels.new_tensor(IMAGENET_MEAN), pixels.new_tensor(IMAGENET_DEVIATION)
     return (pixels - mean[:, None, None]) / deviation[:, None, None]
 
 
 class Network(Protocol):
-    """A network that is brought to its device for as long as it is used."""
+    """A network that is moved to its device while it is used."""
 
     module: torch.nn.Module
 
     def on_device(self) -> AbstractContextManager[torch.device]:
-        """While the context is open, the module is on the device that it gives."""
+        """A context in which the module is on the device that the context returns."""
         ...
 
     def check_interrupt(self) -> None:
-        """Called between steps of long work: raises if the user has stopped it."""
+        """Called between steps of long work; raises the host's interrupt if the user stopped it."""
         ...
 
 
@@ -42,7 +42,8 @@ class CpuNetwork:
 
     @contextmanager
     def on_device(self) -> Iterator[torch.device]:
+        """See `Network.on_device`."""
         yield torch.device("cpu")
 
     def check_interrupt(self) -> None:
-        pass
+        """See `Network.check_interrupt`; nothing can stop this network."""

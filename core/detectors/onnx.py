@@ -19,17 +19,20 @@ from .yolo import Layout, NetworkOutput, Placement, YoloDetector, fit, guess_lay
 
 log = logging.getLogger(__name__)
 
-LONGEST = 640  # pixels of the longer side where the file names no size
+LONGEST = 640  # pixels of the longer side if the file gives no size
 STRIDE = 32
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def onnx_detector(path: str | Path, with_masks: bool = False) -> YoloDetector:
-    """One of the `onnx_detectors` of a file.
+    """One of the two detectors that `onnx_detectors` makes from a file.
 
     Args:
-        with_masks: the one of shapes.
+        with_masks: return the detector of shapes.
+
+    Raises:
+        WeightsError: as of `onnx_detectors`.
     """
     return onnx_detectors(path)[with_masks]
 
@@ -38,13 +41,13 @@ def onnx_detectors(path: str | Path) -> tuple[YoloDetector, YoloDetector]:
     """A detector of boxes and one of shapes from an .onnx file; both run the same network.
 
     Networks that take [1,3,h,w] get the image in RGB, 0..1, scaled into the size that the file
-    names. They answer in a way of YOLOv5, YOLOv8 or their kin, with or without masks, or with
-    boxes, scores and labels apart. Networks that take [1,h,w,3] get the image as it is, in BGR,
-    0..255, and answer with boxes, scores and labels: the kind that ComfyUI-Impact-Pack takes. Of
-    these both detectors find boxes.
+    gives. Their output has the form of YOLOv5, YOLOv8 or a related network, with or without masks,
+    or consists of boxes, scores and labels. Networks that take [1,h,w,3] get the image in its own
+    size, in BGR, 0..255. Their output consists of boxes, scores and labels, as ComfyUI-Impact-Pack
+    expects; for these, both detectors find boxes.
 
     Raises:
-        WeightsError: the file cannot be read, or takes something else than one image.
+        WeightsError: the file cannot be read, or its network takes something else than one image.
     """
     path = Path(path)
     data, about = read_onnx(path)
@@ -88,18 +91,20 @@ def _literal(text: str | None) -> Any:
         return None
 
 
-# What the network answers
+# The output of the network
 
 
 def read_outputs(outputs: Sequence[np.ndarray], size: Size, path: Path) -> NetworkOutput:
-    """Predictions and prototypes among a network's outputs, told by their shapes.
+    """Predictions [rows,columns] and prototypes [n,h,w] among outputs [...] of a network.
+
+    They are recognised by their shapes.
 
     Args:
-        size: of the network's input.
+        size: size of the network's input.
         path: the file, for the error.
 
     Raises:
-        WeightsError: they are of no known kind.
+        WeightsError: the outputs are of no known kind.
     """
     shapes = ", ".join(str(list(output.shape)) for output in outputs)
     maps = [output for output in outputs if output.ndim == 4]
@@ -122,9 +127,9 @@ def read_outputs(outputs: Sequence[np.ndarray], size: Size, path: Path) -> Netwo
 
 
 def _joined(outputs: Sequence[np.ndarray]) -> torch.Tensor:
-    """Boxes, scores and labels that come apart as [N,6]: corners, score, label.
+    """Separate boxes, scores and labels as one table [N,6]: corners, score, label.
 
-    The scores may be a fifth column of the boxes. Rows with a label below 0 only fill up.
+    The scores may be a fifth column of the boxes. Rows with a label below 0 are padding.
     """
     flat = [output[0] if output.ndim > 1 and len(output) == 1 else output for output in outputs]
     boxes = [output for output in flat if output.ndim == 2 and output.shape[1] in (4, 5)]
@@ -133,7 +138,7 @@ def _joined(outputs: Sequence[np.ndarray]) -> torch.Tensor:
         raise ValueError("they are not one list of boxes with scores and labels.")
     labels = [found for found in lists if _whole(found)]
     scores = [found for found in lists if not _whole(found)]
-    if len(labels) > 1:  # scores of 0 and 1 alone, or nothing found
+    if len(labels) > 1:  # all scores are 0 or 1, or nothing was found
         labels.sort(key=lambda found: not np.issubdtype(found.dtype, np.integer))
         scores += labels[1:]
     if boxes[0].shape[1] == 5:
@@ -153,10 +158,10 @@ def _whole(values: np.ndarray) -> bool:
 
 
 def network_run(path: Path, data: bytes, about: About) -> Run:
-    """How the network of a file is run: a function from pixels to all of its outputs.
+    """The function that runs the network of a file: from pixels [...] to all outputs [...].
 
-    The engines get the bytes that were looked at. Only a network with weights in files beside it is
-    given by its path, and only to onnxruntime: OpenCV follows such names anywhere.
+    The engines get the bytes that were checked. A network with weights in other files is given by
+    its path, but only to onnxruntime, because OpenCV would open such files anywhere.
     """
     try:
         import onnxruntime
@@ -167,7 +172,7 @@ def network_run(path: Path, data: bytes, about: About) -> Run:
     model = str(path) if about.outside else data
     try:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the package has classes of its own for every kind of fault
+    except Exception as error:  # the package has its own classes of errors
         raise unreadable(path, error) from error
     name = session.get_inputs()[0].name
     return lambda pixels: session.run(None, {name: pixels})

@@ -1,7 +1,9 @@
-"""What an .onnx file says of itself, read before any engine gets it.
+"""The input and the metadata of an .onnx file, read and checked before any engine gets the file.
 
-OpenCV does not tell it, and both engines believe what a file claims. The format is that of Protocol
-Buffers; the numbers are those of the fields in onnx.proto.
+The engines trust what a file claims, so its sizes, nesting and references to other files are
+checked first, and OpenCV gives neither metadata nor inputs. onnxruntime has both (`get_modelmeta`,
+`get_inputs`), but only in a session, which is too late for the checks. The format is that of
+Protocol Buffers; the numbers are those of the fields in onnx.proto.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from ...utils.files import is_file, read_file
 from ...utils.paths import path_fault
 from .safe_weights import LARGEST_INPUT, WeightsError, expect_at_most
 
-MOST_BYTES = 2**31 - 1  # of a file; the format does not allow more
-MOST_FIELDS = 2_000_000  # that are looked at; a network of thousands of layers has some 100,000
-LONGEST_NOTE = 200_000  # bytes of a note's text
-_DEEPEST = 100  # graphs within graphs
+MOST_BYTES = 2**31 - 1  # size of a file; the format allows no more
+MOST_FIELDS = 2_000_000  # fields that are read; a network of thousands of layers has some 100,000
+LONGEST_NOTE = 200_000  # bytes of a text in the metadata
+_DEEPEST = 100  # nested graphs
 
-# Where tensors can lie: by kind of message, the numbers of its fields that hold another kind.
+# Where tensors can be: for each kind of message, the fields that hold messages, and their kind.
 _PARTS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -31,25 +33,25 @@ _PARTS: dict[str, dict[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-_SMALLEST = 4  # elements of the smallest type in a byte: two bits each
+_SMALLEST = 4  # elements per byte of the smallest type, which has two bits
 
 
 @dataclass
 class About:
-    """The network's input and the notes in the file."""
+    """The network's input and metadata, as the file has them."""
 
-    shape: tuple[int, ...]  # of the input; 0 for a side that may vary
+    shape: tuple[int, ...]  # of the input; 0 for a side of any length
     metadata: dict[str, str] = field(default_factory=dict)
-    outside: tuple[str, ...] = ()  # files beside it that hold weights, as it names them
-    first: tuple[str, ...] = ()  # kinds of the nodes that work on the input itself
+    outside: tuple[str, ...] = ()  # names of other files with weights
+    first: tuple[str, ...] = ()  # kinds of the nodes that take the input itself
 
 
 def read_onnx(path: Path) -> tuple[bytes, About]:
-    """An .onnx file, and what it says of itself.
+    """The bytes of an .onnx file, and its input and metadata.
 
     Raises:
-        WeightsError: it is no such file, takes something else than one image, or claims what it
-            does not hold.
+        WeightsError: it is no such file, takes something else than one image, or claims more than
+            it holds.
     """
     try:
         data = read_file(path, MOST_BYTES)
@@ -70,15 +72,15 @@ def read_onnx(path: Path) -> tuple[bytes, About]:
 
 
 def read_about(path: Path) -> About:
-    """What an .onnx file says of itself; see `read_onnx`."""
+    """The input and metadata of an .onnx file; see `read_onnx`."""
     return read_onnx(path)[1]
 
 
 def expect_inside(path: Path, about: About) -> None:
-    """Make sure that every file that an .onnx file takes weights from is one beside it.
+    """Check that all other files with weights are in the folder of the .onnx file.
 
     Raises:
-        WeightsError: one is not in its folder or below, or is no regular file.
+        WeightsError: one is not in that folder or below it, or is no regular file.
     """
     folder = path.parent.resolve()
     for name in about.outside:
@@ -100,6 +102,11 @@ def expect_inside(path: Path, about: About) -> None:
 
 
 def unreadable(path: Path, error: Exception, remedy: str = "") -> WeightsError:
+    """The error for a file that an engine or `read_onnx` cannot read.
+
+    Args:
+        remedy: the beginning of a sentence that "pip install onnxruntime" ends.
+    """
     reason = (str(error).strip().splitlines() or [""])[0][:200]
     remedy += "pip install onnxruntime. " if remedy else ""
     return WeightsError(
@@ -109,14 +116,14 @@ def unreadable(path: Path, error: Exception, remedy: str = "") -> WeightsError:
 
 
 class _Message:
-    """A message of the file; all of one file share what is left to look at."""
+    """A message of the file; all messages of a file share one count of fields."""
 
     def __init__(self, data: Any, left: list[int] | None = None) -> None:
         self.data = data
         self._left = [MOST_FIELDS] if left is None else left
 
     def fields(self) -> Iterator[tuple[int, Any]]:
-        """The numbered fields: whole numbers, or messages of what is longer."""
+        """The numbered fields: whole numbers, or messages for longer values."""
         for number, value in _fields(self.data):
             self._left[0] -= 1
             if self._left[0] < 0:
@@ -124,10 +131,11 @@ class _Message:
             yield number, value if isinstance(value, int) else _Message(value, self._left)
 
     def named(self) -> Mapping[int, Any]:
-        """The fields by number, the last of each."""
+        """The fields by number; of several with one number the last."""
         return dict(self.fields())
 
     def text(self) -> str:
+        """The message as a text."""
         return bytes(self.data[:LONGEST_NOTE]).decode("utf-8", "replace")
 
 
@@ -161,7 +169,7 @@ def _read_model(
                 elif part == 11:  # input: name, type
                     about = _named(entry)
                     inputs[_text(about.get(1))] = _read_shape(about.get(2))
-                elif part == 5:  # initializer, of which older files list each as an input too
+                elif part == 5:  # initializer; older files list each of them as an input too
                     weights.add(_text(_named(entry).get(8)))
     images = {name: shape for name, shape in inputs.items() if name not in weights}
     return metadata, images, _first(nodes, set(images))
@@ -180,7 +188,7 @@ def _read_node(node: Any) -> tuple[str, list[str], list[str]]:
 
 
 def _first(nodes: list[tuple[str, list[str], list[str]]], names: set[str]) -> tuple[str, ...]:
-    """The kinds of the nodes that take one of these names, directly or as it is passed on."""
+    """The kinds of the nodes that take one of these names, directly or through others."""
     kinds = []
     for kind, taken, given in nodes:  # the format has a node after those that it takes from
         if names.isdisjoint(taken):
@@ -201,16 +209,16 @@ def _read_shape(kind: Any) -> tuple[int, ...]:
 
 
 def _outside(model: _Message) -> Iterator[str]:
-    """The files outside that tensors lie in, wherever in the model these are.
+    """The names of other files with tensors, from all parts of the model.
 
     Raises:
-        ValueError: a tensor claims more elements than it can have, or the nesting has no end.
+        ValueError: a tensor claims more elements than it can have, or the nesting is too deep.
     """
     stack = [("model", model, 0)]
     while stack:
         kind, message, depth = stack.pop()
         if depth > _DEEPEST:
-            raise ValueError("its graphs lie in one another too deeply")
+            raise ValueError("its graphs are nested too deeply")
         if kind == "tensor":
             yield from _outside_of_tensor(message)
             continue
@@ -227,7 +235,7 @@ def _outside_of_tensor(tensor: _Message) -> Iterator[str]:
     places: list[str] = []
     is_outside = False
     for number, value in tensor.fields():
-        if number == 1:  # dims: one by one, or all in one
+        if number == 1:  # dims: separate values, or all in one field
             sides += [value] if isinstance(value, int) else _numbers(value.data)
         elif number == 14:  # data_location
             is_outside = is_outside or value != 0
@@ -253,7 +261,7 @@ def _numbers(data: Any) -> list[int]:
 
 
 def _fields(data: Any) -> Iterator[tuple[int, Any]]:
-    """The numbered fields of a message: whole numbers, or the bytes of what is longer."""
+    """The numbered fields of a message: whole numbers, or bytes for longer values."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

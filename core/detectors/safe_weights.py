@@ -21,10 +21,10 @@ EXPORT = (
     "`yolo export model=<file> format=onnx`, and put the .onnx beside it."
 )
 
-# What a YOLO file may name. Nothing of it runs: everything becomes a StandIn, and of these only
-# the network's layers turn into what they stand for.
+# The names that a YOLO file may contain. Nothing of them is run: everything becomes a StandIn. Only
+# stand-ins for layers of the network then become such layers.
 _FAMILIES = ("torch.nn.modules.", "ultralytics.")
-_LAYERS = ("torch.nn.modules.", "ultralytics.nn.")  # whose classes may become layers
+_LAYERS = ("torch.nn.modules.", "ultralytics.nn.")  # modules with the classes of layers
 _DATA = {
     "argparse.Namespace", "builtins.getattr", "collections.defaultdict", "numpy.dtype",
     "numpy.ndarray", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
@@ -42,25 +42,25 @@ _RENAMED = {  # classes of older releases of the package
 LARGEST_INPUT = 4096  # pixels of the longer side of a network's input
 LARGEST_STRIDE = 1024
 MOST_CLASSES = 100_000
-LONGEST_LABEL = 200  # signs
-_LARGEST_STEP = 64  # of a layer's padding, stride and dilation, in pixels
-_LARGEST_SCALE = 16  # of a layer that enlarges
-_MOST_RUNS = 100_000  # of all layers together, for one image
+LONGEST_LABEL = 200  # characters
+_LARGEST_STEP = 64  # padding, stride and dilation of a layer, in pixels
+_LARGEST_SCALE = 16  # factor of a layer that enlarges
+_MOST_RUNS = 100_000  # runs of all layers together, for one image
 
 
 class WeightsError(ValueError):
-    """A weight file is refused or broken; the message says which, why, and how to mend it."""
+    """A weight file is refused or broken; the message says which, why, and what to do."""
 
 
 # Plain tensors
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors file, or of a PyTorch file that holds nothing else.
+    """The tensors [...] of a .safetensors file, or of a PyTorch file that holds nothing else.
 
     Args:
-        path: the file, of any name. Tensors that lie under "model" or "state_dict" in it are taken
-            from there.
+        path: the file, with any name. If it has an entry "model" or "state_dict", the tensors of
+            that entry are taken.
 
     Raises:
         WeightsError: the file holds other things, or cannot be read.
@@ -77,10 +77,10 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def expect_plain(path: str | Path) -> None:
-    """Make sure that a file holds nothing but tensors, plain values and NumPy's numbers, whoever
-    reads it then.
+    """Check that a file holds only tensors, plain values and NumPy's numbers, for any later reader.
 
-    Other readers go by the file's name where this one goes by its content, so the two must agree.
+    Other readers choose the format by the file's name, and this one by its content, so both must
+    agree.
 
     Raises:
         WeightsError: it holds other things, or cannot be read.
@@ -109,7 +109,7 @@ def _refuse_unknown(path: Path, but: Set[str] = frozenset()) -> None:
 
 
 def _tensors_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
-    """The tensors of what a file holds."""
+    """The tensors in the content of a file."""
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -134,7 +134,7 @@ def _read(path: Path, *, tensors: bool = True) -> Content:
             return read_torch(file, tensors=tensors)
     except FAULTS as error:
         raise WeightsError(
-            f"'{path.name}' is no PyTorch file of today's kind, is damaged, or hides what it holds "
+            f"'{path.name}' is no PyTorch file of the current format, is damaged, or hides content "
             f"({str(error)[:300]}). Download it again, or choose another file."
         ) from error
 
@@ -160,12 +160,12 @@ class YoloFile:
 def read_yolo(path: str | Path) -> YoloFile:
     """Read a YOLO network saved by the ultralytics package.
 
-    Every class that the file names gets a stand-in, so nothing of it is called, see `objects`. Then
-    those stand-ins that are layers of the network become layers of the installed package.
+    Every class that the file names is replaced by a stand-in, so none is called; see
+    `core/files/objects.py`. Then the stand-ins for layers become layers of the installed package.
 
     Raises:
-        WeightsError: the file names anything but layers and plain data, holds no such network, or
-            cannot be read.
+        WeightsError: the file names other things than layers and plain data, holds no such network,
+            or cannot be read.
         RuntimeError: the package is missing or too old.
     """
     path = Path(path)
@@ -194,9 +194,9 @@ def _full_name(kind: type) -> str:
 
 
 def _revived(root: StandIn, path: Path) -> torch.nn.Module:
-    """The network that a tree of stand-ins stands for; the same objects, of their true classes."""
+    """The network from a tree of stand-ins: the same objects, with the classes of the layers."""
     found = [root]
-    for layer in found:  # grows on the way; a layer may appear several times
+    for layer in found:  # the list grows; a layer may appear several times
         if isinstance(layer, StandIn):
             layer.__class__ = _layer_class(_full_name(type(layer)), path)
             found += [part for part in _parts(layer) if isinstance(part, StandIn)]
@@ -206,10 +206,10 @@ def _revived(root: StandIn, path: Path) -> torch.nn.Module:
             if isinstance(value, StandIn):
                 method = _method(value, path)
                 if method is None:
-                    del layer.__dict__[name]  # of use in training only
+                    del layer.__dict__[name]  # only used in training
                 else:
                     layer.__dict__[name] = method
-        layer.__setstate__(layer.__dict__)  # attributes that newer releases of PyTorch look for
+        layer.__setstate__(layer.__dict__)  # sets attributes that newer releases of PyTorch need
         _expect_usual(layer, path)
     return root
 
@@ -220,8 +220,10 @@ def _parts(layer: Any) -> list[Any]:
 
 
 def _expect_finite(root: Any, path: Path) -> None:
-    """Refuse a network with a layer that lies in itself, or whose layers, each of which may lie in
-    several others, run so often that it never ends."""
+    """Refuse a network with a layer that contains itself, or with too many runs of its layers.
+
+    A layer may be part of several others, so a small file can describe a network without end.
+    """
     runs: dict[int, int] = {}
     entered: set[int] = set()
     stack = [(root, False)]
@@ -234,19 +236,21 @@ def _expect_finite(root: Any, path: Path) -> None:
         if id(layer) in runs:
             continue
         if id(layer) in entered:
-            raise WeightsError(f"'{path.name}' is refused: a layer of it lies in itself. {EXPORT}")
+            raise WeightsError(
+                f"'{path.name}' is refused: one of its layers contains itself. {EXPORT}"
+            )
         entered.add(id(layer))
         stack.append((layer, True))
         stack += [(part, False) for part in parts if id(part) not in runs]
     if runs[id(root)] > _MOST_RUNS:
         raise WeightsError(
-            f"'{path.name}' is refused: its layers lie in one another so often that it would run "
+            f"'{path.name}' is refused: its layers are nested so often that it would run "
             f"{runs[id(root)]:.1e} of them. {EXPORT}"
         )
 
 
 def _expect_usual(layer: torch.nn.Module, path: Path) -> None:
-    """Refuse a layer that would make a huge picture out of a small one."""
+    """Refuse a layer that would make a huge picture from a small one."""
     bounds = {
         "padding": _LARGEST_STEP,
         "output_padding": _LARGEST_STEP,
@@ -273,7 +277,7 @@ def _layer_class(name: str, path: Path) -> type[torch.nn.Module]:
     module, _, own = name.rpartition(".")
     if name.startswith(_LAYERS):
         if name.startswith("ultralytics."):
-            _need_package(path)  # which brings the modules of all its layers
+            _need_package(path)  # this loads the modules of all its layers
         found = getattr(sys.modules.get(module), own, None)
         if isinstance(found, type) and issubclass(found, torch.nn.Module):
             return found
@@ -295,7 +299,7 @@ def _need_package(path: Path) -> None:
 
 
 def _method(value: StandIn, path: Path) -> Any:
-    """What a saved reference to a layer's `forward...` method refers to; None for anything else."""
+    """The method of a layer that a saved reference to `forward...` means; None otherwise."""
     if _full_name(type(value)) != "builtins.getattr" or len(value.arguments) != 2:
         return None
     owner, name = value.arguments
@@ -334,13 +338,14 @@ def _finished(path: Path, network: torch.nn.Module, size: Any) -> YoloFile:
 
 
 def expect_at_most(most: int, value: int, claim: str, path: Path) -> int:
-    """A value that a file claims, if it is not beyond what such networks have.
+    """A value from a file, which may not be above the largest usual value.
 
     Args:
-        claim: what it says, with {} for the value.
+        most: the largest usual value.
+        claim: what the file asks for, with {} for the value.
 
     Raises:
-        WeightsError: it is.
+        WeightsError: the value is above `most`.
     """
     if value > most:
         raise WeightsError(
@@ -351,9 +356,9 @@ def expect_at_most(most: int, value: int, claim: str, path: Path) -> int:
 
 
 def class_names(names: Any) -> dict[int, str]:
-    """Labels by class number, from a list or mapping in a file.
+    """The labels by class number, from a list or mapping in a file.
 
-    What is no label is left out, and very long ones are cut.
+    Entries that are no labels are left out, and very long labels are cut.
     """
     result: dict[int, str] = {}
     for number, name in _pairs(names):
@@ -372,7 +377,7 @@ def _pairs(names: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _positive(value: Any, default: int) -> int:
-    """The largest of some numbers, as a whole one; the default if it is none above 0."""
+    """The largest of some numbers as a whole number; the default if it is not above 0."""
     try:
         number = int(torch.as_tensor(value, dtype=torch.float64).max())
     except (TypeError, ValueError, RuntimeError, OverflowError):

@@ -1,4 +1,4 @@
-"""Finding things in the frames of a video: segments with a mask for each frame."""
+"""Find things in the frames of a video: segments with a mask for each frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sam.model import Follow, Sam
 
 MASKING_MODES = ("Pivot SEGS", "Combine neighboring frames", "Don't combine")
 PIVOTS = ("Combined mask", "1st frame mask")
-_COVERED = 0.1  # from where a mask's pixel counts; ComfyUI-Impact-Pack's value
+_COVERED = 0.1  # the least value of a mask's pixel that counts, as in ComfyUI-Impact-Pack
 
 
 def detect_in_frames(
@@ -27,14 +27,18 @@ def detect_in_frames(
     sam_model: Any = None,
     segm_detector: Any = None,
 ) -> SEGS:
-    """Search every frame, and make segments for all of them.
+    """Detect in every frame, and make segments of the clip.
 
     Args:
-        frames: [F,H,W,C].
-        masking_mode: one of MASKING_MODES: the pivot segments as they are; or each with a mask for
-            each frame, that of what the frame shows, with or without its neighbours.
-        pivot: one of PIVOTS: where the segments are. All that any frame shows, each separate shape
-            a segment; or what the first frame shows.
+        frames: [F,H,W,C] 0..1.
+        masking_mode: one of MASKING_MODES. The first keeps the masks of the pivot segments. The
+            others give each segment a mask for each frame, from what was found in that frame; the
+            second adds what was found in the neighbouring frames.
+        pivot: one of PIVOTS. The first makes a segment from each separate shape in the union of all
+            frames; the second takes the segments of the first frame.
+
+    Returns:
+        SEGS with masks [h,w] or [F,h,w].
     """
     rgb, _ = to_rgb(frames)
     found = [
@@ -79,13 +83,16 @@ def track(
     """Find things in the first frame and follow each through the video.
 
     Args:
-        frames: [F,H,W,C].
+        frames: [F,H,W,C] 0..1.
         sam_model: a SAM_MODEL that can follow things: SAM 2.
-        lowest: rating (logit) from where a pixel belongs to the thing.
+        lowest: the least score (logit) of the pixels of a thing.
 
     Returns:
-        A segment with masks [F,h,w] for each thing, with its label and confidence; its region
-        surrounds all that it covers in any frame. The largest shape counts where that is several.
+        A segment with masks [F,h,w] for each thing, with its label and confidence. Its region
+        contains all that it covers in any frame. If that is several shapes, the largest is taken.
+
+    Raises:
+        ValueError: the model cannot follow things.
     """
     follow = follower(sam_model)
     rgb, _ = to_rgb(frames)
@@ -116,7 +123,7 @@ def follower(sam_model: Any) -> Follow:
     """The method of a SAM_MODEL that follows boxes through frames.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the model has no such method.
     """
     wrapper = getattr(sam_model, "sam_wrapper", sam_model)
     if isinstance(wrapper, Sam) and wrapper.follow is not None:

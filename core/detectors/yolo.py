@@ -1,4 +1,4 @@
-"""YOLO networks: from an image to finds, by way of what the network answers."""
+"""YOLO networks: the input from an image, and detections from the output."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from .base import BoxDetector, Detection
 from .network import Network
 from .safe_weights import YoloFile
 
-# The package's own settings for finding, which shared workflows were made with.
-SAME = 0.7  # intersection over union from which two boxes are one thing
-MOST = 300  # finds in an image
+# The default settings of ultralytics, with which shared workflows were made.
+SAME = 0.7  # two boxes with a higher intersection over union are one thing
+MOST = 300  # detections in an image
 CANDIDATES = 30000  # boxes that are compared
-_FAR = 1e6  # pixels: what a box that reaches to infinity is taken to reach to
-_GREY = 114 / 255  # around the image, as in training
+_FAR = 1e6  # pixels; replaces infinite coordinates
+_GREY = 114 / 255  # the padding around the image, as in training
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a network's predictions are laid out; boxes are in pixels of its input."""
+    """The layout of a network's predictions; boxes are in pixels of its input."""
 
     kind: str  # one of KINDS
-    classes: int | None  # None: all that follow the box
-    masks: int = 0  # coefficients of a mask at the end of a prediction
+    classes: int | None  # number of classes; None where a prediction has the class itself
+    masks: int = 0  # number of mask coefficients at the end of a prediction
 
 
 KINDS = (
     "columns",  # [4 + classes + masks, N]: centre, size; a score for each class
-    "objects",  # [N, 5 + classes + masks]: centre, size; score of being anything; for each class
-    "finished",  # [N, 6 + masks]: two corners; score; class. Nothing is left to compare
+    "objects",  # [N, 5 + classes + masks]: centre, size; objectness; a score for each class
+    "finished",  # [N, 6 + masks]: two corners; score; class. Overlaps are removed already
 )
 
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What a network says of one image."""
+    """The output of a network for one image."""
 
     predictions: torch.Tensor  # [rows, columns]
     layout: Layout
-    prototypes: torch.Tensor | None = None  # [n,h,w]: what masks are sums of
+    prototypes: torch.Tensor | None = None  # [n,h,w]; a mask is a weighted sum of them
 
 
 @dataclass(frozen=True)
@@ -65,26 +65,26 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the network's input: scaled, then moved to the right and down."""
+    """The place of an image in the network's input: it is scaled, then moved right and down."""
 
-    scale: tuple[float, float]  # input pixels for an image pixel, x and y
+    scale: tuple[float, float]  # input pixels per image pixel, x and y
     left: int
     top: int
 
     def to_image(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Boxes [N,4] of the input in image pixels."""
+        """Boxes [N,4] in pixels of the input, converted to image pixels."""
         origin = boxes.new_tensor([self.left, self.top] * 2)
         return (boxes - origin) / boxes.new_tensor(self.scale * 2)
 
 
 class YoloDetector(BoxDetector):
-    """Finds what a YOLO network was trained for.
+    """Finds the things that a YOLO network was trained for.
 
     Args:
-        place: puts an image [H,W,3] into an input of the network, [1,3,h,w].
-        ask: gives the network's answer to an input.
-        names: label of each class.
-        with_masks: finds have the shape of the thing, if the network tells it.
+        place: makes an input [1,3,h,w] of the network from an image [H,W,3] 0..1.
+        ask: returns the network's output for an input.
+        names: the label of each class.
+        with_masks: give detections the mask of the thing, if the network has masks.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class YoloDetector(BoxDetector):
         self.with_masks = with_masks
 
     def find(self, image: torch.Tensor, threshold: float) -> Sequence[Detection]:
+        """See `BoxDetector.find`; takes an image [H,W,C] 0..1."""
         rgb = image[..., :3].expand(-1, -1, 3).float().cpu()
         pixels, placement = self.place(rgb)
         answer = self.ask(pixels)
@@ -134,22 +135,22 @@ def outer_box(corners: Sequence[float]) -> Box:
     return Box.of((np.floor(x1), np.floor(y1), np.ceil(x2), np.ceil(y2)))
 
 
-# Into the network
+# The input of the network
 
 
 def letterbox(
     image: torch.Tensor, longest: int, stride: int, square: bool = False
 ) -> tuple[torch.Tensor, Placement]:
-    """Scale an image to a longest side and fill it up to a multiple of the stride with grey.
+    """Scale an image to a length of its longer side, and pad it with grey.
 
     Args:
-        image: [H,W,3].
+        image: [H,W,3] 0..1.
         longest: pixels of the longer side.
-        stride: what both sides of the input are multiples of.
-        square: fill up to a square instead.
+        stride: both sides of the input become multiples of this.
+        square: pad to a square instead.
 
     Returns:
-        The input [1,3,h,w] and where the image is in it.
+        The input [1,3,h,w] 0..1, and the place of the image in it.
     """
     height, width = image.shape[:2]
     scale = longest / max(height, width)
@@ -159,7 +160,7 @@ def letterbox(
 
 
 def fit(image: torch.Tensor, size: Size) -> tuple[torch.Tensor, Placement]:
-    """Scale an image [H,W,3] into an input of a fixed size, the rest filled with grey."""
+    """Scale an image [H,W,3] 0..1 into an input [1,3,h,w] of a fixed size, padded with grey."""
     height, width = image.shape[:2]
     scale = min(size.width / width, size.height / height)
     inner = Size(max(1, round(width * scale)), max(1, round(height * scale)))
@@ -180,17 +181,21 @@ def _placed(image: torch.Tensor, inner: Size, outer: Size) -> tuple[torch.Tensor
     return pixels, Placement((inner.width / width, inner.height / height), left, top)
 
 
-# Out of the network
+# The output of the network
 
 
 def guess_layout(shape: Sequence[int], size: Size, masks: int) -> Layout:
-    """The layout of predictions [rows, columns] of a network that only shows their shape.
+    """The layout of predictions [rows, columns], guessed from their shape.
 
-    Known by the number of boxes: YOLOv5 proposes three for each cell of its three grids, YOLOv8 and
-    its kin one.
+    It is recognised by the number of boxes: YOLOv5 has three for each cell of its three grids, and
+    YOLOv8 and related networks have one.
+
+    Args:
+        size: size of the network's input.
+        masks: number of mask coefficients.
 
     Raises:
-        ValueError: it is none of `KINDS`.
+        ValueError: the shape fits none of `KINDS`.
     """
     rows, columns = shape
     cells = sum(-(-size.width // step) * -(-size.height // step) for step in (8, 16, 32))
@@ -203,16 +208,17 @@ def guess_layout(shape: Sequence[int], size: Size, masks: int) -> Layout:
     if columns > rows > 4 + masks:
         return Layout("columns", rows - 4 - masks, masks)
     raise ValueError(
-        f"The network's predictions have the shape {list(shape)}, which is not the way of YOLOv5, "
-        "YOLOv8 or a kin of theirs. Export the model with `yolo export format=onnx`."
+        f"The network's predictions have the shape {list(shape)}, which is not that of YOLOv5, "
+        "YOLOv8 or a related network. Export the model with `yolo export format=onnx`."
     )
 
 
 def candidates(predictions: torch.Tensor, layout: Layout, threshold: float) -> Candidates:
-    """The proposals above a score, at most one for each box.
+    """The boxes with a score above the threshold, each with its best class.
 
     Args:
-        predictions: [rows, columns] as `layout` says.
+        predictions: [rows, columns], as `layout` describes them.
+        threshold: 0..1.
     """
     masks = layout.masks
     if layout.kind == "finished":
@@ -233,11 +239,11 @@ def candidates(predictions: torch.Tensor, layout: Layout, threshold: float) -> C
 
 
 def suppress(found: Candidates, same: float = SAME, most: int = MOST) -> Candidates:
-    """Of proposals of one class that overlap, the surest; the surest first.
+    """Non-maximum suppression within each class; the highest scores first.
 
     Args:
-        same: intersection over union from which two boxes are one thing.
-        most: proposals to keep.
+        same: two boxes with a higher intersection over union are one thing.
+        most: the number of boxes to keep.
     """
     from torchvision.ops import batched_nms
 
@@ -246,7 +252,7 @@ def suppress(found: Candidates, same: float = SAME, most: int = MOST) -> Candida
     if not len(found.scores):
         return found
     boxes = found.boxes.double().nan_to_num(0.0, _FAR, -_FAR)
-    # Classes are kept apart by moving their boxes, which have to begin at 0 for that.
+    # batched_nms separates classes by moving their boxes, so coordinates have to begin at 0.
     kept = batched_nms(boxes - boxes.min(), found.scores.double(), found.classes, same)
     if len(kept) > most:
         note("detector", f"More than {most} things are found; the least sure ones are left out.")
@@ -257,10 +263,10 @@ def box_mask(logits: torch.Tensor, box: Box, placement: Placement, size: Size) -
     """The part of a mask inside a box.
 
     Args:
-        logits: [h,w] over the whole input of the network; above 0 belongs to the thing.
+        logits: [h,w] over the whole input of the network; pixels above 0 belong to the thing.
         box: in image pixels.
-        placement: where the image is in the input.
-        size: the input's.
+        placement: the place of the image in the input.
+        size: size of the input.
 
     Returns:
         [box.height, box.width] float 0 or 1.
@@ -282,11 +288,11 @@ def ultralytics_detector(file: YoloFile, network: Network, with_masks: bool) -> 
     """A detector that runs a network from a .pt file.
 
     Args:
-        network: holds the file's module.
+        network: runs the module of the file.
         with_masks: see `YoloDetector`.
     """
     head = file.network.model[-1]
-    count = getattr(head, "nm", 0)  # of prototypes
+    count = getattr(head, "nm", 0)  # number of prototypes
 
     def place(image: torch.Tensor) -> tuple[torch.Tensor, Placement]:
         return letterbox(image, file.image_size, file.stride)

@@ -1,1 +1,1 @@
-"""Texts and conditionings, and what belongs to a part of the picture in them."""
+"""Texts and conditionings, and their parts that belong to a place in the picture."""

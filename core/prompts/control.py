@@ -1,8 +1,8 @@
-"""ControlNet and IPAdapter of single segments: what a SEG carries as `control_net_wrapper`.
+"""ControlNets and IPAdapters of single segments: the `control_net_wrapper` of a SEG.
 
-A wrapper is asked while its segment is worked on: `apply(positive, negative, image, mask)` gives
-conditionings and the pictures to show, `doit_ipadapter(model)` a model and pictures. Wrappers make
-a chain: each asks the one that was there before it.
+A wrapper is called when its segment is sampled. `apply(positive, negative, image, mask)` returns
+conditionings and the pictures to show, `doit_ipadapter(model)` a model and pictures. Wrappers form
+a chain: each calls the wrapper that the segment had before it.
 """
 
 from __future__ import annotations
@@ -32,33 +32,36 @@ class ControlNet:
     """A ControlNet and how it is applied."""
 
     net: Any
-    strength: float  # 0 applies nothing
+    strength: float  # 0 has no effect
     start: float = 0.0  # share of the steps, 0..1
     end: float = 1.0
-    vae: Any = None  # for ControlNets that see latents
+    vae: Any = None  # for ControlNets that take latents
 
 
-# (ControlNet, positive, negative, hint [N,h,w,3]) -> positive and negative that it guides
+# (ControlNet, positive, negative, hint [N,h,w,3]) -> positive and negative with the ControlNet
 AttachControlNet = Callable[
     [ControlNet, Conditioning, Conditioning | str, torch.Tensor],
     tuple[Conditioning, Conditioning | str],
 ]
-# (model, reference [N,h,w,3]) -> model that it guides
+# (model, reference [N,h,w,3]) -> model with the IPAdapter
 AttachIPAdapter = Callable[[Any, torch.Tensor], Any]
 
 
 class WholePicture:
-    """A control picture of the whole image, shared by the segments that are cut out of it."""
+    """A control picture of the whole image, from which the hints of segments are cropped."""
 
     def __init__(self, image: torch.Tensor) -> None:
-        """`image`: [N,H,W,C] of any size."""
+        """
+        Args:
+            image: [N,H,W,C] 0..1, of any size.
+        """
         self._image = to_rgb(image)[0]
         self._fitted = self._image
 
     def cut(self, size: Size, region: Box) -> torch.Tensor:
-        """The part [N,h,w,3] that a region of an image of this size shows.
+        """The part [N,h,w,3] 0..1 of the picture for a region of an image of this size.
 
-        A picture of other proportions counts by its middle, as ComfyUI takes it for an image.
+        Of a picture of other proportions the middle is taken, as ComfyUI does.
         """
         if (self._fitted.shape[2], self._fitted.shape[1]) != tuple(size):
             own = Size(self._image.shape[2], self._image.shape[1])
@@ -67,9 +70,9 @@ class WholePicture:
 
 
 class SegmentControl:
-    """The `control_net_wrapper` of a SEG; by itself it only passes on to the one before."""
+    """The `control_net_wrapper` of a SEG; this class only calls the wrapper before it."""
 
-    control_image: torch.Tensor | None = None  # [N,h,w,3] that previews of SEGS show
+    control_image: torch.Tensor | None = None  # [N,h,w,3] 0..1, shown in previews of SEGS
 
     def __init__(self, previous: Any = None) -> None:
         self.previous = previous
@@ -85,18 +88,22 @@ class SegmentControl:
         cut: Cut | None = None,
         row: int | None = None,
     ) -> tuple[Conditioning, Conditioning | str, Images]:
-        """Guide the conditionings of a segment.
+        """Add the ControlNets of the chain to the conditionings of a segment.
 
         Args:
-            image: [N,h,w,3], the enlarged crop, padded to the model's grid; N > 1 is a clip.
-            mask: the segment's noise mask, if it has one.
-            use_acn: of no effect here; detailers of other packs pass it for clips.
-            cut: where in which image the crop is now. Without it, as from other packs' detailers,
-                the place that the segment had when the wrapper was made.
-            row: which image of the node's batch it is; None: the one that the segment belongs to.
+            image: [N,h,w,3] 0..1, the enlarged crop, padded to the canvas; N > 1 is a clip.
+            mask: [N or 1,h,w] 0..1, the noise mask of the segment, or None.
+            use_acn: has no effect here; detailers of other packs pass it for clips.
+            cut: the crop and its place in the image. Detailers of other packs do not pass it; then
+                the place is the one that the segment had when the wrapper was made.
+            row: index of the image in the node's batch; None: the image of the segment.
 
         Returns:
-            Positive, negative, and what the ControlNets see, at the working size.
+            Positive, negative, and the hints [N,h,w,3] of the ControlNets at the working size.
+
+        Raises:
+            ValueError, RuntimeError: the wrapper of another pack raised an error, or returned
+                something else.
         """
         if self.previous is None:
             return positive, negative, []
@@ -117,7 +124,11 @@ class SegmentControl:
         return own
 
     def doit_ipadapter(self, model: Any) -> tuple[Any, Images]:
-        """Guide the model of a segment; the name is the one that crosses packs."""
+        """Add the IPAdapters of the chain to the model of a segment; other packs call this method.
+
+        Returns:
+            The model, and the references [N,h,w,3] of the IPAdapters.
+        """
         if not callable(getattr(self.previous, "doit_ipadapter", None)):
             return model, []
         model, images = self.previous.doit_ipadapter(model)
@@ -125,7 +136,7 @@ class SegmentControl:
 
 
 class ControlNetOnSegment(SegmentControl):
-    """A ControlNet that sees a picture cut to the segment, or made from the segment's crop."""
+    """A ControlNet whose hint is cropped from a control picture, or made from the crop."""
 
     def __init__(
         self,
@@ -141,12 +152,12 @@ class ControlNetOnSegment(SegmentControl):
         """
         Args:
             attach: applies a ControlNet.
-            size, region: the image's size and the segment's place in it.
-            picture: what the ControlNet sees; wins over `preprocessor`.
-            preprocessor: a SEGS_PREPROCESSOR, `apply(image, mask)` -> image. Without either the
-                ControlNet sees the crop itself.
-            previous: the wrapper that the segment had.
-            batch_image: the image that the segment belongs to.
+            size, region: the size of the image, and the crop region of the segment.
+            picture: the control picture; if given, `preprocessor` is not used.
+            preprocessor: a SEGS_PREPROCESSOR, `apply(image, mask)` -> image. Without a picture and
+                a preprocessor the hint is the crop itself.
+            previous: the wrapper that the segment had before.
+            batch_image: the image of a batch that the segment belongs to.
         """
         super().__init__(previous)
         self.control, self.attach = control, attach
@@ -161,12 +172,14 @@ class ControlNetOnSegment(SegmentControl):
 
     @property
     def control_image(self) -> torch.Tensor | None:
+        """The hint [N,h,w,3] 0..1 for previews; None without a control picture."""
         if self.picture is None or self.region.empty:
             return None
         pictures = self.picture.cut(self.size, self.region)
         return pictures if self.index is None else _pictures_for(pictures, 1, self.index)
 
     def apply(self, positive, negative, image, mask=None, use_acn=False, *, cut=None, row=None):
+        """See `SegmentControl.apply`."""
         row = (self.index or 0) if row is None else row
         positive, negative, images = super().apply(
             positive, negative, image, mask, use_acn, cut=cut, row=row
@@ -194,7 +207,7 @@ class ControlNetOnSegment(SegmentControl):
 
 
 class IPAdapterOnSegment(SegmentControl):
-    """An IPAdapter that sees a reference picture."""
+    """An IPAdapter with a reference picture [N,h,w,3] 0..1."""
 
     def __init__(
         self, attach: AttachIPAdapter, reference: torch.Tensor, previous: Any = None
@@ -203,6 +216,7 @@ class IPAdapterOnSegment(SegmentControl):
         self.attach, self.reference = attach, reference
 
     def doit_ipadapter(self, model: Any) -> tuple[Any, Images]:
+        """See `SegmentControl.doit_ipadapter`."""
         model, images = super().doit_ipadapter(model)
         return self.attach(model, self.reference), [self.reference, *images]
 
@@ -214,12 +228,12 @@ def control_segs(
     image: torch.Tensor | None = None,
     preprocessor: Any = None,
 ) -> SEGS:
-    """Give every segment a ControlNet, besides those that it has.
+    """Give every segment a ControlNet, in addition to those that it has.
 
     Args:
-        image: control picture [N,H,W,C] of the whole image. Frame i of a clip, and image i of a
-            batch, get its picture i, or the last.
-        preprocessor: makes the control picture from each crop where there is no `image`.
+        image: control pictures [N,H,W,C] 0..1 of the whole image. Frame i of a clip, and image i of
+            a batch, get picture i, or the last one.
+        preprocessor: makes the hint from each crop; used without `image`.
     """
     picture = None if image is None else WholePicture(image)
 
@@ -236,12 +250,12 @@ def control_segs(
 def adapt_segs(
     segs: SEGS, attach: AttachIPAdapter, reference: torch.Tensor, context_factor: float
 ) -> SEGS:
-    """Give every segment an IPAdapter, besides what it has.
+    """Give every segment an IPAdapter, in addition to those that it has.
 
     Args:
-        reference: [N,H,W,C] of the whole image; each adapter sees the part around its segment, of
-            as many pictures as the batch has images that of its own image.
-        context_factor: sides of that part over those of the crop region.
+        reference: [N,H,W,C] 0..1 of the whole image. Each adapter gets the part around its segment.
+            If there is a picture for each image of the batch, it gets the one of its image.
+        context_factor: sides of that part over the sides of the crop region.
     """
     picture = WholePicture(reference)
 
@@ -271,7 +285,7 @@ def _with_wrappers(segs: SEGS, wrapper: Callable[[SEG, Size], Any]) -> SEGS:
 
 
 def _pictures_for(pictures: torch.Tensor, count: int, row: int) -> torch.Tensor:
-    """As many control pictures as the crop has frames; for a still, that of its row."""
+    """Control pictures [count,h,w,C], one for each frame of a crop; for a still that of its row."""
     last = len(pictures) - 1
     if count == 1:
         return pictures[min(row, last)][None]

@@ -1,7 +1,7 @@
-"""The host's CONDITIONING: cutting its spatial entries to a crop, and putting texts into it.
+"""The spatial entries of the host's CONDITIONING, cut to a crop.
 
-A conditioning is a list of [embedding, options]. Some options say *where* something holds; they
-refer to the whole image and have to be cut to the region that is sampled.
+A conditioning is a list of [embedding, options]. Some options say *where* something applies. They
+refer to the whole image, and have to be cut to the crop region.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..pixels.crop_view import CENTRED, Cut, cut_plane, power_of_two, sampled_pl
 from ..settings import Conditioning
 from .held_masks import cut_masks_of
 
-# What shows the image in its own resolution, and which ComfyUI itself brings to the latent's size
-# by its middle; single ones, and lists of such.
+# Pictures of the image in their own resolution, which ComfyUI itself crops to their middle and
+# resizes to the latent: single ones, and lists of them.
 _PLANES = ("concat_latent_image", "concat_mask", "concat_image")
 _PLANE_LISTS = ("vace_frames", "vace_mask")
-# The same, but of a size that has to go with the latent's: by a power of two.
+# The same, but their size has to be the latent's size times a power of two.
 _FITTED = (
     "noise_concat", "time_dim_replace", "lq_latent", "condition", "pose_video_latent",
     "control_video", "camera_conditions", "driving_mask_28ch",
 )  # fmt: skip
-_NUMBERED = ("driving_mask_28ch",)  # masks that tell things apart: no values between them
+_NUMBERED = ("driving_mask_28ch",)  # masks of numbered things: values are not interpolated
 
-# Whether a picture in a conditioning is one that `References` puts in once the crop is encoded.
+# Whether a picture in a conditioning shows the image, so that `References` replaces it later.
 Shows = Callable[[torch.Tensor], bool]
 
 
@@ -38,18 +38,18 @@ def cut_conditioning(
     controls: dict[int, Any] | None = None,
     shows: Shows | None = None,
 ) -> Conditioning:
-    """Restrict every spatial entry to the region of the cut.
+    """Cut every spatial entry to the crop region.
 
-    References to other pictures, and to the image itself, are left to `References`.
+    References to other pictures, and to the image itself, are handled by `References`.
 
-    An entry whose area or mask does not reach the region is left out. Where none reaches it,
-    all hold for the whole region, so that something guides the sampler there.
+    An entry whose area or mask does not overlap the region is left out. If none overlaps it, all
+    entries apply to the whole region, so that the sampler has a conditioning there.
 
     Args:
-        controls: the ControlNets that were cut so far, by identity of the original. Hand the same
-            dict to positive and negative: the host runs both in one call only where they share
-            the very same ControlNet object.
-        shows: tells which pictures are references to the image itself. None: there are none.
+        controls: the ControlNets that were cut so far, by the id of the original. Pass the same
+            dict for positive and negative, because the host runs both in one call only if they
+            share the same ControlNet object.
+        shows: says which pictures are references to the image itself. None: there are none.
     """
     controls = {} if controls is None else controls
 
@@ -70,7 +70,7 @@ def cut_conditioning(
 def _cut_options(
     options: dict[str, Any], cut: Cut, controls: dict[int, Any], shows: Shows | None
 ) -> dict[str, Any] | None:
-    """The options for the region, or None if their area or mask lies outside of it."""
+    """The options for the region; None if their area or mask lies outside it."""
     result = dict(options)
     if options.get("area") is not None:
         area = _cut_area(options["area"], cut)
@@ -110,8 +110,10 @@ def _cut_options(
 
 
 def edited_picture(options: dict[str, Any]) -> torch.Tensor | None:
-    """The latent of a picture to be edited that a model sees beside its own latent, as those do
-    that take instructions. Beside a mask it is not that: parts of it may be blank."""
+    """The latent [N,C,h,w] of a picture to edit, which models for instructions get; or None.
+
+    Together with a mask, such a latent is not a picture to edit: parts of it may be blank.
+    """
     plane = options.get("concat_latent_image")
     if isinstance(plane, torch.Tensor) and options.get("concat_mask") is None:
         return plane
@@ -119,7 +121,7 @@ def edited_picture(options: dict[str, Any]) -> torch.Tensor | None:
 
 
 def _fitted(plane: torch.Tensor, cut: Cut, numbered: bool = False) -> torch.Tensor:
-    """A plane of the region whose size goes with the canvas's latent as it did with the image's."""
+    """A plane cut to the region, with the same ratio to the canvas's latent as to the image's."""
     times = power_of_two(plane.shape[-1], cut.image.width / cut.ratio)
     size = Size(*(max(1, round(side * times)) for side in cut.latent))
     return sampled_plane(plane, cut, size, mode="nearest" if numbered else "bilinear")
@@ -129,8 +131,8 @@ def _cut_area(area: tuple, cut: Cut) -> tuple | None:
     """Cut an area to the region, in latent pixels of the canvas.
 
     Args:
-        area: (height, width, y, x) in latent pixels of the whole image, with the frames before
-            height and y for video, or ("percentage", ...) with shares of the whole.
+        area: (height, width, y, x) in latent pixels of the whole image; for video with frames
+            before height and before y; or ("percentage", ...) with shares of the whole.
     """
     if area[0] == "percentage":
         sizes, starts = _halves(area[1:])
@@ -145,7 +147,9 @@ def _cut_area(area: tuple, cut: Cut) -> tuple | None:
         return None
     left, top, right, bottom = placed
     frames_size, frames_start = sizes[:-2], starts[:-2]
-    if area[0] == "percentage":  # shares stay shares: the length in frames is not known here
+    if (
+        area[0] == "percentage"
+    ):  # shares stay shares, because the number of frames is not known here
         across, down = cut.latent
         return ("percentage", *frames_size, (bottom - top) / down, (right - left) / across,
                 *frames_start, top / down, left / across)  # fmt: skip
@@ -158,7 +162,7 @@ def _halves(values: tuple) -> tuple[tuple, tuple]:
 
 
 def _to_latent(box: tuple[float, ...], cut: Cut) -> tuple[int, int, int, int] | None:
-    """A box in pixels of the whole image, in latent pixels of the canvas; None if outside."""
+    """A box in pixels of the whole image as one in latent pixels of the canvas; None if outside."""
     region = cut.region
     if cut.rotated is not None:
         box = _upright_box(box, cut)
@@ -180,7 +184,7 @@ def _to_latent(box: tuple[float, ...], cut: Cut) -> tuple[int, int, int, int] | 
 
 
 def _upright_box(box: tuple[float, ...], cut: Cut) -> tuple[float, ...]:
-    """The box around what a box becomes with the crop upright, as if that filled the region."""
+    """The box around a box that is turned with the rotated crop, as if that filled the region."""
     region = cut.region
     corners = [(x - region.x1, y - region.y1) for x in (box[0], box[2]) for y in (box[1], box[3])]
     across, down = zip(*cut.rotated.placed(corners), strict=True)
@@ -191,7 +195,7 @@ def _upright_box(box: tuple[float, ...], cut: Cut) -> tuple[float, ...]:
 
 
 def _cut_gligen(gligen: tuple, cut: Cut) -> tuple:
-    """Move GLIGEN's boxes; those outside of the region are left out."""
+    """GLIGEN entries with their boxes moved; boxes outside the region are left out."""
     kind, model, boxes = gligen
     if kind == "position_batched":
         return (kind, model, [_cut_gligen_boxes(row, cut) for row in boxes])
@@ -199,7 +203,7 @@ def _cut_gligen(gligen: tuple, cut: Cut) -> tuple:
 
 
 def _cut_gligen_boxes(boxes: list[tuple], cut: Cut) -> list[tuple]:
-    """Boxes are (embedding, height, width, y, x) in latent pixels."""
+    """Boxes (embedding, height, width, y, x) in latent pixels, moved into the region."""
     result = []
     for embedding, height, width, y, x in boxes:
         corners = (x, y, x + width, y + height)
@@ -211,7 +215,7 @@ def _cut_gligen_boxes(boxes: list[tuple], cut: Cut) -> list[tuple]:
 
 
 def _cut_control(control: Any, cut: Cut) -> Any:
-    """A copy of a ControlNet chain that shows the region only, as far as it can be cut."""
+    """A copy of a ControlNet chain with hints cut to the region, as far as they can be cut."""
     previous = getattr(control, "previous_controlnet", None)
     new_previous = previous if previous is None else _cut_control(previous, cut)
     changes = _cut_hints(control, cut)
@@ -229,7 +233,7 @@ def _cut_control(control: Any, cut: Cut) -> Any:
 
 
 def _cut_hints(control: Any, cut: Cut) -> dict[str, Any]:
-    """New values of a ControlNet's attributes that hold for a part of the picture."""
+    """New values for those attributes of a ControlNet that hold pictures or masks."""
     changes = {}
     hint = getattr(control, "cond_hint_original", None)
     mode = _sampling_mode(control)
@@ -238,8 +242,8 @@ def _cut_hints(control: Any, cut: Cut) -> dict[str, Any]:
     elif hint is not None:
         note(
             "control",
-            f"What {_name(control)} is shown is no picture that could be cut to a segment: it "
-            "sees all of it, whatever the segment.",
+            f"The hint of {_name(control)} is no picture that could be cut to a segment: it "
+            "is used as a whole for each segment.",
         )
     extra = getattr(control, "extra_concat_orig", None)
     if extra and "cond_hint_original" in changes:
@@ -251,7 +255,7 @@ def _cut_hints(control: Any, cut: Cut) -> dict[str, Any]:
 
 
 def _is_plane(value: Any) -> bool:
-    """Whether it is a tensor with places in it."""
+    """Whether a value is a tensor with spatial axes."""
     return isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[-2:].numel() > 1
 
 

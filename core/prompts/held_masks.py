@@ -1,7 +1,7 @@
-"""Masks and pictures that objects of the host and of other packs hold, cut to a segment.
+"""Masks and pictures inside objects of the host and of other packs, cut to a segment.
 
-Such an object is never changed: it is copied together with what leads to the mask. What holds none
-stays the very same object.
+Such an object is never changed: it is copied, with all objects on the path to the mask. An object
+without masks stays the same object.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..pixels.crop_view import Cut, cut_plane
 
 log = logging.getLogger(__name__)
 
-_DEEPEST = 6  # objects in objects
-_MOST = 4096  # entries of one container
-# Attributes of a ControlNet that are cut by other means, belong to another one, or are caches.
+_DEEPEST = 6  # depth of nested objects that are searched
+_MOST = 4096  # entries of a container that is searched
+# Attributes of a ControlNet that are cut elsewhere, belong to another ControlNet, or are caches.
 _NOT_OF_ITS_OWN = frozenset({
     "cond_hint", "cond_hint_original", "extra_concat", "extra_concat_orig", "previous_controlnet",
     "multigpu_clones", "base",
 })  # fmt: skip
-# What says that a mask is one of tokens, and not of places.
+# Words in a name that mean a mask of tokens, and not of places.
 _OF_TOKENS = ("attention", "attn", "token", "causal", "text", "padding")
-# What only large parts of the host have: models, their patchers, VAEs, text encoders, ControlNets.
+# Attributes of large parts of the host: models, their patchers, VAEs, text encoders, ControlNets.
 _LARGE = ("state_dict", "model_options", "load_device", "first_stage_model", "cond_stage_model",
           "get_control")  # fmt: skip
 _OPAQUE = (
@@ -36,12 +36,12 @@ _OPAQUE = (
     torch.device, torch.nn.Module, torch.Generator,
 )  # fmt: skip
 
-# (name that a tensor is held under, the tensor) -> the tensor for the segment, or the same one
+# (name of the attribute or key, its tensor) -> the tensor for the segment, or the same one
 Change = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def cut_masks_of(control: Any, cut: Cut) -> dict[str, Any]:
-    """New values of a ControlNet's attributes that are, or hold, masks of the whole picture."""
+    """New values for the attributes of a ControlNet that are or contain masks of the image."""
     changed = Changed(lambda name, tensor: cut_mask(name, tensor, cut))
     changes = {}
     for name, value in getattr(control, "__dict__", {}).items():
@@ -53,10 +53,10 @@ def cut_masks_of(control: Any, cut: Cut) -> dict[str, Any]:
 
 
 def cut_mask(name: str, tensor: torch.Tensor, cut: Cut) -> torch.Tensor:
-    """A mask cut to the segment; what is none by its name and shape stays the same object.
+    """A mask cut to the segment; a tensor whose name or shape is not a mask's is returned as it is.
 
     Args:
-        tensor: as a mask [H,W], [N,H,W], [N,1,H,W] or [N,H,W,1]; stretched over the image.
+        tensor: a mask [H,W], [N,H,W], [N,1,H,W] or [N,H,W,1], which is stretched over the image.
     """
     lower = name.lower()
     if "mask" not in lower or any(word in lower for word in _OF_TOKENS):
@@ -72,16 +72,18 @@ def cut_mask(name: str, tensor: torch.Tensor, cut: Cut) -> torch.Tensor:
 
 
 class Changed:
-    """Copies of objects in which tensors are changed; each object is copied once."""
+    """Makes copies of objects with changed tensors in them; each object is copied once."""
 
     def __init__(self, change: Change, before: Callable[[Any], Any] | None = None) -> None:
         """
         Args:
-            before: may give a changed copy of an object in a way of its own, or None.
+            before: may return a changed copy of an object, or None to leave it to this class.
         """
         self._change = change
         self._before = before or (lambda value: None)
-        self._done: dict[int, tuple[Any, Any]] = {}  # the original is kept, so that its id is its
+        self._done: dict[
+            int, tuple[Any, Any]
+        ] = {}  # the original is kept, so that its id stays its own
 
     def __call__(self, value: Any, name: str = "", depth: int = 0) -> Any:
         if isinstance(value, _OPAQUE) or depth > _DEEPEST:
@@ -89,7 +91,7 @@ class Changed:
         known = self._done.get(id(value))
         if known is not None:
             return known[1]
-        self._done[id(value)] = value, value  # for objects that hold one another
+        self._done[id(value)] = value, value  # for objects that contain each other
         new = self._changed(value, name, depth + 1)
         self._done[id(value)] = value, new
         return new
@@ -116,7 +118,7 @@ class Changed:
         return self._object(value, depth)
 
     def _items(self, value: Mapping, name: str, depth: int) -> dict | None:
-        """The changed items of a mapping; None if none changed."""
+        """The items of a mapping with changes; None if nothing changed."""
         if len(value) > _MOST:
             return None
         new = {
@@ -152,6 +154,6 @@ class Changed:
 
 
 def _like(value: dict, items: dict) -> dict:
-    new = copy.copy(value)  # a subclass stays one
+    new = copy.copy(value)  # keeps the subclass
     new.update(items)
     return new

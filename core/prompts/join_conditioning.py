@@ -1,4 +1,4 @@
-"""Put texts into a conditioning: replace, append, set options."""
+"""Texts in a conditioning: replace them, append them, and set options."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 
 from ..settings import Conditioning
 
-# A text, and what a text encoder gives along with it.
+# Options that a text encoder returns together with a text.
 _TEXT = frozenset({
     "pooled_output", "attention_mask", "attention_mask_img_shape", "attention_mask_mt5xl",
     "conditioning_mt5xl", "conditioning_llama3", "conditioning_byt5small", "conditioning_lyrics",
     "t5xxl_ids", "t5xxl_weights", "text_input_ids", "cross_attn_controlnet", "minimax_token_tags",
     "unprocessed_ltxav_embeds", "clip_start_percent", "clip_end_percent",
 })  # fmt: skip
-# Where in the picture an entry holds, and how much it counts there among others.
+# Options that say where in the picture an entry applies, and with which weight.
 _PLACE = frozenset({
     "area", "mask", "mask_strength", "strength", "set_area_to_bounds", "gligen", "default",
 })  # fmt: skip
 
 
 def replace_text(old: Conditioning, new: Conditioning) -> Conditioning:
-    """`new` in place of `old`, which passes on all that is neither text nor tied to a place.
+    """The conditioning `new`, with the options of `old` that belong to no text and no place.
 
-    The pooled vector, masks of tokens and the like are those of the new text: none is left over.
-    Where the old conditioning holds for a part of the steps, the new one takes over each part once.
+    The pooled vector, token masks and the like are only those of the new text. If entries of the
+    old conditioning apply to parts of the steps, the new one gets an entry for each part.
     """
     if not old:
         return new
@@ -34,8 +34,11 @@ def replace_text(old: Conditioning, new: Conditioning) -> Conditioning:
 
 
 def _kept(old: Conditioning) -> list[dict[str, Any]]:
-    """Options of the old entries for a new text: those of the first entry, and of the first for
-    each other span of steps where that one does not hold for all of them."""
+    """The options of the old entries that a new text keeps.
+
+    They are those of the first entry; if that applies only to some steps, those of the first entry
+    of each span of steps.
+    """
     spans: dict[tuple, dict[str, Any]] = {}
     for _, options in old:
         span = (options.get("start_percent") or 0.0, options.get("end_percent", 1.0))
@@ -49,17 +52,25 @@ def _kept(old: Conditioning) -> list[dict[str, Any]]:
 
 
 def concat_text(first: Conditioning, second: Conditioning) -> Conditioning:
-    """`second`'s tokens after those of every entry of `first`."""
+    """Append the tokens of `second` to those of every entry of `first`.
+
+    Raises:
+        ValueError: their embeddings have different widths.
+    """
     return _joined_texts(first, second, before=False)
 
 
 def prepend_text(conditioning: Conditioning, lead: Conditioning) -> Conditioning:
-    """`lead`'s tokens before those of every entry."""
+    """Put the tokens of `lead` before those of every entry of a conditioning.
+
+    Raises:
+        ValueError: their embeddings have different widths.
+    """
     return _joined_texts(conditioning, lead, before=True)
 
 
 def _joined_texts(first: Conditioning, second: Conditioning, before: bool) -> Conditioning:
-    """The entries of `first` with the tokens of `second`, which come before or after theirs."""
+    """The entries of `first`, with the tokens of `second` before or after their own."""
     if not second:
         return first
     added = second[0][0]
@@ -84,7 +95,7 @@ def _repeated(tensor: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def _without_mask_of_tokens(options: dict[str, Any]) -> dict[str, Any]:
-    """An attention mask fits the old number of tokens only."""
+    """Options without the attention mask, which fits the old number of tokens only."""
     return {key: value for key, value in options.items() if key != "attention_mask"}
 
 
@@ -94,7 +105,11 @@ def with_values(conditioning: Conditioning, **values: Any) -> Conditioning:
 
 
 def encode_chunks(chunks: tuple[str, ...], encode: Callable[[str], Conditioning]) -> Conditioning:
-    """Encode the parts of a text that BREAK separates and put their tokens one after another."""
+    """Encode the parts of a text that BREAK separates, and join their tokens.
+
+    Raises:
+        ValueError: as of `concat_text`.
+    """
     first, *rest = (encode(chunk) for chunk in chunks)
     for conditioning in rest:
         first = concat_text(first, conditioning)

@@ -1,4 +1,4 @@
-"""Block weights of a LoRA: which share of its strength each block of a network gets."""
+"""Block weights of a LoRA: the share of its strength for each block of a network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ...utils.notes import note
 
-# Block order of the weight lists in use since sd-webui-lora-block-weight. The first number is for
-# the text encoder and whatever lies outside the blocks.
+# The order of blocks in weight lists, as sd-webui-lora-block-weight introduced it. The first number
+# is for the text encoder and for everything outside the blocks.
 _LAYOUTS: Mapping[int, tuple[str, ...]] = {
     17: (
         "in1", "in2", "in4", "in5", "in7", "in8", "mid", "out3", "out4", "out5", "out6", "out7",
@@ -19,7 +19,7 @@ _LAYOUTS: Mapping[int, tuple[str, ...]] = {
     26: (*(f"in{i}" for i in range(12)), "mid", *(f"out{i}" for i in range(12))),
     12: ("in4", "in5", "in7", "in8", "mid", *(f"out{i}" for i in range(6))),
     20: (*(f"in{i}" for i in range(9)), "mid", *(f"out{i}" for i in range(9))),
-    # With the parts of the middle block, as LyCORIS has them.
+    # With separate parts of the middle block, as in LyCORIS.
     27: (
         *(f"in{i}" for i in range(1, 12)), "mid0", "mid1", "mid2",
         *(f"out{i}" for i in range(12)),
@@ -28,7 +28,7 @@ _LAYOUTS: Mapping[int, tuple[str, ...]] = {
         *(f"in{i}" for i in range(1, 9)), "mid0", "mid1", "mid2", *(f"out{i}" for i in range(9)),
     ),
 }  # fmt: skip
-# Of presets alone: the double blocks of FLUX; the last number holds for all further blocks.
+# For presets only: the double blocks of FLUX; the last number is for all further blocks.
 _OF_PRESETS: Mapping[int, tuple[str, ...]] = {18: tuple(f"double{i}" for i in range(17))}
 _LENGTHS = "12, 17, 20, 21, 26 or 27"
 _KINDS = {
@@ -43,7 +43,7 @@ def _row(first: str, *runs: tuple[int, str]) -> str:
     return ",".join([first, *(value for count, value in runs for _ in range(count))])
 
 
-# The presets that packs for block weights share, by their names there.
+# The presets that packs for block weights have in common, with the same names.
 PRESETS: Mapping[str, str] = {
     "SD-NONE": _row("0", (16, "0")),
     "SD-ALL": _row("1", (16, "1")),
@@ -83,7 +83,7 @@ PRESETS: Mapping[str, str] = {
 
 
 def read_presets(text: str) -> dict[str, str]:
-    """The presets in a file of such a pack: a line `NAME:1,0,...` each; names in upper case."""
+    """The presets in a file of such a pack: lines `NAME:1,0,...`; the names in upper case."""
     pairs = (line.strip().partition(":") for line in text.splitlines())
     return {
         name.strip().upper(): weights.strip()
@@ -97,9 +97,9 @@ class BlockWeights:
     """Factors for the parts of a LoRA.
 
     Attributes:
-        base: for what lies outside of the blocks.
-        blocks: by block, such as in4, mid, mid1, out0 and double3.
-        rest: for blocks of FLUX that are not named; None where the list is for other networks.
+        base: the factor for everything outside the blocks.
+        blocks: the factor of each block, such as in4, mid, mid1, out0 and double3.
+        rest: the factor for blocks of FLUX that are not named; None for other networks.
     """
 
     base: float
@@ -116,14 +116,17 @@ class BlockWeights:
     ) -> BlockWeights | None:
         """Read a list such as `1,0,0,1,...`, or the name of a preset.
 
-        The letters A and B stand for the numbers given for them; in a preset, without a number, for
-        1. R and U are numbers by chance, the same ones each time, from 0 to 3 and from -1.5 to 1.5.
+        The letters A and B mean the numbers given for them; in a preset they are 1 if no number is
+        given. R and U are random numbers from 0 to 3 and from -1.5 to 1.5, the same ones each time.
 
         Args:
-            presets: gives the user's own, by their names in upper case; they go before `PRESETS`.
+            a, b: the numbers for A and B, or None.
+            presets: returns the user's own presets by name in upper case; they replace `PRESETS` of
+                the same name.
 
         Returns:
-            None, with a warning, if the list is not understood; the LoRA then loads evenly.
+            The weights; None, with a note, if the list is not understood. Then the LoRA is loaded
+            with the same strength for all blocks.
         """
         name = text.strip().upper()
         preset = None if "," in text else presets().get(name) or PRESETS.get(name)
@@ -141,7 +144,7 @@ class BlockWeights:
         return cls(values[0], dict(zip(layout, values[1:], strict=True)), rest)
 
     def factor(self, key: str) -> float:
-        """The factor for a weight of the model, by its name."""
+        """The factor for a weight of the model with this name."""
         if match := _BLOCK.search(key):
             kind, number = _KINDS[match[1]], match[2]
             if kind in ("double", "single"):

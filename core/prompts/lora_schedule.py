@@ -1,4 +1,4 @@
-"""A strength that changes over the sampling steps, and its picture."""
+"""A strength that changes over the sampling steps, and a picture of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-# Shapes of the way from 0 to 1, as animation software names them.
+# The easing curves from 0 to 1, with the names that animation software gives them.
 EASINGS: Mapping[str, Callable[[float], float]] = {
     "linear": lambda t: t,
     "ease_in": lambda t: t**2,
@@ -18,7 +18,7 @@ EASINGS: Mapping[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Ramp:
-    """From one strength to another between two points of the run, given as shares 0..1 of it."""
+    """A strength that goes from `start` to `end` between two points (shares 0..1) of the run."""
 
     start: float
     end: float
@@ -27,7 +27,7 @@ class Ramp:
     end_percent: float
 
     def keyframes(self, count: int) -> list[tuple[float, float]]:
-        """(share of the run, strength) for `count` points of the ramp, and one at 0 before it."""
+        """`count` points (share of the run 0..1, strength) of the ramp, and one at 0 before it."""
         ease = EASINGS[self.easing]
         points = [] if self.start_percent == 0 else [(0.0, self.start)]
         for index in range(count):
@@ -40,10 +40,10 @@ class Ramp:
 def draw_steps(
     points: Sequence[tuple[float, float]], width: int = 512, height: int = 256
 ) -> torch.Tensor:
-    """A picture [1,H,W,3] of strengths that each hold until the next point.
+    """A picture [1,H,W,3] 0..1 of strengths, each of which lasts until the next point.
 
     Args:
-        points: (share of the run 0..1, strength), by share.
+        points: (share of the run 0..1, strength), sorted by share.
     """
     from PIL import Image, ImageDraw
 

@@ -1,4 +1,4 @@
-"""From a segment's text to a conditioning: expanded, its LoRAs loaded, encoded, each once a run."""
+"""Segment texts as conditionings: expand them, load LoRAs, and encode, each once in a run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ Expanded = Callable[[str | None, tuple[Lora, ...], str | None, str | None], None
 
 
 class TextBackend(Protocol):
-    """What text needs of the host."""
+    """The functions of the host that segment texts need."""
 
-    def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]: ...
+    def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
+        """The model and the CLIP with these LoRAs."""
 
-    def encode_text(self, clip: Any, text: str) -> Conditioning: ...
+    def encode_text(self, clip: Any, text: str) -> Conditioning:
+        """The conditioning of a text."""
 
-    def wildcard_library(self) -> Library: ...
+    def wildcard_library(self) -> Library:
+        """The wildcard lists of the user."""
 
 
 @dataclass(frozen=True)
 class AddedText:
-    """What a segment has besides its text."""
+    """Texts and LoRAs that a segment has besides its text."""
 
     before: str = ""  # text whose tokens come before the node's positive
     negative: str | None = None  # text in place of the node's negative
@@ -66,14 +69,14 @@ class SegmentTexts:
         added: AddedText = NOTHING_ADDED,
         expanded: Expanded | None = None,
     ) -> Models:
-        """The node's models with a segment's texts in place of (or added to) their own.
+        """The node's models, with a segment's texts that replace their own or are added to them.
 
         Args:
-            text: segment text as dealt, not yet expanded; None or blank changes nothing.
-            seed: decides the texts' random choices.
+            text: the segment's text, not yet expanded; None or blank changes nothing.
+            seed: for the random choices of the texts.
             concat: add the text's tokens to the positive instead of replacing it.
-            added: what comes besides, not yet expanded either.
-            expanded: is told of the texts as their choices came out, and of the LoRAs.
+            added: more texts and LoRAs, not yet expanded either.
+            expanded: called with the expanded texts and the LoRAs.
         """
         drawn = self.drawn(text, seed, added)
         if drawn is None:

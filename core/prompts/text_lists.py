@@ -1,4 +1,4 @@
-"""Lists of texts: joined, chosen from, and turned into texts for segments."""
+"""Lists of texts: join them, select one, and turn them into segment texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def unescape(text: str) -> str:
-    r"""A delimiter as typed into a one-line field: \n and \t stand for line break and tab."""
+    r"""A delimiter from a one-line field, in which \n and \t mean line break and tab."""
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
@@ -18,7 +18,7 @@ def labelled_prompts(
     Args:
         text: prompts with `delimiter` between them; line breaks within one become spaces.
         prefix, postfix: put before and after every prompt.
-        restrict_to: tags that alone are kept, separated by commas; blank keeps all.
+        restrict_to: the only tags that are kept, separated by commas; blank keeps all.
         exclude: tags that are left out.
 
     Returns:
@@ -45,12 +45,12 @@ def _tags(text: str) -> set[str]:
 
 
 def select_text(text: str, index: int, blocks: bool) -> str:
-    """A line of a text by its number, counted round.
+    """A line of a text, selected by its index.
 
     Args:
-        index: from 0; past the end it begins anew.
-        blocks: the choices are not lines but blocks that each begin with a line starting with #,
-            which is taken off.
+        index: from 0; after the last line it starts again at the first.
+        blocks: select blocks instead of lines. A block begins with a line that starts with #,
+            which is removed.
     """
     lines = text.split("\n")
     if not blocks:
@@ -66,4 +66,5 @@ def select_text(text: str, index: int, blocks: bool) -> str:
 
 
 def join_texts(texts: Sequence[str], delimiter: str) -> str:
+    """The texts in one, with the delimiter, as `unescape` reads it, between them."""
     return unescape(delimiter).join(texts)

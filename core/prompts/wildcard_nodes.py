@@ -1,7 +1,7 @@
-"""Prompts on their way to the host: wildcard texts are populated before the host validates them.
+"""Wildcard nodes in prompts: their texts are drawn before the host validates a prompt.
 
-Done there, the text that was drawn is part of the prompt and of the workflow that is saved with
-the picture, whoever sent the prompt.
+So the drawn text is part of the prompt, and of the workflow that is saved with the picture, no
+matter which client sent the prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WILDCARD_NODES = frozenset({"ImpactWildcardProcessor", "ImpactWildcardEncode"})
 POPULATE, FIXED, REPRODUCE = "populate", "fixed", "reproduce"
 MODES = (POPULATE, FIXED, REPRODUCE)
 
-# Numbers of nodes that stand for a subgraph's inputs and outputs inside it.
+# The ids of the nodes inside a subgraph that are its inputs and outputs.
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 
 
@@ -29,9 +29,9 @@ class Origin:
     """Where a prompt comes from.
 
     Attributes:
-        prompt_id: the host's number of the run.
-        workflow_id: the number that the editor gives a workflow; None for prompts without one.
-        client_id: of the connection that hears of the run; None where nobody does.
+        prompt_id: the host's id of the run.
+        workflow_id: the editor's id of the workflow; None for prompts without a workflow.
+        client_id: the client that gets messages about the run; None for no client.
     """
 
     prompt_id: str
@@ -40,17 +40,17 @@ class Origin:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """What every message to the editor carries, so that it finds the right workflow."""
+        """The fields in every message to the editor by which it finds the right workflow."""
         return {"prompt_id": self.prompt_id, "workflow_id": self.workflow_id}
 
     @property
     def is_editor(self) -> bool:
-        """Whether an editor has sent the prompt: it sends the workflow along, and listens."""
+        """Whether an editor has sent the prompt: it sends the workflow, and receives messages."""
         return self.workflow_id is not None and self.client_id is not None
 
 
 def origin_of(request: dict[str, Any]) -> Origin:
-    """Where a request to queue a prompt comes from. One without a number gets it here, in place."""
+    """The origin of a request to queue a prompt. A request without an id gets one, in place."""
     if request.get("prompt_id") is None:
         request["prompt_id"] = str(uuid.uuid4())
     workflow = workflow_of(request.get("extra_data"))
@@ -58,12 +58,12 @@ def origin_of(request: dict[str, Any]) -> Origin:
 
 
 def workflow_of(extra_data: Any) -> dict[str, Any] | None:
-    """The editor's workflow among what is sent along with a prompt."""
+    """The editor's workflow in the extra data of a prompt."""
     return part(extra_data, "extra_pnginfo", "workflow") or None
 
 
 def workflow_id(workflow: dict[str, Any] | None) -> str | None:
-    """A workflow's number; "" for one of an editor that numbers none, None without a workflow."""
+    """A workflow's id; "" if its editor gives none, None without a workflow."""
     return None if workflow is None else str(workflow.get("id") or "")
 
 
@@ -78,9 +78,9 @@ class Populated:
 def populate(prompt: dict[str, Any], expand: Callable[[str, int], str]) -> list[Populated]:
     """Draw the texts of all wildcard nodes in `populate` mode, in place.
 
-    Such a node then carries the text as `populated_text` and is in mode `reproduce`. A node whose
-    text or seed comes over a link is left to populate itself when it runs, as is one whose text
-    cannot be expanded, which then says why.
+    Such a node gets the text as `populated_text`, and the mode `reproduce`. A node whose text or
+    seed comes over a link is skipped: it draws its text when it runs. A node whose text cannot be
+    expanded is skipped too, and its error is raised when it runs.
 
     Args:
         prompt: an API-format prompt: id -> {"class_type", "inputs"}.
@@ -102,14 +102,14 @@ def populate(prompt: dict[str, Any], expand: Callable[[str, int], str]) -> list[
 
 
 def settle_seeds(prompt: dict[str, Any], is_settled: Callable[[str], bool]) -> None:
-    """Take seeds that have no effect out of the wildcard nodes of a prompt, in place.
+    """Set seeds that have no effect to 0 in the wildcard nodes of a prompt, in place.
 
-    The host runs a node again, and all that follows it, as soon as one of its inputs is another
-    one. Where the text to use is fixed and has nothing to draw, the seed is 0 for the host, and
-    stays in the node's `_meta` for who opens the prompt (see `restore_seeds`).
+    The host runs a node, and all nodes after it, again when one of its inputs changes. If the text
+    is fixed and has nothing to draw, the host gets the seed 0. The real seed is kept in the node's
+    `_meta`, for those who open the prompt later (see `restore_seeds`).
 
     Args:
-        prompt: as `populate` leaves it.
+        prompt: as `populate` changed it.
         is_settled: whether a text has nothing to draw.
     """
     for _, node in _wildcard_nodes(prompt):
@@ -122,7 +122,7 @@ def settle_seeds(prompt: dict[str, Any], is_settled: Callable[[str], bool]) -> N
 
 
 def restore_seeds(prompt: dict[str, Any]) -> list[str]:
-    """Put back what `settle_seeds` took out, in place; the ids of the nodes that were changed."""
+    """Put the seeds back that `settle_seeds` took out, in place; return the ids of these nodes."""
     changed = []
     for node_id, node in prompt.items():
         meta = node.get("_meta") if isinstance(node, dict) else None
@@ -140,25 +140,25 @@ def _wildcard_nodes(prompt: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
 
 
 def plain_id(class_type: Any) -> str:
-    """A node id without the ending that it has beside another pack with the same ids."""
+    """A node id without the suffix that it gets if another pack has the same ids."""
     return str(class_type).removesuffix(" //Detailers")
 
 
 def part(content: Any, *names: str) -> dict[str, Any]:
-    """An object within JSON content, by the names that lead to it; empty where there is none."""
+    """The object at a path of names in JSON content; an empty one if there is none."""
     for name in names:
         content = content.get(name) if isinstance(content, dict) else None
     return content if isinstance(content, dict) else {}
 
 
 def client_of(request: Any) -> str | None:
-    """Who sent a prompt: the `client_id` of a request, None for all clients."""
+    """The client that sent a prompt: the `client_id` of a request; None for all clients."""
     client = request.get("client_id") if isinstance(request, dict) else None
     return client if isinstance(client, str) else None
 
 
 def fault_of(request: Any) -> str:
-    """Why JSON content is no request for a prompt, where the host would fail over it; or ""."""
+    """Why JSON content is no request for a prompt, if the host would fail on it; otherwise ""."""
     if not isinstance(request, dict):
         return "The body is no JSON object."
     for name in ("prompt", "extra_data"):
@@ -177,7 +177,7 @@ def fault_of(request: Any) -> str:
 
 
 def fault_of_modes(content: Any) -> str:
-    """Why JSON content is no prompt with its nodes' modes, as `flow.set_modes` takes it; or ""."""
+    """Why JSON content is no prompt with modes of nodes, as `flow.set_modes` takes it; or ""."""
     if fault := fault_of(content):
         return fault
     for name in ("prompt", "modes"):
@@ -196,7 +196,7 @@ def record(workflow: dict[str, Any] | None, drawn: list[Populated]) -> None:
     """Put drawn texts into the workflow that is saved with pictures, in place.
 
     Args:
-        workflow: in the editor's format; nodes in subgraphs are named by a path such as "5:3".
+        workflow: in the editor's format. Nodes in subgraphs have a path such as "5:3" as their id.
     """
     if not isinstance(workflow, dict):
         return
@@ -209,34 +209,34 @@ def record(workflow: dict[str, Any] | None, drawn: list[Populated]) -> None:
 
 
 def workflow_nodes(workflow: dict[str, Any], path: list[str]) -> Iterator[dict[str, Any]]:
-    """The node at the end of a path of ids through nested subgraphs."""
+    """The node at a path of ids through nested subgraphs, if there is one."""
     subgraphs = part(workflow, "definitions").get("subgraphs")
     graphs = {
         graph["id"]: graph
         for graph in (subgraphs if isinstance(subgraphs, list) else ())
         if isinstance(graph, dict) and isinstance(graph.get("id"), str)
     }
-    level: Any = workflow
+    graph: Any = workflow
     for depth, own in enumerate(path):
-        nodes = level.get("nodes") if isinstance(level, dict) else None
+        nodes = graph.get("nodes") if isinstance(graph, dict) else None
         nodes = nodes if isinstance(nodes, list) else ()
         node = next((n for n in nodes if isinstance(n, dict) and str(n.get("id")) == own), None)
         if node is None:
             return
         if depth == len(path) - 1:
             yield node
-        level = graphs.get(str(node.get("type")))
+        graph = graphs.get(str(node.get("type")))
 
 
 def set_value(workflow: dict[str, Any], path: list[str], name: str, place: int, value: Any) -> None:
-    """Give a widget of a saved workflow a value where it counts, in place.
+    """Set the value of a widget in a saved workflow where it counts, in place.
 
-    A widget that a subgraph node shows has its value there, however deep it lies; older editors
-    read it from the node inside, so that gets it too.
+    If a subgraph node shows the widget, its value is stored in that node, at any depth. Older
+    editors read it from the node inside, so it is set there too.
 
     Args:
-        path: leads to the node, through subgraph nodes.
-        name, place: of the widget, and where its value is among the node's.
+        path: the ids of the subgraph nodes, and of the node.
+        name, place: the widget's name, and the index of its value among the node's values.
     """
     for node in workflow_nodes(workflow, path):
         _put(node, name, place, value)
@@ -246,11 +246,11 @@ def set_value(workflow: dict[str, Any], path: list[str], name: str, place: int, 
 def _set_outside(
     workflow: dict[str, Any], path: list[str], slot: dict[str, Any] | None, value: Any
 ) -> None:
-    """Set the value of the subgraph node's widget that an input inside is linked to, if it is."""
+    """Set the value of the subgraph node's widget that an input inside is linked to, if any."""
     if slot is None or slot.get("link") is None or len(path) < 2:
         return
-    level = path[:-1]
-    inside = graph_at(workflow, level)
+    outer_path = path[:-1]
+    inside = graph_at(workflow, outer_path)
     number = next(
         (origin_slot for link, origin, origin_slot, *_ in links_of(inside)
          if link == slot["link"] and origin == SUBGRAPH_INPUT),
@@ -260,17 +260,17 @@ def _set_outside(
     if not isinstance(number, int) or not 0 <= number < len(shown):
         return
     name = shown[number].get("name")
-    for holder in workflow_nodes(workflow, level):
+    for holder in workflow_nodes(workflow, outer_path):
         outer = next((s for s in _objects(holder.get("inputs")) if s.get("name") == name), None)
         if outer is not None and outer.get("link") is not None:
-            _set_outside(workflow, level, outer, value)
+            _set_outside(workflow, outer_path, outer, value)
         else:
             place = sum(_shows_widget(inside, other) for other in range(number))
             _put(holder, name, place, value)
 
 
 def _shows_widget(graph: dict[str, Any], number: int) -> bool:
-    """Whether an input of a subgraph is that of a widget inside."""
+    """Whether an input of a subgraph belongs to a widget inside."""
     targets = {
         (target, target_slot)
         for _, origin, origin_slot, target, target_slot in links_of(graph)
@@ -285,7 +285,7 @@ def _shows_widget(graph: dict[str, Any], number: int) -> bool:
 
 
 def _input_named(node: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The input of a node that a widget of it has."""
+    """The input of a node that belongs to one of its widgets."""
     for slot in _objects(node.get("inputs")):
         if part(slot, "widget").get("name") == name:
             return slot
@@ -302,11 +302,11 @@ def _put(node: dict[str, Any], name: str, place: int, value: Any) -> None:
         named[name] = value
 
 
-def graph_at(workflow: dict[str, Any], level: list[str]) -> dict[str, Any]:
-    """The inside of the subgraph node at a path of ids; the workflow itself for an empty one."""
-    if not level:
+def graph_at(workflow: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """The graph inside the subgraph node at a path of ids; the workflow for an empty path."""
+    if not path:
         return workflow
-    for node in workflow_nodes(workflow, level):
+    for node in workflow_nodes(workflow, path):
         for graph in _objects(part(workflow, "definitions").get("subgraphs")):
             if graph.get("id") == node.get("type"):
                 return graph
@@ -314,7 +314,7 @@ def graph_at(workflow: dict[str, Any], level: list[str]) -> dict[str, Any]:
 
 
 def links_of(graph: dict[str, Any]) -> Iterator[tuple[Any, str, Any, str, Any]]:
-    """(number, source, its output, target, its input) of every link of a graph or subgraph."""
+    """(id, source, its output, target, its input) of every link of a graph or subgraph."""
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
     links = graph.get("links")
     for link in links if isinstance(links, list) else ():
@@ -328,6 +328,6 @@ def links_of(graph: dict[str, Any]) -> Iterator[tuple[Any, str, Any, str, Any]]:
 
 
 def _objects(content: Any) -> list[dict[str, Any]]:
-    """The objects of a list of JSON content; what else is there makes an empty one."""
+    """The entries of a list in JSON content; an entry that is no object becomes an empty one."""
     entries = content if isinstance(content, list) else ()
     return [entry if isinstance(entry, dict) else {} for entry in entries]

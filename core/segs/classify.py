@@ -1,4 +1,4 @@
-"""Sorting segments by what an image classifier sees in them."""
+"""Sort segments by the scores that an image classifier gives their pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .filter import split
 from .pictures import segment_pictures
 from .seg import SEGS
 
-# Names that stand for what classifiers call the same thing; letter case does not matter.
+# Names for groups of labels that mean the same; upper and lower case do not matter.
 GROUPS = {
     "#female": {"female", "human female", "woman", "women", "girl"},
     "#male": {"male", "human male", "man", "men", "boy"},
@@ -35,12 +35,12 @@ class Classifier(Protocol):
     labels: Sequence[str]
 
     def classify(self, pictures: Sequence[torch.Tensor]) -> list[dict[str, float]]:
-        """How sure it is of each label, 0..1, for each picture [h,w,3]."""
+        """For each picture [h,w,3] 0..1, the score of each label, 0..1."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Two values compared: labels, which stand for their score, groups of labels, or numbers."""
+    """A comparison of two values: the scores of labels or groups of labels, or numbers."""
 
     left: str
     sign: str  # one of _COMPARISONS
@@ -51,7 +51,7 @@ class Condition:
         """Read a condition such as "female > 0.5" or "#Female > #Male".
 
         Raises:
-            ValueError: it is none, or names a group that does not exist.
+            ValueError: the text is no condition, or names a group that does not exist.
         """
         match = _EXPRESSION.fullmatch(text)
         left, right = (match["left"].strip(), match["right"].strip()) if match else ("", "")
@@ -69,20 +69,20 @@ class Condition:
         return cls(left, match["sign"], right)
 
     def holds(self, scores: Mapping[str, float]) -> bool:
-        """Whether scores by label meet it; never where a label is not among them."""
+        """Whether the scores of the labels meet the condition; false where a label is missing."""
         left, right = _value(self.left, scores), _value(self.right, scores)
         if left is None or right is None:
             return False
         return _COMPARISONS[self.sign](left, right)
 
     def tell_unknown(self, labels: Sequence[str]) -> None:
-        """Tell which side stands for none of a classifier's labels, so that nothing meets it."""
+        """Give a note for each side that names no label of the classifier."""
         for side in (self.left, self.right):
             if _value(side, dict.fromkeys(labels, 0.0)) is None:
                 note(
                     "labels",
-                    f"The classifier knows nothing of {side!r:.80}, so no segment meets the"
-                    f" condition. There are: {listed(labels)}.",
+                    f"The classifier has no label {side!r:.80}, so no segment meets the condition."
+                    f" Its labels are: {listed(labels)}.",
                 )
 
 
@@ -101,9 +101,14 @@ def split_by_class(
 ) -> tuple[SEGS, SEGS]:
     """The SEGs whose picture meets a condition, and the others.
 
+    Of several pictures of a SEG the first is classified. A SEG without any picture counts among the
+    others.
+
     Args:
-        fallback: [B,H,W,C] that SEGs without a picture of their own are cut from; those that have
-            none then count among the others. Of several pictures the first is looked at.
+        fallback: [B,H,W,C] 0..1; a SEG without its own picture is cropped from it.
+
+    Raises:
+        ValueError, RuntimeError: the classifier raised an error, or returned no scores.
     """
     source = Source.of("The classifier", classifier, "classify", "Connect another one.")
     labels = getattr(classifier, "labels", None)

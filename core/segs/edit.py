@@ -1,4 +1,4 @@
-"""Putting SEGS together, and changing the SEGs in them: masks, boxes, pictures, labels."""
+"""Combine SEGS, and change the SEGs in them: masks, boxes, pictures, labels."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from .seg import (
     seg_mask,
 )
 
-MERGED = "merged"  # label of a SEG that was several
+MERGED = "merged"  # label of a SEG that was made from several
 
 Pixelwise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def both(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """What both masks cover: their minimum."""
+    """What both masks [...] cover: their minimum."""
     return torch.minimum(a, b)
 
 
 def without(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """What the first mask covers and the second does not: their difference."""
+    """What the first mask [...] covers and the second does not: their difference."""
     return (a - b).clamp_min(0)
 
 
-# Together
+# Combining SEGS
 
 
 def concat(several: Sequence[SEGS]) -> SEGS:
-    """All SEGs in one, brought to the image size of the first SEGS that say one."""
+    """All SEGs in one SEGS, scaled to the image size of the first SEGS that have one."""
     known = [segs for segs in several if 0 not in segs[0]]
     if not known:
         return several[0][0], [seg for _, items in several for seg in items]
@@ -60,10 +60,10 @@ def concat(several: Sequence[SEGS]) -> SEGS:
 
 
 def merge(segs: SEGS) -> SEGS:
-    """One SEG that covers what all of them cover; one for each image where they belong to images.
+    """One SEG that covers what all SEGs cover, or one for each image if they belong to images.
 
-    Its box and region hold all of theirs, its confidence is the lowest, its label MERGED; it has
-    neither picture nor ControlNet. SEGS without a SEG stay so.
+    Its box and region contain those of all SEGs. Its confidence is the lowest, and its label is
+    MERGED. It has neither a picture nor a ControlNet. SEGS without a SEG are returned as they are.
     """
     if not segs[1]:
         return segs
@@ -92,10 +92,10 @@ def _merged(header: tuple[int, int], items: Sequence[SEG]) -> SEG:
 
 
 def assign_labels(segs: SEGS, labels: str) -> SEGS:
-    """The SEGs with new labels, in order; those of each image of a batch from the first label on.
+    """The SEGs with new labels, in order; for each image of a batch the labels start again.
 
     Args:
-        labels: separated by commas or line breaks; SEGs for which there is none keep theirs.
+        labels: separated by commas or line breaks; SEGs beyond the last label keep theirs.
     """
     names = listed_labels(labels)
     header, items = segs
@@ -115,11 +115,11 @@ def assign_labels(segs: SEGS, labels: str) -> SEGS:
 
 
 def set_pictures(segs: SEGS, image: torch.Tensor, *, override: bool) -> SEGS:
-    """The SEGs, brought to an image's size, with their regions of it as their pictures.
+    """The SEGs, scaled to an image's size, with crops of the image as their pictures.
 
     Args:
-        image: [B,H,W,C]; each SEG gets a picture of every image that it holds for.
-        override: also where a SEG has a picture already.
+        image: [B,H,W,C] 0..1; each SEG gets a picture of every image that it belongs to.
+        override: also replace pictures that SEGs have already.
     """
     rgb, _ = to_rgb(image)
     header, items = normalise(segs, Size(rgb.shape[2], rgb.shape[1]), "segs")
@@ -148,12 +148,12 @@ def _with_mask(seg: SEG, mask: torch.Tensor) -> SEG:
 
 
 def _compact(mask: torch.Tensor) -> np.ndarray:
-    """A mask [F,h,w] as a SEG holds it: [h,w] unless there are several frames."""
+    """A mask [F,h,w] in the form that SEGs have: [h,w] unless there are several frames."""
     return to_numpy(mask if len(mask) > 1 else mask[0])
 
 
 def change_masks(segs: SEGS, change: Callable[[torch.Tensor], torch.Tensor]) -> SEGS:
-    """Every SEG with its mask [F,h,w] changed, such as dilated or blurred."""
+    """The SEGs with each mask [F,h,w] changed by a function, such as dilation or blur."""
     header, items = normalise(segs, image_size(segs), "segs")
     return header, [
         seg if Box.of(seg.crop_region).empty else _with_mask(seg, change(seg_mask(seg)))
@@ -162,22 +162,24 @@ def change_masks(segs: SEGS, change: Callable[[torch.Tensor], torch.Tensor]) -> 
 
 
 def combine_with_mask(segs: SEGS, mask: torch.Tensor, combine: Pixelwise) -> SEGS:
-    """Every SEG's mask combined with its region of one mask.
+    """The SEGs with each mask combined with the part of another mask in its crop region.
 
     Args:
-        mask: [B,H,W], brought to the SEGS' image size. A SEG of one image of a batch of B goes by
-            its own. Several masks go frame by frame with a mask of as many frames, or make the
-            SEG's still mask one with frames; else they are united.
+        mask: [B,H,W] 0..1, resized to the image size of the SEGS. A SEG of one image of a batch of
+            B is combined with the mask of that image. If a SEG has a mask of B frames, the masks
+            are combined frame by frame. If it has a single mask, it gets a mask for each frame.
+            Otherwise the masks are united first.
     """
     header, items, mask = _fitted(segs, mask)
     return header, [_combined(seg, mask, combine) for seg in items]
 
 
 def combine_with_masks(segs: SEGS, each: torch.Tensor, combine: Pixelwise) -> SEGS:
-    """The mask of SEG i combined with its region of mask i.
+    """The SEGs, with the mask of SEG i combined with mask i.
 
     Args:
-        each: [B,H,W], brought to the SEGS' image size. SEGs beyond the last mask are left out.
+        each: [B,H,W] 0..1, resized to the image size of the SEGS. SEGs beyond the last mask are
+            left out.
     """
     header, items, each = _fitted(segs, each)
     if len(each) != len(items):
@@ -194,10 +196,10 @@ def combine_with_masks(segs: SEGS, each: torch.Tensor, combine: Pixelwise) -> SE
 
 
 def combine_with_segs(segs: SEGS, others: SEGS, combine: Pixelwise) -> SEGS:
-    """Every SEG's mask combined with what all the others cover; SEGs left empty are dropped.
+    """The SEGs with each mask combined with what `others` cover; empty SEGs are dropped.
 
     Args:
-        others: brought to the image size of `segs`.
+        others: SEGS, scaled to the image size of `segs`.
     """
     size = image_size(segs)
     header, items = normalise(segs, size, "base_segs")
@@ -209,7 +211,7 @@ def combine_with_segs(segs: SEGS, others: SEGS, combine: Pixelwise) -> SEGS:
 
 
 def _fitted(segs: SEGS, mask: torch.Tensor) -> tuple[tuple, list[SEG], torch.Tensor]:
-    """Clean SEGs and the mask, both at the SEGS' image size, or at the mask's if they say none."""
+    """Checked SEGs and the mask, at the SEGS' image size, or at the mask's if they have none."""
     size = Size(mask.shape[2], mask.shape[1]) if 0 in segs[0] else image_size(segs)
     header, items = normalise(segs, size, "segs")
     return header, items, masks.fitted_mask(mask.float().cpu(), size, "mask")
@@ -239,18 +241,18 @@ def _combined(seg: SEG, mask: torch.Tensor, combine: Pixelwise) -> SEG:
 
 
 def clean_seg(seg: Any) -> SEG:
-    """A SEG by itself, of any pack, as one of our own class with a float32 mask of its region."""
+    """A single SEG of any pack as one of our class, with a float32 mask of its region's size."""
     alone = ((0, 0), [seg])
     return normalise(alone, image_size(alone), "seg_elt")[1][0]
 
 
 def change_mask(seg: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> SEG:
-    """A SEG with its mask [F,h,w] changed."""
+    """A SEG with its mask [F,h,w] changed by a function."""
     return change_masks(((0, 0), [seg]), change)[1][0]
 
 
 def scale_bbox(seg: Any, factor: float) -> SEG:
-    """A SEG whose box is scaled about its centre, as far as the crop region goes.
+    """A SEG whose box is scaled about its centre, within the crop region.
 
     Its mask is 0 outside the new box.
     """
@@ -271,10 +273,10 @@ def edit_seg(
     """A SEG with other contents.
 
     Args:
-        image: its picture [B,h,w,C].
-        mask: its mask [1,h,w], or [F,h,w] for a clip. Of a mask that is larger than the crop region
-            and reaches as far as it does, the region's part is taken: it is one of the whole image.
-        fields: other fields by name; None keeps what is there.
+        image: its picture [B,h,w,C] 0..1.
+        mask: its mask [1,h,w] 0..1, or [F,h,w] for a clip. A mask that is larger than the crop
+            region and contains it counts as a mask of the whole image, and is cut to the region.
+        fields: other fields by name; None keeps the value of the SEG.
     """
     changed = {name: value for name, value in fields.items() if value is not None}
     if image is not None:
@@ -286,7 +288,7 @@ def edit_seg(
 
 
 def _part_for(region: Box, mask: torch.Tensor) -> torch.Tensor:
-    """A region's part of a mask [B,H,W] of the whole image; any other mask as it is."""
+    """The part of a mask [B,H,W] of the whole image in a region; any other mask as it is."""
     height, width = mask.shape[1:]
     inside = region.x1 >= 0 and region.y1 >= 0 and region.x2 <= width and region.y2 <= height
     if not inside or (width, height) == (region.width, region.height):

@@ -1,4 +1,7 @@
-"""FACE_LANDMARKS of ComfyUI's face nodes: which points belong to which part of a face."""
+"""FACE_LANDMARKS of ComfyUI's face nodes, and the points of each part of a face.
+
+`core/detectors/host_data.py` describes the form.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ FACE_PARTS = (
     "right_pupil",
 )  # fmt: skip
 
-# What ComfyUI's connection sets call the parts; pupils have one set for both.
+# The names of the parts in ComfyUI's connection sets; both pupils share one set.
 _CONNECTIONS = {
     "face": "face_oval",
     "mouth": "lips",
@@ -29,14 +32,14 @@ def eyes_in(landmarks: Any, image: Size, row: int) -> list[tuple[np.ndarray, np.
     """The eyes of each face in one image of FACE_LANDMARKS, in pixels of an image of this size.
 
     Args:
-        row: which image; of fewer than that, the last.
+        row: index of the image; if there are fewer images, the last is taken.
 
     Returns:
-        For each face the middles (x, y) of two eyes, in the order in which they go from left to
-        right once the face is upright.
+        For each face the centres [2] (x, y) of two eyes: first the left one in the picture, once
+        the face is turned upright.
 
     Raises:
-        ValueError: they are no FACE_LANDMARKS.
+        ValueError: `landmarks` are no FACE_LANDMARKS.
     """
     frames, connections, size = read_landmarks(landmarks)
     scale = np.array([image.width / size.width, image.height / size.height])
@@ -54,7 +57,11 @@ def eyes_in(landmarks: Any, image: Size, row: int) -> list[tuple[np.ndarray, np.
 
 
 def read_landmarks(landmarks: Any) -> tuple[list, dict, Size]:
-    """Frames, connections and image size of FACE_LANDMARKS."""
+    """Frames, connections and image size of FACE_LANDMARKS.
+
+    Raises:
+        ValueError: `landmarks` are no FACE_LANDMARKS, or their image is too large.
+    """
     try:
         height, width = (int(side) for side in landmarks["image_size"])
         frames = [list(faces) for faces in landmarks["frames"]]
@@ -78,12 +85,12 @@ def read_landmarks(landmarks: Any) -> tuple[list, dict, Size]:
 
 
 def has_part(connections: dict, part: str) -> bool:
-    """Whether there are lines around a part of a face, from any detector's points."""
+    """Whether the connections have lines around a part of a face."""
     return bool(connections.get("irises" if part.endswith("pupil") else _CONNECTIONS[part]))
 
 
 def points_of_part(part: str, face: dict, connections: dict) -> list[int]:
-    """Numbers of the points around a part of a face."""
+    """The indices of the points around a part of a face."""
     if not part.endswith("pupil"):
         return _ends(connections[_CONNECTIONS[part]])
     points = np.asarray(face["landmarks_xy"], dtype=float)
@@ -99,7 +106,7 @@ def _ends(lines: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def _pieces(lines: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Points that lines join, one list for each piece that is apart from the others."""
+    """The points that lines connect: one list for each connected piece."""
     pieces: list[set[int]] = []
     for line in lines:
         ends = {int(end) for end in line}

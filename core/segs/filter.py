@@ -1,6 +1,6 @@
-"""Which SEGs of SEGS to take: by label, size, place, order, overlap, or number.
+"""Select SEGs from SEGS: by label, size, place, order, overlap, or number.
 
-SEGs are passed on as they came, those of other packs included.
+The SEGs are passed on unchanged, including those of other packs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..pixels.mask import fitted_mask, union
 from .image_batch import NOTE, apart, batch_length, by_batch_image, counted
 from .seg import SEG, SEGS, confidence, filter_by_labels, image_size, normalise
 
-# What a SEG is measured by. Lengths and places are those of the crop region, in pixels.
+# The measures of a SEG. Lengths and places are those of the crop region, in pixels.
 MEASURES: dict[str, Callable[[Box, SEG], float]] = {
     "area(=w*h)": lambda region, seg: region.area,
     "width": lambda region, seg: region.width,
@@ -31,12 +31,12 @@ MEASURES: dict[str, Callable[[Box, SEG], float]] = {
     "confidence": lambda region, seg: confidence(seg),
     "confidence(0-100)": lambda region, seg: 100 * confidence(seg),
 }
-_DIGITS = 20  # of a number that are read; one with more is too high anyway
-IN_THIS_ORDER = "none"  # instead of a measure to order by
+_DIGITS = 20  # digits of a number that are read; a longer number is too high anyway
+IN_THIS_ORDER = "none"  # in place of a measure: keep the order
 
 
 def _elongation(region: Box) -> float:
-    """The longer side in percent of the shorter."""
+    """The longer side in percent of the shorter side."""
     return 100 * max(region.size) / max(1, min(region.size))
 
 
@@ -55,7 +55,7 @@ def measure(seg: SEG, target: str) -> float:
 
 
 def split(segs: SEGS, chosen: Iterable[int]) -> tuple[SEGS, SEGS]:
-    """The SEGs at these places, in their order here, and the others."""
+    """The SEGs at the indices `chosen`, in that order, and the others."""
     header, items = segs
     chosen = list(chosen)
     others = set(range(len(items))).difference(chosen)
@@ -71,11 +71,11 @@ def split_by_labels(segs: SEGS, labels: str) -> tuple[SEGS, SEGS]:
 def split_by_range(
     segs: SEGS, target: str, lowest: float, highest: float, *, inside: bool = True
 ) -> tuple[SEGS, SEGS]:
-    """The SEGs whose measure is within lowest..highest, both included, and the others.
+    """The SEGs whose measure is within lowest..highest, inclusive, and the others.
 
     Args:
         target: one of MEASURES.
-        inside: False gives those outside the range first.
+        inside: False returns the SEGs outside the range first.
     """
     values = [measure(seg, target) for seg in segs[1]]
     return split(
@@ -86,12 +86,12 @@ def split_by_range(
 def split_by_order(
     segs: SEGS, target: str, *, descending: bool, start: int, count: int
 ) -> tuple[SEGS, SEGS]:
-    """`count` SEGs from place `start` on, once they are ordered, and the others in that order.
+    """Sort the SEGs; return `count` of them from index `start` on, and the others.
 
-    Of each image of a batch so many are taken, one image after another.
+    For a batch, this is done for each image, one after another.
 
     Args:
-        target: one of MEASURES; IN_THIS_ORDER leaves the order as it is. Equal ones keep theirs.
+        target: one of MEASURES; IN_THIS_ORDER keeps the order. SEGs with equal values keep theirs.
         start, count: at least 0.
     """
     header, items = segs
@@ -110,7 +110,7 @@ def pick(segs: SEGS, numbers: str) -> SEGS:
     """The SEGs with these numbers, in the order of the SEGS.
 
     Args:
-        numbers: counted from 1, with anything between them; those that are too high are left out.
+        numbers: counted from 1, with anything between them; numbers that are too high are ignored.
     """
     digits = (number.lstrip("0")[:_DIGITS] or "0" for number in re.findall(r"\d+", numbers))
     wanted = {int(number) for number in digits}
@@ -139,7 +139,7 @@ class _Cover:
 
     @classmethod
     def of(cls, seg: SEG) -> _Cover:
-        """Of a normalised SEG; that of a clip covers what it covers in any frame."""
+        """The cover of a normalised SEG; a SEG of a clip covers what it covers in any frame."""
         pixels = seg.cropped_mask > 0
         pixels = pixels.any(axis=0) if pixels.ndim == 3 else pixels
         return cls(Box.of(seg.crop_region), pixels, int(np.count_nonzero(pixels)))
@@ -162,7 +162,7 @@ class _Cover:
 
 
 class _Covers:
-    """The covers of many SEGs; of those that cannot overlap a given one no pixel is looked at."""
+    """The covers of many SEGs, with an index of those that can overlap a given one."""
 
     def __init__(self, segs: SEGS, size: Size, name: str) -> None:
         self.all = [_Cover.of(seg) for seg in normalise(segs, size, name)[1]]
@@ -170,20 +170,20 @@ class _Covers:
         self._corners = np.array(corners, dtype=np.int64).reshape(-1, 4)
 
     def near(self, cover: _Cover) -> np.ndarray:
-        """Places of those whose region shares a pixel with the cover's."""
+        """The indices of the covers whose region overlaps the region of this cover."""
         x1, y1, x2, y2 = self._corners.T
         box = cover.region
         return np.flatnonzero((x1 < box.x2) & (x2 > box.x1) & (y1 < box.y2) & (y2 > box.y1))
 
 
 def without_overlap(segs: SEGS, others: SEGS, threshold: float) -> SEGS:
-    """The SEGs that no single one of the others covers by more than a share of their own pixels.
+    """The SEGs of which no single one of the others covers more than a share.
 
     SEGs of different images of a batch do not cover one another.
 
     Args:
-        others: brought to the image size of `segs`.
-        threshold: share of a SEG's pixels, 0..1.
+        others: SEGS, scaled to the image size of `segs`.
+        threshold: the share of a SEG's pixels, 0..1.
     """
     size = image_size(segs)
     covers, blocking = _Covers(segs, size, "segs1"), _Covers(others, size, "segs2")
@@ -201,15 +201,15 @@ def without_overlap(segs: SEGS, others: SEGS, threshold: float) -> SEGS:
 
 
 def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
-    """Of SEGs that cover the same, only the most confident: non-maximum suppression by masks.
+    """Non-maximum suppression by masks: of SEGs that overlap, only the most confident is kept.
 
-    SEGs of different images of a batch never cover the same.
+    SEGs of different images of a batch do not overlap.
 
     Args:
-        threshold: from this intersection over union on, 0..1, two SEGs are the same thing.
+        threshold: the intersection over union, 0..1, from which two SEGs count as the same thing.
 
     Returns:
-        The SEGs that are kept, the most confident first, equal ones in their order.
+        The SEGs that are kept, the most confident first; of equal ones the earlier first.
     """
     covers = _Covers(segs, image_size(segs), "segs")
     header, items = segs
@@ -233,17 +233,18 @@ def suppress_overlaps(segs: SEGS, threshold: float) -> SEGS:
 def closest_to_mask(
     segs: SEGS, mask: torch.Tensor, threshold: float
 ) -> tuple[SEGS, float, list[float]]:
-    """The one SEG whose mask fits a mask best, by intersection over union; one of each image of a
-    batch.
+    """The SEG whose mask is most similar to a mask, by intersection over union.
+
+    For a batch, there is one for each image.
 
     Args:
-        mask: [B,H,W] 0..1, brought to the SEGS' image size. SEGs of the images of a batch of B go
-            by the mask of their image, all others by the union of the masks.
-        threshold: a SEG that fits less than this, 0..1, does not count.
+        mask: [B,H,W] 0..1, resized to the image size of the SEGS. A SEG of an image of a batch of B
+            is compared with the mask of its image, any other SEG with the union of the masks.
+        threshold: the least intersection over union, 0..1.
 
     Returns:
-        SEGS of that SEG or of none, how well it fits (0 for none; the best of all images), and
-        how well each fits.
+        SEGS with that SEG or without any; its intersection over union (0 for none, the highest of
+        all images); and the intersection over union of each SEG.
     """
     size = image_size(segs)
     header, items = segs
@@ -280,6 +281,6 @@ def closest_to_mask(
 
 
 def _whole(mask: torch.Tensor) -> _Cover:
-    """What a mask [H,W] covers of its image."""
+    """The cover of a mask [H,W] of the whole image."""
     pixels = mask.cpu().numpy() > 0
     return _Cover(Box(0, 0, *reversed(pixels.shape)), pixels, int(np.count_nonzero(pixels)))

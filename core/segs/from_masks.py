@@ -1,4 +1,4 @@
-"""Segments of what masks cover, for the images of a batch."""
+"""Segments from masks, for the images of a batch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def segs_for_images(
     bbox_fill: bool = False,
     contour_fill: bool = True,
 ) -> list[SEGS]:
-    """The shapes that each image of a batch is detailed in.
+    """The SEGS of each image of a batch, with a SEG for each shape in its mask.
 
     Args:
-        mask: [B,H,W] 0..1. With as many masks as images, image i goes by mask i; otherwise all
-            images go by the masks' union, and the user is told.
+        mask: [B,H,W] 0..1. With as many masks as images, image i uses mask i. Otherwise all images
+            use the union of the masks, and the user is told.
         count: number of images.
-        hook: may move crop regions.
+        hook: may change crop regions.
         crop_factor, drop_size, bbox_fill, contour_fill: as in `from_mask`.
     """
 

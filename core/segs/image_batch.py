@@ -1,7 +1,8 @@
-"""Which images of a batch SEGS hold for.
+"""The images of a batch that SEGS belong to.
 
-A SEG that a detector or a mask gave for one image of a batch says so (`SEG.batch_image`). One that
-does not, or that was made for a batch of another length, holds for every image.
+A SEG that was detected in one image of a batch, or made from one mask of a batch, knows its image
+(`SEG.batch_image`). A SEG that knows none, or that was made for a batch of another length, belongs
+to every image.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from ..pixels import mask as masks
 from ..pixels.image import image_name
 from .seg import SEG, SEGS, BatchImage, confidence, empty, of_image, seg_mask
 
-NOTE = "batch"  # kind of the notes given here
+NOTE = "batch"  # kind of the notes of this module
 
 
 def counted(count: int, what: str) -> str:
-    """A number of things, in words: "1 image", "4 images"."""
+    """A number with its noun, such as "1 image" or "4 images"."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def belonging_to(segs: SEGS, index: int | None, count: int) -> SEGS:
-    """The SEGS as those of one image of a batch; of an image alone they stay as they are.
+    """The SEGS, marked as belonging to one image of a batch; for a single image unchanged.
 
     Args:
-        index: from 0; None for every image.
-        count: images of the batch.
+        index: index of the image, from 0; None for every image.
+        count: number of images in the batch.
     """
     if count < 2:
         return segs
@@ -46,16 +47,16 @@ def in_each_image(
     detect: Callable[[torch.Tensor], Any],
     check: Callable[[], None] = lambda: None,
 ) -> SEGS:
-    """What is found in each image of a batch, one image after another.
+    """Detect in each image of a batch, one image after another.
 
     Args:
-        image: [B,H,W,C].
-        detect: gives the SEGS of an image [1,H,W,C]; those of any pack, or None. It is called
-            once for each image: what may be done again for want of memory, it does again itself.
-        check: called before each image; it may raise to stop.
+        image: [B,H,W,C] 0..1.
+        detect: returns the SEGS of an image [1,H,W,C], of any pack, or None. It is called once for
+            each image; it has to handle out-of-memory errors itself.
+        check: called before each image; it may raise an error to stop.
 
     Returns:
-        SEGS that know their images; for B = 1 what `detect` gives.
+        SEGS that know their images; for B = 1 the result of `detect`.
     """
 
     def found_in(single: torch.Tensor) -> Any:
@@ -76,18 +77,19 @@ def in_each_image(
     return header, items
 
 
-# With the images that SEGS are used on
+# SEGS together with images
 
 
 def images_of(items: Sequence[SEG], count: int) -> list[list[int]]:
-    """The images of a batch that each SEG holds for.
+    """For each SEG, the indices of the images of a batch that it belongs to.
 
-    Tells where that is every image because the SEGS do not say it, or say it of another batch, and
-    where a mask for each frame finds another number of images.
+    The user is told if a SEG belongs to every image only because it knows no image, or because it
+    was made for another batch; and if it has masks for another number of frames than there are
+    images.
 
     Args:
-        items: of our own class.
-        count: images of the batch.
+        items: SEGs of our own class.
+        count: number of images in the batch.
     """
     held, unknown, foreign = [], 0, set()
     for seg in items:
@@ -126,7 +128,7 @@ def rows_of(seg: SEG, count: int) -> list[int]:
 
 
 def positions_by_image(items: Sequence[SEG], count: int) -> list[list[int]]:
-    """For each image of a batch, the places of the SEGS that hold for it; see `images_of`."""
+    """For each image of a batch, the indices of the SEGs that belong to it; see `images_of`."""
     by_image: list[list[int]] = [[] for _ in range(count)]
     for position, rows in enumerate(images_of(items, count)):
         for row in rows:
@@ -135,8 +137,10 @@ def positions_by_image(items: Sequence[SEG], count: int) -> list[list[int]]:
 
 
 def in_image(seg: SEG, row: int, count: int) -> SEG:
-    """A SEG as it is in one image of a batch: with the mask and picture of that image, where it
-    has one for each."""
+    """A SEG as it is in one image of a batch.
+
+    If it has a mask or a picture for each image, it gets those of this image.
+    """
     changed: dict[str, Any] = {}
     if count > 1 and seg.cropped_mask.ndim == 3 and len(seg.cropped_mask) == count:
         changed["cropped_mask"] = seg.cropped_mask[row]
@@ -152,12 +156,13 @@ def _has_each(seg: SEG, count: int) -> bool:
 
 
 def tell_united(items: Sequence[SEG], count: int, what: str) -> None:
-    """Tell where SEGS have masks for another number of frames than there are, so that these are
-    united.
+    """Give a note if SEGs have masks for another number of frames than `count`.
+
+    Such masks are united.
 
     Args:
-        count: how many there are.
-        what: of what: "frame" or "image".
+        count: number of frames or images.
+        what: "frame" or "image".
     """
     others = {len(seg.cropped_mask) for seg in items if seg.cropped_mask.ndim == 3}
     for other in sorted(others - {1, count}):
@@ -169,13 +174,13 @@ def tell_united(items: Sequence[SEG], count: int, what: str) -> None:
         )
 
 
-# Without images: SEGS by themselves
+# SEGS without images
 
 
 def batch_length(items: Sequence[SEG]) -> int | None:
-    """How many images the batch has that SEGS were made for.
+    """The number of images in the batch that SEGS were made for.
 
-    None where no SEG belongs to a single image, or where they are of different batches.
+    None if no SEG belongs to a single image, or if they were made for different batches.
     """
     places = [getattr(seg, "batch_image", None) for seg in items]
     counts = {place.count for place in places if place is not None and place.index is not None}
@@ -194,7 +199,7 @@ def _apart(a: BatchImage | None, b: BatchImage | None) -> bool:
 
 
 def by_batch_image(items: Sequence[Any]) -> list[list[int]]:
-    """The places of SEGS, those of one image together: first those that hold for every image."""
+    """The indices of SEGs, grouped by image; the group of SEGs of every image comes first."""
     if batch_length(items) is None:
         return [list(range(len(items)))]
     groups: dict[int, list[int]] = {}
@@ -206,9 +211,9 @@ def by_batch_image(items: Sequence[Any]) -> list[list[int]]:
 
 
 def in_batch(items: Sequence[Any]) -> list[tuple[BatchImage | None, list[int]]]:
-    """The places of the SEGS that hold for each image of the batch that they were made for.
+    """Each image of the batch that SEGS were made for, with the indices of its SEGs.
 
-    Where they know of no images it is one entry, with the place that all have in common.
+    If they know no images, it is one entry, with the `BatchImage` that all have in common.
     """
     count = batch_length(items)
     if count is None:
@@ -226,14 +231,14 @@ def in_batch(items: Sequence[Any]) -> list[tuple[BatchImage | None, list[int]]]:
 
 
 def as_clip(items: Sequence[SEG], frames: int) -> list[SEG]:
-    """SEGS for a clip, of SEGS that belong to single images of a batch.
+    """SEGs for a clip, from SEGs that belong to single images of a batch.
 
-    Those of one label whose boxes touch, in one image or several, become one SEG with a mask for
-    each of these images: what 'MASK to SEGS for Video' makes of masks. Others stay as they are.
+    SEGs of one label whose boxes touch, in one image or in several, become one SEG with a mask for
+    each image, as 'MASK to SEGS for Video' makes them from masks. Other SEGs are kept.
 
     Args:
-        items: of `seg.normalise`.
-        frames: of the clip.
+        items: the result of `seg.normalise`.
+        frames: number of frames of the clip.
     """
     count = batch_length(items)
     tell_united(items, frames, "frame")
@@ -257,7 +262,7 @@ def as_clip(items: Sequence[SEG], frames: int) -> list[SEG]:
 
 
 def _touching(items: Sequence[SEG]) -> list[list[SEG]]:
-    """SEGS of one label together whose boxes touch, directly or through others."""
+    """Groups of SEGs of one label whose boxes touch, directly or through others."""
     groups: list[tuple[Box, list[SEG]]] = []  # around all boxes of a group, and its members
     for seg in items:
         around, members = Box.of(seg.bbox), [seg]
@@ -278,7 +283,7 @@ def _touching(items: Sequence[SEG]) -> list[list[SEG]]:
 
 
 def _joined(group: Sequence[SEG], count: int) -> SEG:
-    """One SEG of a clip of several of its frames."""
+    """One SEG of a clip, from SEGs of several frames."""
     region, bbox = Box.of(group[0].crop_region), Box.of(group[0].bbox)
     for seg in group[1:]:
         region, bbox = region.union(Box.of(seg.crop_region)), bbox.union(Box.of(seg.bbox))

@@ -1,4 +1,4 @@
-"""The pictures of segments: to look at, and to paste."""
+"""The pictures of segments: show them, and paste them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..pixels.resample import resize
 from .image_batch import counted, images_of
 from .seg import SEG, SEGS, normalise, own_picture, seg_mask
 
-NO_PICTURE = "no picture"  # kind of the note of segments of which nothing can be pasted
+NO_PICTURE = "no picture"  # kind of the note on segments without a picture to paste
 
 
 def segment_pictures(
@@ -24,13 +24,13 @@ def segment_pictures(
     """The picture of each segment.
 
     Args:
-        fallback: [B,H,W,C] that segments without a picture of their own are cut from, each from
-            the images that it holds for.
-        min_alpha: the mask becomes the picture's alpha, and nothing is less visible than this
-            (0..1); None gives no alpha.
+        fallback: [B,H,W,C] 0..1; a segment without its own picture is cropped from the images
+            that it belongs to.
+        min_alpha: the mask becomes the alpha of the picture, with at least this value (0..1); None
+            gives no alpha.
 
     Returns:
-        [B,h,w,3 or 4] for each segment, in memory of its own; None where there is no picture.
+        A copy [B,h,w,3 or 4] 0..1 for each segment; None if there is no picture.
     """
     _, items = segs
     if fallback is not None:
@@ -55,13 +55,13 @@ def segment_pictures(
 
 
 def control_pictures(segs: SEGS) -> list[torch.Tensor]:
-    """What the ControlNets of all segments see, as far as it is set: [N,h,w,3 or 4] each."""
+    """The control pictures [N,h,w,3 or 4] of all segments' ControlNets that have one."""
     pictures = []
     for seg in segs[1]:
         chain = []
         wrapper = getattr(seg, "control_net_wrapper", None)
         passed: set[int] = set()
-        while wrapper is not None and id(wrapper) not in passed:  # a chain may bite its tail
+        while wrapper is not None and id(wrapper) not in passed:  # a chain may be a circle
             passed.add(id(wrapper))
             picture = getattr(wrapper, "control_image", None)
             if picture is not None:
@@ -76,7 +76,7 @@ def control_pictures(segs: SEGS) -> list[torch.Tensor]:
 
 
 def _with_mask(picture: torch.Tensor, seg: SEG, min_alpha: float) -> torch.Tensor:
-    """The picture with the segment's mask as alpha, frame by frame where there is one for each."""
+    """The picture with the segment's mask as alpha; with a mask for each frame, frame by frame."""
     mask = seg_mask(seg, like=picture)
     if not mask.numel():  # of a region without a pixel
         mask = mask.new_zeros(1, *picture.shape[1:3])
@@ -93,16 +93,20 @@ def paste_segs(
     opacity: float = 1.0,
     reference: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Paste the segments' pictures into the images that they hold for.
+    """Paste the segments' pictures into the images that they belong to.
 
-    A segment of one image of a batch goes into that image. Of any other picture i goes into image
-    i; one with fewer pictures than there are images goes on with its last one.
+    The picture of a segment of one image of a batch is pasted into that image. Of any other
+    segment, picture i is pasted into image i; if there are fewer pictures than images, the last one
+    is repeated.
 
     Args:
-        image: [B,H,W,C].
-        blending: how each picture is fitted in.
+        image: [B,H,W,C] 0..1.
+        blending: how each picture is blended in.
         opacity: 0..1.
-        reference: [B,H,W,C] whose regions are pasted instead of the segments' own pictures.
+        reference: [B,H,W,C] 0..1; its crops are pasted instead of the segments' own pictures.
+
+    Returns:
+        [B,H,W,C] 0..1, a new tensor.
     """
     rgb, alpha = to_rgb(image)
     size, count = Size(rgb.shape[2], rgb.shape[1]), len(rgb)
@@ -132,7 +136,7 @@ def paste_segs(
 
 
 def _with_pictures(items: list[SEG]) -> list[SEG]:
-    """The segments that have a picture to paste; tells where some have none."""
+    """The segments that have a picture to paste; the user is told if some have none."""
     shown = [seg for seg in items if seg.cropped_image is not None]
     missing = sum(
         seg.cropped_image is None and not Box.of(seg.crop_region).empty for seg in items

@@ -1,6 +1,6 @@
-"""SEGS: the regions of an image with their masks, as they cross links between nodes and packs.
+"""SEGS: the segments of an image, in the form that crosses links between nodes and packs.
 
-SEGS are `((height, width), [SEG, ...])`, with the size of the image that the regions refer to.
+SEGS are `((height, width), [SEG, ...])`, with the size of the image that the segments are in.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _Fields = namedtuple(
         "cropped_mask",  # array [h,w] 0..1, of the crop region's size; for video [F,h,w]
         "confidence",  # 0..1
         "crop_region",  # x1, y1, x2, y2: what is cropped and pasted
-        "bbox",  # x1, y1, x2, y2: the thing itself, inside crop_region
+        "bbox",  # x1, y1, x2, y2: the bounding box, inside crop_region
         "label",
         "control_net_wrapper",  # or None
     ],
@@ -59,9 +59,14 @@ _Fields = namedtuple(
 class SEG(_Fields):
     """One segment: a named tuple of seven fields, which packs unpack, rebuild and compare.
 
+<<<<<<< HEAD
     Beside the fields it may carry the image of a batch that it belongs to, and which variant of its
     segment it is. `_replace` and copies keep both; a SEG that is built anew from the fields has
     neither, and holds for every image.
+=======
+    In addition it may know the image of a batch that it belongs to. `_replace` and copies keep
+    this. A SEG that is built anew from the fields knows no image, and belongs to every image.
+>>>>>>> 2aa76c6 (Docstrings and notes of segs, prompts and detectors in plain words)
     """
 
     batch_image: BatchImage | None = None
@@ -84,7 +89,7 @@ def _carrying(seg: SEG, image: BatchImage | None, variant: Variant | None) -> SE
 
 SEGS = tuple[tuple[int, int], list[SEG]]
 
-LABEL_GROUPS = {  # names that stand for the labels of a pair of face parts
+LABEL_GROUPS = {  # names for the labels of a pair of face parts
     f"{part}s": {f"left_{part}", f"right_{part}"} for part in ("eye", "eyebrow", "pupil")
 }
 
@@ -95,7 +100,7 @@ def empty(shape: Sequence[int]) -> SEGS:
 
 
 def edited(seg: Any, **fields: Any) -> SEG:
-    """A SEG of any class with other values in these fields, as one of our own class."""
+    """A SEG of any class as one of our own class, with other values in these fields."""
     own = SEG(*(fields.get(name, getattr(seg, name, None)) for name in SEG._fields))
     return _carrying(own, getattr(seg, "batch_image", None), getattr(seg, "variant", None))
 
@@ -112,7 +117,7 @@ def as_variant(seg: SEG, variant: Variant, picture: np.ndarray) -> SEG:
 
 
 def confidence(seg: Any) -> float:
-    """How sure a find is; the highest where a pack keeps several values, 0 where it keeps none."""
+    """The confidence of a SEG; the highest if a pack keeps several values, 0 if it keeps none."""
     values = seg.confidence
     if isinstance(values, torch.Tensor):
         values = to_numpy(values)
@@ -121,10 +126,10 @@ def confidence(seg: Any) -> float:
 
 
 def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | None:
-    """A SEG's own picture [B,h,w,C] 0..1; None where it has none, or one without a pixel.
+    """A SEG's own picture [B,h,w,C] 0..1; None if it has none, or one without a pixel.
 
     Args:
-        like: device and dtype to follow.
+        like: [...], a tensor with the device and dtype of the result.
     """
     pixels = seg.cropped_image
     if pixels is None or 0 in pixels.shape:
@@ -136,17 +141,17 @@ def own_picture(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor | No
 
 
 def seg_mask(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor:
-    """A SEG's mask as [1,h,w]; [F,h,w] for a clip.
+    """A SEG's mask as [1,h,w] 0..1, or [F,h,w] for a clip.
 
     Args:
-        like: device and dtype to follow.
+        like: [...], a tensor with the device and dtype of the result.
     """
     mask = to_tensor(seg.cropped_mask, like=like)
     return mask[None] if mask.ndim == 2 else mask
 
 
 def image_size(segs: SEGS) -> Size:
-    """The size that the regions refer to; where SEGS do not say it, the least that holds them."""
+    """The image size of SEGS; if they have none, the least size that contains all regions."""
     header, items = segs
     size = _size_of(header)
     if 0 not in size:
@@ -213,20 +218,20 @@ def from_mask(
     """One SEG for each shape in a mask, the lowest in the image first.
 
     Args:
-        mask: [H,W] or [B,H,W] 0..1; the shapes of every mask of a batch follow one another, and
-            belong to the image of that place.
-        combined: one SEG for the whole mask instead. Its bbox ends at the last pixel of the mask
-            rather than after it, which is what shared workflows carry.
+        mask: [H,W] or [B,H,W] 0..1; the shapes of all masks of a batch are in order, and belong to
+            the image with the index of their mask.
+        combined: make one SEG for the whole mask instead. Its bbox ends at the last pixel of the
+            mask instead of after it, as in shared workflows.
         crop_factor: sides of the crop region over sides of the shape's bounding box.
-        bbox_fill: the bounding box is 1 in the SEG's mask.
-        drop_size: shapes are left out unless wider and taller than this many pixels (not with
-            `combined`).
-        label: label of every SEG.
-        crop_min_size: shortest side of a crop region in pixels.
-        contour_fill: shapes are solid, instead of keeping the mask's own values and holes (not
+        bbox_fill: fill the bounding box with 1 in the SEG's mask.
+        drop_size: shapes that are not wider and taller than this many pixels are left out (not
             with `combined`).
-        adjust_region: may replace a crop region; called with the image's width and height, bbox
-            and crop region.
+        label: label of every SEG.
+        crop_min_size: least length of a crop region's sides in pixels.
+        contour_fill: fill the shapes with 1, instead of keeping the values and holes of the mask
+            (not with `combined`).
+        adjust_region: may replace a crop region; called with the image's width and height, the bbox
+            and the crop region.
 
     Returns:
         SEGS with masks [h,w], confidence 1.
@@ -260,13 +265,13 @@ def from_mask_frames(
     """One SEG for each shape in the united masks of all frames of a video.
 
     Args:
-        mask: [F,H,W] 0..1, one for every frame; a single one is as in `from_mask`.
+        mask: [F,H,W] 0..1, one for every frame; a single mask is treated as in `from_mask`.
         combined, crop_factor, bbox_fill, drop_size, label, crop_min_size, adjust_region: as in
             `from_mask`, with bounding boxes around the united shape.
-        contour_fill: the shapes of every frame are solid.
+        contour_fill: fill the shapes of every frame with 1.
 
     Returns:
-        SEGS with masks [F,h,w]: in each frame what that frame's mask has within the united shape.
+        SEGS with masks [F,h,w]: for each frame the part of its mask inside the united shape.
     """
     mask = check_mask(mask, "mask")
     if len(mask) == 1:
@@ -296,9 +301,9 @@ def _shapes(
     crop_min_size: int | None,
     adjust_region: Callable[..., Sequence[int]] | None,
 ) -> list[tuple[Box, Box, np.ndarray | None]]:
-    """Bounding box, crop region and solid shape [h,w] of everything in a mask [H,W].
+    """Bounding box, crop region and filled shape [h,w] of each shape in a mask [H,W].
 
-    The shape is None where it is the whole mask.
+    The filled shape is None if the whole mask is taken.
     """
     image = Size(mask.shape[1], mask.shape[0])
 
@@ -341,20 +346,21 @@ def _part_inside(array: np.ndarray, box: Box) -> np.ndarray:
 
 
 def normalise(segs: Any, image: Size, name: str) -> SEGS:
-    """SEGS of any pack, checked and made to fit an image.
+    """SEGS of any pack, checked and fitted to an image.
 
-    They are scaled to the image's size; regions are clipped to it, and masks and cropped images
-    cut along; masks become float32 arrays within 0..1, of the size of their regions; boxes become
-    tuples of ints. Nothing is copied that fits already. Every SEG keeps its place, as its seed and
-    text depend on it: one outside the image is left with an empty region and a mask of no pixels.
+    They are scaled to the size of the image. Regions are clipped to it, and masks and cropped
+    images are cut accordingly. Masks become float32 arrays [h,w] or [F,h,w] within 0..1, of the
+    size of their regions; boxes become tuples of ints. What fits already is not copied. Every SEG
+    keeps its index, because its seed and text depend on it: a SEG outside the image gets an empty
+    region and a mask without pixels.
 
     Args:
-        segs: SEGS; None counts as none found.
-        image: the size to fit.
+        segs: SEGS; None counts as SEGS without a SEG.
+        image: the size of the image.
         name: the input's name, for errors.
 
     Raises:
-        ValueError: it is not SEGS, or a mask holds values that are not finite.
+        ValueError: `segs` is no SEGS, or a mask has values that are not finite.
     """
     if segs is None:
         return empty((image[1], image[0]))
@@ -376,7 +382,7 @@ def normalise(segs: Any, image: Size, name: str) -> SEGS:
 
 
 def _size_of(header: Sequence[float]) -> Size:
-    """The size that SEGS begin with, as (height, width)."""
+    """The size of the image from the header (height, width) of SEGS."""
     height, width = header
     return Size(int(float(width)), int(float(height)))
 
@@ -384,8 +390,9 @@ def _size_of(header: Sequence[float]) -> Size:
 def scale_to(segs: SEGS, size: Size) -> SEGS:
     """SEGS for an image of another width and height.
 
-    x goes by the ratio of the widths and y by that of the heights; masks and cropped images are
-    resized along. SEGS with a size of 0 say nothing about their image and only take the new size.
+    x is scaled by the ratio of the widths, and y by the ratio of the heights. Masks and cropped
+    images are resized too. SEGS with a size of 0 do not know their image; they only get the new
+    size.
     """
     header, items = segs
     old, new = _size_of(header), Size(*size)
@@ -399,18 +406,18 @@ def scale_to(segs: SEGS, size: Size) -> SEGS:
 def _placed(seg: SEG, old: Size, new: Size, name: str, *, clip: bool = False) -> SEG:
     """A SEG in an image that goes from size `old` to `new`.
 
-    Mask and picture are cut before they are resized, so that nothing is made of the size of a
-    region that leaves the image.
+    Mask and picture are cut before they are resized, so that a region that leaves the image takes
+    no extra memory.
 
     Args:
-        clip: cut off what lies outside of the image.
+        clip: cut off the part outside the image.
     """
     region, bbox = Box.of(seg.crop_region), Box.of(seg.bbox)
     scales = old != new and 0 not in old
     if scales:
         bbox, region = bbox.scaled(old, new), region.scaled(old, new)
         if not (region.empty or bbox.empty):
-            region = region.union(bbox)  # a bbox that kept its last pixel may stick out
+            region = region.union(bbox)  # a bbox that kept its last pixel may leave the region
     if clip:
         bbox = bbox.clipped(new)
     inside = region.clipped(new) if clip else region
@@ -430,11 +437,11 @@ def _placed(seg: SEG, old: Size, new: Size, name: str, *, clip: bool = False) ->
 
 
 def _part(array: Any, region: Box, inside: Box, axes: tuple[int, int] = (-2, -1)) -> Any:
-    """What the part `inside` of a region shows of its mask or picture, as a view.
+    """The part of a region's mask or picture that lies in `inside`, as a view.
 
     Args:
-        array: of the region, though it need not be of its size; None stays None.
-        axes: which are height and width.
+        array: the mask or picture of the region, of any resolution; None stays None.
+        axes: the axes of height and width.
     """
     if array is None or inside == region or region.empty:
         return array
@@ -448,7 +455,7 @@ def _part(array: Any, region: Box, inside: Box, axes: tuple[int, int] = (-2, -1)
 def _clean(seg: Any, name: str) -> SEG:
     """A SEG of our own class, with plain numbers and a float32 mask.
 
-    A mask that is not of its region's size is told, and stays so.
+    The user is told if the mask does not have the size of its region; it is not resized here.
     """
     region = Box.of(seg.crop_region)
     in_bytes = str(seg.cropped_mask.dtype).endswith("uint8")
@@ -482,7 +489,7 @@ def _clean(seg: Any, name: str) -> SEG:
 
 
 def _resized_mask(mask: np.ndarray | torch.Tensor, size: Size) -> np.ndarray:
-    """[h,w] or [F,h,w] at another size."""
+    """A mask [h,w] or [F,h,w] at another size."""
     shape = (*mask.shape[:-2], size.height, size.width)
     if 0 in mask.shape or 0 in size:
         return np.zeros(shape, np.float32)
@@ -492,7 +499,7 @@ def _resized_mask(mask: np.ndarray | torch.Tensor, size: Size) -> np.ndarray:
 
 
 def _resized_image(image: torch.Tensor | None, size: Size) -> np.ndarray | None:
-    """[B,h,w,C] at another size; None without a pixel."""
+    """An image [B,h,w,C] at another size; None if it has no pixel."""
     if image is None or 0 in image.shape or 0 in size:
         return None
     return to_numpy(resize(image, size))
@@ -502,12 +509,11 @@ def _resized_image(image: torch.Tensor | None, size: Size) -> np.ndarray | None:
 
 
 def combined_mask(segs: SEGS) -> torch.Tensor:
-    """Everything that the SEGS, of any pack, cover in one mask.
+    """One mask of everything that SEGS of any pack cover.
 
     Returns:
-        [1,H,W] float32 0..1; [B,H,W], one for each image, where SEGS belong to images of a batch;
-        [F,H,W], frame by frame, where all video masks have F frames. SEGS with a size of 0 give an
-        empty mask of 64x64.
+        [1,H,W] float32 0..1; [B,H,W] if SEGs belong to the images of a batch; [F,H,W] if all masks
+        of videos have F frames. SEGS with a size of 0 give an empty mask of 64x64 pixels.
     """
     size = _size_of(segs[0])
     if 0 in size:
@@ -530,7 +536,7 @@ def combined_mask(segs: SEGS) -> torch.Tensor:
 
 
 def mask_list(segs: SEGS) -> list[torch.Tensor]:
-    """For every SEG, of any pack, its mask at the image's size: [1,H,W], for video [F,H,W]."""
+    """The mask of every SEG, of any pack, at the image's size: [1,H,W], or [F,H,W] for video."""
     size = _size_of(segs[0])
     (height, width), items = normalise(segs, size, "segs")
     counts = [len(seg.cropped_mask) if seg.cropped_mask.ndim == 3 else 1 for seg in items]
@@ -546,7 +552,7 @@ def mask_list(segs: SEGS) -> list[torch.Tensor]:
 
 
 def _lay(seg: SEG, canvas: torch.Tensor) -> None:
-    """Unite the mask of a SEG that lies inside the canvas [F,H,W] with it, in place."""
+    """Unite the mask of a SEG with `canvas` [F,H,W], which contains it, in place."""
     x1, y1, x2, y2 = seg.crop_region
     mask = to_tensor(seg.cropped_mask)
     if mask.ndim == 3 and len(mask) != len(canvas):
@@ -563,9 +569,9 @@ def filter_by_labels(segs: SEGS, labels: str) -> SEGS:
 
     Args:
         segs: SEGS.
-        labels: names separated by commas or line breaks; "all" or nothing keeps everything, and
-            "eyes", "eyebrows" and "pupils" stand for left and right. A name that no segment has
-            stands for those that differ only in upper and lower case.
+        labels: names separated by commas or line breaks. "all" or an empty text keeps everything;
+            "eyes", "eyebrows" and "pupils" mean left and right. If no segment has a name, labels
+            that differ from it only in upper and lower case are taken.
     """
     names = {*listed_labels(labels)} - {""}
     if not names or "all" in names:
@@ -579,16 +585,16 @@ def filter_by_labels(segs: SEGS, labels: str) -> SEGS:
 
 
 def listed_labels(text: str) -> list[str]:
-    """Labels as people list them: with commas or line breaks between them."""
+    """The labels in a text, separated by commas or line breaks."""
     text = text.strip()
     return [label.strip() for label in re.split(r",[ \t]*\n\s*|\n\s*|,", text)] if text else []
 
 
 def _labels_meant(name: str, present: set[str]) -> set[str]:
-    """The labels that a name stands for: its group, its own or, without such, alike but for case.
+    """The labels that a name means: its group or itself, or labels that differ only in case.
 
     Args:
-        present: the labels of the segments. A name that fits none of them is told.
+        present: the labels of the segments. The user is told if none of them is meant.
     """
     meant = {name, *LABEL_GROUPS.get(name, ())} & present
     if meant or not present:

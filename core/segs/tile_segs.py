@@ -1,4 +1,4 @@
-"""An image cut into tiles that overlap: SEGS that cover it, or a part of it, evenly."""
+"""Tiles that overlap: SEGS that cover an image, or a part of it, evenly."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ from ..pixels.mask import dilate
 from .image_batch import NOTE, batch_length, belonging_to, counted
 from .seg import SEG, SEGS, combined_mask, normalise
 
-SMALLEST = 64  # pixels; no tile is smaller, unless the image is
+SMALLEST = 64  # pixels; no tile is smaller, unless the image is smaller
 MOST_TILES = 2**16
-# Irregular tiles are enlarged, so that their wandering edges have room to overlap: by this many
-# pixels at irregularity 1. The figures follow ComfyUI-Impact-Pack, so that shared workflows get as
-# many tiles as before.
-_ROOM = {"Reuse fast": 32, "Reuse quality": 128, "All random fast": 128, "All random quality": 128}
-_LEAST_ROOM = 6
-IRREGULAR_MODES = tuple(_ROOM)
-_WAVES_FAST = (6,)  # cells across a tile, of each layer of the noise that moves its edges
-_WAVES_QUALITY = (4, 8, 16, 32, 64)
+# Irregular tiles are enlarged by this many pixels at irregularity 1, so that their uneven edges can
+# overlap. The numbers are those of ComfyUI-Impact-Pack, so that shared workflows get as many tiles
+# as before.
+_MARGIN = {
+    "Reuse fast": 32,
+    "Reuse quality": 128,
+    "All random fast": 128,
+    "All random quality": 128,
+}
+_LEAST_MARGIN = 6
+IRREGULAR_MODES = tuple(_MARGIN)
+_CELLS_FAST = (6,)  # cells across a tile, for each layer of the noise that shapes its edges
+_CELLS_QUALITY = (4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
 class TileLayout:
-    """How an image is cut; the fields are those of the Make Tile SEGS node."""
+    """How an image is cut into tiles; the fields are those of the Make Tile SEGS node."""
 
     bbox_size: int  # side of a tile in pixels
     crop_factor: float  # sides of a tile's crop region over its own
-    min_overlap: int  # pixels that neighbours share at least; at most half a tile
-    irregularity: float = 0.0  # how far edges wander, 0..1 of the half of the overlap
-    mode: str = IRREGULAR_MODES[0]  # one edge pattern for all tiles or one each; coarse or fine
+    min_overlap: int  # the least number of pixels that neighbours share; at most half a tile
+    irregularity: float = 0.0  # how uneven edges are, 0..1 of half the overlap
+    mode: str = IRREGULAR_MODES[0]  # one pattern of edges for all tiles or for each; coarse or fine
 
 
 def tile_segs(
@@ -50,18 +55,17 @@ def tile_segs(
 ) -> SEGS:
     """A SEG for each tile, row by row from the top left.
 
-    The tiles' masks cover together every pixel of the image, or of `only`, outside `exclude`.
+    Together the masks of the tiles cover every pixel of the image, or of `only`, outside `exclude`.
 
     Args:
-        only: [1,H,W]; tiles cover what is not 0, and their masks end there.
-        exclude: [1,H,W]; what is not 0 is cut out of the tiles' masks.
+        only: [1,H,W] 0..1; tiles cover only pixels that are not 0.
+        exclude: [1,H,W] 0..1; pixels that are not 0 are cut out of the tiles' masks.
 
     Returns:
-        SEGS with masks [h,w] of 0 and 1, confidence 1 and no label. A tile of which nothing is
-        left is dropped.
+        SEGS with masks [h,w] of 0 and 1, confidence 1 and no label. An empty tile is dropped.
 
     Raises:
-        ValueError: there is no such mode.
+        ValueError: there is no such mode, or there would be more than MOST_TILES tiles.
     """
     if layout.mode not in IRREGULAR_MODES:
         raise ValueError(
@@ -100,12 +104,12 @@ def tile_batch(
     """The tiles of a batch of images of one size.
 
     Args:
-        count: images of the batch.
-        only, exclude: as in `tile_segs`; [B,H,W] where they differ from image to image.
+        count: number of images in the batch.
+        only, exclude: as in `tile_segs`; [B,H,W] for a mask for each image.
 
     Returns:
-        As `tile_segs`: tiles that hold for every image or, with masks that differ, those of one
-        image after another.
+        SEGS as of `tile_segs`. The tiles belong to every image; with a mask for each image, they
+        are the tiles of one image after another.
     """
     if not any(mask is not None and len(mask) == count > 1 for mask in (only, exclude)):
         tiles = tile_segs(image, layout, _one(only, count), _one(exclude, count))
@@ -121,7 +125,7 @@ def tile_batch(
 
 
 def _one(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
-    """What any of the masks [N,H,W] covers: [1,H,W]."""
+    """One mask [1,H,W] that covers what any of the masks [N,H,W] covers."""
     if mask is None or len(mask) == 1:
         return mask
     note(
@@ -133,10 +137,14 @@ def _one(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
 
 
 def covered(segs: SEGS, image: Size, dilation: int, name: str) -> torch.Tensor:
-    """What SEGS cover at an image's size, dilated (or shrunk, if negative) in pixels.
+    """A mask of what SEGS cover, at an image's size.
+
+    Args:
+        dilation: pixels that the mask grows by; negative numbers shrink it.
+        name: the input's name, for errors.
 
     Returns:
-        [1,H,W]; [B,H,W] where the SEGS belong to the images of a batch of B.
+        [1,H,W] 0..1; [B,H,W] if the SEGS belong to the images of a batch of B.
     """
     if not segs[1]:
         return torch.zeros(1, image[1], image[0])
@@ -148,12 +156,12 @@ def covered(segs: SEGS, image: Size, dilation: int, name: str) -> torch.Tensor:
 
 
 def _tiles(area: Box, image: Size, layout: TileLayout) -> Iterator[tuple[Box, Size]]:
-    """The tiles of an area, and by how much their edges may wander without leaving a gap."""
+    """The tiles of an area, and by how many pixels their edges may be uneven without a gap."""
     side = max(1, layout.bbox_size)
     overlap = min(max(0, layout.min_overlap), side // 2)
     if layout.irregularity > 0:
-        room = max(_LEAST_ROOM, int(_ROOM[layout.mode] * layout.irregularity))
-        side, overlap = side + 2 * room, overlap + room
+        margin = max(_LEAST_MARGIN, int(_MARGIN[layout.mode] * layout.irregularity))
+        side, overlap = side + 2 * margin, overlap + margin
     side = min(side, *(max(length, SMALLEST) for length in area.size), *image)
     overlap = min(overlap, side // 2)
     columns, dx = _starts(area.x1, area.x2, image[0], side, overlap)
@@ -169,36 +177,36 @@ def _tiles(area: Box, image: Size, layout: TileLayout) -> Iterator[tuple[Box, Si
 
 
 def _starts(first: int, last: int, limit: int, side: int, overlap: int) -> tuple[list[int], int]:
-    """Where the tiles along an axis start, evenly spread, and how many pixels neighbours share.
+    """The evenly spaced starts of the tiles along an axis, and the overlap in pixels.
 
-    The count is that of ComfyUI-Impact-Pack: prompts and labels are dealt to tiles by number.
+    The count is that of ComfyUI-Impact-Pack, because prompts and labels go to tiles by number.
     """
     if last - first <= side:  # one tile, moved into the image
         return [min(first, limit - side)], 0
     steps = ceil((last - first) / (side - overlap)) - 1
-    way = last - first - side
-    starts = [first + index * way // steps for index in range(steps + 1)]
+    distance = last - first - side
+    starts = [first + index * distance // steps for index in range(steps + 1)]
     return starts, side - max(b - a for a, b in pairwise(starts))
 
 
 def _shape(tile: Box, area: Box, reach: Size, layout: TileLayout, index: int) -> torch.Tensor:
-    """The pixels of a tile [h,w] that it covers: all, or up to edges that wander inwards.
+    """The pixels [h,w] that a tile covers: all, or those inside its uneven edges.
 
-    Edges on the border of the area stay straight: no neighbour covers what they would leave.
+    Edges on the border of the area are straight, because no neighbour would fill the gaps.
     """
     if layout.irregularity == 0:
         return torch.ones(tile.height, tile.width, dtype=torch.bool)
     x = _inwards(tile.x1, tile.x2, area.x1, area.x2, reach.width * layout.irregularity)
     y = _inwards(tile.y1, tile.y2, area.y1, area.y2, reach.height * layout.irregularity)
     seed = 0 if layout.mode.startswith("Reuse") else index
-    waves = _WAVES_FAST if layout.mode.endswith("fast") else _WAVES_QUALITY
-    return torch.minimum(y[:, None], x[None]) >= _noise(tile.size, waves, seed)
+    cells = _CELLS_FAST if layout.mode.endswith("fast") else _CELLS_QUALITY
+    return torch.minimum(y[:, None], x[None]) >= _noise(tile.size, cells, seed)
 
 
 def _inwards(start: int, end: int, first: int, last: int, reach: float) -> torch.Tensor:
-    """How far each pixel of a span is from its ends, in units of `reach`; from 1 on it is inside.
+    """The distance of each pixel of a span from its ends, in units of `reach`.
 
-    Ends at the area's border count as infinitely far.
+    Ends at the border of the area count as infinitely far.
     """
     place = torch.arange(end - start) + 0.5
     left = place if start > first else torch.full_like(place, torch.inf)
@@ -207,12 +215,12 @@ def _inwards(start: int, end: int, first: int, last: int, reach: float) -> torch
 
 
 @lru_cache(maxsize=1)
-def _noise(size: Size, waves: tuple[int, ...], seed: int) -> torch.Tensor:
-    """Smooth noise [h,w] within 0..1: layers of random values, the finer the weaker."""
+def _noise(size: Size, cells: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Smooth noise [h,w] within 0..1: a sum of layers, of which finer ones are weaker."""
     generator = torch.Generator().manual_seed(seed)
     result = torch.zeros(size.height, size.width)
-    for layer, cells in enumerate(waves):
-        values = torch.rand(1, 1, cells + 1, cells + 1, generator=generator)
+    for layer, count in enumerate(cells):
+        values = torch.rand(1, 1, count + 1, count + 1, generator=generator)
         layer_noise = F.interpolate(
             values, size=(size.height, size.width), mode="bilinear", align_corners=True
         )

@@ -1,4 +1,4 @@
-"""Which way a segment leans, and the segment with the crop that it needs to be turned upright."""
+"""The angle by which a segment leans, and the rotated crop that turns it upright."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from ..settings import ANGLE, LANDMARKS, MASK, OFF, Upright
 from .face_landmarks import eyes_in
 from .seg import SEG, moved_mask, seg_mask
 
-LEAST = math.radians(3)  # leaning less, a thing is upright
-LONG = 1.15  # a shape has a long axis if it is so many times as long as wide
+LEAST = math.radians(3)  # a segment that leans by less counts as upright
+LONG = 1.15  # a shape has a long axis if it is at least this many times as long as wide
 
 
 def with_rotated_crop(
     seg: SEG, upright: Upright, image: Size, row: int = 0, margin: int = 0
 ) -> tuple[SEG, RotatedCrop, Size] | None:
-    """A segment with a crop region that holds the leaning rectangle around it.
+    """A segment with a crop region that contains the rotated crop around it.
 
     Args:
-        seg: one of `seg.normalise`; one that brings its own picture keeps its crop region.
-        upright: what tells how it leans.
-        row: which image of the node's batch it is in.
-        margin: pixels around the mask that the rectangle holds at least.
+        seg: from `seg.normalise`. A SEG with its own picture keeps its crop region.
+        upright: where the angle comes from.
+        row: index of the segment's image in the node's batch.
+        margin: the least number of pixels between the mask and the sides of the rotated crop.
 
     Returns:
-        The segment, the rectangle in its crop, and the upright size of the thing itself in pixels;
-        None for what is upright already.
+        The segment, its rotated crop, and the size of the segment itself along the sides of the
+        rotated crop, in pixels; None for a segment that is upright already.
+
+    Raises:
+        ValueError: as of `rotation_of`.
     """
     angle = rotation_of(seg, upright, image, row)
     if abs(angle) < LEAST:
@@ -54,7 +57,11 @@ def with_rotated_crop(
 
 
 def rotation_of(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
-    """Radians that a segment leans clockwise; 0 where that cannot be told."""
+    """The angle in radians by which a segment leans clockwise; 0 if it is not known.
+
+    Raises:
+        ValueError: `upright.source` is unknown, or asks for landmarks that are missing.
+    """
     if upright.source == OFF:
         return 0.0
     if upright.source == ANGLE:
@@ -70,7 +77,7 @@ def rotation_of(seg: SEG, upright: Upright, image: Size, row: int = 0) -> float:
 
 
 def _long_axis(shape: torch.Tensor) -> float:
-    """The angle between the vertical and the long axis of a shape [h,w], by its second moments."""
+    """The angle between the vertical and the long axis of a shape [h,w], by second moments."""
     points = torch.nonzero(shape >= 0.5).double()  # y, x
     if len(points) < 3:
         return 0.0
@@ -83,7 +90,7 @@ def _long_axis(shape: torch.Tensor) -> float:
 
 
 def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
-    """The angle of the line through the eyes of the face that is in a segment's box."""
+    """The angle of the line through the eyes of the face in a segment's box."""
     if landmarks is None:
         raise ValueError(
             "'face_landmarks' is missing, which 'upright' landmarks goes by. Connect 'Face "
@@ -110,3 +117,19 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
 
 def _holds(box: Box, point: np.ndarray) -> bool:
     return box.x1 <= point[0] < box.x2 and box.y1 <= point[1] < box.y2
+<<<<<<< HEAD
+=======
+
+
+def _moved(mask: np.ndarray, old: Box, new: Box) -> np.ndarray:
+    """A mask [...,h,w] of one region, for another region; 0 outside the old one."""
+    if old == new:
+        return mask
+    result = np.zeros((*mask.shape[:-2], new.height, new.width), np.float32)
+    common = old.intersection(new)
+    here, there = common.shifted(-new.x1, -new.y1), common.shifted(-old.x1, -old.y1)
+    result[..., here.y1 : here.y2, here.x1 : here.x2] = mask[
+        ..., there.y1 : there.y2, there.x1 : there.x2
+    ]
+    return result
+>>>>>>> 2aa76c6 (Docstrings and notes of segs, prompts and detectors in plain words)

@@ -1,1 +1,1 @@
-"""SAM: masks of what a point or a box names."""
+"""SAM: masks of the things at points or in boxes."""

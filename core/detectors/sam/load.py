@@ -1,4 +1,4 @@
-"""Telling one kind of SAM from another by what a file holds."""
+"""Load a SAM of any known kind, recognised by the weights in its file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def load_sam(path: str | Path, place: Callable[[torch.nn.Module], Network]) -> S
 
     Args:
         path: weights as published by the authors (.pth, .pt) or by Hugging Face (.safetensors).
-        place: says where a network runs.
+        place: chooses the device of a network.
 
     Raises:
-        WeightsError: the file is refused or broken, or of no known kind.
+        WeightsError: the file is refused, is broken, or is of no known kind.
         RuntimeError: the package transformers is missing or too old.
     """
     path = Path(path)
@@ -48,7 +48,7 @@ def _video_network(path: Path) -> torch.nn.Module:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say what is wrong with the file, or the installation, where building a network fails."""
+    """A context for building a network; errors say what is wrong with the file or installation."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Masks of segments by a SAM: the SAM_MODEL that crosses links."""
+"""Masks of segments from a SAM: the SAM_MODEL that crosses links."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from ...segs.seg import SEGS, normalise
 from ..network import Network
 from .questions import Prompt, SamHints, prompts
 
-AT_ONCE = 16  # questions that go through the network together
+AT_ONCE = 16  # prompts that go through the network together
 _SAM_VERB = "looked at by the SAM"
-_WITH_THE_NETWORK = Trying(free=lambda unload=False: free())  # which is on its device, and stays
+_WITH_THE_NETWORK = Trying(free=lambda unload=False: free())  # keeps the network on its device
 
 
 class SamWrapper(Protocol):
-    """What a SAM_MODEL offers as its `sam_wrapper`, here and in ComfyUI-Impact-Pack."""
+    """The `sam_wrapper` of a SAM_MODEL, here and in ComfyUI-Impact-Pack."""
 
-    def prepare_device(self) -> None: ...
+    def prepare_device(self) -> None:
+        """Called before `predict`: move the network to its device."""
 
-    def release_device(self) -> None: ...
+    def release_device(self) -> None:
+        """Called after the last `predict`: the network may leave its device."""
 
     def predict(
         self,
@@ -43,25 +45,30 @@ class SamWrapper(Protocol):
         bbox: Sequence[float] | None,
         threshold: float,
     ) -> list[np.ndarray]:
-        """Masks [H,W] of one thing in an image [H,W,3] of bytes: those rated at least `threshold`,
-        or the best."""
-        ...
+        """Masks [H,W] of one thing in an image [H,W,3] of uint8.
+
+        They are the masks with a score of at least `threshold`, or the best one.
+        """
 
 
-# Asking
+# Masks from any SAM
 
 
 def sam_masks(model: Any, segs: SEGS, image: torch.Tensor, hints: SamHints) -> list[torch.Tensor]:
-    """What a SAM marks for each segment.
+    """A mask from a SAM for each segment.
 
     Args:
         model: a SAM_MODEL of this pack or another.
         segs: SEGS of any pack; they are scaled to the image.
-        image: [1,H,W,C].
-        hints: what is asked; with "mask-points" all segments give one mask together.
+        image: [1,H,W,C] 0..1.
+        hints: how prompts are made; with "mask-points" all segments give one mask together.
 
     Returns:
-        For each question a mask [H,W] float 0 or 1 on the CPU.
+        A mask [H,W] float 0 or 1 on the CPU for each prompt.
+
+    Raises:
+        ValueError, RuntimeError: a hint is unknown, or `model` is no SAM_MODEL, raised an error, or
+            returned no masks.
     """
     rgb, _ = to_rgb(image[:1])
     size = Size(rgb.shape[2], rgb.shape[1])
@@ -80,15 +87,19 @@ def sam_masks(model: Any, segs: SEGS, image: torch.Tensor, hints: SamHints) -> l
 def sam_masks_of_batch(
     model: Any, segs: SEGS, images: torch.Tensor, hints: SamHints
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a SAM marks in each image of a batch for the segments that hold for it.
+    """Masks from a SAM in each image of a batch, for the segments that belong to the image.
 
     Args:
         model, segs, hints: as in `sam_masks`.
-        images: [B,H,W,C].
+        images: [B,H,W,C] 0..1.
 
     Returns:
-        All that it marks, [B,H,W]; and a mask [N,H,W] for each segment, in their order, where each
-        belongs to one image, else image by image. Both 0 or 1, on the CPU.
+        The union of the masks in each image, [B,H,W]; and the mask of each segment, [N,H,W]. These
+        are in the order of the segments if each belongs to one image, and otherwise image by image.
+        Both are 0 or 1, on the CPU.
+
+    Raises:
+        ValueError, RuntimeError: as of `sam_masks`.
     """
     count, size = len(images), Size(images.shape[2], images.shape[1])
     header, items = normalise(segs, size, "segs")
@@ -108,7 +119,7 @@ def sam_masks_of_batch(
 
 
 def sam_mask(model: Any, segs: SEGS, image: torch.Tensor, hints: SamHints) -> torch.Tensor:
-    """Everything that a SAM marks for the segments: [H,W] float 0 or 1; see `sam_masks`."""
+    """The union of the masks for all segments: [H,W] float 0 or 1; see `sam_masks`."""
     result = torch.zeros(image.shape[1:3])
     for mask in sam_masks(model, segs, image, hints):
         torch.maximum(result, mask, out=result)
@@ -118,7 +129,7 @@ def sam_mask(model: Any, segs: SEGS, image: torch.Tensor, hints: SamHints) -> to
 def _one_by_one(
     wrapper: SamWrapper, questions: Sequence[Prompt], image: torch.Tensor, threshold: float
 ) -> list[torch.Tensor]:
-    """Another pack's SAM, which takes an image of bytes and one question at a time."""
+    """Masks from another pack's SAM, which takes an image of uint8 and one prompt at a time."""
     pixels = (to_numpy(image) * 255).clip(0, 255).astype(np.uint8)
     size, result = Size(image.shape[1], image.shape[0]), []
     source = Source.of("'sam_model':", wrapper, "predict", "Connect another SAM.")
@@ -156,16 +167,16 @@ def _wrapper(model: Any) -> SamWrapper:
     )
 
 
-# Our own
+# Our own SAM
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a network has seen in an image."""
+    """The embedding of an image."""
 
     features: Any
-    scale: tuple[float, float]  # pixels of the network's input for an image pixel, x and y
-    covered: tuple[float, float] | None = None  # share of the input that is the image; None: all
+    scale: tuple[float, float]  # input pixels per image pixel, x and y
+    covered: tuple[float, float] | None = None  # share of the input with the image; None: all
 
 
 @dataclass(frozen=True)
@@ -185,11 +196,11 @@ Follow = Callable[[torch.Tensor, Sequence[Sequence[int]], float], list[torch.Ten
 def answers(
     network: torch.nn.Module, features: Any, questions: Questions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a network of transformers says to questions about its features of an image.
+    """The output of a network of transformers for prompts about an embedded image.
 
     Returns:
-        For each question three masks [N,3,h,w], above 0 what belongs to the thing, and their
-        ratings [N,3].
+        Three masks for each prompt, [N,3,h,w] logits, above 0 for the thing; and their scores
+        [N,3].
     """
     answer = network(
         image_embeddings=features,
@@ -202,15 +213,15 @@ def answers(
 
 
 class Sam:
-    """A SAM_MODEL of this pack; its own `sam_wrapper`.
+    """A SAM_MODEL of this pack, which is also its own `sam_wrapper`.
 
     Args:
-        network: the network and where it runs.
-        embed: gives what the network sees in an image [H,W,3] on its device.
-        ask: gives three masks [N,3,h,w] of the whole input, above 0 what belongs to the thing, and
-            their ratings [N,3].
-        follow: gives masks [F,H,W] of 0 and 1 for each box in the first of frames [F,H,W,3], of
-            what is rated (logit) at least as a number says; None: it cannot follow.
+        network: the network and its device.
+        embed: returns the embedding of an image [H,W,3] 0..1 on the device.
+        ask: returns three masks for each prompt over the whole input, [N,3,h,w] logits, and their
+            scores [N,3].
+        follow: returns masks [F,H,W] of 0 and 1 for each box in the first of frames [F,H,W,3]; its
+            last argument is the least logit of a thing's pixels. None: it cannot follow things.
     """
 
     def __init__(
@@ -225,20 +236,22 @@ class Sam:
 
     @property
     def sam_wrapper(self) -> Sam:
+        """The object with the methods of `SamWrapper`: this one."""
         return self
 
     def masks(
         self, image: torch.Tensor, questions: Sequence[Prompt], threshold: float
     ) -> list[torch.Tensor]:
-        """A mask for each question.
+        """A mask for each prompt.
 
         Args:
             image: [H,W,3] 0..1.
-            threshold: masks that the network rates at least this high are united; if there is
-                none, the best is taken.
+            questions: the prompts.
+            threshold: masks with at least this score, 0..1, are united; if there is none, the mask
+                with the highest score is taken.
 
         Returns:
-            [H,W] float 0 or 1 each, on the CPU.
+            A mask [H,W] float 0 or 1 on the CPU for each prompt.
         """
         return persist(
             lambda: self._masks(image, questions, threshold), image_name(image), _SAM_VERB
@@ -266,12 +279,14 @@ class Sam:
                     lambda place: image_name(image), _SAM_VERB, _WITH_THE_NETWORK,
                 ):  # fmt: skip
                     pass
-        return [mask.clone() for mask in result]  # no longer of inference mode
+        return [mask.clone() for mask in result]  # tensors outside inference mode
 
     def prepare_device(self) -> None:
+        """See `SamWrapper`."""
         self._held.enter_context(self.network.on_device())
 
     def release_device(self) -> None:
+        """See `SamWrapper`."""
         self._seen = None
         self._held.close()
 
@@ -283,7 +298,7 @@ class Sam:
         bbox: Sequence[float] | None,
         threshold: float,
     ) -> list[np.ndarray]:
-        """See `SamWrapper`."""
+        """Masks [H,W] of one thing in an image [H,W,3] of uint8; see `SamWrapper`."""
         return persist(
             lambda: self._predict(image, points, plabs, bbox, threshold), image_name(image),
             _SAM_VERB, _WITH_THE_NETWORK,
@@ -312,7 +327,7 @@ class Sam:
 
 
 def _alike(questions: Sequence[Prompt]) -> Iterator[list[int]]:
-    """Numbers of questions with equally many points, a few at a time."""
+    """Groups of indices of prompts with the same number of points, at most AT_ONCE each."""
     forms: dict[tuple[int, bool], list[int]] = {}
     for index, question in enumerate(questions):
         if not question.empty:
@@ -344,7 +359,7 @@ def _good(ratings: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def _to_image(masks: torch.Tensor, seen: Embedded, size: Size) -> torch.Tensor:
-    """Masks [N,h,w] over the network's input as booleans [N,H,W] over the image."""
+    """Masks [N,h,w] over the network's input as bool [N,H,W] over the image."""
     masks = masks[None].float()
     if seen.covered is not None:  # scaled to the input first, as the authors do
         height, width = (side * 4 for side in masks.shape[-2:])

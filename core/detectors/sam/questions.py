@@ -1,4 +1,4 @@
-"""What a SAM is asked about a segment: points and a box."""
+"""Prompts for a SAM from segments: points and a box."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ DETECTION_HINTS = (
     "mask-point-bbox", "none",
 )  # fmt: skip
 NEGATIVE_HINTS = ("False", "Small", "Outter")
-SMALL = 10  # pixels: with "Small", the centre of a narrower box counts as background
-_GRID = 20  # points along a side of what is sampled
-_CLOSEST = 3  # pixels between points at least
-_MARGIN = 10  # pixels that points outside keep from the region and from the image's border
+SMALL = 10  # pixels; with "Small", the centre of a narrower box is a point of the background
+_GRID = 20  # points along a side of a grid
+_CLOSEST = 3  # the least number of pixels between points
+_MARGIN = 10  # pixels between points outside and the region or the image's border
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class SamHints:
-    """How segments are put to a SAM and what is taken of its answers; lengths in pixels."""
+    """How prompts are made from segments, and which masks are taken; lengths in pixels."""
 
     detection_hint: str = "center-1"  # one of DETECTION_HINTS
     dilation: int = 0
-    threshold: float = 0.93  # 0..1: masks that SAM rates lower count only if none is rated higher
+    threshold: float = 0.93  # 0..1; if no mask has this score, the best one is taken
     bbox_expansion: int = 0
-    mask_hint_threshold: float = 0.7  # 0..1: from where a mask's pixel is a point of "mask-area"
+    mask_hint_threshold: float = 0.7  # 0..1; mask pixels above it are points of "mask-area"
     mask_hint_use_negative: str = "False"  # one of NEGATIVE_HINTS
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question to a SAM: which thing lies at these points and in this box?"""
+    """A prompt for a SAM: which thing is at these points and in this box?"""
 
     points: tuple[Point, ...]  # x, y
-    labels: tuple[int, ...]  # for each point: 1 belongs to the thing, 0 does not
+    labels: tuple[int, ...]  # for each point: 1 for the thing, 0 for the background
     box: Box | None = None
 
     @property
     def empty(self) -> bool:
+        """Whether it has neither points nor a box."""
         return not self.points and self.box is None
 
 
 def prompts(segs: Sequence[SEG], image: Size, hints: SamHints) -> list[Prompt]:
-    """The questions about segments: one for each, with "mask-points" one for all together.
+    """The prompts for segments: one for each; with "mask-points" one for all together.
 
     Raises:
-        ValueError: an unknown hint.
+        ValueError: a hint is unknown.
     """
     _check_choice("detection_hint", hints.detection_hint, DETECTION_HINTS)
     _check_choice("mask_hint_use_negative", hints.mask_hint_use_negative, NEGATIVE_HINTS)
@@ -108,8 +109,8 @@ def _corners(box: Box, _centre: Point) -> list[Point]:
     return [(x, y) for y in ys for x in xs]
 
 
-# In ComfyUI-Impact-Pack "rect-4" asks at the corners of a diamond and "diamond-4" at those of a
-# rectangle. Shared workflows were made with that, so the names keep their points.
+# In ComfyUI-Impact-Pack "rect-4" gives the corners of a diamond, and "diamond-4" those of a
+# rectangle. Shared workflows were made with this, so the names keep their points.
 _LAYOUTS: dict[str, Callable[[Box, Point], list[Point]]] = {
     "center-1": lambda _box, centre: [centre],
     "mask-point-bbox": lambda _box, centre: [centre],
@@ -122,7 +123,7 @@ _LAYOUTS: dict[str, Callable[[Box, Point], list[Point]]] = {
 
 
 def _mask_points(seg: SEG, threshold: float, empty_negative: bool) -> tuple[list[Point], list[int]]:
-    """A grid of points within the segment's mask; where it is 0, negative ones if asked for."""
+    """A grid of points in the segment's mask; optionally background points where it is 0."""
     mask = to_numpy(seg.cropped_mask)
     mask = mask.max(axis=0) if mask.ndim == 3 else mask
     height, width = mask.shape
@@ -140,7 +141,7 @@ def _mask_points(seg: SEG, threshold: float, empty_negative: bool) -> tuple[list
 
 
 def _points_outside(region: Box, image: Size) -> list[Point]:
-    """A grid of points over the image, but for the region and its surroundings."""
+    """A grid of points over the image, without the region and its surroundings."""
     near = region.grown(_MARGIN)
     step_x = max(_CLOSEST, image.width // _GRID)
     step_y = max(_CLOSEST, image.height // _GRID)

@@ -1,7 +1,7 @@
 """SAM of 2023 (ViT-B, -L, -H), from the files of its authors or of Hugging Face.
 
-The network is transformers', which every ComfyUI has; sizes are read off the weights, so that any
-size loads. Source: Kirillov et al., "Segment Anything" (2023).
+The network is that of the package transformers, which every ComfyUI has. Sizes are read from the
+weights, so a SAM of any size can be loaded. Source: Kirillov et al., "Segment Anything" (2023).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...geometry import Size
 from ..network import normalised
 from .model import Embedded, Questions, answers
 
-# From the authors' names to transformers', applied in this order.
+# Regular expressions that convert the authors' names to those of transformers, in this order.
 _RENAMED = [
     (r"^image_encoder\.", "vision_encoder."),
     (r"\.blocks\.", ".layers."),
@@ -45,7 +45,7 @@ _SAME_POSITIONS = "shared_image_embedding.positional_embedding"
 
 
 def is_sam(weights: dict[str, torch.Tensor]) -> bool:
-    """Whether the weights are those of this kind of SAM, in either naming."""
+    """Whether weights [...] are those of this kind of SAM, with the names of either source."""
     return any(
         f"{encoder}.pos_embed" in weights and weights[f"{encoder}.pos_embed"].ndim == 4
         for encoder in ("image_encoder", "vision_encoder")
@@ -53,7 +53,7 @@ def is_sam(weights: dict[str, torch.Tensor]) -> bool:
 
 
 def build(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """The network with these weights, on the CPU.
+    """The network with these weights [...], on the CPU.
 
     Raises:
         KeyError, RuntimeError: the weights are not complete.
@@ -69,7 +69,11 @@ def build(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
 
 
 def with_positions(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights with the positional embedding by both of its names; files have either or both."""
+    """The weights [...] with both names of the positional embedding; files have one or both.
+
+    Raises:
+        KeyError: the weights have neither.
+    """
     shared = weights.get(_SAME_POSITIONS, weights.get(POSITIONS))
     if shared is None:
         raise KeyError(POSITIONS)
@@ -83,14 +87,16 @@ def _renamed(name: str) -> str:
 
 
 def _config(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """What the shapes of the weights say about the network; for the rest see the paper."""
+    """The network's configuration from the shapes of the weights; the rest is as in the paper."""
     width, _, patch, _ = weights["vision_encoder.patch_embed.projection.weight"].shape
     grid = weights["vision_encoder.pos_embed"].shape[1]
     depth = sum(name.endswith(".attn.rel_pos_h") for name in weights)
     reach = [
         weights[f"vision_encoder.layers.{index}.attn.rel_pos_h"].shape for index in range(depth)
     ]
-    windows = [(length + 1) // 2 for length, _ in reach]  # of 2 w - 1 relative positions each
+    windows = [
+        (length + 1) // 2 for length, _ in reach
+    ]  # a window of w pixels has 2 w - 1 relative positions
     inner, embedding = weights["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape
     image = {"image_size": grid * patch, "patch_size": patch}
     vision = {
@@ -118,7 +124,7 @@ def _config(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
-    """What the network sees in an image [H,W,3] on its device: scaled to its side, filled up."""
+    """The embedding of an image [H,W,3] 0..1 on the device; the image is scaled and padded."""
     side = network.config.vision_config.image_size
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -139,5 +145,5 @@ def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
 def ask(
     network: torch.nn.Module, seen: Embedded, questions: Questions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Answers to questions, in pixels of the network's input; see `answers`."""
+    """Masks [N,3,h,w] and scores [N,3] for prompts in pixels of the input; see `answers`."""
     return answers(network, seen.features, questions)

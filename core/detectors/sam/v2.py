@@ -1,8 +1,8 @@
 """SAM 2 and SAM 2.1, from the files of their authors or of Hugging Face.
 
-The networks are transformers'. Sizes are read off the weights; what these do not tell is looked up
-for the published models. Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos"
-(2024).
+The networks are those of the package transformers. Sizes are read from the weights; settings that
+weights do not show are known for the published models. Source: Ravi et al., "SAM 2: Segment
+Anything in Images and Videos" (2024).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .model import Embedded, Questions, answers
 from .v1 import with_positions
 
 SIDE = 1024  # pixels of the network's input
-_REMEMBERED = 20  # frames; what is further back has no say
+_REMEMBERED = 20  # frames; earlier frames have no effect
 
-# From the authors' names to transformers', applied in this order.
+# Regular expressions that convert the authors' names to those of transformers, in this order.
 _RENAMED = [
     (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
     (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
@@ -78,7 +78,7 @@ _GLOBAL = {
 
 
 def is_sam2(weights: dict[str, torch.Tensor]) -> bool:
-    """Whether the weights are those of this kind of SAM, in either naming."""
+    """Whether weights [...] are those of this kind of SAM, with the names of either source."""
     return any(
         f"{trunk}.pos_embed_window" in weights
         for trunk in ("image_encoder.trunk", "vision_encoder.backbone")
@@ -86,11 +86,11 @@ def is_sam2(weights: dict[str, torch.Tensor]) -> bool:
 
 
 def build(weights: dict[str, torch.Tensor], *, video: bool, side: int = SIDE) -> torch.nn.Module:
-    """The network with these weights, on the CPU.
+    """The network with these weights [...], on the CPU.
 
     Args:
-        video: the network that follows things through frames, instead of that for one image.
-        side: pixels of its input.
+        video: build the network that follows things through frames, instead of that for images.
+        side: side of its input in pixels.
 
     Raises:
         ImportError: the installed transformers does not know SAM 2.
@@ -112,13 +112,13 @@ def build(weights: dict[str, torch.Tensor], *, video: bool, side: int = SIDE) ->
 
 
 def _translated(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The authors' weights by transformers' names."""
+    """The authors' weights with the names of transformers."""
     result = {}
     points = {}
     last = max((int(found[1]) for name in weights if (found := _DOWN.match(name))), default=0)
     for name, value in weights.items():
         found = _POINTS.match(name)
-        if found:  # one embedding for each kind of point, which transformers keeps in one matrix
+        if found:  # one embedding for each kind of point; transformers has them in one matrix
             points[int(found[1])] = value
             continue
         result[_renamed(name, last)] = value
@@ -140,9 +140,9 @@ def _renamed(name: str, last: int) -> str:
 
 
 def _image_config(weights: dict[str, torch.Tensor], side: int) -> dict[str, Any]:
-    """What the shapes of the weights say about the network for images."""
+    """The configuration of the network for images, from the shapes of the weights."""
     backbone = "vision_encoder.backbone."
-    widths = []  # of what each block gives
+    widths = []  # of the output of each block
     while f"{backbone}blocks.{len(widths)}.layer_norm2.weight" in weights:
         widths.append(len(weights[f"{backbone}blocks.{len(widths)}.layer_norm2.weight"]))
     stages = sorted(set(widths))
@@ -181,7 +181,7 @@ def _image_config(weights: dict[str, torch.Tensor], side: int) -> dict[str, Any]
 
 
 def _video_config(weights: dict[str, torch.Tensor], side: int) -> dict[str, Any]:
-    """What the shapes of the weights say about the network's memory."""
+    """The configuration of the network's memory, from the shapes of the weights."""
     layers = sum(name.endswith(".cross_attn_image.q_proj.bias") for name in weights)
     fusers = sum(name.endswith(".depthwise_conv.bias") for name in weights)
     fused = len(weights["memory_encoder.memory_fuser.layers.0.depthwise_conv.bias"])
@@ -218,7 +218,7 @@ def _pixels(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
-    """What the network sees in an image [H,W,3] on its device."""
+    """The embedding of an image [H,W,3] 0..1 on the device."""
     side = network.config.prompt_encoder_config.image_size
     height, width = image.shape[:2]
     features = network.get_image_embeddings(_pixels(image, side))
@@ -228,12 +228,12 @@ def embed(network: torch.nn.Module, image: torch.Tensor) -> Embedded:
 def ask(
     network: torch.nn.Module, seen: Embedded, questions: Questions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Answers to questions, in pixels of the network's input; see `answers`."""
+    """Masks [N,3,h,w] and scores [N,3] for prompts in pixels of the input; see `answers`."""
     return answers(network, list(seen.features), questions)
 
 
 class _Frames:
-    """Frames [F,H,W,3] as the network takes them, each made when it is asked for."""
+    """Frames [F,H,W,3] as the network takes them; each is converted when it is needed."""
 
     def __init__(self, frames: torch.Tensor, side: int) -> None:
         self.frames = frames
@@ -250,7 +250,7 @@ class Follower:
     """Follows things through a video; see `follow` of `model.Sam`.
 
     Args:
-        load: gives the network for video, when it is first needed.
+        load: returns the network for video; called when it is first needed.
     """
 
     def __init__(self, load: Callable[[], Network]) -> None:
@@ -278,7 +278,7 @@ class Follower:
                 for whole, mask in zip(result, masks[:, 0], strict=True):
                     whole[index] = (mask >= lowest).float().cpu()
                 _forget(session, index)
-        return [mask.clone() for mask in result]  # no longer of inference mode
+        return [mask.clone() for mask in result]  # tensors outside inference mode
 
 
 def _session(
@@ -287,7 +287,7 @@ def _session(
     boxes: Sequence[Sequence[int]],
     device: torch.device,
 ) -> Any:
-    """A session in which every box of the first frame, and its middle, names a thing."""
+    """A session with a thing for each box of the first frame, given by the box and its centre."""
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     side = network.config.prompt_encoder_config.image_size
@@ -310,7 +310,7 @@ def _session(
 
 
 def _forget(session: Any, index: int) -> None:
-    """Drop what no later frame asks for: without this a session grows by 5 MB a frame and thing."""
+    """Drop what no later frame needs; otherwise a session grows by 5 MB per frame and thing."""
     for outputs in session.output_dict_per_obj.values():
         later = outputs["non_cond_frame_outputs"]
         later.pop(index - _REMEMBERED, None)
