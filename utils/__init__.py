@@ -1,1 +1,1 @@
-"""Checks and conversions at the border."""
+"""Checks of inputs, conversions of arrays, files, paths and notes, for all rooms."""

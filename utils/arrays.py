@@ -1,4 +1,4 @@
-"""Between NumPy arrays, which cross links inside SEGS, and the float tensors that the core uses."""
+"""Convert NumPy arrays, which SEGS contain, to the float tensors of the core, and back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def to_tensor(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
-    """The array as a float tensor, sharing its memory where device and dtype allow.
+    """An array [...] as a float tensor [...]; it shares memory if device and dtype allow it.
 
     Args:
-        array: any shape; a tensor is taken too.
-        like: device and dtype to follow.
-        device, dtype: these instead of `like`'s; without either, the array's own device and
+        array: an array or a tensor of any shape.
+        like: a tensor with the device and dtype of the result.
+        device, dtype: used instead of those of `like`; without both, the device of the array and
             float32.
     """
     if not isinstance(array, torch.Tensor):
         array = np.ascontiguousarray(array)
-        if not array.flags.writeable:  # PyTorch knows no read-only memory
+        if not array.flags.writeable:  # PyTorch does not support read-only memory
             array = array.copy()
         array = torch.from_numpy(array)
     if like is not None:
@@ -32,7 +32,7 @@ def to_tensor(
 
 
 def to_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
-    """The tensor as a float32 array in main memory, sharing it where possible."""
+    """A tensor [...] as a float32 array [...] in main memory; it shares memory if possible."""
     if isinstance(array, torch.Tensor):
         array = array.detach().to(device="cpu", dtype=torch.float32).numpy()
     return np.asarray(array, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Checks at the nodes' inputs: errors that say what is wrong, where, and how to mend it."""
+"""Checks of the nodes' inputs; errors say what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import torch
 
 SEG_FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", "label")
 MOST_PIXELS = 2**28  # of a picture or a mask: 16384 x 16384, ComfyUI's own largest sides
-MOST_ROWS = 2**16  # of the batch that a latent is said to be of: noise is drawn for all of them
-LONGEST_SIDE = 2**17  # in pixels, of the image that SEGS are of
-LONGEST_SHOWN = 60  # signs of a value that an error quotes
+MOST_ROWS = 2**16  # rows of a batch that a batch_index refers to: noise is drawn for all of them
+LONGEST_SIDE = 2**17  # pixels of a side of the image of SEGS
+LONGEST_SHOWN = 60  # characters of a value in an error
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COMPUTABLE = frozenset(
     (*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 )
 
-# Values whose contents are known to be good, by identity, while the node that has them runs.
+# The ids of values whose contents were checked already, while their node runs.
 _known: ContextVar[frozenset[int]] = ContextVar("detailers_checked", default=frozenset())
 
 
 @contextmanager
 def known_to_be_good(values: list[Any]) -> Iterator[None]:
-    """Spare these values the look at every number in them, which they have had, while this runs."""
+    """A context in which the numbers in these values are not checked again."""
     token = _known.set(_known.get() | {id(value) for value in values})
     try:
         yield
@@ -38,7 +38,11 @@ def known_to_be_good(values: list[Any]) -> Iterator[None]:
 
 
 def check_computable(tensor: torch.Tensor, name: str) -> None:
-    """Raise unless the tensor has numbers of a usual type, one beside the other, in memory."""
+    """Check that a tensor [...] is dense, in memory, and of a usual type.
+
+    Raises:
+        ValueError: it is not.
+    """
     if tensor.dtype in _COMPUTABLE and tensor.layout is torch.strided and not tensor.is_nested:
         if tensor.device.type != "meta":
             return
@@ -55,7 +59,11 @@ def check_computable(tensor: torch.Tensor, name: str) -> None:
 
 
 def check_shape(tensor: torch.Tensor, axes: str, name: str) -> None:
-    """Raise unless the tensor has one dimension per letter of `axes`, such as "BHWC"."""
+    """Check that a tensor has one axis for each letter of `axes`, such as "BHWC" for [B,H,W,C].
+
+    Raises:
+        ValueError: it has another number of axes, or is no plain tensor.
+    """
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(
             f"'{name}' should be a tensor of the shape [{','.join(axes)}] but is"
@@ -70,7 +78,11 @@ def check_shape(tensor: torch.Tensor, axes: str, name: str) -> None:
 
 
 def check_image(image: torch.Tensor, name: str) -> None:
-    """Raise unless it is an image: [B,H,W,C] float, 1, 3 or 4 channels, no side 0, all finite."""
+    """Check that it is an image: [B,H,W,C] float, 1, 3 or 4 channels, no side 0, all finite.
+
+    Raises:
+        ValueError: it is not.
+    """
     check_shape(image, "BHWC", name)
     if not image.is_floating_point():
         raise ValueError(
@@ -94,7 +106,7 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
         name: the input's name, for the error.
 
     Raises:
-        ValueError: another shape or type, a side of 0, or a value that is not finite.
+        ValueError: it has another shape or type, a side of 0, or a value that is not finite.
     """
     mask = check_mask_layout(mask, name)
     check_finite(mask, name)
@@ -103,7 +115,11 @@ def check_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def check_mask_layout(mask: torch.Tensor, name: str) -> torch.Tensor:
-    """The mask as [B,H,W] floats, as `check_mask`, without a look at its values."""
+    """The mask as [B,H,W] floats, as of `check_mask`, without checks of its values.
+
+    Raises:
+        ValueError: it has another shape or type, or a side of 0.
+    """
     if not isinstance(mask, torch.Tensor):
         raise ValueError(
             f"'{name}' should be a mask but is {described(mask)}. Check what is connected to it."
@@ -133,13 +149,13 @@ def check_mask_layout(mask: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def check_latent(latent: Any, name: str) -> list[torch.Tensor]:
-    """The streams of a LATENT, {"samples": [N,C,h,w] or [N,C,T,h,w], ...}, most often one.
+    """The streams of a LATENT, {"samples": [N,C,h,w] or [N,C,T,h,w], ...}; usually one.
 
-    Samples of several streams, as video with sound has them, count by the first. A noise mask and
-    a batch_index, where there are such, have to fit.
+    Of several streams, as video with sound has them, the first needs this shape. A noise mask and a
+    batch_index have to fit. The samples may have values that are not finite.
 
     Raises:
-        ValueError: it is no LATENT. Whether the samples are finite is not looked at.
+        ValueError: it is no LATENT.
     """
     samples = latent.get("samples") if isinstance(latent, dict) else None
     parts = _streams(samples)
@@ -186,7 +202,11 @@ def _check_computable_parts(parts: list[Any], name: str) -> None:
 
 
 def check_batch_index(rows: Any, count: int, name: str) -> None:
-    """Raise unless it is None or says of each latent of a batch which row of a larger one it is."""
+    """Check that it is None, or has the index in a larger batch for each of `count` latents.
+
+    Raises:
+        ValueError: it is not.
+    """
     if rows is None:
         return
     if not (
@@ -200,12 +220,12 @@ def check_batch_index(rows: Any, count: int, name: str) -> None:
 
 
 def _streams(samples: Any) -> list[Any]:
-    """The streams of samples; none where they cannot be told."""
+    """The streams of samples; none if they cannot be read."""
     if isinstance(samples, torch.Tensor) or not getattr(samples, "is_nested", False):
         return [samples]
     try:
         return list(samples.unbind())
-    except Exception:  # whatever an object raises that only says that it is nested
+    except Exception:  # an object of another pack that only claims to be nested
         return []
 
 
@@ -215,7 +235,11 @@ def _is_floats(value: Any) -> bool:
 
 
 def check_finite(tensor: torch.Tensor, name: str) -> None:
-    """Raise if a value is NaN or infinite, saying how many are."""
+    """Check that all values of a tensor [...] are finite.
+
+    Raises:
+        ValueError: some are NaN or infinite; it says how many.
+    """
     if id(tensor) in _known.get() or all_finite(tensor):
         return
     count = int((~torch.isfinite(tensor)).sum())
@@ -227,18 +251,21 @@ def check_finite(tensor: torch.Tensor, name: str) -> None:
 
 
 def all_finite(tensor: torch.Tensor) -> bool:
-    """Whether no value is NaN or infinite; one pass that needs no memory."""
+    """Whether all values of a tensor [...] are finite; needs one pass and no memory."""
     if tensor.numel() == 0 or not tensor.is_floating_point():
         return True
     stored = tuple(slice(1 if step == 0 else None) for step in tensor.stride())
-    low, high = tensor[stored].aminmax()  # of what is stored; lets NaN through
+    low, high = tensor[stored].aminmax()  # of the stored values; NaN is kept
     return math.isfinite(low) and math.isfinite(high)
 
 
 def check_segs(segs: Any, name: str) -> None:
-    """Raise unless it is SEGS: ((height, width), [SEG, ...]).
+    """Check that it is SEGS: ((height, width), [SEG, ...]).
 
-    A SEG may be of any class that has the fields; packs define a named tuple of their own.
+    A SEG may be of any class that has the fields, because packs define their own named tuples.
+
+    Raises:
+        ValueError: it is not.
     """
     if id(segs) in _known.get():
         return
@@ -266,7 +293,15 @@ def check_segs(segs: Any, name: str) -> None:
 
 
 def check_seg(seg: Any, name: str, which: str, remedy: str) -> None:
-    """Raise unless it has the fields of a SEG, each of its kind; `which` names it in errors."""
+    """Check that a value has the fields of a SEG, each of the right kind.
+
+    Args:
+        which: the name of the SEG in errors.
+        remedy: a sentence that says what to do.
+
+    Raises:
+        ValueError: it does not.
+    """
     missing = [field for field in SEG_FIELDS if not hasattr(seg, field)]
     if missing:
         raise ValueError(
@@ -313,7 +348,7 @@ def _check_not_empty(tensor: torch.Tensor, name: str) -> None:
 
 
 def is_numbers(values: Any, count: int) -> bool:
-    """Whether it is a sequence (list, tuple, array) of that many finite numbers."""
+    """Whether it is a sequence (list, tuple, array) of `count` finite numbers."""
     if isinstance(values, (str, bytes, dict, set, frozenset)):
         return False
     try:
@@ -324,7 +359,7 @@ def is_numbers(values: Any, count: int) -> bool:
 
 
 def is_array(values: Any, axes: tuple[int, ...] | None = None) -> bool:
-    """Whether it is an array or a plain tensor of numbers, with one of these numbers of axes."""
+    """Whether it is an array or a plain tensor of numbers, with one of `axes` as its axes count."""
     if isinstance(values, torch.Tensor):
         usual = values.dtype in _COMPUTABLE and values.layout is torch.strided
         usual = usual and not values.is_nested and values.device.type != "meta"
@@ -334,7 +369,7 @@ def is_array(values: Any, axes: tuple[int, ...] | None = None) -> bool:
 
 
 def _is_confidence(value: Any) -> bool:
-    """Whether it is a finite number, several, or None, which stands for 0."""
+    """Whether it is a finite number, several of them, or None, which counts as 0."""
     if value is None or isinstance(value, (float, int)):
         return value is None or is_numbers([value], 1)
     try:
@@ -345,7 +380,7 @@ def _is_confidence(value: Any) -> bool:
 
 
 def described(value: Any) -> str:
-    """What a value is, in a few words for an error."""
+    """A short description of a value, for errors."""
     if isinstance(value, torch.Tensor) and value.is_nested:
         return "a nested tensor"
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -361,14 +396,14 @@ def described(value: Any) -> str:
 
 class _Short(reprlib.Repr):
     def repr_int(self, value: int, level: int) -> str:
-        """A number of very many digits cannot be turned into text."""
+        """A short form of a number, because one with very many digits cannot be written."""
         if -(10**40) < value < 10**40:
             return repr(value)
         return f"{'-' if value < 0 else ''}10**{int(value.bit_length() * math.log10(2))} or so"
 
 
 def quoted(value: Any) -> str:
-    """A value for an error, shortened."""
+    """A value in a short form, for errors."""
     short = _Short()
     short.maxstring = short.maxother = LONGEST_SHOWN
     short.maxlevel = 2

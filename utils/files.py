@@ -1,7 +1,7 @@
-"""Files as the pack reads them: regular ones alone, and no more of them than expected.
+"""Read files safely: only regular files, and only up to a size.
 
-A pipe under a file's name would wait for a writer for ever, and a device may give without end.
-Every file of the user's, and every file that a text names, is opened here.
+A read from a pipe with the name of a file would wait for a writer for ever, and a device may have
+no end. Every file of the user, and every file that a text names, is opened here.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# Without waiting for a pipe's other end; the rest keeps child processes away and bytes as they are.
+# Do not wait for the other end of a pipe; do not share with child processes; do not change bytes.
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOINHERIT", "O_BINARY")
 )
 
 
 class NoFile(OSError):
-    """What has the name of a file is none, or is larger than a file of its kind can be."""
+    """Something is no regular file, or is larger than allowed."""
 
 
 def open_file(path: str | Path, most: int | None = None) -> BinaryIO:
     """Open a regular file for reading; links to one are followed.
 
     Args:
-        most: bytes that it may have; None for any number.
+        most: the largest size in bytes; None for any size.
 
     Raises:
         NoFile: it is a pipe, a device, a folder or the like, or larger than `most`.
-        OSError: it is not there, or may not be read.
+        OSError: it does not exist, or may not be read.
     """
-    _expect_file(os.stat(path), path)  # first, as to open some devices already does something
+    _expect_file(os.stat(path), path)  # first, because opening some devices has an effect
     descriptor = os.open(path, _FLAGS)
     try:
         status = os.fstat(descriptor)
@@ -52,16 +52,21 @@ def open_file(path: str | Path, most: int | None = None) -> BinaryIO:
 
 
 def read_file(path: str | Path, most: int) -> bytes:
-    """All bytes of a regular file that has no more than `most`; see `open_file`."""
+    """All bytes of a regular file.
+
+    Raises:
+        NoFile: it has more than `most` bytes, or is no regular file.
+        OSError: it does not exist, or may not be read.
+    """
     with open_file(path, most) as file:
         data = file.read(most + 1)
-    if len(data) > most:  # it has grown meanwhile
+    if len(data) > most:  # it has grown since it was opened
         raise _fault(f"it has more than the {most} bytes allowed", path)
     return data
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether there is a regular file; False for what no file can be named, too."""
+    """Whether there is a regular file; also False for a name that no file can have."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):

@@ -8,15 +8,15 @@ _MOST_SHOWN = 20
 
 
 def alike(name: str, labels: Iterable[str]) -> set[str]:
-    """The labels that are the same as a name but for upper and lower case."""
+    """The labels that differ from a name at most in upper and lower case."""
     return {label for label in labels if label.casefold() == name.casefold()}
 
 
 def listed(labels: Iterable[str], form: str = "'{:.60}'") -> str:
-    """Labels for a message: sorted, and the first few of many.
+    """Labels for a message: sorted, and only the first few of many.
 
     Args:
-        form: how each is written.
+        form: the format of each label.
     """
     shown = [form.format(label) for label in sorted(labels)]
     more = len(shown) - _MOST_SHOWN

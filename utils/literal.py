@@ -1,4 +1,4 @@
-"""Read what Python's `repr` writes of plain values."""
+"""Read plain values in the form in which Python's `repr` writes them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-_LONGEST = 200_000  # characters; the names of a detector with thousands of classes fit in
+_LONGEST = 200_000  # characters; enough for the names of a detector with thousands of classes
 
 
 def read_literal(text: str) -> Any:
-    """The value that a text such as "{0: 'face', 1: 'hand'}" stands for.
+    """The value of a text such as "{0: 'face', 1: 'hand'}".
 
-    Dictionaries, lists, tuples, texts, numbers, True, False and None are read. The text is taken
-    apart and never run.
+    Dictionaries, lists, tuples, texts, numbers, True, False and None are read. The text is parsed
+    and never run.
 
     Raises:
-        ValueError: it stands for anything else, or for nothing.
+        ValueError: it holds anything else, or nothing.
     """
     try:
         if len(text) > _LONGEST:

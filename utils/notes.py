@@ -1,7 +1,7 @@
-"""What a node has to say to the person who runs it.
+"""Notes: messages of a node to the user that are no errors.
 
-Any part of the pack may call `note` while a node runs. Each text is logged once for a run, and kept
-for the node to show.
+Any part of the pack may call `note` while a node runs. Each text is logged once in a run, and kept,
+so that the node can show it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Note:
-    """One thing to tell.
+    """One message.
 
     Attributes:
         kind: a short word for programs that read the history, such as "skipped" or "batch".
-        text: whole sentences for the user: what, why and, where there is one, the remedy.
+        text: whole sentences for the user: what happened, why, and what can be done.
     """
 
     kind: str
     text: str
 
 
-# The notes of the present run, and the same as a set with those known before.
+# The notes of the current run, and a set of these and of earlier ones.
 _Collected = tuple[list[Note], set[Note]]
 _collected: ContextVar[_Collected | None] = ContextVar("detailers_notes", default=None)
 # All that is said in what runs at present, each once, whether it was told before or not.
@@ -38,8 +38,8 @@ _heard: ContextVar[dict[Note, None] | None] = ContextVar("detailers_heard", defa
 def note(kind: str, text: str) -> None:
     """Tell the user something that is no error; the same text is told once in a run of a node.
 
-    Half signs, which texts that arrive as JSON may hold and no log and no client can take, are
-    written as what they are, such as \\ud800.
+    Lone surrogates, which JSON texts may contain and logs and clients cannot take, are written as
+    escapes, such as \\ud800.
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     own = Note(kind, text)
@@ -58,10 +58,10 @@ def note(kind: str, text: str) -> None:
 
 @contextmanager
 def collected_notes(known: set[Note] | None = None) -> Iterator[list[Note]]:
-    """The notes of what runs inside, in the order in which they come.
+    """A context that collects the notes of the code inside, in order.
 
     Args:
-        known: what has been told already and is not told again; what comes is added.
+        known: notes that were told already and are not told again; new ones are added.
     """
     notes: list[Note] = []
     token = _collected.set((notes, set() if known is None else known))

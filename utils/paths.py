@@ -1,7 +1,7 @@
-"""Texts that are to become paths, looked at before anything asks the disk for them.
+"""Checks of texts that become paths, before the file system is asked for them.
 
-To ask whether `//host/share/file` exists already sends the user's name and a proof of the password
-to that host on Windows; `NUL`, `a:b` and `a.` are there other things than the files they look like.
+On Windows, a mere check whether `//host/share/file` exists sends the user's name and a proof of the
+password to that host, and `NUL`, `a:b` and `a.` are not the files that they look like.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 
-LONGEST = 4096  # characters; more is no path on any system
-LONGEST_NAME = 255  # of one part
+LONGEST = 4096  # characters; no system has longer paths
+LONGEST_NAME = 255  # bytes of one part
 _SLASHES = re.compile(r"[/\\]")
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _DEVICES = re.compile(
@@ -20,12 +20,12 @@ _DEVICES = re.compile(
 
 
 def path_fault(text: str, *, windows: bool = os.name == "nt") -> str | None:
-    """Why a text may not become a path, as the end of a sentence; None where it may.
+    """Why a text may not become a path, as the end of a sentence; None if it may.
 
-    This says nothing of where the path leads: whoever uses it still keeps it in its folder.
+    The caller still has to check that the path stays in its folder.
 
     Args:
-        windows: as on Windows, where more names mean something else than a file of that name.
+        windows: apply the rules of Windows, where more names have a special meaning.
     """
     if len(text) > LONGEST:
         return f"has {len(text)} characters, more than a path can have"
@@ -49,13 +49,13 @@ def path_fault(text: str, *, windows: bool = os.name == "nt") -> str | None:
 
 
 def expect_path(text: str, name: str) -> None:
-    """Make sure that a text may become a path.
+    """Check that a text may become a path.
 
     Args:
-        name: of the input that it comes from.
+        name: the name of the input with the text.
 
     Raises:
-        ValueError: it may not.
+        ValueError: the text may not become a path.
     """
     fault = path_fault(text)
     if fault is not None:

@@ -1,3 +1,3 @@
-"""Seeds, as ComfyUI has them."""
+"""The range of seeds, as in ComfyUI."""
 
-MAX_SEED = 2**64 - 1  # they have 64 bits
+MAX_SEED = 2**64 - 1  # seeds have 64 bits

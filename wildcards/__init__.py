@@ -1,5 +1,5 @@
-"""The segment-text (wildcard) language.
+"""The language of segment texts, with wildcards.
 
-`deal` says which segment gets which text, `grammar` turns a text into a finished prompt, `library`
-holds the lists that `__name__` draws from. Nothing here knows tensors or the host.
+`deal` gives each segment its text, `grammar` expands a text to a prompt, and `library` has the
+lists that `__name__` draws from. Nothing here uses tensors or the host.
 """

@@ -1,9 +1,8 @@
-"""What drawing texts may cost: files, comparisons and time.
+"""The budget for drawing texts: files, comparisons and time.
 
-Files and comparisons are counted in a way that knows nothing of the machine or of what it has in
-memory, so a text that is refused for them is refused everywhere. Time is the last resort, for slow
-disks and what is not counted. Whatever ends the budget, a text is refused and never drawn
-differently.
+The counts of files and comparisons do not depend on the machine or on what is in memory, so a text
+that exceeds them is refused everywhere. Time is the last resort, for slow disks and for work that
+is not counted. When the budget is used up, a text is refused; it is never drawn differently.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-MOST_BYTES = 512 * 2**20  # of the files that the names lead to, each file once
-MOST_OPTIONS = 20_000_000  # options and names that are compared with one another
+MOST_BYTES = 512 * 2**20  # size of all files with lists that are used, each counted once
+MOST_OPTIONS = 20_000_000  # options and names that are compared
 MOST_SECONDS = 60.0
-_STEP = 1000  # entries between two looks at the clock
+_STEP = 1000  # entries between two checks of the time
 
 T = TypeVar("T")
 
 
 class WildcardError(ValueError):
-    """A text cannot be resolved: its lists lead back to themselves, or it costs too much."""
+    """A text cannot be expanded: its lists contain themselves, or it exceeds the budget."""
 
 
 class Budget:
-    """What one text, or the texts of one prompt, may cost all together.
+    """The budget of one text, or of all texts of one prompt together.
 
-    Time runs from the first use. Once something is spent, the budget has ended: from then on every
-    text is refused that needs any of it.
+    Time is counted from the first use. Once a part of the budget is used up, the budget has ended,
+    and every later text that needs it is refused.
     """
 
     def __init__(
@@ -48,13 +47,13 @@ class Budget:
         self._files: set[Path] = set()
         self._bytes = 0
         self._looked_at = 0
-        self.ended = ""  # why, as a sentence; "" while it has not
+        self.ended = ""  # the reason, as a sentence; "" before the end
 
     def need_files(self, sizes: Mapping[Path, int]) -> None:
-        """Files are about to be read, or were before.
+        """Count files that are about to be read, or were read before.
 
         Args:
-            sizes: in bytes.
+            sizes: the size of each file in bytes.
 
         Raises:
             WildcardError: all files together are too large.
@@ -70,7 +69,7 @@ class Budget:
         self.need_time()
 
     def look_at(self, options: int) -> None:
-        """So many options or names are about to be compared.
+        """Count options or names that are about to be compared.
 
         Raises:
             WildcardError: all together are too many.
@@ -83,10 +82,10 @@ class Budget:
             )
 
     def need_time(self) -> None:
-        """Something goes on.
+        """Check the time.
 
         Raises:
-            WildcardError: it has taken too long.
+            WildcardError: the work has taken too long, or the budget has ended.
         """
         if self.ended:
             raise WildcardError(self.ended)
@@ -101,7 +100,11 @@ class Budget:
             )
 
     def timed(self, entries: Iterable[T]) -> Iterator[T]:
-        """The entries, while there is time."""
+        """The entries, with checks of the time in between.
+
+        Raises:
+            WildcardError: as of `need_time`.
+        """
         for place, entry in enumerate(entries):
             if place % _STEP == 0:
                 self.need_time()

@@ -1,30 +1,31 @@
-"""Which segment gets which text: the markers of a segment text, read before it is expanded.
+"""Deal segment texts to segments: read the markers of a text, before it is expanded.
 
 Markers ignore case. At the start of the text, after blanks and comment lines, in any order:
 
-    [CONCAT]                  the text adds to the node's positive instead of replacing it
-    [ASC]  [DSC]              work by position of the bounding boxes, x before y, up or down
-    [ASC-SIZE]  [DSC-SIZE]    work by area of the bounding boxes
-    [RND]                     shuffle the parts anew each time all have been dealt
+    [CONCAT]                  the text is added to the node's positive instead of replacing it
+    [ASC]  [DSC]              sort by position of the bounding boxes, x before y, up or down
+    [ASC-SIZE]  [DSC-SIZE]    sort by area of the bounding boxes
+    [RND]                     shuffle the parts again each time all have been dealt
     [LAB]                     choose by label, see below
 
-Without [LAB] the rest is dealt in parts, in turn and over again:
+Without [LAB] the rest of the text has parts. They are dealt in order; after the last comes the
+first again:
 
     [SEP]                     ends a part
-    [SEP:123]  [SEP:R]        likewise, and the next part has this seed, or a random one each time
+    [SEP:123]  [SEP:R]        ends a part; the next part has this seed, or a random one each time
     [SKIP]                    at the start of a part: its segment stays as it is
-    [STOP]                    at the start of a part: so do its segment and all after it
+    [STOP]                    at the start of a part: so do its segment and all later ones
 
-A blank part leaves its segment the node's positive. With [LAB] the rest is entries:
+A segment with a blank part keeps the node's positive. With [LAB] the rest of the text has entries:
 
     [LAB] [ALL] detailed [face] smile [left hand] [SKIP]
 
-An entry starts with a label in brackets and goes to all segments of exactly that label; where there
-is none, to those whose label differs only in upper and lower case. The entry of [ALL] goes to every
-segment: alone, or before the label's own entry, joined by ", ". Where either is [SKIP] or [STOP],
-the label's own entry alone counts. A segment without any entry keeps the node's positive. Brackets
-hold a label if it is one of the segments', or made of letters and digits of any script, spaces,
-`_`, `-` and `.` only; so prompt syntax such as [red:blue:0.5] stays text.
+An entry starts with a label in brackets. It goes to all segments with exactly that label; if there
+are none, to those whose label differs only in upper and lower case. The entry of [ALL] goes to
+every segment: alone, or before the entry of its label, joined by ", ". If one of the two is [SKIP]
+or [STOP], only the entry of the label counts. A segment without any entry keeps the node's
+positive. A text in brackets is a label if a segment has it, or if it consists only of letters and
+digits of any script, spaces, `_`, `-` and `.`; so prompt syntax such as [red:blue:0.5] stays text.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _RESERVED = {"CONCAT", "ASC", "DSC", "ASC-SIZE", "DSC-SIZE", "RND", "LAB", "SEP"
 
 @dataclass(frozen=True)
 class Segment:
-    """What dealing needs to know of a segment."""
+    """The data of a segment that dealing needs."""
 
     bbox: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
     label: str
@@ -57,9 +58,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Dealt:
-    """What one segment got."""
+    """The text of one segment."""
 
-    index: int  # of the segment in the input list
+    index: int  # index of the segment in the input list
     text: str | None  # not yet expanded, without markers; None keeps the node's positive
     seed: int  # 0 to 2**64 - 1
     concat: bool = False  # add the text to the node's positive instead of replacing it
@@ -68,7 +69,7 @@ class Dealt:
 
 @dataclass(frozen=True)
 class _Part:
-    """A text to deal, its verdict still in it, and the seed that it names."""
+    """A text to deal, with its [SKIP] or [STOP] still in it, and its seed."""
 
     text: str
     seed: int | None = None
@@ -79,20 +80,20 @@ def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
     """Deal a segment text to segments.
 
     Args:
-        text: the node's segment text in the language above; blank deals nothing but seeds.
+        text: the node's segment text in the language above; a blank text deals only seeds.
         segments: in the order in which they were detected.
-        seed: the node's seed. The segment at place i of the working order gets seed + i unless its
-            part names one; `[RND]` and `[SEP:R]` draw from a generator of this seed.
+        seed: the node's seed. Segment i in the working order gets seed + i, unless its part has a
+            seed. `[RND]` and `[SEP:R]` draw from a generator with this seed.
 
     Returns:
-        One entry a segment in working order, skipped ones included, up to [STOP].
+        One entry for each segment in the working order, with skipped ones, up to [STOP].
     """
     mode, concat, text = _read_markers(strip_comments(text))
     order = list(range(len(segments)))
     if mode.startswith(("ASC", "DSC")):
         key = _area if mode.endswith("-SIZE") else _position
         order.sort(key=lambda index: key(segments[index]), reverse=mode.startswith("DSC"))
-    generator = random.Random(seed)  # noqa: S311 - chance that can be repeated, no secret
+    generator = random.Random(seed)  # noqa: S311 - repeatable random numbers, no secret
     if mode == "LAB":
         entries = _entries(text, {segment.label.strip() for segment in segments})
         parts = (_of_label(segments[index].label.strip(), entries) for index in order)
@@ -111,20 +112,20 @@ def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
 
 
 def in_parts(text: str) -> tuple[str, str, list[_Part]]:
-    """A segment text for who deals it on their own.
+    """A segment text in its parts, for callers that deal them themselves.
 
     Returns:
-        Its mode, "" for none; what follows its markers; and that in its parts, which have `text`,
-        `seed` or None, and `random_seed`.
+        The mode, "" for none; the text after the markers; and its parts, which have `text`, `seed`
+        (or None) and `random_seed`.
     """
     mode, _, text = _read_markers(strip_comments(text))
     return mode, text, [] if mode == "LAB" else _split(text)
 
 
 def labelled_text(text: str, label: str) -> str:
-    """What follows the [LAB] of a segment text, for a segment of a label.
+    """The text for a segment with this label, from the text after [LAB].
 
-    Whoever asks so knows no other segments, so every [name] in the text counts as a label.
+    The other segments are not known here, so every [name] in the text counts as a label.
     """
     labels = {label, *(found[1].strip() for found in _BRACKET.finditer(text))}
     return _of_label(label, _entries(text, labels)).text
@@ -141,12 +142,12 @@ def _area(segment: Segment) -> int:
 
 def _seed(part: _Part, otherwise: int, generator: random.Random) -> int:
     if part.random_seed:
-        return int(generator.random() * 2**53)  # what the editor's numbers show exactly
+        return int(generator.random() * 2**53)  # so that the editor's numbers are exact
     return part.seed if part.seed is not None else otherwise & MAX_SEED
 
 
 def _read_markers(text: str) -> tuple[str, bool, str]:
-    """Mode, whether the text adds to the positive, and what follows the markers."""
+    """The mode, whether the text is added to the positive, and the text after the markers."""
     mode, concat, end = "", False, 0
     while marker := _MARKER.match(text, end):
         name = marker[1].upper()
@@ -186,14 +187,14 @@ def _part(named: str | None, text: str) -> _Part:
 
 
 def _in_turn(parts: list[_Part], shuffler: random.Random | None) -> Iterator[_Part]:
-    """The parts over and over, in a new order each time if there is a shuffler."""
+    """The parts again and again, each time in a new order if there is a shuffler."""
     while True:
         # Sorting by random() instead of shuffle(): only its numbers are the same in every Python.
         yield from sorted(parts, key=lambda _: shuffler.random()) if shuffler else parts
 
 
 def _entries(text: str, labels: set[str]) -> dict[str, str]:
-    """The texts of a [LAB] text by label, blank ones left out."""
+    """The texts of a [LAB] text by label, without blank ones."""
     heads = [head for head in _BRACKET.finditer(text) if _is_label(head[1].strip(), labels)]
     starts = [head.start() for head in heads]
     if stray := text[: starts[0] if heads else None].strip():
@@ -210,11 +211,11 @@ def _entries(text: str, labels: set[str]) -> dict[str, str]:
 
 
 def _fitted(entries: dict[str, str], labels: set[str]) -> dict[str, str]:
-    """The entries by the labels that segments have; what fits none without regard to case is told.
+    """The entries by the labels of segments; the user is told of entries that fit no label.
 
     Args:
-        entries: texts by label as written.
-        labels: of the segments.
+        entries: the texts by label, as written.
+        labels: the labels of the segments.
     """
     fitted = {label: text for label, text in entries.items() if label in labels or label == "ALL"}
     for label, text in entries.items():
@@ -242,7 +243,7 @@ def _is_label(name: str, labels: set[str]) -> bool:
 
 
 def _is_mark(sign: str) -> bool:
-    """Whether it is part of the letter before it, as many scripts' vowel signs are."""
+    """Whether it belongs to the letter before it, such as the vowel signs of many scripts."""
     return unicodedata.category(sign).startswith("M")
 
 

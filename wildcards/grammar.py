@@ -1,24 +1,24 @@
 """The language of a segment text: choices, wildcard lists, LoRAs, chunks.
 
-Resolved by `expand`, with a generator of the seed:
+`expand` resolves these, with a generator of the seed:
 
-    # a note                  a line that starts with # vanishes
+    # a note                  a line that starts with # is removed
     {red|green|blue}          one of these
-    {2::red|0.5::green|blue}  the same with weights; without one, 1
+    {2::red|0.5::green|blue}  the same with weights; the default is 1
     {2$$red|green|blue}       two different ones in random order, a space between
     {2$$, $$red|green|blue}   the same with a separator: all up to the second $$
-    {1-3$$...}                one to three; {-3$$...} likewise, {2-$$...} two or more
+    {1-3$$...}                one to three; so does {-3$$...}; {2-$$...} two or more
     __colour__                an option of the list `colour`; `*` and folders as in `library`
     3#__colour__              three draws, which may repeat, joined by ", "
-    {2$$, $$3#__colour__|red} an option that begins so counts as three
+    {2$$, $$3#__colour__|red} an option that begins with 3# counts as three
     {2$$, $$__colour__}       a list as the only option: two different lines of it
 
-Braces resolve inside out and may stand in a list's name; an option of a list may use all of the
-above. Options of a list may have weights too. A brace or bar after a backslash is text, and no
-backslash is ever removed, so `\\(` reaches the encoder as typed. Braces without a partner and names
-that no list has stay as they are.
+Braces are resolved from the inside out, and may be part of a list's name. An option of a list may
+use everything above, and may have a weight. A brace or bar after a backslash is text. No backslash
+is ever removed, so `\\(` reaches the encoder as typed. Braces without a partner, and names that no
+list has, stay as they are.
 
-Read by `parse_prompt` from the resolved text:
+`parse_prompt` reads these from the resolved text:
 
     BREAK                          splits the prompt into chunks that are encoded one by one
     <lora:name>                    loads a LoRA
@@ -42,9 +42,9 @@ from .budget import Budget, WildcardError
 from .library import Library, United
 from .weights import WEIGHT, is_weighted, split_weight
 
-MAX_DEPTH = 100  # lists that lead to one another
-MAX_CHARACTERS = 1_000_000  # of all options picked in one expansion and their separators
-LONG = 100_000  # options of several weighted lists beyond which they are not all compared
+MAX_DEPTH = 100  # nesting of lists within lists
+MAX_CHARACTERS = 1_000_000  # of all options and separators that one expansion picks
+LONG = 100_000  # of several weighted lists, more options than this are not all compared
 
 _SYNTAX = re.compile(r"\\[{}|]|[{}|]")
 _COUNT = re.compile(r"\s*(?:([0-9]{1,9})|([0-9]{0,9})-([0-9]{0,9}))\s*\$\$")
@@ -54,8 +54,8 @@ _LIST = re.compile(
         __(?=\S)(?P<name>(?:(?!__)[^\n\r{}|])+)(?<=\S)__""",
     re.VERBOSE,
 )
-# Signs that stand in few lists' names and often between two names: only a name that some list has
-# may hold them, so that `a__(b)__c__` finds `c`.
+# Characters that are rare in names of lists, and frequent between two names. Only the name of an
+# existing list may contain them, so that `a__(b)__c__` finds `c`.
 _RARE = re.compile(r"""[<>()\[\],;:"\#$]""")
 _COPIES = re.compile(rf"(?P<weight>(?:{WEIGHT.pattern})?\s*)(?P<count>[0-9]{{1,9}})\#(?=__)")
 _LORA = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
@@ -73,20 +73,20 @@ class Lora:
     model_strength: float = 1.0
     clip_strength: float = 1.0
     lbw: str | None = None  # block weights: a preset's name or comma-separated numbers and letters
-    lbw_a: float | None = None  # what the letter A stands for
+    lbw_a: float | None = None  # the number for the letter A
     lbw_b: float | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text as the encoder and the LoRA loader want it."""
+    """A text in the form for the encoder and the LoRA loader."""
 
-    chunks: tuple[str, ...]  # at least one; only a lone one may be empty
+    chunks: tuple[str, ...]  # at least one; a chunk may be empty only if it is the only one
     loras: tuple[Lora, ...]  # in order of appearance, each name once
 
 
 def strip_comments(text: str) -> str:
-    """The text without the lines that start with `#`, blanks before it ignored."""
+    """The text without the lines that start with `#`, also after blanks."""
     return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
 
 
@@ -96,24 +96,23 @@ def expand(
     """Resolve choices and wildcards; the same text, seed and lists always give the same result.
 
     Args:
-        text: in the language above; its LoRAs and BREAKs stay for `parse_prompt`.
-        seed: of the generator that makes all choices.
+        text: in the language above; its LoRAs and BREAKs are kept for `parse_prompt`.
+        seed: the seed of the generator for all choices.
         library: the lists; without it every `__name__` stays as it is.
-        budget: of all texts that share it; without it the text has one of its own.
+        budget: shared by several texts; without it the text has its own.
 
     Raises:
-        WildcardError: when lists lead to one another more than 100 deep, as those that contain
-            themselves do, when more than 1,000,000 characters are picked or added, or when the
-            budget ends.
+        WildcardError: lists are nested more than 100 deep, for example because one contains itself;
+            more than 1,000,000 characters are picked or added; or the budget ends.
     """
     return _Expansion(seed, library, budget or Budget()).resolve(strip_comments(text), ())
 
 
 def tell_untaken(text: str, markers: bool = False) -> None:
-    """Tell what looks like this language in a resolved text and will reach the encoder as it is.
+    """Give notes on syntax that is left in a resolved text and will reach the encoder.
 
     Args:
-        markers: the text is a segment's, so markers such as [SKIP] have no use in it any more.
+        markers: the text is that of a segment, in which markers such as [SKIP] have no effect.
     """
     for sentence in dict.fromkeys(_untaken(text, markers)):
         note("text", sentence)
@@ -148,8 +147,8 @@ def _untaken(text: str, markers: bool) -> Iterator[str]:
 def parse_prompt(text: str) -> Prompt:
     """Split a resolved text into the chunks to encode and the LoRAs to load.
 
-    Empty chunks are left out. A strength may have a decimal point or comma; one that is no number
-    becomes 1, which is told.
+    Empty chunks are left out. A strength may have a decimal point or comma. If it is no number, it
+    becomes 1, and the user is told.
     """
     loras: dict[str, Lora] = {}
 
@@ -166,10 +165,10 @@ def parse_prompt(text: str) -> Prompt:
 
 
 class _Expansion:
-    """One text being resolved: its generator, the lists in use, and how much was picked."""
+    """The expansion of one text: its generator, the lists in use, and how much was picked."""
 
     def __init__(self, seed: int, library: Library | None, budget: Budget) -> None:
-        # Only random() gives the same numbers in every Python version, so all choices use it alone.
+        # Only random() gives the same numbers in every Python version, so all choices use it.
         self._random = random.Random(seed).random  # noqa: S311 - can be repeated, no secret
         self._budget = budget
         self._look = library.look(budget) if library else None
@@ -207,7 +206,7 @@ class _Expansion:
         return "{".join("|".join("".join(pieces) for pieces in options) for options in stack)
 
     def _choose(self, options: list[str], chain: tuple[str, ...]) -> str:
-        """What a pair of braces becomes."""
+        """The text that replaces a pair of braces."""
         count = _COUNT.match(options[0])
         if count is None:
             return self._pick(options, 1)[0]
@@ -226,7 +225,7 @@ class _Expansion:
         return separator.join([option.strip() for option in picked])
 
     def _copies(self, option: str) -> list[str]:
-        """In a multi-select, an option that begins with `3#__name__` counts as three."""
+        """The copies of an option: in a multi-select, `3#__name__` counts as three options."""
         quantifier = _COPIES.match(option)
         if quantifier is None:
             return [option]
@@ -264,8 +263,8 @@ class _Expansion:
     def _pick(self, options: Sequence[str], number: int) -> list[str]:
         """Up to `number` different options without their weights, in random order.
 
-        An option is drawn with a probability in proportion to its weight, then the next from the
-        rest; of weight 0, never, unless all are.
+        Each is drawn from the rest with a probability in proportion to its weight. An option of
+        weight 0 is never drawn, unless all have this weight.
         """
         united = isinstance(options, United)
         weighted = options.is_weighted if united else is_weighted(options)
@@ -279,8 +278,8 @@ class _Expansion:
             self._budget.look_at(options.part_at(share).count)
             picked = [options.at_share(share)]
         else:
-            # A race gives the same probabilities as drawing one by one, in a single pass: arrival
-            # times are exponential, their rates the weights (Efraimidis and Spirakis, 2006).
+            # Exponential arrival times with the weights as rates give the same probabilities as
+            # drawing one by one, in a single pass (Efraimidis and Spirakis, 2006).
             self._budget.look_at(len(options))
             idle = not any(split_weight(option)[0] for option in self._budget.timed(options))
             weighed = map(split_weight, self._budget.timed(options))
@@ -304,7 +303,7 @@ class _Expansion:
 
 
 def _split_separator(options: list[str]) -> tuple[str, list[str]]:
-    """Separator and options of a multi-select without its count; the separator may hold bars."""
+    """Separator and options of a multi-select without its count; the separator may have bars."""
     for index, option in enumerate(options):
         last, mark, first = option.partition("$$")
         if mark:
@@ -313,7 +312,7 @@ def _split_separator(options: list[str]) -> tuple[str, list[str]]:
 
 
 def _range(count: re.Match[str], available: int) -> tuple[int, int]:
-    """Fewest and most options of a count such as `2`, `1-3`, `-3` or `2-`."""
+    """The least and the most options of a count such as `2`, `1-3`, `-3` or `2-`."""
     exact, low, high = count.groups()
     ends = int(exact or low or 1), int(exact or high or available)
     return min(*ends, available), min(max(ends), available)
@@ -324,7 +323,7 @@ def _path(chain: Sequence[str]) -> str:
 
 
 def _parse_lora(body: str) -> Lora | None:
-    """The LoRA of a tag's inside, such as `name:0.8:LBW=SD-MIDD;`; None without a name."""
+    """The LoRA from the inside of a tag, such as `name:0.8:LBW=SD-MIDD;`; None without a name."""
     head, *weights = _LORA_FIELDS.split(body, maxsplit=1)
     name, *strengths = (part.strip() for part in head.split(":"))
     if not name:
@@ -359,7 +358,7 @@ def _parse_lora(body: str) -> Lora | None:
 
 
 def _strength(text: str, absent: float | None, name: str) -> float | None:
-    """A finite number, with a point or a comma; `absent` if there is none, 1 if malformed."""
+    """A finite number with a point or a comma; `absent` for an empty text, 1 for any other text."""
     if not text:
         return absent
     try:

@@ -1,15 +1,15 @@
-"""Wildcard lists in folders: found by name, read on demand, kept within a memory budget.
+"""Wildcard lists in folders: found by name, read on demand, cached within a memory budget.
 
 A list is a text file or a key of a YAML file:
 
-- `hair/short.txt` is the list `hair/short`: one option a line; blank lines and lines that start
-  with `#` are left out.
-- In a YAML file, whatever its name, nested keys joined by `/` name a list; the value is a list of
-  options, or a text with one option a line as above. Scalars are taken as written: `no` stays
-  "no". A YAML file without keys is one list with the file's name. See `yaml_lists`.
+- `hair/short.txt` is the list `hair/short`, with one option in each line. Blank lines and lines
+  that start with `#` are left out.
+- In a YAML file of any name, nested keys joined by `/` name a list. The value is a list of options,
+  or a text with one option in each line as above. Scalars are taken as written: `no` stays "no". A
+  YAML file without keys is one list with the file's name. See `yaml_lists`.
 
-`names.list_name` says how names are written. Where two lists have the same name, the text file
-goes before the YAML key, then the earlier folder before the later one.
+`names.list_name` describes how names are written. If two lists have the same name, a text file is
+preferred to a YAML key, and then an earlier folder to a later one.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from .weights import is_weighted, split_weight
 from .yaml_lists import read_yaml_lists, text_options
 
 CACHE_BYTES = 64 * 2**20  # memory for lists that are not in use
-MAX_FILE_BYTES = 64 * 2**20  # read of one file
+MAX_FILE_BYTES = 64 * 2**20  # bytes that are read of one file
 NEW_LINE = b"\n"
-MOST_FAULTS = 5  # of one file that are told
+MOST_FAULTS = 5  # faults of one file that a note names
 
 Lists = dict[str, list[str]]
 Stamp = tuple[int, int]  # time of the last change in nanoseconds, size in bytes
@@ -46,10 +46,10 @@ Stamp = tuple[int, int]  # time of the last change in nanoseconds, size in bytes
 class Library:
     """The lists of one or more folders and their sub-folders.
 
-    Creating one reads nothing. The first look-up collects file names; a text file is read when its
-    list is asked for, YAML files once a name is in no text file or all names are wanted. An edited
-    file is read again at its next use, and new files are found without a restart. What cannot be
-    read is told and left out. Threads may share a library.
+    A new library has read nothing. The first look-up collects file names. A text file is read when
+    its list is needed; YAML files are read when a name is in no text file, or when all names are
+    needed. An edited file is read again at its next use, and new files are found without a restart.
+    What cannot be read is left out, with a note. Threads may share a library.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Library:
     ) -> None:
         """
         Args:
-            folders: searched in this order; one that does not exist counts as empty. Links inside
+            folders: searched in this order; a folder that does not exist counts as empty. Links in
                 them are followed.
-            cache_bytes: the most memory that lists take while they wait for their next use; the
-                longest unused ones go first.
-            samples: lists for names that nothing in `folders` has.
+            cache_bytes: the most memory for lists that are not in use; those that are unused for
+                the longest time are dropped first.
+            samples: lists for names that `folders` do not have.
         """
         self._folders = [Path(folder) for folder in folders]
         self._cache = _Cache(cache_bytes)
@@ -77,7 +77,7 @@ class Library:
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
-        """All lists' names, sorted. Reads the YAML files, whose keys are names."""
+        """The sorted names of all lists. This reads the YAML files, whose keys are names."""
         others = self._samples.names() if self._samples else []
         with self._lock:
             self._rescan_if_changed()
@@ -90,19 +90,19 @@ class Library:
             return names
 
     def options(self, name: str) -> Sequence[str]:
-        """The options of a list, as in `Look.options`; each call sees the files as they are now."""
+        """The options of a list, as of `Look.options`, from the files as they are now."""
         return self.look().options(name)
 
     def look(self, budget: Budget | None = None) -> Look:
-        """A view for many look-ups in a row, which asks the disk for new files but once.
+        """A view for many look-ups, which looks for new files only once.
 
         Args:
-            budget: of what the look-ups may cost; without it, of this view's own.
+            budget: the budget of the look-ups; without it, the view has its own.
         """
         return Look(self, budget or Budget())
 
     def refresh(self) -> None:
-        """Forget everything that was read; the next look-up starts anew."""
+        """Forget everything that was read; the next look-up reads again."""
         with self._lock:
             self._index = None
             self._known.clear()
@@ -120,7 +120,7 @@ class Library:
         return self._index
 
     def _sources(self, budget: Budget | None = None) -> dict[str, _Source]:
-        """Every list's file by the list's name. Within a budget, YAML files are part of it."""
+        """The file of every list by its name. With a budget, YAML files are counted in it."""
         index = self._scanned()
         if budget is not None:
             budget.need_files({source.path: index.stamps[source.path][1] for source in index.yaml})
@@ -155,7 +155,7 @@ class Library:
             self._index = None
 
     def _content(self, source: _Source) -> _Content:
-        """What is known of a file, without its options."""
+        """The known content of a file, without its options."""
         known = self._known.get(source)
         if known is None or known[0] != _stamp(source.path):
             self._load(source)
@@ -178,7 +178,7 @@ class Library:
 
 
 class Look:
-    """A library as it was at one time, for look-ups that belong together."""
+    """A view of a library at one time, for look-ups that belong together."""
 
     def __init__(self, library: Library, budget: Budget) -> None:
         self._library = library
@@ -188,15 +188,15 @@ class Look:
         self._samples = library._samples.look(budget) if library._samples else None
 
     def options(self, name: str) -> Sequence[str]:
-        """The options of a list, their weights (`2::text`) included; empty without such a list.
+        """The options of a list with their weights (`2::text`); empty if there is no such list.
 
         Args:
-            name: a list's name. `*` stands for any text, `/` included, and unites all lists that
-                match in the order of their names; `*/` at the start also stands for no folder at
-                all. A name that no list has stands for the lists of that name in any folder.
+            name: a list's name. `*` matches any text, also with `/`, and gives all lists that
+                match, in the order of their names. `*/` at the start also matches no folder at all.
+                A name that no list has matches the lists of that name in any folder.
 
         Returns:
-            A list, or for several lists a sequence that reads each only while it is looked at.
+            A list; for several lists a sequence that reads each list only when it is needed.
 
         Raises:
             WildcardError: the budget ends.
@@ -210,7 +210,7 @@ class Look:
                     library._rescan_if_changed()
                 self._is_fresh = True
                 names = library._matches(wanted, self._budget)
-                self._tell(library._faulty)  # what was left out may have had the name
+                self._tell(library._faulty)  # parts that were left out may have had the name
             if names:
                 return self._united(names)
         return self._samples.options(name) if self._samples else []
@@ -221,7 +221,7 @@ class Look:
 
     @property
     def size(self) -> int:
-        """How many lists a pattern is compared with."""
+        """The number of lists that a pattern is compared with."""
         with self._library._lock:
             return len(self._library._sources(self._budget))
 
@@ -252,7 +252,7 @@ class Look:
         return options
 
     def _tell(self, sources: Iterable[_Source]) -> None:
-        """Tell what was left out of these files, once."""
+        """Give a note on what was left out of these files, once for each."""
         for source in self._library._faulty.intersection(sources):
             if source not in self._told:
                 self._told.add(source)
@@ -266,11 +266,11 @@ class _Part:
     source: _Source
     name: str
     count: int
-    weight: float  # of all its options
+    weight: float  # sum of the weights of its options
 
 
 class United(Sequence[str]):
-    """The options of several lists, one list after another. Only one list at a time is held."""
+    """The options of several lists, one list after another; only one list is in memory."""
 
     def __init__(self, library: Library, parts: Sequence[_Part]) -> None:
         self._library = library
@@ -293,11 +293,11 @@ class United(Sequence[str]):
         return self._option(part, index - (self._ends[position] - part.count))
 
     def part_of(self, index: int) -> _Part:
-        """The list that an option is of."""
+        """The list that contains the option at an index."""
         return self._parts[bisect.bisect_right(self._ends, index)]
 
     def part_at(self, share: float) -> _Part:
-        """The list at a share (0 to 1) of all weights, added up in order."""
+        """The list at a share (0 to 1) of the sum of all weights."""
         return self._at(share)[0]
 
     def __iter__(self) -> Iterator[str]:
@@ -306,11 +306,13 @@ class United(Sequence[str]):
             if part.source != source:
                 source, lists = part.source, self._library._lists(part.source)
             options = lists.get(part.name)
-            for index in range(part.count):  # as many as were counted, if the file has changed
+            for index in range(
+                part.count
+            ):  # the number that was counted, even if the file has changed
                 yield options[index % len(options)] if options else ""
 
     def at_share(self, share: float) -> str:
-        """The option at a share (0 to 1) of all weights, added up in order."""
+        """The option at a share (0 to 1) of the sum of all weights."""
         part, left = self._at(share)
         options = self._library._lists(part.source).get(part.name)
         text = ""
@@ -322,7 +324,7 @@ class United(Sequence[str]):
         return text
 
     def _at(self, share: float) -> tuple[_Part, float]:
-        """The list at a share of all weights, and what of the share lies in it."""
+        """The list at a share of the sum of all weights, and the rest of the weight within it."""
         left = share * sum(part.weight for part in self._parts)
         for part in self._parts:
             if left < part.weight:
@@ -346,21 +348,21 @@ class _Source:
 
 @dataclass
 class _Index:
-    """What a scan of the folders found."""
+    """The result of a scan of the folders."""
 
     text: dict[str, _Source] = field(default_factory=dict)  # text files by their list's name
     yaml: list[_Source] = field(default_factory=list)
     all: dict[str, _Source] | None = None  # files by list name; None until YAML keys are known
-    tails: dict[str, list[str]] = field(default_factory=dict)  # names by what follows a folder
+    tails: dict[str, list[str]] = field(default_factory=dict)  # names by their part after a folder
     stamps: dict[Path, Stamp] = field(default_factory=dict)  # of folders and YAML files
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What a file holds, without the options themselves."""
+    """The content of a file without the options themselves."""
 
     counts: dict[str, tuple[int, float]]  # options of each list, and the sum of their weights
-    faults: tuple[str, ...]  # what is wrong with the file as a whole
+    faults: tuple[str, ...]  # faults of the file as a whole
     left_out: tuple[str, ...]  # parts that could not be read
 
     @classmethod
@@ -374,7 +376,7 @@ class _Content:
         return cls(counts, tuple(faults), tuple(left_out))
 
     def tell(self, source: _Source) -> None:
-        """Tell what was left out of the file, if anything."""
+        """Give a note on what was left out of the file, if anything."""
         for fault in self.faults:
             note("wildcards", f"The wildcard file '{source.path}' {fault}.")
         if self.left_out:
@@ -391,7 +393,7 @@ def _weight(options: Sequence[str]) -> float:
 
 
 class _Cache:
-    """Keeps the lists of the files used last, within a number of bytes."""
+    """The lists of the files that were used last, up to a number of bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -423,7 +425,7 @@ class _Cache:
 
 
 def _scan(folders: Sequence[Path]) -> _Index:
-    """Collect file names, following links but entering each real folder only once."""
+    """Collect file names; links are followed, but each real folder is entered only once."""
     index = _Index()
     entered: set[str] = set()
     for top in folders:
@@ -473,13 +475,15 @@ def _memory(options: Sequence[str]) -> int:
 
 
 def _glob(pattern: str, names: Iterable[str]) -> list[str]:
-    only_stars = re.sub(r"([\[?])", r"[\1]", pattern)  # fnmatch knows more signs than `*`
+    only_stars = re.sub(
+        r"([\[?])", r"[\1]", pattern
+    )  # fnmatch has more special characters than `*`
     matches = re.compile(fnmatch.translate(only_stars)).match
     return [name for name in names if matches(name)]
 
 
 def _read(source: _Source) -> tuple[Lists, list[str], list[str]]:
-    """The lists of a file, what is wrong with it, and the parts that could not be read."""
+    """The lists of a file, its faults, and the parts that could not be read."""
     faults: list[str] = []
     text = _read_text(source.path, faults)
     if not source.is_yaml:
@@ -500,7 +504,7 @@ def _read(source: _Source) -> tuple[Lists, list[str], list[str]]:
 
 
 def _read_text(path: Path, faults: list[str]) -> str:
-    """A file's text, "" if it cannot be read. UTF-8 or, with its byte order mark, UTF-16."""
+    """The text of a file in UTF-8 or, with its byte order mark, UTF-16; "" if it is unreadable."""
     try:
         with open_file(path) as file:
             data = file.read(MAX_FILE_BYTES + 1)

@@ -1,7 +1,7 @@
-"""Names of wildcard lists: how a file's or key's name is written between the underscores.
+"""Names of wildcard lists: the form of a file's or key's name between the underscores.
 
-The same function makes the names that the editor offers and the form in which a text's names are
-looked up, so every name that is offered can be read.
+The same function makes the names that the editor offers, and the form in which names in a text are
+looked up. So every name that is offered can be read.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import re
 import unicodedata
 
 _BLANK = re.compile(r"\s")
-# Signs that the language reads before it looks for names: choices, line ends, `*` for any text.
+# Characters with a meaning in the language: choices, line ends, `*` for any text.
 _SYNTAX = re.compile(r"[{}|\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]|\$\$")
 _UNDERSCORES = re.compile(r"__+")
 
 
 def list_name(name: str) -> str:
-    """The name of a list by its file's path or its keys, without extension.
+    """The name of a list from its file's path, without the extension, or from its keys.
 
-    "Hair\\My List" becomes "hair/my-list". What the language could not read inside `__name__` is
-    replaced: braces, bars and `*` by `-`, several underscores by one; none stand at its ends.
+    "Hair\\My List" becomes "hair/my-list". Characters that the language cannot read in `__name__`
+    are replaced: braces, bars and `*` by `-`, several underscores by one. Underscores at the ends
+    are removed.
     """
     return _form(name.replace("*", "-"))
 
 
 def pattern_name(name: str) -> str:
-    """The form in which a text's name is looked up; `*` stays, which stands for any text."""
+    """The form in which a name in a text is looked up; `*` is kept, and matches any text."""
     return _form(name)
 
 

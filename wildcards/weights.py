@@ -9,7 +9,7 @@ WEIGHT = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)\s*::")
 
 
 def split_weight(option: str) -> tuple[float, str]:
-    """The weight of an option, 1 without one, and its text."""
+    """The weight of an option, 1 by default, and its text."""
     weight = WEIGHT.match(option)
     return (float(weight[1]), option[weight.end() :]) if weight else (1.0, option)
 

@@ -1,16 +1,16 @@
-"""Wildcard lists in YAML, read as the people who write them mean them.
+"""Wildcard lists in YAML, read with the meaning that their authors intend.
 
-Options hold braces, brackets, colons, quotes and stars, which YAML takes for syntax of its own. In
-a text file such a line is right, so people write it in YAML too:
+Options have braces, brackets, colons, quotes and stars, which are syntax in YAML. In a text file
+such a line is correct, so people write it in YAML too:
 
     hair:
       - {long|short} hair
       - "x", more
       - (red:1.2), style: anime
 
-Where YAML would read something else than a text, or refuse the file, the line is taken as text.
-What is proper YAML keeps its meaning: quotes around a whole option, block texts (`|`, `>`), lists
-in brackets, mappings with indented keys, anchors that an alias of the file refers to, comments.
+If YAML would read something else than a text, or refuse the file, the line is taken as a text.
+Correct YAML keeps its meaning: quotes around a whole option, block texts (`|`, `>`), lists in
+brackets, mappings with indented keys, anchors that an alias in the file refers to, comments.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TOO_DEEP = "nested too deeply"
-MAX_DEPTH = 64  # of nested mappings and lists; far above real files
-MAX_RETRIES = 50  # lines of one file that are left out before the rest of it is
+MAX_DEPTH = 64  # nesting of mappings and lists; far above real files
+MAX_RETRIES = 50  # lines of one file that are left out before the rest is left out
 MAX_READ = 128 * 2**20  # characters that are parsed for one file, all retries together
 
 _ITEM = re.compile(r"(?P<indent> *)-(?:[ \t]+|$)(?P<text>.*)")
@@ -46,12 +46,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff
 
 @dataclass
 class YamlLists:
-    """What a YAML file holds.
+    """The content of a YAML file.
 
     Attributes:
-        lists: (keys from the outermost to the list's own, options) in the order of the file; no
-            keys for a list at the top. Options of equal aliases are one and the same list.
-        faults: what was left out and why, one text for each, with its line.
+        lists: (keys from the outermost to the list's own, options) in the order of the file; a list
+            at the top has no keys. Equal aliases share one list object.
+        faults: one text for each part that was left out, with the reason and the line.
     """
 
     lists: list[tuple[tuple[str, ...], list[str]]] = field(default_factory=list)
@@ -95,7 +95,7 @@ def read_yaml_lists(text: str) -> YamlLists:
     return result
 
 
-# Text as it is meant --------------------------------------------------------------------------
+# The intended text ----------------------------------------------------------------------------
 
 
 def _without_control_characters(text: str, faults: list[str]) -> str:
@@ -110,15 +110,15 @@ def _without_control_characters(text: str, faults: list[str]) -> str:
 
 
 def _as_meant(lines: list[str]) -> list[str]:
-    """The lines with everything in quotes that is a text and that YAML would not read as such.
+    """The lines, with quotes around texts that YAML would not read as texts.
 
-    The number of lines stays, so that errors name the line that the user sees.
+    The number of lines is kept, so that errors name the line in the user's file.
     """
     return _Lines(lines).quoted()
 
 
 class _Lines:
-    """The lines of a YAML file while they are put into quotes."""
+    """The lines of a YAML file, which get quotes where they need them."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = [_spaces_for_tabs(line) for line in lines]
@@ -127,11 +127,12 @@ class _Lines:
             for sign, name in _REFERENCE.findall(line):
                 marks[sign].add(name)
         self._names = marks["&"] & marks["*"]  # anchors that are referred to
-        self._open = [0]  # indentations of the entries that the present line lies in
+        self._open = [0]  # indentations of the entries that contain the current line
 
     def quoted(self) -> list[str]:
+        """The lines with quotes."""
         position = 0
-        aligned: int | None = None  # indentation of the option before, if that is a finished text
+        aligned: int | None = None  # indentation of the previous option, if that is a complete text
         while position < len(self.lines):
             line = self.lines[position]
             if _is_idle(line):
@@ -166,10 +167,10 @@ class _Lines:
     def _entry(
         self, position: int, match: re.Match[str], indent: int, is_option: bool
     ) -> tuple[int, bool]:
-        """Put the text of an option or of a key into quotes where it needs them.
+        """Put quotes around the text of an option or of a key, if it needs them.
 
         Returns:
-            The position after the entry, and whether it is a finished text.
+            The position after the entry, and whether it is a complete text.
         """
         text = match["text"].strip()
         if not text or text.startswith("#"):
@@ -190,7 +191,7 @@ class _Lines:
         if text[0] in "[{" and not is_option:
             end, text, is_closed = self._flow(position, text, indent)
             if not is_closed:
-                return position + 1, False  # which YAML refuses, and tells
+                return position + 1, False  # YAML refuses it, with an error
             entries = _entries_as_texts(text, self._names)
             if entries is not None:
                 in_brackets = f"[{', '.join(map(_in_quotes, entries))}]"
@@ -219,7 +220,7 @@ class _Lines:
         return any(_KEY.match(line) for line in self.lines[position + 1 : end])
 
     def _joined(self, position: int, text: str, end: int) -> str:
-        """An entry's text with the lines that continue it, as YAML folds them."""
+        """The text of an entry with its continuation lines, folded as YAML does."""
         if end == position + 1:
             return text
         more = (_without_comment(line).strip() for line in self.lines[position + 1 : end])
@@ -230,14 +231,14 @@ class _Lines:
         self.lines[position:end] = [head + text, *[""] * (end - position - 1)]
 
     def _is_reference(self, text: str, is_option: bool) -> bool:
-        """Whether it begins with an alias or anchor; options may begin with these signs too."""
+        """Whether it begins with an alias or anchor; options may begin with the same characters."""
         reference = _REFERENCE.match(text)
         if reference is None:
             return False
         return reference[2] in self._names or (reference[1] == "&" and not is_option)
 
     def _end_of_block(self, position: int, indent: int) -> int:
-        """The position after a block text, all of whose lines are indented more than its head."""
+        """The position after a block text, whose lines are indented more than its head."""
         end = position + 1
         while end < len(self.lines):
             line = self.lines[end]
@@ -259,7 +260,7 @@ class _Lines:
         return end
 
     def _flow(self, position: int, text: str, indent: int) -> tuple[int, str, bool]:
-        """The position after a value in brackets, the value, and whether the last one is closed."""
+        """The position after a value in brackets, the value, and whether it is closed."""
         depth, quote = _brackets(text, 0, "")
         end, parts = position + 1, [_without_comment(text)]
         while depth > 0 and end < len(self.lines):
@@ -283,14 +284,14 @@ def _is_idle(line: str) -> bool:
 
 
 def _spaces_for_tabs(line: str) -> str:
-    """The line with spaces for the tabs of its indentation, which YAML refuses."""
+    """The line with spaces instead of tabs in its indentation, because YAML refuses tabs."""
     stripped = line.lstrip(" \t")
     indent = line[: len(line) - len(stripped)]
     return indent.expandtabs(2) + stripped.rstrip() if "\t" in indent else line
 
 
 def _without_comment(text: str) -> str:
-    """A line without the comment at its end, which a blank and `#` begin."""
+    """A line without the comment at its end, which begins with a blank and `#`."""
     comment = _COMMENT.search(text)
     return text[: comment.start()].rstrip() if comment else text
 
@@ -300,11 +301,11 @@ def _in_quotes(text: str) -> str:
 
 
 def _brackets(line: str, depth: int, quote: str) -> tuple[int, str]:
-    """How many brackets are open after a line, and in which quotes it ends.
+    """The number of brackets that are open after a line, and the quote that is open.
 
-    Quotes count where an entry begins with them, and comments do not count.
+    Quotes count only at the start of an entry, and comments do not count.
     """
-    before = " "  # the sign before, and the last one that is no blank
+    before = " "  # the character before; and below the last one that is no blank
     last = ","
     for sign in line:
         if quote:
@@ -324,9 +325,9 @@ def _brackets(line: str, depth: int, quote: str) -> tuple[int, str]:
 
 
 def _entries_as_texts(text: str, names: set[str]) -> list[str] | None:
-    """The entries of a list in brackets as texts, if YAML would not read all of them as such.
+    """The entries of a list in brackets as texts, if YAML would not read all of them as texts.
 
-    None for what is no list in brackets, or one that YAML reads as texts.
+    None if it is no list in brackets, or if YAML reads all entries as texts.
     """
     if not (text.startswith("[") and text.endswith("]")) or _is_proper_flow(text, names):
         return None
@@ -351,7 +352,7 @@ def _entries_as_texts(text: str, names: set[str]) -> list[str] | None:
 
 
 def _unquoted(text: str) -> str:
-    """What a text in quotes says."""
+    """A text without its quotes."""
     if len(text) < 2 or not _QUOTED.match(text):
         return text
     tree = _parsed(text)
@@ -359,7 +360,7 @@ def _unquoted(text: str) -> str:
 
 
 def _is_proper_flow(text: str, names: set[str]) -> bool:
-    """Whether YAML reads texts in brackets, or keys that have values, as {warm: [red]} does.
+    """Whether YAML reads a list of texts, or a mapping of keys with values, such as {warm: [red]}.
 
     Args:
         names: the anchors that aliases may refer to.
@@ -379,7 +380,7 @@ def _has_values(tree: Any) -> bool:
 
 
 def _parsed(text: str, names: Iterable[str] = ()) -> Any:
-    """What YAML reads in a text, with a text for each alias; None if it refuses it."""
+    """The value that YAML reads from a text, with a text for each alias; None if it refuses."""
     import yaml
 
     tree = _Tree(dict.fromkeys(names, _Text("alias")))
@@ -396,7 +397,7 @@ def _parsed(text: str, names: Iterable[str] = ()) -> Any:
 class _Tree:
     """The documents of a file as texts, lists and pairs, built without recursion.
 
-    What was built before an error is kept.
+    Nodes that were built before an error are kept.
     """
 
     def __init__(self, anchors: dict[str, Any] | None = None) -> None:
@@ -405,7 +406,12 @@ class _Tree:
         self._anchors: dict[str, Any] = anchors or {}
 
     def build(self, yaml: Any, text: str) -> None:
-        # A base loader builds nothing but text, lists and mappings, whatever tags a file holds.
+        """Add the documents of a text.
+
+        Raises:
+            yaml.YAMLError: the text is no valid YAML, or is nested too deeply.
+        """
+        # A base loader builds only texts, lists and mappings, even if a file has tags.
         loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.ScalarEvent):
@@ -446,7 +452,7 @@ class _Tree:
             parent.append([node])
 
     def collect(self, result: YamlLists) -> None:
-        """Add the lists of all documents to `result`, and what is no text to its faults."""
+        """Add the lists of all documents to `result`, and entries that are no texts as faults."""
         options: dict[int, list[str]] = {}
         walked: set[int] = set()
         repeats = 0
@@ -454,7 +460,7 @@ class _Tree:
         while stack:
             keys, node = stack.pop()
             if isinstance(node, _Mapping):
-                if id(node) in walked:  # aliases of aliases could unfold to any size
+                if id(node) in walked:  # aliases of aliases could expand to any size
                     repeats += 1
                     continue
                 walked.add(id(node))
@@ -496,7 +502,7 @@ def _options(node: Any, keys: tuple[str, ...], faults: list[str]) -> list[str]:
 
 
 def text_options(text: str) -> list[str]:
-    """The options of a text: one a line, without blank lines and those that start with `#`."""
+    """The options in a text, one in each line, without blank lines and comments (`#`)."""
     lines = (line.strip() for line in io.StringIO(text, newline=None))
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -507,12 +513,12 @@ def _told_line(error: Any) -> int:
 
 
 def _line_of(error: Any, lines: Sequence[str]) -> int | None:
-    """The line, counted from 0, to leave out for an error of the YAML reader; None: all ends."""
+    """The line, counted from 0, to leave out after an error of the YAML reader; None: stop."""
     if getattr(error, "problem", None) == TOO_DEEP:
         return None
     context, problem = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
     doing = str(getattr(error, "context", None) or "")
-    # A quote or bracket that is never closed is told where the file ends.
+    # For a quote or bracket that is never closed, YAML reports the end of the file.
     mark = context if context and ("scanning" in doing or "flow" in doing) else problem or context
     line = min(mark.line, len(lines) - 1) if mark else -1
     while line >= 0 and not lines[line].strip():

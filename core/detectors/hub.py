@@ -126,8 +126,8 @@ def _fetched(wanted: HubName, fetching: Fetching, remedy: str) -> Path:
     if not wanted.is_pinned:
         raise NotHere(
             f"{wanted.name!r} is not on this machine and is fetched only in a version that cannot "
-            "change. Name it as owner/name@commit, with the 40 characters of a commit from its page "
-            f"on Hugging Face, Files, History. {remedy}"
+            "change. Name it as owner/name@commit, with the 40 characters of a commit from its "
+            f"page on Hugging Face, Files, History. {remedy}"
         )
     try:
         from huggingface_hub import snapshot_download

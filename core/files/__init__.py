@@ -1,1 +1,1 @@
-"""Files of tensors and latents, read without running anything that they hold."""
+"""Files of tensors, latents and pictures, read without running anything in them."""

@@ -1,6 +1,6 @@
-"""Latents in files: ComfyUI's `.latent`, and `.latent.png`, a picture that carries one.
+"""Latents in files: ComfyUI's `.latent`, and `.latent.png`, a picture that contains one.
 
-In the picture the latent is a zip archive with one member, `latent`, in the EXIF comment. The
+In the picture the latent is in the EXIF comment: a zip archive with one member, `latent`. The
 member, like a `.latent` file, is in the safetensors format.
 """
 
@@ -24,12 +24,12 @@ from .tensor_files import FAULTS, expect_honest, read_safetensors
 SUFFIXES = (".latent", ".latent.png")
 _MEMBER = "latent"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_VERSION = "latent_format_version_0"  # without it, the values are still those of early SD 1.5
+_VERSION = "latent_format_version_0"  # without it, the values are scaled as in early SD 1.5
 _EARLY_SCALE = 0.18215
 _LETTERS = np.frombuffer(
     (string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/").encode(), np.uint8
 )
-_SIX_BITS = np.full(256, -1, np.int16)  # what a letter's code stands for; -1 for no such letter
+_SIX_BITS = np.full(256, -1, np.int16)  # the value of each letter by its code; -1 for other letters
 _SIX_BITS[_LETTERS] = np.arange(64)
 
 
@@ -39,9 +39,9 @@ def write_latent_picture(
     """Write a `.latent.png`.
 
     Args:
-        latent: a LATENT; of it the samples and the noise mask are kept.
-        preview: [1,h,w,3], 0..1, the picture to see.
-        texts: what is written beside it by name, such as the workflow.
+        latent: a LATENT; its samples and noise mask are written.
+        preview: [1,h,w,3] 0..1, the visible picture.
+        texts: texts to write into the file by name, such as the workflow.
     """
     import safetensors.torch
     from PIL import Image, PngImagePlugin
@@ -62,18 +62,18 @@ def write_latent_picture(
 
 
 def to_bytes(image: torch.Tensor) -> np.ndarray:
-    """The first image of [B,h,w,C], 0..1, in 8 bits."""
+    """The first image of [B,h,w,C] 0..1 as [h,w,C] uint8."""
     return image[0].mul(255).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
 
 
 def _named(name: str, latent: Latent) -> dict[str, torch.Tensor]:
-    """The streams of a latent under names: NAME for the picture's, NAME.1 and so on for others."""
+    """The streams of a latent by name: NAME for the picture, NAME.1 and so on for the others."""
     first, *others = streams(latent)
     return {name: first} | {f"{name}.{i}": stream for i, stream in enumerate(others, 1)}
 
 
 def _streams_of(name: str, tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """The streams that `_named` wrote; none where there is nothing of that name."""
+    """The streams that `_named` wrote; none if there is nothing of that name."""
     found: list[torch.Tensor] = []
     while (key := f"{name}.{len(found)}" if found else name) in tensors:
         found.append(tensors[key])
@@ -83,13 +83,13 @@ def _streams_of(name: str, tensors: dict[str, torch.Tensor]) -> list[torch.Tenso
 def read_latent(
     path: Path, joined: Callable[[list[torch.Tensor]], Latent] = list
 ) -> dict[str, Latent]:
-    """The LATENT of a file with one of the `SUFFIXES`.
+    """The LATENT in a file with one of the `SUFFIXES`; samples [N,C,h,w] or [N,C,T,h,w].
 
     Args:
-        joined: makes one of the streams of a latent that has several.
+        joined: makes one latent from several streams.
 
     Raises:
-        ValueError: there is no latent in it.
+        ValueError: there is no latent in the file.
     """
     try:
         with _content(path) as file:
@@ -132,19 +132,19 @@ def _unpacked(path: Path) -> bytes:
     with opened(path) as picture:
         comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
     if not isinstance(comment, bytes):
-        raise ValueError("it is a picture alone")
+        raise ValueError("it is a picture without a latent")
     with zipfile.ZipFile(io.BytesIO(comment)) as archive:
         return archive.read(expect_honest(archive)[_MEMBER])
 
 
 def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The picture in a text: a data URL as a browser makes it of a canvas, or its content alone.
+    """The picture in a text: a data URL that a browser makes from a canvas, or only its content.
 
     Returns:
-        Image [1,H,W,3] and mask [1,H,W] of what is transparent, both 0..1.
+        Image [1,H,W,3], and mask [1,H,W] of the transparent part, both 0..1.
 
     Raises:
-        ValueError: it holds no picture.
+        ValueError: the text holds no picture.
     """
     try:
         pixels = read_rgba(_from_letters(data.partition(",")[2] or data))
@@ -158,10 +158,10 @@ def picture_in(data: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _from_letters(text: str) -> bytes:
-    """The bytes that a text holds, 6 bits in a letter (RFC 4648, section 4).
+    """The bytes in a text with 6 bits in a letter (RFC 4648, section 4).
 
     Raises:
-        ValueError: other letters are in it, or their number is wrong.
+        ValueError: it has other letters, or their number is wrong.
     """
     codes = np.frombuffer(text.encode("ascii"), np.uint8)
     if len(codes) % 4:

@@ -1,10 +1,10 @@
-"""What a file of PyTorch describes, read by a small machine of our own that runs nothing.
+"""Our own reader for the objects in a PyTorch file, which runs nothing of the file.
 
-Such a file holds a program for a stack machine: Python's format for objects, protocols 2 to 5. The
-reader of Python calls whatever that program names. This one calls nothing but what it is given; any
-other name becomes a `StandIn`, which keeps data. It shares no code with PyTorch's and Python's own
-readers, so that whoever replaces those in the running process does not reach it, and it changes
-nothing that other threads see. It reads what such files hold and refuses the rest of the format.
+Such a file holds a program for a stack machine: Python's format for objects, protocols 2 to 5.
+Python's own reader calls anything that the program names. This reader calls only the functions that
+it is given. Any other name becomes a `StandIn`, which only keeps data. It shares no code with the
+readers of PyTorch and Python, so a pack that replaces those has no effect on it, and it changes
+nothing for other threads. It refuses those parts of the format that such files do not use.
 
 Source: PEP 307, 3154 and 574, which describe the format.
 """
@@ -16,22 +16,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-MOST_BYTES = 16 * 2**20  # of a program; those of the largest networks have some hundred thousand
+MOST_BYTES = 16 * 2**20  # size of a program; the largest networks have some hundred thousand
 _RENAMED_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # since Python 2
-_KEYS = (str, int, float, bool, bytes, type(None))  # hashed without descending into anything
+_KEYS = (str, int, float, bool, bytes, type(None))  # hashing them is not recursive
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
-_COPIED = 4  # values that may be gone through, for a byte of the program; real files have under 1
+_COPIED = 4  # values that may be copied per byte of the program; real files have under 1
 _MARK = object()
 
 
 class ObjectsError(ValueError):
-    """A program that is damaged, or does what such files do not."""
+    """A program is damaged, or does something that such files do not do."""
 
 
 class StandIn:
-    """Takes the place of a class or function that a file names; keeps its data and does nothing.
+    """Replaces a class or function that a file names; it keeps the data and does nothing.
 
-    Subclasses have the module and name of what they stand for.
+    Subclasses have the module and name of the class that they replace.
     """
 
     def __init__(self, *arguments: Any, **_options: Any) -> None:
@@ -39,29 +39,29 @@ class StandIn:
 
 
 def stand_in(name: str) -> type[StandIn]:
-    """A class that stands for what has this full name."""
+    """The class that replaces the object with this full name."""
     module, _, own = name.rpartition(".")
     return type(own, (StandIn,), {"__module__": module, "__qualname__": own})
 
 
 class Known:
-    """A function of ours that takes the place of one that a file may name."""
+    """A function of ours that replaces one that a file may name."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
 
 class Machine:
-    """Runs programs one after another out of the same bytes.
+    """Runs programs that follow one another in the same bytes.
 
     Args:
         data: the programs.
-        known: what the names stand for that are known: a value, or a `Known`.
-        persistent: gives what the file keeps apart, by its number.
+        known: the objects for the known names: a value, or a `Known`.
+        persistent: returns the object that the file stores elsewhere, by its id.
 
     Attributes:
-        unknown: full names that became stand-ins.
-        at: where the next program begins.
+        unknown: the stand-ins by the full name that they replace.
+        at: the place at which the next program begins.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Machine:
         self._copied = 0
 
     def run(self) -> Any:
-        """What the next program makes.
+        """Run the next program, and return its result.
 
         Raises:
-            ObjectsError: it is damaged, or does what such files do not.
+            ObjectsError: the program is damaged, or does something that such files do not do.
         """
         self._stack, self._memo = [], {}
         try:
@@ -120,10 +120,10 @@ class Machine:
         return line.decode("utf-8")
 
     def _copies(self, *values: Any) -> None:
-        """What is gone through as a whole, which a program may ask for again in a few bytes."""
+        """Count copied values, because a program may ask for many copies in a few bytes."""
         self._copied += sum(len(value) for value in values if isinstance(value, _SIZED))
         if self._copied > _COPIED * len(self._data):
-            raise ObjectsError("it goes through the same values again and again")
+            raise ObjectsError("it copies the same values again and again")
 
     # The stack
 
@@ -199,7 +199,7 @@ class Machine:
             raise ObjectsError(f"it calls a {type(function).__name__}")
 
     def _new(self) -> None:
-        """An object that is filled afterwards, of a class that only stands for one."""
+        """Make an object of a stand-in, which is filled later."""
         arguments, kind = self._pop(), self._pop()
         if not (isinstance(kind, type) and issubclass(kind, StandIn)):
             raise ObjectsError(f"it makes a new {type(kind).__name__}")
@@ -209,13 +209,13 @@ class Machine:
         self._push(made)
 
     def _new_with_names(self) -> None:
-        self._pop()  # named arguments, of which no stand-in makes use
+        self._pop()  # named arguments, which no stand-in uses
         self._new()
 
     def _build(self) -> None:
         state, target = self._pop(), self._stack[-1]
         if isinstance(target, OrderedDict) and isinstance(state, dict):
-            return  # attributes of a mapping, which nothing here looks at
+            return  # attributes of a mapping, which are not used
         if not isinstance(target, StandIn):
             raise ObjectsError(f"it changes a {type(target).__name__}")
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
@@ -233,7 +233,7 @@ class Machine:
         if isinstance(target, StandIn):
             return
         if not isinstance(target, dict) or len(values) % 2:
-            raise ObjectsError("it is damaged: entries of what is no mapping")
+            raise ObjectsError("it is damaged: it adds entries to something that is no mapping")
         for key, value in zip(values[::2], values[1::2], strict=True):
             target[_key(key)] = value
 
@@ -242,13 +242,13 @@ class Machine:
         if isinstance(target, StandIn):
             return
         if not isinstance(target, list):
-            raise ObjectsError("it is damaged: entries of what is no list")
+            raise ObjectsError("it is damaged: it adds entries to something that is no list")
         target.extend(values)
 
     def _add_to_set(self, values: list[Any]) -> None:
         target = self._stack[-1]
         if not isinstance(target, set):
-            raise ObjectsError("it is damaged: entries of what is no set")
+            raise ObjectsError("it is damaged: it adds entries to something that is no set")
         target.update(map(_key, values))
 
     def _keep(self, number: int) -> None:
@@ -259,7 +259,7 @@ class Machine:
 
 
 def _key(value: Any) -> Any:
-    """A key of a mapping; None but plain values, as deep tuples are hashed without a limit."""
+    """A key of a mapping: plain values only, because hashing of nested tuples has no limit."""
     if type(value) in _KEYS:
         return value
     if isinstance(value, tuple) and all(type(part) in _KEYS for part in value):
@@ -268,7 +268,11 @@ def _key(value: Any) -> Any:
 
 
 def ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
-    """The mapping that a file describes by a list of pairs."""
+    """The mapping that a file describes as a list of pairs.
+
+    Raises:
+        ObjectsError: a key is no plain value.
+    """
     result: OrderedDict[Any, Any] = OrderedDict()
     for key, value in pairs:
         result[_key(key)] = value
@@ -276,7 +280,11 @@ def ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
 
 
 def set_of(values: Any = ()) -> set[Any]:
-    """The set that a file describes by a list."""
+    """The set that a file describes as a list.
+
+    Raises:
+        ObjectsError: a value is no plain value.
+    """
     return {_key(value) for value in values}
 
 
@@ -284,7 +292,7 @@ _STOP = ord(".")
 _Step = Callable[[Machine], Any]
 _STEPS: dict[int, _Step] = {
     0x80: Machine._protocol,
-    0x95: lambda m: m._number("<Q"),  # a frame, of which only its length is told
+    0x95: lambda m: m._number("<Q"),  # a frame; its length is skipped
     ord("("): lambda m: m._push(_MARK),
     ord("0"): lambda m: m._stack.pop(),
     ord("1"): lambda m: m._since_mark(),
@@ -331,7 +339,7 @@ _STEPS: dict[int, _Step] = {
     0x92: Machine._new_with_names,
     ord("b"): Machine._build,
     ord("Q"): lambda m: m._push(m._persistent(m._pop())),
-    # What is used again
+    # The memo: values that are used again
     ord("q"): lambda m: m._keep(m._byte()),
     ord("r"): lambda m: m._keep(m._number("<I")),
     0x94: lambda m: m._keep(len(m._memo)),

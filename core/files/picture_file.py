@@ -1,7 +1,7 @@
-"""Pictures from files and texts that someone may have shared: looked at before they are unpacked.
+"""Pictures from files and texts that others may have shared, checked before they are unpacked.
 
-A file of a few kilobytes can claim to hold gigabytes, and some formats are programs that another
-program is started for. So the format, the size and the number of frames are known first.
+A file of a few kilobytes can claim gigabytes, and for some formats another program is started. So
+the format, the size and the number of frames are checked first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 
 from ...utils.files import open_file
 
-MOST_PIXELS = 2**27  # of one picture: 11,585 x 11,585
-MOST_IN_ALL = 2**29  # of all frames of an animated one
-MOST_BYTES = 2**30  # of a file
+MOST_PIXELS = 2**27  # pixels of one picture: 11,585 x 11,585
+MOST_IN_ALL = 2**29  # pixels of all frames of an animated picture
+MOST_BYTES = 2**30  # size of a file
 FORMATS = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA",
      "TIFF", "WEBP"}
@@ -28,11 +28,11 @@ _MOST_16 = 65535.0
 
 @contextmanager
 def opened(source: Path | bytes) -> Iterator[Any]:
-    """A picture of Pillow that is not unpacked yet, and of which it is known that it can be.
+    """A context with a Pillow picture that is not unpacked yet, and is small enough to unpack.
 
     Raises:
-        ValueError: it is no picture, or a huge one; the message says why, as the end of a sentence.
-            Whatever its reader raises while the picture is in use becomes one, too.
+        ValueError: it is no picture, or is too large; the message is the end of a sentence. Errors
+            of Pillow while the picture is in use become a ValueError too.
     """
     from PIL import Image
 
@@ -69,13 +69,13 @@ def _expect_usual(picture: Any) -> None:
 
 
 def read_rgba(source: Path | bytes) -> np.ndarray:
-    """The first frame of a picture: [H,W,4] float32, 0..1; opaque where it has no transparency.
+    """The first frame of a picture, [H,W,4] float32 0..1; opaque if it has no transparency.
 
     Raises:
         ValueError: see `opened`.
     """
     with opened(source) as picture:
-        if picture.mode.startswith("I"):  # 16 bits, which may stand in 32
+        if picture.mode.startswith("I"):  # 16 bits, maybe stored in 32
             return _grey(np.asarray(picture, dtype=np.float32) / _MOST_16)
         if picture.mode == "F":
             return _grey(np.asarray(picture))
@@ -88,15 +88,15 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 
 def expect_picture(path: Path, name: str, value: Any) -> None:
-    """Make sure that a file that another reader gets next can be unpacked.
+    """Check that a file can be unpacked, before another reader gets it.
 
-    A format that Pillow does not know is left to that reader.
+    A format that Pillow does not know is not checked.
 
     Args:
-        name, value: of the input that names the file.
+        name, value: name and value of the input that names the file.
 
     Raises:
-        ValueError: it is a huge picture, or no file for one.
+        ValueError: the picture is too large, or the file is no picture.
     """
     from PIL import UnidentifiedImageError
 
@@ -109,7 +109,7 @@ def expect_picture(path: Path, name: str, value: Any) -> None:
 
 
 def unusable(name: str, value: Any, error: Exception) -> ValueError:
-    """The error for an input that names a picture that cannot be used."""
+    """The error for an input `name` whose picture cannot be used."""
     return ValueError(
         f"'{name}' is {str(value)[:200]!r}, a picture that cannot be used: {str(error)[:300]}. "
         "Choose another file, or save the picture again as PNG."

@@ -1,12 +1,12 @@
-"""Files of tensors: `.safetensors`, and those of PyTorch, of today and from before version 1.6.
+"""Files of tensors: `.safetensors`, and PyTorch files of the current and the old (before 1.6) form.
 
-What a file is, its first bytes say and not its name. Everything that it says of sizes is compared
-with the bytes that are there before memory is taken. Nothing in a file is run, see `objects`; no
-reader of PyTorch, safetensors or Python takes part, so that a pack that replaces one of them in the
-running process changes nothing here.
+The format of a file is recognised by its first bytes, and not by its name. All sizes in a file are
+compared with the bytes that it has, before memory is allocated. Nothing in a file is run; see
+`objects`. The readers of PyTorch, safetensors and Python are not used, so a pack that replaces them
+has no effect here.
 
 Sources: the description of the format safetensors (https://huggingface.co/docs/safetensors), and
-what `torch.save` writes.
+the files that `torch.save` writes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import torch
 
 from .objects import MOST_BYTES, Known, Machine, ObjectsError, ordered, set_of
 
-MOST_HEADER = 16 * 2**20  # bytes of the table of a .safetensors file; real ones have up to a few
+MOST_HEADER = 16 * 2**20  # bytes of the table of a .safetensors file; real ones are far smaller
 MOST_MEMBERS = 200_000  # files in an archive
 MOST_AXES = 16
-_ALWAYS_FINE, _GROWTH = 2**26, 20  # bytes, and times the archive, that its members may unpack to
-_AT_ONCE = 2**24  # bytes that are read in one go
-_REPEATED = 2**24  # elements that views may have beyond those that the file holds, all together
+_ALWAYS_FINE, _GROWTH = 2**26, 20  # an archive may unpack to so many bytes, or times its size
+_AT_ONCE = 2**24  # bytes that are read at a time
+_REPEATED = 2**24  # elements that all views together may have beyond those in the file
 
 ARCHIVE, OLD, SAFETENSORS = "archive", "old", "safetensors"
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -57,18 +57,18 @@ class TensorFileError(ValueError):
     """A file cannot be read; the message says why, as the end of a sentence."""
 
 
-# What a damaged file makes the readers of archives raise, too.
+# The errors of the readers here, and of zipfile on damaged files.
 FAULTS = (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, LookupError,
           OverflowError, struct.error)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file of PyTorch holds.
+    """The content of a PyTorch file.
 
     Attributes:
         value: mappings, lists, texts, numbers and tensors, with a `StandIn` for everything else.
-        unknown: full names of everything else, sorted.
+        unknown: the sorted full names of everything else.
     """
 
     value: Any
@@ -76,7 +76,7 @@ class Content:
 
 
 def kind_of(file: BinaryIO) -> str | None:
-    """ARCHIVE, OLD or SAFETENSORS by a file's first bytes; None for none of them."""
+    """ARCHIVE, OLD or SAFETENSORS, by the first bytes of a file; None for any other format."""
     file.seek(0)
     start = file.read(16)
     if start.startswith(_ARCHIVE_START):
@@ -87,10 +87,10 @@ def kind_of(file: BinaryIO) -> str | None:
 
 
 def read_safetensors(file: BinaryIO) -> dict[str, torch.Tensor]:
-    """The tensors of a file in the format safetensors, on the CPU.
+    """The tensors [...] of a file in the format safetensors, on the CPU.
 
     Raises:
-        TensorFileError: it is damaged, or claims what it does not hold.
+        TensorFileError: the file is damaged, or claims more than it holds.
     """
     total = file.seek(0, 2)
     file.seek(0)
@@ -132,7 +132,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def _place(name: str, entry: Any, available: int) -> _Place:
-    """Where a tensor lies, and what it is, once all of it has been found to be possible."""
+    """The place, shape and dtype of a tensor, checked against the size of the file."""
     about = f"its tensor '{name:.100}'"
     if not isinstance(entry, dict):
         raise TensorFileError(f"{about} is not described")
@@ -145,10 +145,10 @@ def _place(name: str, entry: Any, available: int) -> _Place:
     if not (
         isinstance(places, list) and len(places) == 2 and all(type(at) is int for at in places)
     ):
-        raise TensorFileError(f"{about} does not say where it lies")
+        raise TensorFileError(f"{about} has no place in the file")
     start, end = places
     if not 0 <= start <= end <= available:
-        raise TensorFileError(f"{about} lies outside of the file")
+        raise TensorFileError(f"{about} lies outside the file")
     if math.prod(shape) * dtype.itemsize != end - start:
         raise TensorFileError(f"{about} claims the shape {list(shape)} but has {end - start} bytes")
     return _Place(dtype, shape, start, end)
@@ -163,7 +163,7 @@ def _sides(value: Any, about: str) -> tuple[int, ...]:
 
 
 def _read_bytes(readinto: Callable[[Any], int], count: int) -> torch.Tensor:
-    """So many bytes, straight into a tensor."""
+    """`count` bytes, read into a tensor without a copy."""
     data = torch.empty(count, dtype=torch.uint8)
     view = memoryview(data.numpy())
     at = 0
@@ -179,14 +179,15 @@ def _read_bytes(readinto: Callable[[Any], int], count: int) -> torch.Tensor:
 
 
 def read_torch(file: BinaryIO, *, tensors: bool = True) -> Content:
-    """What a file of `torch.save` holds, on the CPU.
+    """The content of a file of `torch.save`, on the CPU.
 
     Args:
         file: of the kind ARCHIVE or OLD.
-        tensors: False leaves every tensor empty, to learn only what is named.
+        tensors: False leaves all tensors empty, to find only the names in the file.
 
     Raises:
-        one of FAULTS: it is damaged, claims what it does not hold, or hides what it is.
+        TensorFileError or another of FAULTS: the file is damaged, claims more than it holds, or
+            hides its content.
     """
     kind = kind_of(file)
     if kind == ARCHIVE:
@@ -198,7 +199,7 @@ def read_torch(file: BinaryIO, *, tensors: bool = True) -> Content:
 
 @dataclass
 class _Storage:
-    """A run of elements that tensors are views of."""
+    """Elements in a row, of which tensors are views."""
 
     dtype: torch.dtype
     count: int
@@ -214,7 +215,7 @@ class _Storage:
 
 
 class _Tensors:
-    """Makes tensors as a file describes them.
+    """Makes the tensors that a file describes.
 
     Args:
         load: False leaves them empty.
@@ -228,7 +229,7 @@ class _Tensors:
         self.claimed = 0  # bytes of all storages
 
     def storage(self, number: Any, make: Callable[[torch.dtype, str, int], _Storage]) -> _Storage:
-        """The storage that a file describes so, each made once: of its type, key and count."""
+        """The storage that a file describes by type, key and count; each is made once."""
         dtype, key, count = _described(number)
         if key not in self.storages:
             self.storages[key] = make(dtype, key, count)
@@ -329,9 +330,9 @@ _PLAIN: dict[str, Any] = {
 
 
 def _described(number: Any) -> tuple[torch.dtype, str, int]:
-    """Type, key and count of elements of a storage, by what a file says of it."""
+    """The type, key and count of elements of a storage, from its description in a file."""
     if not (isinstance(number, tuple) and len(number) >= 5 and number[0] == "storage"):
-        raise ObjectsError("it keeps something apart that is no tensor")
+        raise ObjectsError("it stores something elsewhere that is no tensor")
     dtype, key, count = number[1], number[2], number[4]
     if not isinstance(dtype, torch.dtype):
         raise ObjectsError("a tensor in it is of an unknown type")
@@ -340,7 +341,7 @@ def _described(number: Any) -> tuple[torch.dtype, str, int]:
     return dtype, str(key), count
 
 
-# Today's files: an archive with the program in one member and each storage in one
+# Current files: an archive with one member for the program, and one for each storage
 
 
 def _read_archive(file: BinaryIO, tensors: bool) -> Content:
@@ -374,14 +375,14 @@ def _read_archive(file: BinaryIO, tensors: bool) -> Content:
 
 
 def expect_honest(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members of an archive by name, where none is there twice and all together unpack to no
-    more than an archive of its size can be expected to hold.
+    """The members of an archive by name, after checks of the archive.
 
     Raises:
-        TensorFileError: it is otherwise.
+        TensorFileError: two members have one name, the archive unpacks to far more than its size,
+            or it is unusual in another way.
     """
     members = archive.infolist()
-    if archive.comment:  # in which another archive could hide, for another reader
+    if archive.comment:  # another reader could find another archive in it
         raise TensorFileError("it has a comment")
     if len(members) > MOST_MEMBERS:
         raise TensorFileError(f"it has {len(members)} parts")
@@ -424,7 +425,7 @@ def _read_old(file: BinaryIO, tensors: bool) -> Content:
         return made.storage(number, to_fill)
 
     machine = Machine(data, made.names, apart)
-    machine.run()  # what such files begin with
+    machine.run()  # the first program of such files has no content
     version, about = machine.run(), machine.run()
     if version != _OLD_VERSION or not isinstance(about, dict):
         raise TensorFileError(f"it is of the unknown version {version!r:.40}")
@@ -432,7 +433,7 @@ def _read_old(file: BinaryIO, tensors: bool) -> Content:
         raise TensorFileError("its numbers are in another order of bytes than this machine's")
     value, keys = machine.run(), machine.run()
     if not isinstance(keys, list):
-        raise TensorFileError("it does not say where its tensors lie")
+        raise TensorFileError("it has no list of its tensors")
     if tensors:
         file.seek(machine.at)
         for key in keys:
