@@ -59,14 +59,9 @@ _Fields = namedtuple(
 class SEG(_Fields):
     """One segment: a named tuple of seven fields, which packs unpack, rebuild and compare.
 
-    <<<<<<< HEAD
-        Beside the fields it may carry the image of a batch that it belongs to, and which variant of its
-        segment it is. `_replace` and copies keep both; a SEG that is built anew from the fields has
-        neither, and holds for every image.
-    =======
-        In addition it may know the image of a batch that it belongs to. `_replace` and copies keep
-        this. A SEG that is built anew from the fields knows no image, and belongs to every image.
-    >>>>>>> 2aa76c6 (Docstrings and notes of segs, prompts and detectors in plain words)
+    In addition it may know the image of a batch that it belongs to, and which variant of its
+    segment it is. `_replace` and copies keep both. A SEG that is built anew from the fields knows
+    neither, and belongs to every image.
     """
 
     batch_image: BatchImage | None = None

@@ -117,19 +117,3 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
 
 def _holds(box: Box, point: np.ndarray) -> bool:
     return box.x1 <= point[0] < box.x2 and box.y1 <= point[1] < box.y2
-<<<<<<< HEAD
-=======
-
-
-def _moved(mask: np.ndarray, old: Box, new: Box) -> np.ndarray:
-    """A mask [...,h,w] of one region, for another region; 0 outside the old one."""
-    if old == new:
-        return mask
-    result = np.zeros((*mask.shape[:-2], new.height, new.width), np.float32)
-    common = old.intersection(new)
-    here, there = common.shifted(-new.x1, -new.y1), common.shifted(-old.x1, -old.y1)
-    result[..., here.y1 : here.y2, here.x1 : here.x2] = mask[
-        ..., there.y1 : there.y2, there.x1 : there.x2
-    ]
-    return result
->>>>>>> 2aa76c6 (Docstrings and notes of segs, prompts and detectors in plain words)
