@@ -1,43 +1,43 @@
-"""What happens: functions on tensors, boxes and small settings objects.
+"""The work of the pack: functions on tensors, boxes and small settings objects.
 
-The map of the rooms, from the ground up. A room imports itself and those above its line here, and
-none below it; `host` alone imports ComfyUI. `tests/test_rooms.py` holds both.
+The map of the rooms, from the ground up. A room imports only itself and the rooms above its line,
+and only `host` imports ComfyUI. `tests/test_rooms.py` checks both.
 
     geometry       boxes, sizes, crop regions and working sizes, in whole pixels
     settings       frozen dataclasses that travel from a node to the core
-    user_settings  what the person whose ComfyUI it is has set in a file
-    bounds         how large things may get, checked before memory is taken
+    user_settings  settings of the user, in a file that no workflow can change
+    bounds         how large things may get, checked before memory is allocated
     streams        latents of one stream or several, such as video with sound
     noise          the noise that sampling starts from, and seeds
-    memory         want of memory: recognised, and gone on with in smaller parts
+    memory         out of memory: how it is recognised, and how work continues in smaller parts
     timing         which stage of a run takes how long
     files          tensors and latents in files, read without running anything
     pixels         images and masks: resize, blur, blend, colours, rotated crops
-    checked_calls  what callables of users and other packs give back, checked
-    hook_protocol  the points of a run at which a hook may step in
+    checked_calls  checks of what callables of users and of other packs return
+    hook_protocol  the points of a run at which a hook may change values
     segs           SEGS: made from masks, filtered, edited, tiled, pasted
-    detectors      what finds things: YOLO, ONNX, MTCNN, LBP, CLIPSeg, SAM
+    detectors      find things in images: YOLO, ONNX, MTCNN, LBP, CLIPSeg, SAM
     prompts        texts, conditionings cut to a crop, ControlNets, LoRAs
-    backend        the protocol: what is asked of the engine that samples
+    backend        the protocol of the engine that encodes, samples and decodes
     sampling       noise levels, sampler runs, many runs as one, regions, upscaling
     detail         the detailers: plan, crops, pipeline of a crop, pasting, clips
     hooks          the hooks of this pack
     graph          the graph around the nodes: switches, ids, old files, links, inputs
-    host           ComfyUI, by abilities and not by versions
+    host           ComfyUI; its abilities are tested, and not its version
 
-The words, each in one sense:
+The glossary; each word has one meaning:
 
-    segment         a thing in an image that is to be redrawn
+    segment         a thing in an image that is redrawn
     SEG, SEGS       a segment as it crosses links: a named tuple; (image size, list of SEG)
     bounding box    the smallest upright box around the segment, `bbox`
-    crop region     the part of the image around it that the model gets to see
-    rotated crop    the leaning rectangle in a crop region that is turned upright for sampling
+    crop region     the part of the image around the segment that the model gets
+    rotated crop    a rotated rectangle in a crop region, which is turned upright for sampling
     working size    width and height to which a crop is resized for sampling
-    canvas          the working size, padded to what VAE and model need multiples of
+    canvas          the working size, padded to multiples that the VAE and the model need
     job             one segment of one image, with its size, seed and text
-    plan            the jobs of an image and the segments that are skipped, decided beforehand
-    level           jobs that do not depend on one another: none sees what another one pastes
-    wave            the jobs of one level that are worked on side by side
+    plan            the jobs of an image, and the segments that are skipped, before anything runs
+    level           jobs that do not depend on one another: none is cropped from another's result
+    wave            the jobs of one level that are sampled side by side
     batch           images of a node's input, or tensors stacked along their first axis
     row             one entry of a batch
     pipeline        all steps of one crop as a generator, which pauses where it asks for heavy work
