@@ -132,6 +132,7 @@ class Shown:
 
     @property
     def colour(self) -> Colour:
+        """The colour of the segment's marks."""
         return _GREY if self.row.stays else distinct_colour(self.row.number)
 
 
@@ -344,6 +345,7 @@ class Scale:
 
     @classmethod
     def of(cls, size: Size, count: int) -> Scale:
+        """The scale for a picture of this size with `count` segments."""
         short, crowd = min(size), max(1.0, math.sqrt(count) / 4)  # 1 up to 16 segments
         most = max(3.0, 2 * math.sqrt(count))
         return cls(

@@ -114,6 +114,7 @@ class Record:
         self.sigmas = (first if self.sigmas is None else self.sigmas[0], last)
 
     def spend(self, seconds: float) -> None:
+        """Add to the time that the segment took."""
         self.seconds += seconds
 
 

@@ -247,6 +247,7 @@ class Steering:
     order: tuple[int, ...] = ()  # in which they are worked on; empty: as they come
 
     def of(self, position: int) -> Chosen:
+        """The settings for the segment at a position."""
         return self.chosen[position] if self.chosen else UNCHOSEN
 
 

@@ -65,6 +65,7 @@ class View:
 
     @property
     def centre(self) -> tuple[float, float]:
+        """x and y of the centre of its bounding box in pixels."""
         return (self.bbox.x1 + self.bbox.x2) / 2, (self.bbox.y1 + self.bbox.y2) / 2
 
 
@@ -79,6 +80,7 @@ class Scene:
 
     @property
     def every(self) -> frozenset[int]:
+        """The places of all segments."""
         return frozenset(range(len(self.views)))
 
 
@@ -193,7 +195,10 @@ def _places(spans: Sequence[Span], count: int, base: int) -> list[int]:
 
 @dataclass(frozen=True)
 class All:
+    """Selects all segments."""
+
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         return scene.every
 
     def __str__(self) -> str:
@@ -202,7 +207,10 @@ class All:
 
 @dataclass(frozen=True)
 class Else:
+    """Selects the segments that no selector before has taken."""
+
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         return scene.every - taken
 
     def __str__(self) -> str:
@@ -218,6 +226,7 @@ class Name:
 
     @property
     def is_pattern(self) -> bool:
+        """Whether it has the signs `*` or `?`, which stand for other texts."""
         return not self.quoted and any(sign in self.text for sign in "*?")
 
     def fitting(self, labels: set[str]) -> set[str]:
@@ -235,9 +244,12 @@ class Name:
 
 @dataclass(frozen=True)
 class Label:
+    """Selects segments with one of these labels."""
+
     names: tuple[Name, ...]
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         own = [view.label.strip() for view in scene.views]
         meant = set().union(*(name.fitting(set(own)) for name in self.names))
         return frozenset(place for place, label in enumerate(own) if label in meant)
@@ -258,6 +270,7 @@ class Ordinal:
     among: Selector | None = None  # None: all of the image
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         among = scene.every if self.among is None else self.among.select(scene, taken)
         is_index = self.order == INDEX
         ordered = sorted(among) if is_index else in_order(scene, self.order, among)
@@ -271,9 +284,12 @@ class Ordinal:
 
 @dataclass(frozen=True)
 class OfImage:
+    """Selects all segments of some images of the batch."""
+
     spans: tuple[Span, ...]
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         here = scene.image in _places(self.spans, scene.images, base=0)
         return scene.every if here else frozenset()
 
@@ -283,12 +299,15 @@ class OfImage:
 
 @dataclass(frozen=True)
 class Measure:
+    """Compares a measure of each segment with a number."""
+
     name: str  # of MEASURES
     compared: str  # of _COMPARED
     number: float
     share: bool = False  # the number is a percentage of the image's
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         measure, fits = MEASURES[self.name], _COMPARED[self.compared]
         wanted = self.number
         if self.share:
@@ -304,9 +323,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class Not:
+    """Selects the segments that another selector does not select."""
+
     part: Selector
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         return scene.every - self.part.select(scene, taken)
 
     def __str__(self) -> str:
@@ -315,9 +337,12 @@ class Not:
 
 @dataclass(frozen=True)
 class And:
+    """Selects the segments that all parts select."""
+
     parts: tuple[Selector, ...]
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         return frozenset.intersection(*(part.select(scene, taken) for part in self.parts))
 
     def __str__(self) -> str:
@@ -326,9 +351,12 @@ class And:
 
 @dataclass(frozen=True)
 class Or:
+    """Selects the segments that any part selects."""
+
     parts: tuple[Selector, ...]
 
     def select(self, scene: Scene, taken: frozenset[int]) -> frozenset[int]:
+        """See `Selector.select`."""
         return frozenset.union(*(part.select(scene, taken) for part in self.parts))
 
     def __str__(self) -> str:

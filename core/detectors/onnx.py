@@ -162,6 +162,9 @@ def network_run(path: Path, data: bytes, about: About) -> Run:
 
     The engines get the bytes that were checked. A network with weights in other files is given by
     its path, but only to onnxruntime, because OpenCV would open such files anywhere.
+
+    Raises:
+        WeightsError: an engine cannot read the file, or a file with weights is not beside it.
     """
     try:
         import onnxruntime

@@ -102,7 +102,11 @@ def _read_denoise(value: Any) -> dict[str, Any]:
 
 
 def curve_of(points: Iterator[Sequence[str]]) -> Curve:
-    """A curve of (size in pixels, denoise), as typed."""
+    """A curve of (size in pixels, denoise), as typed.
+
+    Raises:
+        ValueError: a point is no pair of numbers within their ranges, or a size comes twice.
+    """
     size_of = validate_values.real_number(Input("denoise, a size", {"min": 1, "max": 2**20}))
     read: dict[float, float] = {}
     for point in points:
@@ -150,7 +154,11 @@ def _read_loras(value: Any) -> dict[str, Any]:
 
 
 def lora_of(name: str, strengths: Sequence[Any]) -> Lora:
-    """A LoRA with its strengths for the model and, if it is another one, for CLIP."""
+    """A LoRA with its strengths for the model and, if it is another one, for CLIP.
+
+    Raises:
+        ValueError: there is no name, or the strengths are not one or two numbers in their range.
+    """
     name = _check_of("lora's name")(name).strip()
     low, high = LORA_STRENGTHS
     check = validate_values.real_number(Input(f"loras, {name[:60]}", {"min": low, "max": high}))

@@ -462,6 +462,7 @@ def landmarks(declared: Input) -> Check:
 
 
 def segment_plan(declared: Input) -> Check:
+    """A check for segment plans."""
     remedy = "Connect 'Segment Rule' or 'Segment Plan'."
 
     def check(value: Any) -> Any:

@@ -33,6 +33,9 @@ class ClipVisionEmbedder:
         """[N,D] for pictures [N,h,w,3], 0..1.
 
         Models without a vector for the whole picture give the mean of those of its parts.
+
+        Raises:
+            ValueError, RuntimeError: the model raised an error, or returned no vectors.
         """
         output = self._source.call(self._encode, pictures)
         vectors = getattr(output, "image_embeds", None)

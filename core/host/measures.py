@@ -44,6 +44,7 @@ class MemoryWatch:
         self._most = 0
 
     def begin(self) -> Callable[[], MemoryUse]:
+        """Start to watch; the function that is returned ends it and gives the result."""
         device = comfy.model_management.get_torch_device()
         self._cuda = device if device.type == "cuda" else None
         self._most = 0
@@ -53,6 +54,7 @@ class MemoryWatch:
         return self._end
 
     def look(self) -> None:
+        """Look at the memory of the process, if no CUDA device is watched."""
         if self._cuda is None:
             self._most = max(self._most, _resident())
 

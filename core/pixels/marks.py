@@ -103,7 +103,7 @@ def tint(image: torch.Tensor, region: Box, mask: torch.Tensor, pen: Pen, strengt
 
 
 def frame(image: torch.Tensor, box: Box, pen: Pen) -> None:
-    """Draw the edge of a box, inside of it."""
+    """Draw the edge of a box, inside of it, into an image [H,W,3] in place."""
     for strip, _ in _strips(box.grown(pen.seam), pen.width + 2 * pen.seam):
         cover(image, strip, _DARK, _SEAM)
     for strip, lies in _strips(box, pen.width):
@@ -130,7 +130,7 @@ def _strips(box: Box, width: int) -> list[tuple[Box, bool]]:
 
 
 def outline(image: torch.Tensor, corners: Sequence[tuple[float, float]], pen: Pen) -> None:
-    """Draw the closed line through points x, y."""
+    """Draw the closed line through points (x, y) into an image [H,W,3] in place."""
     import cv2
 
     reach = pen.width + pen.seam + 1
@@ -165,6 +165,7 @@ class Tag:
 
     @property
     def size(self) -> Size:
+        """Width and height of the plate in pixels."""
         return Size(self.glyphs.shape[1], self.glyphs.shape[0])
 
 
@@ -211,7 +212,11 @@ def can_draw(text: str) -> bool:
 
 
 def put_tag(image: torch.Tensor, tag: Tag, at: Box, colour: Colour) -> None:
-    """Draw a tag in a place of its size: its plate in a colour, within a dark seam."""
+    """Draw a tag into an image [H,W,3] in place: its plate in a colour, within a dark seam.
+
+    Args:
+        at: the place, of the size of the tag.
+    """
     cover(image, at.grown(1), _DARK, _SEAM)
     cover(image, at, colour, 0.92)
     cover(image, at, ink_on(colour), tag.glyphs)

@@ -13,7 +13,7 @@ import torch
 from ..geometry import Box, Size
 from ..pixels.image import crop
 from ..pixels.mask import bbox
-from ..pixels.rotated_crop import RotatedCrop, around
+from ..pixels.rotated_crop import RotatedCrop, enclosing_box
 from .face_landmarks import eyes_in, read_landmarks
 from .image_batch import in_image
 from .seg import SEG, seg_mask
@@ -79,7 +79,11 @@ def around_box(row: int, box: Box, shape: Size, margin: float) -> Window:
 
 
 def around_eyes(row: int, eyes: tuple[np.ndarray, np.ndarray], shape: Size) -> Window:
-    """The window in which the eyes are where networks of face recognition expect them."""
+    """The window in which the eyes are where networks of face recognition expect them.
+
+    Args:
+        eyes: the left and the right eye in the picture, [2] (x, y) each, in pixels.
+    """
     left, right = eyes
     across = right - left
     side = float(np.hypot(*across)) / _EYES_APART
@@ -93,7 +97,11 @@ def around_eyes(row: int, eyes: tuple[np.ndarray, np.ndarray], shape: Size) -> W
 def eyes_within(
     landmarks: Any, image: Size, row: int, box: Box
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The eyes of the largest face whose eyes are in the box, the left one of the picture first."""
+    """The eyes of the largest face whose eyes are in the box; None if there is none.
+
+    Returns:
+        The left and the right eye in the picture, [2] (x, y) each, in pixels.
+    """
     if landmarks is None or row >= len(read_landmarks(landmarks)[0]):
         return None
     inside = []
@@ -107,7 +115,7 @@ def eyes_within(
 def cut(images: torch.Tensor, window: Window, shape: Size) -> torch.Tensor:
     """What a window shows, [1,h,w,3] of this size; what leaves the image goes on as its border."""
     image = Size(images.shape[2], images.shape[1])
-    region = around(window.centre, window.size, window.angle).clipped(image)
+    region = enclosing_box(window.centre, window.size, window.angle).clipped(image)
     centre = (window.centre[0] - region.x1, window.centre[1] - region.y1)
     rotated = RotatedCrop(region.size, centre, window.size, window.angle)
-    return rotated.upright(crop(images[window.row : window.row + 1], region), shape).float()
+    return rotated.extract(crop(images[window.row : window.row + 1], region), shape).float()

@@ -355,6 +355,8 @@ class EditDetailerPipe(_MakesDetailerPipe):
 
 
 class EditDetailerPipeSDXL(EditDetailerPipe):
+    """As `EditDetailerPipe`, with the parts of a refiner."""
+
     _replaceable = {**_BASE_PARTS, **_REFINER_PARTS, **_EXTRAS}
 
 

@@ -31,6 +31,8 @@ class MMDetDetectorProvider(UltralyticsDetectorProvider):
 
 
 class MMDetLoader(MMDetDetectorProvider):
+    """As `MMDetDetectorProvider`, with the output names of older versions."""
+
     RETURN_NAMES = ("BBOX_MODEL", "SEGM_MODEL")
 
 
