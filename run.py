@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""The door to this project. Needs Python 3.10 or newer and nothing else.
+"""The command line of this project. Needs Python 3.10 or newer and nothing else.
 
     python run.py install --comfyui DIR  put this pack into a ComfyUI of yours
     python run.py demo  [options]        detail the faces of a picture
     python run.py test  [pytest args]    all tests, in real ComfyUI servers
     python run.py serve [options]        ComfyUI's editor with this pack in it
     python run.py folder IN OUT          a workflow over a folder of pictures or clips, resumed
-    python run.py bench [options]        speed and memory against the least possible work
+    python run.py bench [options]        speed and memory, compared with the least possible work
     python run.py bench quality          picture quality against a known truth
     python run.py bench people           names of people, and texts by person
     python run.py bench odd              odd values in every input of every node
     python run.py bench fuzz             random wildcard texts and YAML files
-    python run.py bench wildcards        what large and hostile wildcard files cost
+    python run.py bench wildcards        the cost of large and hostile wildcard files
     python run.py bench folder           folder runs that are killed, and the scheduler alone
 
-`python run.py COMMAND --help` tells a command's options.
+`python run.py COMMAND --help` shows the options of a command.
 
 The first call, other than of install, fetches two versions of ComfyUI and a newer editor, and
 builds a Python environment for them in a cache folder; later calls reuse it. `--comfyui DIR
@@ -44,7 +44,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent
-STAMP = ".complete"  # written last into a folder, so a half-built one never has it
+STAMP = ".complete"  # written last into a folder, so a half-built folder never has it
 
 
 @dataclass(frozen=True)
@@ -106,18 +106,18 @@ TEST_MODULES = ["pytest", "hypothesis", "playwright", "ruff"]
 
 
 class Problem(Exception):
-    """Ends the program with this text: what is wrong, and how to mend it."""
+    """Ends the program with a text that says what is wrong, and what to do."""
 
 
 def say(text: str) -> None:
     print(f"[run] {text}", flush=True)
 
 
-# The cache: folders that are complete, or are built anew
+# The cache: a folder is complete, or it is built anew
 
 
 def cache_folder(wanted: str | None) -> Path:
-    """The folder named by --cache, DETAILERS_CACHE or the platform's habits, in this order."""
+    """The folder named by --cache or DETAILERS_CACHE, or the usual one of the platform."""
     wanted = wanted or os.environ.get("DETAILERS_CACHE")
     if wanted:
         return Path(wanted).expanduser().resolve()
@@ -146,7 +146,7 @@ def ensure(
     make: Callable[[Path], None],
     works: Callable[[Path], bool] = lambda folder: True,
 ) -> None:
-    """Have `make` fill `folder`, unless that was completed before with the same pins.
+    """Call `make` to fill `folder`, unless it was completed before with the same pins.
 
     Args:
         pins: JSON-like description of all that goes into the folder.
@@ -160,14 +160,14 @@ def ensure(
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     start = time.monotonic()
-    make(folder)  # in place, since an environment cannot be moved after it was made
+    make(folder)  # in place, because an environment cannot be moved after it was made
     (folder / STAMP).write_text(fingerprint(pins))
     say(f"{folder} is complete after {time.monotonic() - start:.0f} s")
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file lock; wait while another run holds it. It ends with the process at the latest."""
+    """Hold a file lock; wait while another run holds it. It is released when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if not try_lock(file.fileno()):
@@ -286,7 +286,7 @@ def interpreter(environment: Path) -> Path:
 
 
 def lacking(python: Path | str, modules: list[str]) -> list[str]:
-    """Those of `modules` that an interpreter does not find; all of them if it does not start."""
+    """The `modules` that an interpreter does not find; all of them if it does not start."""
     code = (
         "import importlib.util, sys\n"
         "print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None))"
@@ -319,7 +319,7 @@ def make_environment(folder: Path, tree: Path, downloads: Path) -> None:
 
 
 def make_layer(folder: Path, below: Path, tree: Path, downloads: Path) -> None:
-    """An environment that adds to the one `below` only what the ComfyUI in `tree` has otherwise."""
+    """An environment on top of `below` with the packages that differ for the ComfyUI in `tree`."""
     say("installing the few packages that differ for the oldest ComfyUI (about 400 MB)")
     create_venv(folder, with_pip=False)
     Path(site_packages(folder), "below.pth").write_text(f"{site_packages(below)}\n")
@@ -344,7 +344,7 @@ def site_packages(environment: Path) -> str:
 
 
 def fetched_hosts(cache: Path, labels: list[str]) -> dict[str, dict[str, str]]:
-    """The hosts with these labels from the cache, where they are made when missing."""
+    """The hosts with these labels from the cache; missing ones are made."""
     trees = {label: cache / f"comfyui-{label}" for label in RELEASES}
     environments = {label: cache / f"python-{label}" for label in RELEASES}
     downloads = cache / "downloads"
@@ -381,7 +381,7 @@ def fetched_hosts(cache: Path, labels: list[str]) -> dict[str, dict[str, str]]:
 
 
 def add_newest_editor(cache: Path, hosts: dict[str, dict[str, str]]) -> None:
-    """Have the newest editor in the cache, and name its folder with the host that it is for."""
+    """Add the newest editor to the cache, and its folder to the host that it is for."""
     if "main" not in hosts:
         return
     frontend, python = cache / "frontend-newest", Path(hosts["main"]["python"])
@@ -421,7 +421,7 @@ def given_hosts(options: argparse.Namespace) -> dict[str, dict[str, str]]:
 
 
 def call(*command: str, **environment: str) -> int:
-    """Run a command in the project's folder and hand on its exit status."""
+    """Run a command in the project's folder, and exit with its status."""
     # A shell's background job ignores SIGINT; its children would too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment})
@@ -430,13 +430,13 @@ def call(*command: str, **environment: str) -> int:
             try:
                 status = child.wait()
                 return status if status >= 0 else 128 - status
-            except KeyboardInterrupt:  # the child has got the same, and ends by itself
+            except KeyboardInterrupt:  # the child has got the same signal, and ends itself
                 continue
 
 
 @contextlib.contextmanager
 def on_terminate(action: Callable[[], object]) -> Iterator[None]:
-    """Where the system has signals: do `action` when asked to terminate."""
+    """Do `action` when the process is asked to terminate, if the system has signals."""
     if os.name != "posix":
         yield
         return
@@ -467,7 +467,7 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
 
 
 def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
-    """Options of pytest with which all tests run in several processes, where that helps.
+    """Options of pytest that run all tests in several processes, if that helps.
 
     One more than there are cores, since tests often wait for their servers; four at most, as each
     takes 2 to 3 GB of memory with its server and browser.
@@ -492,7 +492,7 @@ BENCHES = (
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
-    """Our own options: which ComfyUI, and where what is fetched is kept."""
+    """Our own options: the ComfyUI to use, and the folder for files that are fetched."""
     group = parser.add_argument_group("which ComfyUI (default: one that is fetched)")
     group.add_argument("--comfyui", metavar="DIR", help="this one; nothing is fetched")
     group.add_argument("--python", metavar="PY", help="its Python (default: the running one)")
@@ -511,7 +511,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
 
 
 def command_options() -> ModuleType:
-    """dev/options.py, which needs no more than this file does."""
+    """The module dev/options.py, which needs only the standard library too."""
     spec = importlib.util.spec_from_file_location("project_options", ROOT / "dev" / "options.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -519,7 +519,7 @@ def command_options() -> ModuleType:
 
 
 def help_for(arguments: list[str]) -> str:
-    """What --help shows: of the project, or of a command with all that it understands."""
+    """The text for --help: of the project, or of a command with all its options."""
     command, *rest = [a for a in arguments if a in {*COMMANDS, *BENCHES}] or [None]
     if command is None:
         return f"{__doc__.strip()}\n"
@@ -551,7 +551,7 @@ All other arguments go to pytest, as does all that follows a "--":
 
 
 def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our options, and the rest for the command: what is unknown here or follows a "--"."""
+    """Our options; and the rest for the command: unknown ones, and those after a "--"."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if {"-h", "--help"} & set(arguments[:end]):
         print(help_for(arguments[:end]), end="")

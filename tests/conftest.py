@@ -1,7 +1,7 @@
-"""Loads the pack under a name of its own, as the host does, so that its relative imports work.
+"""Loads the pack under its own name, as the host does, so that its relative imports work.
 
-Each test has a time limit. Only what needs a real server or editor, which answer late on a busy
-machine, is tried again where it fails.
+Each test has a time limit. Only tests with a real server or editor are repeated if they fail,
+because these answer late on a busy machine.
 """
 
 import importlib.util
@@ -38,10 +38,10 @@ pytest_plugins = [f"{PACK}.tests.limits"]
 
 
 def group_of(item):
-    """Which tests stay together where several processes share them; None: each goes anywhere.
+    """The group of a test, whose tests run in one process; None: any process.
 
-    Those of one editor, and those of one of two halves of the modules that use a host: each group
-    starts a server of its own.
+    The tests of one editor are a group, and so are two halves of the modules that use a host: each
+    group starts its own server.
     """
     params = item.callspec.params if hasattr(item, "callspec") else {}
     if "editor" in params:
@@ -52,7 +52,7 @@ def group_of(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Say which tests stay together, and which are tried again."""
+    """Set the groups of tests, and the tests that are repeated."""
     again = config.pluginmanager.hasplugin("rerunfailures") and config.option.reruns is None
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def tell(record_property):
-    """tell(text): say it at the end of the whole run, passed or not."""
+    """tell(text): print a text at the end of the whole run, whether tests passed or not."""
     return lambda text: record_property("told", text)
 
 

@@ -1,7 +1,7 @@
-"""A Backend of a few lines of torch, so that the whole road runs on a few pixels without a host.
+"""A Backend in a few lines of torch, so that whole runs work on a few pixels without a host.
 
-Its VAE loses nothing and its sampler does what the test says, by default nothing at all: what comes
-back changed was changed by the pack. Whatever is asked of it is written down.
+Its VAE loses nothing. Its sampler does what the test says, and by default nothing, so every change
+in a result comes from the pack. It records all calls.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Bar:
 
 
 def state(run: SamplerRun) -> torch.Tensor:
-    """What the sampler begins with, but for the noise that is added."""
+    """The latent that the sampler begins with, without the noise that is added."""
     return run.latent if run.start is None else run.start
 
 
@@ -76,7 +76,7 @@ def identity(run: SamplerRun) -> torch.Tensor:
 
 
 def brighten(amount: float) -> Draw:
-    """Adds to every value that the noise mask allows."""
+    """A sampler that adds a number to every value inside the noise mask."""
     return lambda run: masked(run, state(run) + amount)
 
 
@@ -85,7 +85,7 @@ def fill(value: float) -> Draw:
 
 
 def grain(run: SamplerRun) -> torch.Tensor:
-    """Shows the noise, and so the seed."""
+    """A sampler that shows the noise, and so the seed."""
     return masked(run, run.latent * 0.5 + 0.25 + run.noise.to(run.latent) * 0.02)
 
 
@@ -113,7 +113,7 @@ ENTRIES = {
 
 
 class FakeBackend:
-    """Answers all of core/backend.py's Protocol."""
+    """Implements the whole protocol of core/backend.py."""
 
     def __init__(
         self, draw: Draw = identity, library: Library | None = None, stop_after: int | None = None,
@@ -307,7 +307,7 @@ class FakeBackend:
 
 
 class FakeControl:
-    """What the host's ControlNets have in common; a copy does not take the chain along."""
+    """A ControlNet with the attributes of the host's; a copy has no chain."""
 
     def __init__(self, hint=None, extra=(), previous=None):
         self.cond_hint_original = hint
@@ -328,7 +328,7 @@ class FakeControl:
 
 
 def text_of(text: str, words: int = 1) -> list:
-    """A conditioning of so many tokens."""
+    """A conditioning with this number of tokens."""
     return [[torch.ones(1, words, 2), {"pooled_output": torch.ones(1, 1), "text": text}]]
 
 
@@ -372,7 +372,7 @@ def make_detail(models: Models | None = None, **options: Any) -> Detail:
 
 
 def make_seg(region, bbox=None, mask=None, label="A", image=None, control=None) -> SEG:
-    """A segment whose mask, if none is given, covers its whole region."""
+    """A segment; if no mask is given, it covers the whole crop region."""
     box = Box(*region)
     mask = np.ones((box.height, box.width), np.float32) if mask is None else mask
     return SEG(image, mask, 1.0, tuple(region), tuple(bbox or region), label, control)
@@ -392,7 +392,7 @@ def ramp_image(batch: int, height: int, width: int):
 
 
 def outside(image: torch.Tensor, *boxes) -> torch.Tensor:
-    """Which pixels [H,W] of an image lie outside of all the boxes."""
+    """The pixels of an image outside all boxes, as [H,W] bool."""
     keep = torch.ones(image.shape[1:3], dtype=torch.bool)
     for x1, y1, x2, y2 in boxes:
         keep[y1:y2, x1:x2] = False

@@ -1,7 +1,7 @@
-"""Random texts for the wildcard language and random YAML files, and what must hold for each.
+"""Random texts for the wildcard language, random YAML files, and the properties that all must have.
 
-A text is drawn as bytes, one for each piece of syntax, which costs hypothesis little. The tests
-draw 10,000, `python run.py bench fuzz` as many as one likes.
+A text is drawn as bytes, one for each piece of syntax, which is cheap for hypothesis. The tests
+draw 10,000 texts; `python run.py bench fuzz` draws any number.
 """
 
 import random

@@ -1,6 +1,6 @@
-"""A pytest plugin: no part of a test takes longer than its limit; what hangs fails and says where.
+"""A pytest plugin with time limits: a test that hangs fails, and says where it hangs.
 
-Setting up has a limit of its own, as a server that several tests share starts with the first one.
+The setup has its own limit, because a server that several tests share starts with the first one.
 `@pytest.mark.limit(seconds)` gives a test another limit.
 """
 

@@ -1,8 +1,8 @@
 """Tensors that claim to be on a GPU, on a machine without one.
 
-Their values are real and lie in main memory, so that code which looks at them runs as ever. What
-a GPU would refuse is refused: an operation on tensors of two devices. What it would do, but slowly,
-is written down: values that go to the device or come back from it.
+Their values are real and in main memory, so code that reads them works as usual. An operation on
+tensors of two devices is refused, as a GPU would refuse it. Transfers of values to the device and
+back, which are slow, are recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small .onnx files, written by hand: networks that give the same answer to any image."""
+"""Small .onnx files, written by hand: networks that give the same output for any image."""
 
 import numpy as np
 from detailers.dev.onnx_writer import model, node, tensor, value, whole

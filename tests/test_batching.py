@@ -1,4 +1,4 @@
-"""Which sampler runs are rows of one run, and what that one looks like."""
+"""The sampler runs that become rows of one run, and that run."""
 
 import logging
 
@@ -57,7 +57,7 @@ def together(*runs, backend=None):
     return mergeable_groups(runs, backend or Backend()) == [list(range(len(runs)))]
 
 
-# Who may be a row
+# Runs that may become rows
 
 
 def test_equal_runs_are_one_group_whatever_their_seeds_and_texts():
@@ -219,7 +219,7 @@ def test_texts_are_repeated_whole_to_their_common_length():
     assert rows.shape == (2, 6, 3)
 
 
-# What the one run looks like
+# The one run
 
 
 def test_every_row_has_its_own_seed_latent_noise_and_text():

@@ -1,4 +1,4 @@
-"""Fitting results into the image: the weight, multiband blending, and what stays untouched."""
+"""Blending results into the image: weights, multiband blending, and pixels that stay unchanged."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is too large is refused before anything of its size is made."""
+"""Sizes that are too large are refused before memory is allocated."""
 
 import time
 
@@ -22,7 +22,7 @@ def segment(region, mask=None, bbox=None):
 
 @pytest.fixture(autouse=True)
 def at_once():
-    """None of this takes the time, or the memory, that the size would."""
+    """Fails if a test takes the time or the memory of the large size."""
     begin = time.perf_counter()
     yield
     assert time.perf_counter() - begin < 5

@@ -1,4 +1,4 @@
-"""What callables of users give back, or raise, is checked and named."""
+"""Return values and errors of users' callables are checked, and errors name the callable."""
 
 from types import SimpleNamespace
 

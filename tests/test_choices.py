@@ -1,4 +1,4 @@
-"""core/graph/choices.py and core/graph/numbered_inputs.py: what the host compares."""
+"""core/graph/choices.py and core/graph/numbered_inputs.py: values that the host compares."""
 
 import pytest
 from detailers.core.graph.choices import Choices, LiveType, open_choices

@@ -1,4 +1,4 @@
-"""Frames and latent steps of video VAEs, by what the VAEs tell of themselves."""
+"""Frames and latent steps of video VAEs, from the settings of the VAEs."""
 
 import pytest
 from detailers.core.sampling.clip_frames import causal, frames_of_steps, whole_length

@@ -1,4 +1,4 @@
-"""Colours in OKLab, and bringing one picture's to another's."""
+"""Colours in OKLab, and matching the colours of one picture to another."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""ControlNets and IPAdapters of segments: what they see, where, and in which order."""
+"""ControlNets and IPAdapters of segments: their hints, their places, and their order."""
 
 from types import SimpleNamespace
 

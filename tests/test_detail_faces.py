@@ -1,4 +1,4 @@
-"""Finding and detailing in one go: every image of a batch by itself."""
+"""Detection and detailing in one step, for each image of a batch separately."""
 
 import numpy as np
 import pytest

@@ -121,13 +121,13 @@ def test_a_soft_mask_mixes_old_and_new():
 
 
 def test_a_float_gradient_keeps_more_than_256_levels():
-    """No step of the road goes through 8 bits."""
+    """No step of the pipeline goes through 8 bits."""
     image = (torch.arange(64 * 128) / (64 * 128)).view(1, 64, 128, 1).expand(-1, -1, -1, 3)
     region = (32, 16, 96, 48)
     result, _ = run(image, ((64, 128), [make_seg(region)]), lambda run: run.latent,
                     guide_size=64, max_size=128)  # fmt: skip
     part = result.image[0, 16:48, 32:96, 0]
-    assert not torch.equal(part, image[0, 16:48, 32:96, 0])  # it did go the road
+    assert not torch.equal(part, image[0, 16:48, 32:96, 0])  # it did go through the pipeline
     assert len(part.unique()) > 1500  # of 2048
     assert torch.allclose(part[4:-4, 4:-4], image[0, 20:44, 36:92, 0], atol=5e-4)
 

@@ -1,4 +1,4 @@
-"""What a SAM is asked, and masks narrowed by SAM or a segm detector, in images and videos."""
+"""Prompts for SAM, and masks restricted by SAM or a segm detector, in images and videos."""
 
 import numpy as np
 import pytest

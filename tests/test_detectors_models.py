@@ -1,4 +1,4 @@
-"""Detectors from model files: read safely, asked, and their answers read."""
+"""Detectors from model files: they are read safely, run, and their outputs are read."""
 
 import importlib.util
 import io

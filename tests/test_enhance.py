@@ -1,4 +1,4 @@
-"""The road of one crop: enlarged, encoded, sampled, decoded, shrunk."""
+"""The pipeline of one crop: it is enlarged, encoded, sampled, decoded and shrunk."""
 
 from types import SimpleNamespace
 
@@ -54,14 +54,14 @@ def flat(count=1, height=10, width=20, value=0.25):
 
 
 def half(height=10, width=20):
-    """The left half is 1."""
+    """A mask whose left half is 1."""
     mask = torch.zeros(1, height, width)
     mask[..., : width // 2] = 1
     return mask
 
 
 def everywhere(amount):
-    """A sampler that takes no notice of the mask."""
+    """A sampler that ignores the mask."""
     return lambda run: run.latent + amount
 
 

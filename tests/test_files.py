@@ -1,4 +1,4 @@
-"""Files are opened where they are regular ones; everything else is an error at once."""
+"""Only regular files are opened; everything else is an error at once."""
 
 import os
 import sys

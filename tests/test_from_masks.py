@@ -1,4 +1,4 @@
-"""Segments of masks for the images of a batch."""
+"""Segments from masks, for the images of a batch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Masks and pictures inside of foreign objects, and patches of models that hold them."""
+"""Masks and pictures inside objects of other packs, and in patches of models."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The hook protocol: when each method is called, with what, and that its result is used."""
+"""The hook protocol: the order and arguments of calls, and the use of their results."""
 
 from types import SimpleNamespace
 

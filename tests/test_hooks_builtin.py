@@ -1,4 +1,4 @@
-"""The pack's own hooks: what each makes of what it is given, alone and in a run."""
+"""The pack's own hooks: the result of each, alone and in a run."""
 
 import math
 from types import SimpleNamespace

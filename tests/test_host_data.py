@@ -1,4 +1,4 @@
-"""Between SEGS and the values of ComfyUI's own detection nodes."""
+"""SEGS from the outputs of ComfyUI's own detection nodes, and back."""
 
 import numpy as np
 import pytest

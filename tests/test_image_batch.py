@@ -1,4 +1,4 @@
-"""SEGS of the images of a batch: what a SEG carries, and what the core makes of it."""
+"""SEGS of the images of a batch: the image that a SEG knows, and how the core uses it."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Enlarging in steps: sizes, pixels, hooks, and which sampler has its turn."""
+"""Enlarging in steps: sizes, pixels, hooks, and the order of two samplers."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Tiles of a latent: they cover it, are of one size, and are put together without a trace."""
+"""Tiles of a latent: they cover it, have one size, and are joined without seams."""
 
 import pytest
 import torch

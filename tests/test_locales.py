@@ -1,4 +1,4 @@
-"""dev/locales.py on hand-made answers to /object_info, and what the tables of today hold."""
+"""dev/locales.py on hand-made answers to /object_info, and the content of the current tables."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Memory that runs out, in every form and at every place."""
+"""Out of memory, in every form and at every place."""
 
 import errno
 import gc
@@ -193,7 +193,7 @@ def test_freeing_is_asked_of_the_host():
     assert asked == [False, True]
 
 
-# How it goes on
+# How work continues
 
 
 def failing(times, kind="late"):

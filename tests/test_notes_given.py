@@ -1,4 +1,4 @@
-"""What is told where something does not fit, and that nothing is told where it does."""
+"""Notes are given if something does not fit, and none are given if it does."""
 
 import pytest
 import torch

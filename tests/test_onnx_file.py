@@ -1,4 +1,4 @@
-"""What .onnx files claim and where they lead, before an engine gets them."""
+"""Sizes and references in .onnx files are checked before an engine gets the files."""
 
 import os
 import sys

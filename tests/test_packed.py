@@ -1,4 +1,4 @@
-"""What the registry gets: what users need, and nothing that it holds a version back for."""
+"""The published files: everything that users need, and nothing that the registry rejects."""
 
 import re
 import subprocess

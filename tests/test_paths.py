@@ -1,4 +1,4 @@
-"""Texts that are to become paths: what each system would make of them, on any system."""
+"""Texts that become paths are checked for each system, on any system."""
 
 import ntpath
 

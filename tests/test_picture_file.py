@@ -1,4 +1,4 @@
-"""Odd, huge and damaged pictures and latents: read, or one clear error."""
+"""Odd, huge and damaged pictures and latents are read, or give one clear error."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Where core's tensors are: what begins on the GPU stays there, with no GPU needed to see it."""
+"""The devices of core's tensors: tensors on the GPU stay there. The test needs no GPU."""
 
 import pytest
 import torch
@@ -53,8 +53,8 @@ from detailers.tests.fake_backend import (
 )
 from detailers.tests.on_device import GPU, Gpu, off_gpu, on_gpu
 
-# Where values cross over on purpose. Weights of kernels are made once, on the CPU, and kept; what
-# SEGS carry are arrays.
+# Places where values leave the device on purpose. Weights of kernels are made once, on the CPU, and
+# kept; SEGS contain arrays.
 KERNELS = {"pixels/resample:_on"}
 OUT_OF_SEGS = {"detail/images:still_mask", "detail/video:clip_mask", "detail/images:_own_crop"}
 INTO_SEGS = {"detail/images:of"}  # of what became of a segment
@@ -212,7 +212,7 @@ def test_conditioning_is_cut_where_it_is(gpu, rotated):
     assert gpu.to_device <= KERNELS
 
 
-# The whole road
+# Whole runs
 
 
 class Watching(DetailerHook):
@@ -294,7 +294,7 @@ def test_segs_are_detailed_on_the_gpu_and_end_as_arrays(gpu):
     assert gpu.to_device <= KERNELS | OUT_OF_SEGS
 
 
-# That it tells
+# The checks fail where they should
 
 
 def test_a_detour_over_main_memory_is_seen(gpu, monkeypatch):

@@ -1,4 +1,4 @@
-"""Which segments are worked on, at what size, with which seed and text, and in what order."""
+"""The jobs of a plan: their size, seed, text and order, and the segments that are skipped."""
 
 import logging
 from dataclasses import replace

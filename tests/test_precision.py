@@ -1,4 +1,4 @@
-"""Half precision, as the host may hand it over: computed in float32, given back as it came."""
+"""Half precision, which the host may give: it is computed in float32 and converted back."""
 
 import pytest
 import torch

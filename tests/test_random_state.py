@@ -1,4 +1,4 @@
-"""The generators of the whole process: seeded for a while, then as they were."""
+"""The global generators of the process are seeded during a run, and restored."""
 
 import random
 

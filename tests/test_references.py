@@ -1,4 +1,4 @@
-"""References to pictures: which of them show the image, and what takes their place in a crop."""
+"""References to pictures: which of them show the image, and what replaces them in a crop."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Regions of a latent: masks, seeds, noise, side by side or in turn."""
+"""Regions of a latent: masks, seeds and noise, sampled side by side or one after another."""
 
 from types import SimpleNamespace
 

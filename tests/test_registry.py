@@ -1,4 +1,4 @@
-"""Ids beside a pack that claims the same ones."""
+"""Ids of nodes if another pack has the same ones."""
 
 import pytest
 from detailers.core.graph.node_ids import OlderPack, choose_ids, register

@@ -1,4 +1,4 @@
-"""Resizing by filter: Pillow's results, in floats."""
+"""Resizing with filters gives the results of Pillow, in floats."""
 
 import numpy as np
 import pytest

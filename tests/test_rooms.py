@@ -1,4 +1,4 @@
-"""The map of the rooms in core/__init__.py: arrows go down; core/host/ alone imports ComfyUI."""
+"""The rooms of core/__init__.py: imports go down only, and only core/host/ imports ComfyUI."""
 
 import ast
 import graphlib

@@ -1,4 +1,4 @@
-"""Crops turned upright and back, and which way segments lean."""
+"""Rotated crops, extracted and put back, and the angles by which segments lean."""
 
 import math
 
@@ -54,7 +54,7 @@ def seg_of(mask, region=(40, 20, 120, 100)):
     return make_seg(region, tuple(int(v) for v in bbox), mask[y1:y2, x1:x2].copy())
 
 
-# There and back
+# Extract and put back
 
 
 @settings(deadline=None, max_examples=15)
@@ -128,7 +128,7 @@ def test_the_rectangle_around_points():
     assert enclosing_box((5, 5), (10, 4), 0.3) == Box(-1, 1, 11, 9)
 
 
-# Which way
+# The angle
 
 
 @pytest.mark.parametrize("angle", [-60, -20, 0, 35, 80])
@@ -239,7 +239,9 @@ def test_what_is_not_changed_comes_back_almost_as_it_was():
     image, result, backend = run([seg_of(oval(40))], identity)
     assert len(backend.runs) == 1
     inside = torch.from_numpy(oval(40)) > 0
-    assert 0 < (result.image - image)[:, inside].abs().max() < 0.02  # it did go the road
+    assert (
+        0 < (result.image - image)[:, inside].abs().max() < 0.02
+    )  # it did go through the pipeline
     assert torch.equal(result.image[:, ~inside], image[:, ~inside])
 
 
@@ -292,7 +294,7 @@ def test_without_pasting_and_for_clips():
     assert (pasted.image[:, 60, 80] - 0.9).abs().max() < 0.02
 
 
-# What belongs to places in the image
+# Conditionings, ControlNets and masks
 
 
 def options_of(**options):

@@ -1,4 +1,4 @@
-"""run.py: what is reused, what is built anew, and what is refused."""
+"""run.py: folders that are reused or built anew, and downloads that are refused."""
 
 import hashlib
 import importlib.util

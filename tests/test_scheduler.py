@@ -1,4 +1,4 @@
-"""Segments side by side: who shares a call of the sampler, and that the picture stays the same."""
+"""Segments side by side: which share a call of the sampler, and that the picture stays the same."""
 
 import logging
 import weakref
@@ -39,7 +39,7 @@ def detailed(regions, backend=None, image=None, **options):
 
 
 def same_as_alone(regions, image=None, backend=None, **options):
-    """Detail in waves, after making sure that the picture is the one of one by one."""
+    """Detail in waves, after a check that the picture is the same as one by one."""
     alone, _ = detailed(regions, image=image, batch=1, **options)
     together, backend = detailed(regions, backend, image, **options)
     assert torch.allclose(together.image, alone.image, atol=1e-5)
@@ -50,7 +50,7 @@ def same_as_alone(regions, image=None, backend=None, **options):
 
 
 def rows(backend):
-    """How many rows each call of the sampler had."""
+    """The number of rows of each call of the sampler."""
     return [len(run.latent) for run in backend.runs]
 
 
@@ -266,7 +266,7 @@ def test_hooks_that_do_not_share_get_one_segment_after_the_other(hook):
 
 
 class Rejects(DetailerHook):
-    """Finds bad what the seeds given made; the noise tells the seed."""
+    """A hook that rejects the results of some seeds; it sees the seed in the noise."""
 
     def __init__(self, *seeds):
         self.bad, self.seed = seeds, {}
@@ -428,7 +428,7 @@ def test_a_vae_that_runs_out_of_memory_gets_fewer(caplog):
 
 
 class Forgetful(MemoryBudget):
-    """Would have everything tried at once for ever."""
+    """A memory budget that always allows everything at once."""
 
     def keep_to(self, kind, values):
         pass
@@ -470,7 +470,7 @@ def test_room_counts_values():
 
 
 class Narrow(FakeBackend):
-    """Writes down what is called when, and which pixels that it was given are still there."""
+    """Records the order of calls, and which pixels are still in memory."""
 
     def __init__(self, pixels, draw=grain):
         super().__init__(draw, pixels=pixels)
@@ -595,7 +595,7 @@ def test_an_interrupt_pastes_nothing_of_the_batch():
     assert backend.decoded == []
 
 
-# Roads
+# Pipelines
 
 
 def test_roads_may_ask_for_nothing_and_end_in_their_own_time():

@@ -1,4 +1,4 @@
-"""Segment texts as conditionings: expanded, LoRAs loaded and encoded, each once in a run."""
+"""Segment texts as conditionings: they are expanded and encoded once in a run, with LoRAs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""SEGS from masks, at other sizes, as masks again, and by label."""
+"""SEGS from masks, SEGS at other sizes, masks from SEGS, and SEGS by label."""
 
 import logging
 from collections import namedtuple

@@ -1,4 +1,4 @@
-"""Putting SEGS together and changing them."""
+"""Combining SEGS, and changing them."""
 
 from collections import namedtuple
 from types import SimpleNamespace

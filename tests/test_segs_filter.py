@@ -1,4 +1,4 @@
-"""Taking some of the SEGS: by label, range, order, number and overlap."""
+"""Selecting SEGS by label, range, order, number and overlap."""
 
 from collections import namedtuple
 

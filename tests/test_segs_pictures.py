@@ -1,4 +1,4 @@
-"""Pictures of segments, looked at and pasted."""
+"""Pictures of segments: shown, and pasted."""
 
 from types import SimpleNamespace
 

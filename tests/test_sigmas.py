@@ -1,4 +1,4 @@
-"""Which noise levels are run, and the noise at the start."""
+"""The noise levels of a run, and the noise at the start."""
 
 import pytest
 import torch

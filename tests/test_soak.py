@@ -1,4 +1,4 @@
-"""What the soak bench takes for growth, and that its prompts are repeatable."""
+"""The soak bench: what counts as growth, and that its prompts are repeatable."""
 
 from dataclasses import replace
 

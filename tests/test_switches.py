@@ -1,4 +1,4 @@
-"""core/graph/switches.py: what is decided on a prompt, and where links lead in a workflow."""
+"""core/graph/switches.py: switches that are decided on a prompt, and links in a workflow."""
 
 import pytest
 from detailers.core.graph.switches import (

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, and that together they cover everything."""
+"""Tiles: their places, and that together they cover everything."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""core/user_settings.py: what a user can set in a file of their own."""
+"""core/user_settings.py: settings that users write into a file."""
 
 import pytest
 from detailers.core.user_settings import UserSettings, read_settings

@@ -1,4 +1,4 @@
-"""Taking back what the VAE did to pixels that were not redrawn."""
+"""Undoing the VAE's changes to pixels that were not redrawn."""
 
 import pytest
 import torch

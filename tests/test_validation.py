@@ -1,4 +1,4 @@
-"""core/graph/validation*.py: what a node is given is checked against what it declares."""
+"""core/graph/valid*.py: the inputs of a node are checked against their declaration."""
 
 import math
 from collections import namedtuple
@@ -22,7 +22,7 @@ TEXT = [torch.zeros(1, 7, 8), {"pooled_output": None}]
 
 
 def node(required=None, optional=None, **attributes):
-    """An object of a class behind the door, whose method gives back what it gets."""
+    """A node whose inputs are checked, and whose method returns its inputs."""
 
     class Node:
         FUNCTION = "run"
@@ -42,7 +42,7 @@ def node(required=None, optional=None, **attributes):
 
 
 def let_in(kind, value, name="value", **options):
-    """What a node gets, and what is told."""
+    """The inputs that a node gets, and the notes."""
     own = node({name: (kind, options)})
     with collected_notes() as notes:
         return own.run(**{name: value})[name], [entry.text for entry in notes]

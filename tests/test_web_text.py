@@ -1,4 +1,4 @@
-"""Our JavaScript shows texts and file names as texts: nothing of it makes HTML of them."""
+"""Our JavaScript shows texts and file names as texts, and never as HTML."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""wildcards/budget.py, and what draws within it."""
+"""wildcards/budget.py, and the code that draws within it."""
 
 import pytest
 from detailers.wildcards import library as library_module

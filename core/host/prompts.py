@@ -183,7 +183,7 @@ async def in_thread(work: Any, *arguments: Any) -> Any:
 
 
 def _prepare_in_advance(server: Any, ours: Mapping[str, type]) -> None:
-    """Add a middleware that looks up in advance what requests for prompts and nodes need."""
+    """Add a middleware that looks up in advance what a request for prompts or nodes needs."""
     web = web_framework()
 
     @web.middleware

@@ -28,7 +28,7 @@ def declared_inputs(node: type) -> dict[str, Any]:
 
 
 def after_all_packs(action: Callable[[], None]) -> None:
-    """Run `action` after all packs are loaded, and before the server answers requests."""
+    """Run `action` after all packs are loaded, and before the server answers any request."""
     server = prompt_server()
     if server is None:
         return
@@ -58,7 +58,7 @@ def prompt_server() -> Any:
 
 
 def web_framework() -> Any:
-    """The web framework of ComfyUI's server (aiohttp.web)."""
+    """The web framework of ComfyUI's server."""
     import server
 
     return server.web

@@ -272,7 +272,7 @@ def _one_by_one(regional: Regional, latent: dict, part: SchedulePart, backend: B
 def _pipeline(
     sampler: Any, latent: dict, part: SchedulePart, recovery: Recovery, backend: Backend
 ) -> Pipeline[dict]:
-    """The pipeline of one sampler. A sampler of another pack makes no requests and runs alone."""
+    """The pipeline of one sampler. A sampler of another pack makes no request and runs alone."""
     if isinstance(sampler, AdvancedKSampler):
         return (yield from sampler.pipeline(latent, part, recovery, backend))
     source = _source(sampler)

@@ -1,7 +1,7 @@
 """The scheduler runs the pipelines of many segments side by side.
 
 The pipeline of a segment is a generator. When it needs heavy work it yields a request, and it goes
-on when it gets the answer. Requests that several pipelines make at the same time are done together.
+on when it gets the answer. What several pipelines request at the same time is done together.
 Each pipeline keeps its own seed, text, hook calls and cycles. So its result is the same as if it
 ran alone.
 
@@ -99,7 +99,7 @@ class Meet:
 
 Request = Encode | Meet | Sample | Decode
 Pipeline = Generator[Request, torch.Tensor, Result]
-_PIXELS = (Encode, Decode)  # requests that are done in small groups
+_PIXELS = (Encode, Decode)  # kinds of request that are done in small groups
 Finished = Callable[[int, Any], None]  # takes the index of a pipeline and its result
 Spent = Callable[[int, float], None]  # takes the index of a pipeline and seconds of work on it
 
@@ -115,12 +115,12 @@ class MemoryBudget:
         self._values: dict[type[Request], int] = {}
 
     def holds(self, kind: type[Request], values: int, wanted: int) -> int:
-        """How many requests to try at once.
+        """How many to try at once of one kind of request.
 
         Args:
-            kind: class of the requests.
+            kind: the class of the request.
             values: number of values of each request.
-            wanted: number of requests.
+            wanted: how many there are.
 
         Returns:
             1..wanted.
@@ -130,7 +130,7 @@ class MemoryBudget:
         return min(wanted, max(1, self._values[kind] // values))
 
     def keep_to(self, kind: type[Request], values: int) -> None:
-        """From now on, do at most this number of values at once for this class of requests."""
+        """From now on, do at most this number of values at once for this class of request."""
         self._values[kind] = values
 
 
@@ -202,7 +202,7 @@ class _Execution:
         )
         self.resume = [pipeline.send for pipeline in pipelines]  # takes an answer, gives a request
         self.begun = 0  # number of pipelines that have started
-        self.waiting: dict[int, Request] = {}  # the open requests, by the index of the pipeline
+        self.waiting: dict[int, Request] = {}  # each open request, by the index of its pipeline
         self.pixels = 0  # of the last request with pixels: the next one will have about as many
 
     def run(self) -> None:

@@ -51,7 +51,7 @@ _FOLDERS = ("output", "temp", "input")
 
 
 def costs(good: Samples, repeats: int = 300) -> str:
-    """What the door costs the nodes with good inputs, in microseconds."""
+    """The time that the checks of inputs take for nodes with good inputs, in microseconds."""
     found = []
     for node_id, node in good.nodes.items():
         inputs = good.inputs(node_id)
@@ -67,6 +67,6 @@ def costs(good: Samples, repeats: int = 300) -> str:
     found.sort()
     middle, (most, slowest) = found[len(found) // 2][0], found[-1]
     return (
-        f"the door costs {middle:.1f} us in the middle of {len(found)} nodes and {most:.1f} us at "
+        f"the checks cost {middle:.1f} us in the middle of {len(found)} nodes and {most:.1f} us at "
         f"most ({slowest}); aim: below 50 us"
     )

@@ -1,8 +1,8 @@
-"""Puts odd values into every input of every node, and counts what comes of it.
+"""Puts odd values into every input of every node, and counts the outcomes.
 
-Every value is tried at the door. What is let in also runs through the node, once for values that
-the door makes equal. After each input the node runs once more as it did at first, and has to give
-the same.
+Every value goes through the checks of the node's inputs. A value that they accept also runs through
+the node, once for values that the checks make equal. After each input the node runs once more as at
+first, and has to give the same result.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """An odd value that the door lets into an input."""
+    """An odd value that the checks of an input accept."""
 
     node_id: str
     input: str
@@ -72,15 +72,15 @@ def is_own(error: BaseException) -> bool:
 
 
 def _let_in(
-    door: InputChecks, node_id: str, name: str, values: dict[str, Any], outcome: Outcome
+    checks: InputChecks, node_id: str, name: str, values: dict[str, Any], outcome: Outcome
 ) -> Iterator[Case]:
     seen = set()
     for label, value in values.items():
-        for given, form in _forms(door, value):
+        for given, form in _forms(checks, value):
             case = Case(node_id, name, f"{label}{form}", given)
             try:
                 with torch.inference_mode():
-                    admitted, _ = door.admit({name: given})
+                    admitted, _ = checks.admit({name: given})
             except Exception as error:
                 _count_error(case, error, outcome)
                 continue
@@ -94,9 +94,9 @@ def _let_in(
                 yield case
 
 
-def _forms(door: InputChecks, value: Any) -> list[tuple[Any, str]]:
+def _forms(checks: InputChecks, value: Any) -> list[tuple[Any, str]]:
     """A value as nodes get it: those that take lists get it alone, which is wrong, and in one."""
-    return [(value, ""), ([value], " in a list")] if door.is_list else [(value, "")]
+    return [(value, ""), ([value], " in a list")] if checks.is_list else [(value, "")]
 
 
 def _is_heavy(name: str, value: Any) -> bool:
@@ -202,14 +202,14 @@ def _content(value: Any) -> str:
 
 
 def try_all(samples: Samples, node_ids: Sequence[str], tell: Any = print) -> Outcome:
-    """Every value that the door lets in through every node."""
+    """Run every value that the checks accept through every node."""
     outcome, usual = Outcome(), Usual(samples)
     for node_id in node_ids:
         usual.check(node_id, outcome)
         start, before = time.monotonic(), len(outcome.faults)
-        door, values = checks_of(samples.nodes[node_id]), odd_values(samples)
-        for name in door.names():
-            cases = list(_let_in(door, node_id, name, values, outcome))
+        checks, values = checks_of(samples.nodes[node_id]), odd_values(samples)
+        for name in checks.names():
+            cases = list(_let_in(checks, node_id, name, values, outcome))
             for case in cases:
                 run_case(case, samples, outcome)
             if cases:
@@ -223,16 +223,16 @@ def try_all(samples: Samples, node_ids: Sequence[str], tell: Any = print) -> Out
 
 
 def try_some(samples: Samples, node_ids: Sequence[str], count: int, seed: int = 0) -> Outcome:
-    """Every value at every door, once for inputs that are declared alike, and some of those that
-    are let in through their nodes."""
+    """Check every value at every node, once for inputs that are declared alike, and run some of
+    those that are accepted."""
     outcome, usual = Outcome(), Usual(samples)
     values, known, cases = odd_values(samples), {}, []
     for node_id in node_ids:
-        door = checks_of(samples.nodes[node_id])
-        for name in door.names():
-            alike = (*door.declaration(name), name if name in WORK else "")
+        checks = checks_of(samples.nodes[node_id])
+        for name in checks.names():
+            alike = (*checks.declaration(name), name if name in WORK else "")
             if alike not in known:
-                known[alike] = list(_let_in(door, node_id, name, values, outcome))
+                known[alike] = list(_let_in(checks, node_id, name, values, outcome))
             cases += (replace(case, node_id=node_id, input=name) for case in known[alike])
     order = np.random.default_rng(seed).permutation(len(cases))
     for case in (cases[number] for number in sorted(order[:count])):
