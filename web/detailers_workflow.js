@@ -1,5 +1,5 @@
-// Finds the workflow to which a run belongs. Requests of its nodes are carried out in that workflow
-// even if it is not shown. After the workflow is closed, requests are ignored.
+// Finds the workflow to which a run belongs. What its nodes request is done in that workflow
+// even if it is not shown. After the workflow is closed, it is ignored.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";

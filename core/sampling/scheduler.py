@@ -324,7 +324,7 @@ def _together(
     backend: Backend,
     budget: MemoryBudget,
 ) -> Answers:
-    """Do requests with equal keys in one call, and give each one its rows of the result.
+    """Do each group with equal keys in one call, and give each request its rows of the result.
 
     A request with the key None is done alone.
     """
@@ -381,9 +381,9 @@ def _in_memory(
     backend: Backend,
     budget: MemoryBudget,
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Do the requests at these positions together. Halve the group if memory runs out.
+    """Do what is requested at these positions together. Halve the group if memory runs out.
 
-    Requests that were done before memory ran out are not done again.
+    A request that was done before memory ran out is not done again.
 
     Args:
         values: number of values of the largest request.
