@@ -4,7 +4,8 @@ import { api } from "../../scripts/api.js";
 import { controlled, plainType } from "./detailers_graph.js";
 
 const SUBGRAPH_INPUT = "-10";
-const CONTROLS = { control_after_generate: null, seed_2nd_mode: "seed_2nd" }; // control widget -> widget that it controls
+// control widget -> the widget that it controls
+const CONTROLS = { control_after_generate: null, seed_2nd_mode: "seed_2nd" };
 const isLink = (value) => Array.isArray(value) && value.length === 2;
 
 /** The subgraphs of a saved workflow, at any depth. */

@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 
 const TITLE = 30;
 const GAP = 10;
-const HEIGHTS = { slot: 20, widget: 24, text: 64, edge: 12 }; // of the parts of a node on the canvas
+const HEIGHTS = { slot: 20, widget: 24, text: 64, edge: 12 }; // of parts of a node on the canvas
 const ELEMENTS = 1.2; // nodes that are elements of the page are taller by this factor
 
 /** The approximate height of a new node, in pixels. */
