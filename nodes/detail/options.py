@@ -174,8 +174,8 @@ class DetailersCropOptions:
         self, size_policy, native_size, upright, angle, face_landmarks=None,
         references=REFERENCES_AUTO,
     ):  # fmt: skip
-        turning = Upright(upright, angle, face_landmarks)
-        return (CropOptions(size_policy, native_size**2, turning, references),)
+        tilt = Upright(upright, angle, face_landmarks)
+        return (CropOptions(size_policy, native_size**2, tilt, references),)
 
 
 NODES = {

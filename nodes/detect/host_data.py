@@ -44,8 +44,8 @@ def _face_inputs() -> dict:
 
 
 def _face_settings(crop_factor, bbox_fill, crop_min_size, drop_size, dilation, **parts):
-    making = SegmentOptions(crop_factor, drop_size, dilation, bbox_fill, crop_min_size)
-    return [part for part in FACE_PARTS if parts.get(part)], making
+    options = SegmentOptions(crop_factor, drop_size, dilation, bbox_fill, crop_min_size)
+    return [part for part in FACE_PARTS if parts.get(part)], options
 
 
 class MediaPipeFaceMeshToSEGS:
@@ -143,11 +143,11 @@ class DetailersBoundingBoxToSEGS:
         self, image, bboxes, threshold, dilation, crop_factor, drop_size, labels, video,
         detailer_hook=None,
     ):  # fmt: skip
-        making = SegmentOptions(crop_factor, drop_size, dilation)
+        options = SegmentOptions(crop_factor, drop_size, dilation)
         if video:
-            segs = box_video_to_segs(image, bboxes, threshold, making)
+            segs = box_video_to_segs(image, bboxes, threshold, options)
         else:
-            segs = boxes_to_segs(image, bboxes, threshold, making, detailer_hook)
+            segs = boxes_to_segs(image, bboxes, threshold, options, detailer_hook)
         return (filter_by_labels(segs, labels),)
 
 
@@ -205,8 +205,8 @@ class DetailersMasksToSEGS:
         }
 
     def run(self, mask, crop_factor, bbox_fill, drop_size, dilation, label, bboxes=None):
-        making = SegmentOptions(crop_factor, drop_size, dilation, bbox_fill)
-        return (masks_to_segs(mask, making, label, bboxes),)
+        options = SegmentOptions(crop_factor, drop_size, dilation, bbox_fill)
+        return (masks_to_segs(mask, options, label, bboxes),)
 
 
 NODES = {
