@@ -195,6 +195,12 @@ class Backend(TextBackend, Protocol):
     ) -> torch.Tensor:
         """The schedule of a full run: [steps+1], falling, on the CPU."""
 
+    def noise_share(self, model: Any, sigma: float) -> float | None:
+        """The share of a latent's variance that is noise at a noise level, 0..1; None if unknown.
+
+        Latents are assumed to have the variance 1, to which latent formats bring them.
+        """
+
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
         """The sampled latent [N,C,h,w] or [N,C,T,h,w]; `on_step` is called at each step."""
 

@@ -84,6 +84,13 @@ GRAPHS: dict[str, Mapping[str, Node]] = {
         "crop": Node("DetailersCropOptions", 0),
         "detailer": Node("DetailerForEach", 1, {"paste_options": "paste", "crop_options": "crop"}),
     },
+    "segment_plan": {
+        "first": Node("SegmentRule", 0, values={"label": "face", "denoise": 0.4}),
+        "second": Node("SegmentRule", 1, {"rules": "first"},
+                       {"label": "face", "select": "left to right", "which": "1",
+                        "text": "an old man"}),
+        "detailer": Node("DetailerForEach", 2, {"segment_plan": "second"}),
+    },
     "tiles": {
         "enlarge": Node("ImageScaleBy", 1, {"image": "image"}, {"scale_by": 2.0}),
         "tiles": Node("ImpactMakeTileSEGS", 1, {"images": "enlarge"}),

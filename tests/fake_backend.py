@@ -242,6 +242,10 @@ class FakeBackend:
             return func(model, sampler_name, steps)
         return torch.arange(steps, -1, -1.0)
 
+    def noise_share(self, model, sigma):
+        """As of a model to which noise is added."""
+        return sigma**2 / (1 + sigma**2)
+
     def share_a_latent(self, models):
         return len({getattr(model, "space", "") for model in models}) == 1
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..utils.labels import alike, listed
@@ -68,12 +68,18 @@ class Dealt:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A text to deal, with its [SKIP] or [STOP] still in it, and its seed."""
 
     text: str
     seed: int | None = None
     random_seed: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """SKIP or STOP, if it begins so; else empty."""
+        found = _VERDICT.match(self.text)
+        return found[1].upper() if found else ""
 
 
 def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
@@ -101,8 +107,8 @@ def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
         parts = _in_turn(_split(text), generator if mode == "RND" else None)
     dealt: list[Dealt] = []
     for place, (index, part) in enumerate(zip(order, parts, strict=False)):
-        verdict = _VERDICT.match(part.text)
-        if verdict and verdict[1].upper() == "STOP":
+        verdict = part.verdict
+        if verdict == "STOP":
             break
         content = None if verdict else part.text.strip() or None
         dealt.append(
@@ -111,7 +117,26 @@ def deal(text: str, segments: Sequence[Segment], seed: int) -> list[Dealt]:
     return dealt
 
 
-def in_parts(text: str) -> tuple[str, str, list[_Part]]:
+@dataclass(frozen=True)
+class SegmentText:
+    """The content of a segment text, before it is dealt to segments."""
+
+    mode: str  # one of the markers, "" for none
+    concat: bool
+    parts: tuple[Part, ...]  # of [SEP]; empty in the mode LAB
+    entries: Mapping[str, Part]  # of [LAB], by label
+
+
+def read_segment_text(text: str) -> SegmentText:
+    """Read a segment text without segments. Only plain names in brackets count as labels."""
+    mode, concat, text = _read_markers(strip_comments(text))
+    if mode != "LAB":
+        return SegmentText(mode, concat, tuple(_split(text)), {})
+    entries = {label: Part(own) for label, own in _written(text, set()).items()}
+    return SegmentText(mode, concat, (), entries)
+
+
+def in_parts(text: str) -> tuple[str, str, list[Part]]:
     """A segment text in its parts, for callers that deal them themselves.
 
     Returns:
@@ -140,7 +165,7 @@ def _area(segment: Segment) -> int:
     return (x2 - x1) * (y2 - y1)
 
 
-def _seed(part: _Part, otherwise: int, generator: random.Random) -> int:
+def _seed(part: Part, otherwise: int, generator: random.Random) -> int:
     if part.random_seed:
         return int(generator.random() * 2**53)  # so that the editor's numbers are exact
     return part.seed if part.seed is not None else otherwise & MAX_SEED
@@ -165,28 +190,28 @@ def _read_markers(text: str) -> tuple[str, bool, str]:
     return mode, concat, text[end:]
 
 
-def _split(text: str) -> list[_Part]:
+def _split(text: str) -> list[Part]:
     first, *rest = _SEPARATOR.split(text)
-    return [_Part(first), *map(_part, rest[::2], rest[1::2])]
+    return [Part(first), *map(_part, rest[::2], rest[1::2])]
 
 
-def _part(named: str | None, text: str) -> _Part:
+def _part(named: str | None, text: str) -> Part:
     """A part after `[SEP]` (`named` is None) or `[SEP:named]`."""
     named = (named or "").strip()
     if named.upper() == "R":
-        return _Part(text, random_seed=True)
+        return Part(text, random_seed=True)
     if re.fullmatch("[0-9]{1,20}", named) and int(named) <= MAX_SEED:
-        return _Part(text, int(named))
+        return Part(text, int(named))
     if named:
         note(
             "text",
             f"[SEP:{named:.60}] names no seed, so the part after it keeps its own. A seed is R or "
             f"a whole number from 0 to {MAX_SEED}.",
         )
-    return _Part(text)
+    return Part(text)
 
 
-def _in_turn(parts: list[_Part], shuffler: random.Random | None) -> Iterator[_Part]:
+def _in_turn(parts: list[Part], shuffler: random.Random | None) -> Iterator[Part]:
     """The parts again and again, each time in a new order if there is a shuffler."""
     while True:
         # Sorting by random() instead of shuffle(): only its numbers are the same in every Python.
@@ -194,7 +219,12 @@ def _in_turn(parts: list[_Part], shuffler: random.Random | None) -> Iterator[_Pa
 
 
 def _entries(text: str, labels: set[str]) -> dict[str, str]:
-    """The texts of a [LAB] text by label, without blank ones."""
+    """The texts of a [LAB] text by label, for segments with these labels."""
+    return _fitted(_written(text, labels), labels)
+
+
+def _written(text: str, labels: set[str]) -> dict[str, str]:
+    """The texts of a [LAB] text by label as written, without blank ones."""
     heads = [head for head in _BRACKET.finditer(text) if _is_label(head[1].strip(), labels)]
     starts = [head.start() for head in heads]
     if stray := text[: starts[0] if heads else None].strip():
@@ -207,7 +237,7 @@ def _entries(text: str, labels: set[str]) -> dict[str, str]:
             note("text", f"[LAB]: there are several texts for [{label:.60}]; the last one counts.")
         if entry := text[head.end() : end].strip():
             entries[label] = entry
-    return _fitted(entries, labels)
+    return entries
 
 
 def _fitted(entries: dict[str, str], labels: set[str]) -> dict[str, str]:
@@ -247,10 +277,10 @@ def _is_mark(sign: str) -> bool:
     return unicodedata.category(sign).startswith("M")
 
 
-def _of_label(label: str, entries: dict[str, str]) -> _Part:
+def _of_label(label: str, entries: dict[str, str]) -> Part:
     own, every = entries.get(label, ""), entries.get("ALL", "")
     if not own:
-        return _Part(every)
+        return Part(every)
     if not every or _VERDICT.match(own) or _VERDICT.match(every):
-        return _Part(own)
-    return _Part(every + (" " if every.endswith(",") else ", ") + own)
+        return Part(own)
+    return Part(every + (" " if every.endswith(",") else ", ") + own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -27,13 +27,18 @@ from .plan import Job, Place, Plan, batches, make_plan
 from .references import References
 from .report import RunReport
 from .segment_plan import (
+    MOST_TOLD,
+    NOTE,
+    STRENGTH,
     UNSTEERED,
     Chosen,
     Coverage,
     SegmentPlan,
     Steering,
     scene_of,
+    segments_named,
 )
+from .strength import strength_of
 
 Result = TypeVar("Result")
 MOST_SIDE_BY_SIDE = 16  # the most segments that are worked on at the same time
@@ -164,10 +169,34 @@ class Run:
         Args:
             jobs: all that will be sampled, each variant by itself.
         """
+        jobs = list(jobs)
         if self._coverage is not None:
             self._coverage.tell()
+            self._tell_strengths(jobs)
         self._bar = self.backend.progress(sum(job.steps for job in jobs))
         self._steps, self._shown = 0, 0
+
+    def _tell_strengths(self, jobs: Iterable[Job]) -> None:
+        """Tell at which noise level each segment starts, where the plan has a say in that."""
+        if not any(job.chosen.overrides.sets(*STRENGTH) for job in jobs):
+            return
+        same: dict[Hashable, list[Job]] = {}
+        for job in jobs:
+            own = job.detail.sampling
+            key = own.denoise, own.steps, own.sampler_name, own.scheduler, id(own.scheduler_func)
+            same.setdefault(key, []).append(job)
+        told = []
+        for group in same.values():
+            sampling = group[0].detail.sampling
+            strength = strength_of(self.backend, self.detail.models.model, sampling)
+            if strength is not None:
+                where = f" ({segments_named({job.position for job in group})})"
+                told.append(
+                    f"denoise {sampling.denoise:.3g} with {sampling.steps} steps at {strength}"
+                    + (where if self.rows == 1 else "")
+                )
+        if told:
+            note(NOTE, f"Sampling starts for {'; for '.join(told[:MOST_TOLD])}.")
 
     def advance(self, steps: int, model: Any, latent: torch.Tensor | None) -> None:
         """Count steps that a job has done, and show them on the bar, which never goes back.

@@ -9,7 +9,7 @@ Pure: nothing is sampled here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from .selectors import (
 
 NOTE = "plan"  # kind of the notes given here
 MOST_RULES = 10_000
-_MOST_TOLD = 20  # segments or rules in one note
+MOST_TOLD = 20  # segments or rules in one note
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,10 @@ class Overrides:
             changed["reason"] = later.reason
         return replace(self, **changed)
 
+    def sets(self, *names: str) -> bool:
+        """Whether any of these fields is set."""
+        return any(getattr(self, name) is not None for name in names)
+
     def seed_of(self, seed: int) -> int:
         """A segment's seed, where the node gives it `seed`."""
         return seed_for(seed if self.seed is None else self.seed, self.seed_offset)
@@ -156,6 +160,7 @@ _PARTS = {  # of Detail
     "masking": ("feather", "noise_mask_feather", "inpaint_model"),
 }
 NOTHING = Overrides()
+STRENGTH = ("denoise", "steps", "sampler_name", "scheduler")  # by which sampling starts
 SETTINGS = tuple(item.name for item in fields(Overrides))
 
 _LONGEST_SIDE = 16384  # pixels, as ComfyUI's widgets have it
@@ -295,10 +300,10 @@ class Coverage:
         if not self.segments:
             return
         idle = [number for number in range(len(self.plan.rules)) if number not in self.used]
-        for number in idle[:_MOST_TOLD]:
+        for number in idle[:MOST_TOLD]:
             note(NOTE, self._of_idle(number))
-        if len(idle) > _MOST_TOLD:
-            note(NOTE, f"{len(idle) - _MOST_TOLD} more rules of the segment plan fit no segment.")
+        if len(idle) > MOST_TOLD:
+            note(NOTE, f"{len(idle) - MOST_TOLD} more rules of the segment plan fit no segment.")
         if self.without:
             note(
                 NOTE,
@@ -323,14 +328,17 @@ def _places_told(by_image: dict[int, set[int]]) -> str:
     """Segments of images in words, such as "segments 1, 3"."""
     parts = []
     for image, positions in sorted(by_image.items()):
-        shown = ", ".join(map(str, sorted(positions)[:_MOST_TOLD]))
-        more = len(positions) - _MOST_TOLD
-        shown += f" and {more} more" if more > 0 else ""
-        what = "segment" if len(positions) == 1 else "segments"
         where = f" of image {image}" if len(by_image) > 1 or image else ""
-        parts.append(f"{what} {shown}{where}")
-    rest = len(parts) - _MOST_TOLD
-    return "; ".join(parts[:_MOST_TOLD]) + (f"; and of {rest} more images" if rest > 0 else "")
+        parts.append(segments_named(positions) + where)
+    rest = len(parts) - MOST_TOLD
+    return "; ".join(parts[:MOST_TOLD]) + (f"; and of {rest} more images" if rest > 0 else "")
+
+
+def segments_named(positions: Collection[int]) -> str:
+    """Segments in words, such as "segments 1, 3"."""
+    shown = ", ".join(map(str, sorted(positions)[:MOST_TOLD]))
+    more = len(positions) - MOST_TOLD
+    return f"segment{'s' * (len(positions) != 1)} {shown}{f' and {more} more' * (more > 0)}"
 
 
 def fault_of_plan(plan: SegmentPlan) -> str:

@@ -311,7 +311,7 @@ class Measure:
         measure, fits = MEASURES[self.name], _COMPARED[self.compared]
         wanted = self.number
         if self.share:
-            wanted *= measure.whole(scene.size) / 100
+            wanted = wanted * measure.whole(scene.size) / 100
         return frozenset(
             place for place, view in enumerate(scene.views) if fits(measure.value(view), wanted)
         )
@@ -432,9 +432,7 @@ class _Reader:
             raise self._error(f"nothing is selected. Write one of: {', '.join(_BEGINNINGS)}")
         selector = self._or()
         if self._rest():
-            raise self._error(
-                f"{self._here()} is not understood here. Join conditions with and, or"
-            )
+            raise self._error(f"{self._here()} is not expected here. Join conditions with and, or")
         return selector
 
     def _or(self) -> Selector:

@@ -458,6 +458,8 @@ def _text_written(text: str, in_line: bool = False) -> str:
     begins = text[:1] in set(string.ascii_letters) and text == text.strip()
     if begins and signs.issuperset(text) and text.casefold() not in _WORDS:
         return text
+    if '"' in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

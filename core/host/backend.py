@@ -5,6 +5,8 @@ If versions of ComfyUI differ, the code checks for abilities and not for version
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +47,7 @@ from .tiled import guider_of
 from .user_folder import lora_presets
 from .vae import HostVae
 
+log = logging.getLogger(__name__)
 MAX_RESOLUTION: int = host_nodes.MAX_RESOLUTION
 
 
@@ -193,6 +196,20 @@ class ComfyBackend(HostVae, HostRows):
             levels = source.call(schedule_of, sampling, sampler_name, scheduler, steps)
             self._schedules[key] = sampling, checked_calls.sigmas(source, levels, steps)
         return self._schedules[key][1]
+
+    def noise_share(self, model: Any, sigma: float) -> float | None:
+        sampling = model.get_model_object("model_sampling")
+        level, one, nothing = torch.tensor([sigma]), torch.ones(1, 1), torch.zeros(1, 1)
+        try:
+            noise, latent = (
+                float(sampling.noise_scaling(level, *parts))
+                for parts in ((one.clone(), nothing), (nothing.clone(), one))
+            )
+        except Exception as error:  # a model of another pack may mix them in its own way
+            log.debug("it is not known how a model mixes noise and latent: %s", error)
+            return None
+        whole = noise**2 + latent**2
+        return noise**2 / whole if 0 < whole < math.inf else None
 
     def sample(self, run: SamplerRun, on_step: OnStep) -> torch.Tensor:
         with models_in_use(), seeded_globals(seed_for(run.seed, run.number)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.detail.segment_plan import Overrides, Rule, SegmentPlan
+from ...core.detail.plan_words import NoWords, is_segment_text, plan_of_text, text_of_plan
+from ...core.detail.segment_plan import NOTE, Overrides, Rule, SegmentPlan
 from ...core.detail.selectors import (
     ALL,
     ELSE,
@@ -17,6 +18,7 @@ from ...core.detail.selectors import (
     with_label,
 )
 from ...core.graph.plan_text import label_selector, read_plan, read_setting, write_plan
+from ...utils.notes import note
 from ..widgets import described, inputs
 from .images import CATEGORY
 
@@ -159,11 +161,13 @@ class DetailersSegmentPlan:
         "Segment Rule in YAML."
     )
     CATEGORY = CATEGORY
-    RETURN_TYPES = ("SEGMENT_PLAN", "STRING")
-    RETURN_NAMES = ("segment_plan", "plan")
+    RETURN_TYPES = ("SEGMENT_PLAN", "STRING", "STRING")
+    RETURN_NAMES = ("segment_plan", "plan", "segment_text")
     OUTPUT_TOOLTIPS = (
         "For segment_plan of a detailer, or for rules of a Segment Rule.",
         "All rules as text, those of the input first.",
+        "All rules as a detailer's text for the segments, with [SEP] or [LAB], where that can say "
+        "them.",
     )
     FUNCTION = "run"
 
@@ -173,8 +177,9 @@ class DetailersSegmentPlan:
             "required": {
                 "plan": described(
                     "STRING",
-                    "A list of rules, each with select: and what it sets. The help page has the "
-                    "words and examples.",
+                    "A list of rules, each with select: and what it sets; the help page has the "
+                    "words and examples. A detailer's text for the segments, with [SEP] or [LAB], "
+                    "is taken as well.",
                     **{**_MULTILINE, "default": _EXAMPLE},
                 ),
             },
@@ -184,9 +189,26 @@ class DetailersSegmentPlan:
         }
 
     def run(self, plan, rules=None):
-        own = read_plan(plan, choices())
-        whole = (rules or SegmentPlan()).followed_by(own)
-        return whole, write_plan(whole)
+        whole = (rules or SegmentPlan()).followed_by(_plan_of(plan))
+        return whole, write_plan(whole), _segment_text(whole)
+
+
+def _plan_of(text: str) -> SegmentPlan:
+    """The plan that is written in a text, in YAML or as a segment text."""
+    if not is_segment_text(text):
+        return read_plan(text, choices())
+    converted = plan_of_text(text)
+    for sentence in converted.lost:
+        note(NOTE, f"The segment text is not all in the plan: {sentence}")
+    return converted.plan
+
+
+def _segment_text(plan: SegmentPlan) -> str:
+    """The plan as a segment text, or else a comment that says why it has none."""
+    try:
+        return text_of_plan(plan)
+    except NoWords as reason:
+        return f"# This plan has no segment text: {reason}."
 
 
 def choices():
@@ -200,7 +222,8 @@ def _number(name: str) -> tuple[str, dict[str, Any]]:
     """A widget of the detailers that may also be left open."""
     kind, options = inputs(name)[name]
     tooltip = f"{options['tooltip']} -1: as it is without this rule."
-    return kind, {**options, "default": UNSET, "min": UNSET, "tooltip": tooltip}
+    changed = {"default": UNSET, "min": UNSET, "step": min(1, options.get("step", 1))}
+    return kind, {**options, **changed, "tooltip": tooltip}
 
 
 def _choice(name: str) -> tuple[list[str], dict[str, Any]]:
