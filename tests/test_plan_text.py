@@ -163,7 +163,7 @@ FAULTY = {
     "- sampler_name: eular": (1, 17, "Choose one of: euler, heun"),
     "- refiner: maybe": (1, 12, "true or false"),
     "- denoise: {64: 2}": (1, 12, "'denoise'"),
-    "- denoise: {0: 0.5}": (1, 12, "a size"),
+    "- denoise: {-4: 0.5}": (1, 12, "a size"),
     "- denoise: '64: 0.5, 64: 0.25'": (1, 12, "two values for the size 64"),
     "- denoise: '64: 0.5, 32'": (1, 12, "no 'size: denoise'"),
     "- loras: {a: strong}": (1, 10, "loras, a"),
@@ -172,7 +172,7 @@ FAULTY = {
     "- skip: ''": (1, 9, "'skip'"),
     "- text: a: b": (1, 10, "Put a text that has a colon in quotes"),
     "- text: [a": (2, 1, "this is no YAML"),
-    "- text: 'a": (1, 1, "this is no YAML"),
+    "- text: 'a": (1, 11, "this is no YAML"),
     "- steps: 3\n\tcfg: 2": (2, 1, "this is no YAML"),
     "- a\n- b": (1, 3, "a rule is wanted"),
     "face: smile": (1, 1, "'face' is no key here"),
@@ -180,9 +180,9 @@ FAULTY = {
     "rules: 5": (1, 8, "a list is wanted"),
     "- steps: 1\n---\n- steps: 2": (2, 1, "this is no YAML"),
     "- steps: *nobody": (1, 10, "this is no YAML"),
-    "- &a\n  steps: *a": (2, 10, "this is no YAML"),
-    "[" * 5000: (1, 21, "more than 20 brackets"),
-    "{a: " * 5000: (1, 4 * 20 + 1, "more than 20 brackets"),
+    "- &a\n  steps: *a": (1, 3, "a text or a number is wanted"),
+    "[" * 500: (1, 21, "more than 20 brackets"),
+    "{a: " * 200: (1, 4 * 20 + 1, "more than 20 brackets"),
     "- text: !!python/object/apply:os.system [x]": (1, 9, "a text or a number is wanted"),
     "- text: \x07": (1, 9, "no YAML"),
 }
@@ -302,7 +302,7 @@ texts = st.text(max_size=12) | st.sampled_from(
 strengths = st.floats(-100, 100)
 loras = st.builds(
     Lora,
-    st.text("abc def,:{}", min_size=1, max_size=8).filter(lambda name: name.strip() == name),
+    st.text("abc def,{}", min_size=1, max_size=8).filter(lambda name: name.strip() == name),
     strengths,
     strengths,
 ) | st.builds(
@@ -335,6 +335,7 @@ def fields():
     return st.fixed_dictionaries({}, optional=own)
 
 
+settings_of_rules = fields().map(lambda own: Overrides(**own))
 plans = st.builds(
     SegmentPlan,
     st.lists(
@@ -344,14 +345,14 @@ plans = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(plans)
 def test_what_is_written_is_read_as_the_same(plan):
     assert fault_of_plan(plan) == ""
     assert read(write_plan(plan)) == plan
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60) | st.text("-:{}[]&*!|>'\"#%@` \nselctaiondx0<", max_size=60))
 def test_any_text_is_a_plan_or_an_error_with_a_line(text):
     try:
@@ -424,7 +425,7 @@ def test_a_plan_of_a_segment_text_is_that_text_again(text):
 parts = st.sampled_from(["", "a", "b, c", "{x|y}", "[SKIP]", "long text"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["[SEP]", "[SEP:5]"]), parts), max_size=4),
     parts,
@@ -470,7 +471,7 @@ def test_what_a_plan_cannot_say_is_told(text, lost):
         ("- {label: '\"a/b\"', text: b}", "take for marks"),
         ("order: top to bottom\nrules: [{text: a}]", "its order is"),
         ("order: left to right\nrules: [{label: face, text: a}]", "by labels and has an order"),
-        ("- {select: index 4000, text: a}", "too many"),
+        ("- {select: index 5000, text: a}", "too many"),
     ],
 )  # fmt: skip
 def test_what_a_segment_text_has_no_words_for(text, reason):

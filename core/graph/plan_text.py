@@ -42,6 +42,7 @@ from ..detail.selectors import ALL, Label, Name, Selector, SelectorError, read_s
 from . import validate_values
 from .validate_values import Input
 
+_QUOTES = ("'", '"')
 LONGEST_PLAN = 1_000_000  # signs
 MOST_DEPTH = 20  # of lists and mappings in one another
 
@@ -255,9 +256,10 @@ class _PlanReader:
         told = f"this is no YAML ({', '.join(part for part in parts if part)})"
         if "mapping values are not allowed" in told:
             told += ". Put a text that has a colon in quotes"
-        if mark is None:
-            return PlanError(f"The segment plan: {told}.")
-        return self._at(mark.line, mark.column, told)
+        if mark is not None:
+            return self._at(mark.line, mark.column, told)
+        before = self.text[: getattr(error, "position", 0)]
+        return self._at(before.count("\n"), len(before) - before.rfind("\n") - 1, told)
 
     def _rules(self, node: Any) -> tuple[Rule, ...]:
         if len(node.value) > MOST_RULES:
@@ -359,7 +361,7 @@ class _PlanReader:
         mark = node.start_mark
         if mark.line != node.end_mark.line or node.id != "scalar":
             return self._error(node, problem)
-        return self._at(mark.line, mark.column + offset + (node.style is not None), problem)
+        return self._at(mark.line, mark.column + offset + (node.style in _QUOTES), problem)
 
     def _error(self, node: Any, problem: str) -> PlanError:
         return self._at(node.start_mark.line, node.start_mark.column, problem)
