@@ -1,6 +1,6 @@
-"""What a detailer run will do with each segment, as a picture and as a table, without any model.
+"""A preview of a detailer run: a picture and a table of its plan, made without a model.
 
-The plan is made by the code that makes a detailer's, so what is told here is what happens.
+The same code makes the plan of a detailer, so the preview shows what the run will do.
 """
 
 from __future__ import annotations
@@ -60,37 +60,36 @@ _POLYGON = 0.004  # how far an outline may be off, as a share of its box's longe
 _POLYGON_LEAST = 0.75  # and in pixels
 
 
-PLANNED, SKIPPED, OFF = "planned", "skipped", "off"  # what becomes of a segment
+PLANNED, SKIPPED, OFF = "planned", "skipped", "off"  # the status of a segment
 
 
 @dataclass(frozen=True)
 class Row:
     """One segment in one image. Boxes are x1, y1, x2, y2 in pixels of the image.
 
-    What a run also reports has the name that it has in `report`.
+    Values that the report of a run has too have the same names there.
 
     Attributes:
         number: index in the SEGS as they came, from 0.
         image: which image of the batch, from 0.
         confidence: 0..1.
-        bbox, size: the thing itself.
-        crop_region: what is cropped and pasted.
-        angle: degrees clockwise by which the crop leans that is turned upright; 0 is upright.
-        status: PLANNED; or SKIPPED or OFF, and the segment stays as it is.
-        reason: why it does; else empty. What it then has none of is None.
+        bbox, size: the bounding box of the thing, and its size.
+        crop_region: the region that is cropped and pasted.
+        angle: degrees clockwise by which the rotated crop is tilted; 0: it is not rotated.
+        status: PLANNED, or SKIPPED or OFF if the segment stays as it is.
+        reason: why the segment stays as it is; otherwise empty. Values that it then lacks are None.
         working_size: width and height at which it is sampled, before padding to the model's grid.
         seed: of its sampler run.
-        text: that takes the place of the positive prompt, with its choices made; None keeps that.
+        text: the expanded text that replaces the positive prompt. None: the prompt is used.
         concat: the text is added to the positive prompt instead.
-        text_before: that the segment plan puts before the positive prompt.
-        negative: that the segment plan puts in place of the negative prompt.
-        loras: of texts and segment plan, each with `name`, `model_strength` and so on.
-        rules: of the segment plan that are for the segment, counted from 1.
-        settings: that they set, by the names of the widgets, where the list has no other place for
-            them.
-        level: segments of one level see nothing of what one another become.
+        text_before: the text that the segment plan puts before the positive prompt.
+        negative: the text of the segment plan that replaces the negative prompt.
+        loras: the LoRAs of texts and segment plan, each with `name`, `model_strength` and so on.
+        rules: numbers, from 1, of the rules of the segment plan that match the segment.
+        settings: other settings that these rules set, by the names of the widgets.
+        level: segments of one level do not depend on one another.
         wave: segments of one wave are worked on side by side.
-        colour: that it is drawn in, such as #ff8000.
+        colour: the colour in which it is drawn, such as #ff8000.
     """
 
     number: int
@@ -124,11 +123,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Shown:
-    """A row, and what it takes to draw it."""
+    """A row, and the data that are needed to draw it."""
 
     row: Row
     seg: SEG
-    leaning: list[tuple[float, float]] = field(default_factory=list)  # corners of a turned crop
+    leaning: list[tuple[float, float]] = field(default_factory=list)  # corners of a rotated crop
 
     @property
     def colour(self) -> Colour:
@@ -138,21 +137,21 @@ class Shown:
 
 @dataclass(frozen=True)
 class Preview:
-    """What `preview` gives back."""
+    """The result of `preview`."""
 
     image: torch.Tensor  # [B,H,W,3], drawn
     segs: SEGS  # those that are switched on, as they came
     shown: list[Shown]  # image by image, in working order; then those that are switched off
 
     def table(self) -> dict[str, Any]:
-        """The table as JSON can hold it."""
+        """The table as data for JSON."""
         count, height, width, _ = self.image.shape
         rows = [asdict(shown.row) for shown in self.shown]
         image = {"width": width, "height": height, "count": count}
         return {"version": VERSION, "image": image, "segments": rows}
 
     def text(self) -> str:
-        """The table in JSON, a line for each segment."""
+        """The table as a JSON text, with a line for each segment."""
         table = self.table()
         rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in table.pop("segments"))
         head = json.dumps(table, ensure_ascii=False)[:-1]
@@ -160,16 +159,16 @@ class Preview:
 
 
 class PlanningRun(Run):
-    """A run of which nothing but the plan is wanted, with or without models."""
+    """A run that only makes its plan, with or without models."""
 
     def __init__(self, detail: Detail, backend: Backend, image: torch.Tensor) -> None:
         super().__init__(detail, _Planning(backend), image)
 
     def tell_coverage(self, numbers: Sequence[Sequence[int]]) -> None:
-        """Tell how the segment plan was used, once all images are planned.
+        """Tell the user how the segment plan was used, after all images are planned.
 
         Args:
-            numbers: for each image what the segment at each position of its plan is called.
+            numbers: for each image, the number of the segment at each position of its plan.
         """
         coverage = self._coverage
         if coverage is not None:
@@ -181,7 +180,7 @@ class PlanningRun(Run):
 
 
 class _Planning:
-    """A backend that knows a grid without a VAE, too."""
+    """A backend that also has a grid if there is no VAE."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -194,21 +193,20 @@ class _Planning:
 
 
 def preview(image: torch.Tensor, segs: SEGS, off: str, detail: Detail, backend: Backend) -> Preview:
-    """Decide what becomes of every segment, and draw it.
+    """Plan every segment, and draw the plan.
 
     Args:
-        image: [B,H,W,C], C 1, 3 or 4.
-        segs: of any image size; they are brought to this one.
-        off: indices of SEGs that are switched off, as `read_indices` reads them.
-        detail: of the models, only what VAE and model say of their sizes is asked for, and either
-            may be None.
+        image: [B,H,W,C] 0..1; C is 1, 3 or 4.
+        segs: made for any image size; they are scaled to the size of `image`.
+        off: indices of SEGs that are switched off, as a text for `read_indices`.
+        detail: only the sizes of VAE and model are used, and both may be None.
 
     Raises:
-        ValueError: `off` cannot be read, or the model's own size is asked for without a model.
+        ValueError: `off` cannot be read, or the model's own size is needed but there is no model.
     """
     if detail.sizing.policy == NATIVE and not detail.sizing.area and detail.models.model is None:
         raise ValueError(
-            "'model' is missing, and 'crop_options' asks for the size that the model was made for."
+            "'model' is missing, but 'crop_options' asks for the size for which it was trained."
             " Connect the model, or set 'native_size' in Crop Options."
         )
     header, came = segs
@@ -242,10 +240,10 @@ def _switched_on(off: str, count: int) -> list[int]:
 
 
 def _planned(plans: Sequence[Plan], numbers: Sequence[Sequence[int]], run: Run) -> list[Shown]:
-    """What is shown of the plans' entries.
+    """The rows for the entries of the plans.
 
     Args:
-        numbers: for each image the number of the SEG at each position of its plan.
+        numbers: for each image, the number of the SEG at each position of its plan.
     """
     waves: dict[tuple[int, int], int] = {}
     for wave, places in enumerate(run.waves(plans)):
@@ -304,7 +302,7 @@ def _texts_of(job: Job, run: Run) -> dict[str, Any]:
 
 
 def _settings_of(job: Job) -> dict[str, Any]:
-    """What the segment plan sets for a job besides its seed and texts."""
+    """The settings of the segment plan for a job, without its seed and texts."""
     overrides = job.chosen.overrides
     settings = {name: getattr(overrides, name) for name in _SETTINGS}
     if settings["denoise"] is not None:
@@ -362,7 +360,7 @@ class Scale:
 
 
 def draw(image: torch.Tensor, shown: Sequence[Shown]) -> None:
-    """Draw segments into their image [H,W,3], in place: masks, crop windows, boxes, numbers."""
+    """Draw segments into their image [H,W,3], in place: masks, crop regions, boxes, numbers."""
     size = Size(image.shape[1], image.shape[0])
     scale = Scale.of(size, len(shown))
     for one in shown:
@@ -397,8 +395,8 @@ def _draw_mask(image: torch.Tensor, one: Shown, scale: Scale) -> None:
 
 
 def _tag(row: Row, scale: Scale) -> Tag:
-    """The tag of a segment: number, label and confidence, or why it is skipped; or less of that,
-    where there is no room for it."""
+    """The tag of a segment: number, label and confidence, or why it is skipped. It is shortened if
+    there is too little space."""
     letters, small = scale.letters, max(9, round(0.75 * scale.letters))
     number = str(row.number)
     if row.stays:
@@ -417,7 +415,7 @@ def _tag(row: Row, scale: Scale) -> Tag:
 
 
 def _wrapped(text: str) -> list[str]:
-    """A text in lines, its end left out where it is long."""
+    """A text in lines. The end of a long text is left out."""
     import textwrap
 
     if not can_draw(text):
@@ -429,7 +427,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def outlines(shown: Shown) -> list[list[int]]:
-    """The outlines of what a segment's mask covers, each as x, y, x, y, ... in the image."""
+    """The outlines of a segment's mask, each as x, y, x, y, ... in pixels of the image."""
     import cv2
 
     region = Box.of(shown.row.crop_region)

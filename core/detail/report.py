@@ -1,10 +1,10 @@
-"""What a run did, as data: a JSON text whose schema is versioned.
+"""The report of a run: a JSON text with a versioned schema.
 
-Every crop has a `Record`, in which what works on it writes down what cannot be known beforehand.
-`RunReport` puts them together with the plans, the settings and the costs once the run is over.
+Every crop has a `Record` for facts that are only known while it is sampled. At the end of the run,
+`RunReport` combines the records with the plans, the settings and the costs.
 
 Schema `detailers.report`, version 1. Sizes are [width, height] and boxes [x1, y1, x2, y2] in
-pixels, times in seconds, memory in bytes. What is not known is null.
+pixels, times in seconds, memory in bytes. Unknown values are null.
 
     schema, version   "detailers.report", 1
     pack              {"version"} of this pack
@@ -12,13 +12,13 @@ pixels, times in seconds, memory in bytes. What is not known is null.
     images            {"count", "size"}: the node's images, or the frames of its clip
     settings          of the node: see `settings_of`; a segment's own stand with it
     segments          one entry for each segment and image (and version), in working order
-    waves             what was worked on side by side: {"wave", "segments", "calls"}, each call
+    waves             segments worked on side by side: {"wave", "segments", "calls"}, each call
                       of a sampler {"segments", "model_calls"}; segments are places in `segments`
     times             {"total", "stages": {stage: seconds}}, the stages of `core/timing.py`, which
                       are together the whole
     counts            {"sampled", "skipped", "failed", "retries", "sampler_calls", "model_calls"}
     memory            {"device", "used", "reserved"}: the most at any time, see `MemoryUse`
-    notes             [{"kind", "text"}]: all that the node had to tell
+    notes             [{"kind", "text"}]: all notes of the node
 
 Of a segment:
 
@@ -27,14 +27,14 @@ Of a segment:
     image, version    which image of the batch, and which run of all of them, from 0
     label, confidence, bbox, crop_region    as in the SEGS
     status            "done", "failed" or "skipped"
-    reason            why it was left out, or why its result was not used; else ""
+    reason            why it was skipped, or why its result was not used; else ""
     working_size      at which it was sampled; `canvas` with the padding of the model's grid
-    upright           whether the crop was turned upright
-    seed              that it was first made with; `seed_used` that of the last try
+    upright           whether the crop was rotated upright
+    seed              the seed of the first try; `seed_used` is that of the last try
     text              expanded; null where the node's positive prompt was used as it is
     concat            whether the text was added to the prompt
-    text_before       that a segment plan put before the prompt, or null
-    negative          text in place of the node's negative prompt, or null
+    text_before       text that a segment plan put before the prompt, or null
+    negative          text that replaced the node's negative prompt, or null
     loras             [{"name", "model_strength", "clip_strength", ...}] of texts and segment plan
     sampling          {"steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle"}
     sizing            {"guide_size", "guide_size_for_bbox", "max_size", "force_inpaint", ...}
@@ -42,9 +42,9 @@ Of a segment:
     refiner           the share of the steps that the refiner ran; null without one
     sigmas            {"from", "to"}: the noise levels at which sampling began and ended
     wave              the number of its wave
-    seconds           that were worked on it; what several asked for together is shared out
-    retries           how often it was made again
-    faults            what was wrong with each try that was
+    seconds           work on it; the time of work for several segments is divided among them
+    retries           how often it was sampled again
+    faults            for each failed try, what was wrong
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _MOST = 2**20  # bytes of pyproject.toml
 
 @dataclass
 class Record:
-    """What is written down of one crop while it is worked on."""
+    """Facts about one crop that are recorded while it is sampled."""
 
     version: int = 0  # which run of all images
     wave: int = 0
@@ -100,26 +100,26 @@ class Record:
         before: str | None,
         negative: str | None,
     ) -> None:
-        """The segment's texts, once their choices are made."""
+        """Record the segment's expanded texts."""
         self.text, self.loras = text, loras
         self.text_before, self.negative = before, negative
 
     def begins(self, seed: int) -> None:
-        """A try, with this seed."""
+        """Record a try with this seed."""
         self.seed_used, self.sampling, self.sigmas = seed, None, None
 
     def samples(self, sampling: Sampling, first: float, last: float) -> None:
-        """A run of the sampler, over these noise levels."""
+        """Record a sampler run over these noise levels."""
         self.sampling = self.sampling or sampling
         self.sigmas = (first if self.sigmas is None else self.sigmas[0], last)
 
     def spend(self, seconds: float) -> None:
-        """Add to the time that the segment took."""
+        """Add to the time of the segment."""
         self.seconds += seconds
 
 
 class Worked(NamedTuple):
-    """What the report keeps of a crop, whose pixels would take memory."""
+    """The data of a crop that the report needs, without its pixels, to save memory."""
 
     job: Job
     row: int
@@ -127,7 +127,7 @@ class Worked(NamedTuple):
 
 
 class RunReport:
-    """Everything that is written down of a run."""
+    """Collects all facts about a run, and makes the report."""
 
     def __init__(self, detail: Detail, images: int, size: Size) -> None:
         self.detail, self.images, self.size = detail, images, size
@@ -136,11 +136,11 @@ class RunReport:
         self.waves = 0
 
     def planned(self, plan: Plan, image: int | None, version: int) -> None:
-        """A plan was made, for an image or, with None, for whichever a segment belongs to."""
+        """Record a plan. `image`: index of its image; None: each segment says its image."""
         self.plans.append((image, version, plan))
 
     def wave(self, worked: Sequence[Worked]) -> None:
-        """These are worked on side by side."""
+        """Record a wave: crops that are worked on side by side."""
         for own in worked:
             own.record.wave = self.waves
         self.worked += worked
@@ -159,7 +159,7 @@ class RunReport:
         self, seconds: float, stages: Mapping[str, float], memory: MemoryUse,
         about: Mapping[str, str], notes: Iterable[Note],
     ) -> dict[str, Any]:  # fmt: skip
-        """The report as data, see the module."""
+        """The report as data; the docstring of the module describes it."""
         entries = self._entries()
         calls = {id(call): call for own in self.worked for call in own.record.calls}
         return {
@@ -208,7 +208,7 @@ class RunReport:
 
 
 def settings_of(detail: Detail) -> dict[str, Any]:
-    """A node's settings, without its models and links; groups by the names of their dataclasses."""
+    """The settings of a node, without models and links, grouped by the names of dataclasses."""
     return {
         "seed": detail.sampling.seed,
         "text": detail.text,
@@ -224,7 +224,7 @@ def settings_of(detail: Detail) -> dict[str, Any]:
 
 
 def _own_settings(detail: Detail) -> dict[str, Any]:
-    """Settings that a segment may have of its own."""
+    """The settings that a segment may have for itself."""
     return {
         "sizing": asdict(detail.sizing),
         "masking": asdict(detail.masking),
@@ -303,7 +303,7 @@ def _waves(worked: Sequence[Worked | None]) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON knows them; numbers of other libraries as such, others that it lacks null."""
+    """A value for JSON. Numbers of other libraries become numbers; unknown values become null."""
     if isinstance(value, Mapping):
         return {str(name): _plain(own) for name, own in value.items()}
     if isinstance(value, list | tuple):

@@ -1,10 +1,8 @@
-"""A segment plan: rules that give single segments settings of their own.
+"""A segment plan: rules that give single segments their own settings.
 
-The rules are gone through in order for each image. What a rule leaves open stays as it was: as an
-earlier rule has set it, or else the node. Texts that are added, and seeds that are offset, build on
-that, too; LoRAs come together by name.
-
-Pure: nothing is sampled here.
+For each image the rules are applied in order. A setting that a rule does not set keeps the value of
+an earlier rule, or that of the node. Added texts and seed offsets use these values, too. LoRAs are
+combined by name. Nothing is sampled here.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ class Curve:
     points: tuple[tuple[float, float], ...]  # (size in pixels, denoise 0..1), sizes rising
 
     def at(self, size: float) -> float:
-        """Linear between the points, and beyond them as at the nearest one.
+        """The denoise for a size: linear between the points; beyond them that of the nearest one.
 
         Args:
             size: the shorter side of the segment's bounding box in image pixels.
@@ -67,14 +65,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a rule sets; None and "" leave it open. The names are those of the nodes' widgets."""
+    """The settings of a rule; None and "" set nothing. The names are those of the widgets."""
 
-    text: str | None = None  # in place of the segment's text; "" goes back to the node's positive
+    text: str | None = None  # replaces the segment's text; "" means the node's positive
     text_before: str = ""  # added to the segment's text
     text_after: str = ""
-    negative: str | None = None  # in place of the node's negative
-    loras: tuple[Lora, ...] = ()  # besides those of the texts; strength 0 takes one away
-    seed: int | None = None  # of the segment, whatever its place
+    negative: str | None = None  # replaces the node's negative
+    loras: tuple[Lora, ...] = ()  # added to those of the texts; strength 0 removes one
+    seed: int | None = None  # of the segment, at every position
     seed_offset: int = 0  # added to the seed that the segment has without it
     steps: int | None = None
     cfg: float | None = None
@@ -94,7 +92,7 @@ class Overrides:
     reason: str = ""  # why it is skipped
 
     def then(self, later: Overrides) -> Overrides:
-        """These with a later rule's on top."""
+        """These settings, replaced by those that a later rule sets."""
         if later is NOTHING:
             return self
         changed = {name: getattr(later, name) for name in _PLAIN}
@@ -120,23 +118,23 @@ class Overrides:
         return any(getattr(self, name) is not None for name in names)
 
     def seed_of(self, seed: int) -> int:
-        """A segment's seed, where the node gives it `seed`."""
+        """The seed of a segment that has the seed `seed` without this rule."""
         return seed_for(seed if self.seed is None else self.seed, self.seed_offset)
 
     def applied(self, detail: Detail, size: int) -> Detail:
-        """The settings of a segment: the node's with these in their place.
+        """The settings of a segment: the node's settings, replaced by these.
 
         Args:
             size: the shorter side of its bounding box in image pixels.
 
         Returns:
-            `detail` itself, where nothing of it changes.
+            `detail` itself if nothing changes.
         """
         changed: dict[str, Any] = {}
         for part, names in _PARTS.items():
             own = {name: self._value(name, size) for name in names}
             own = {name: value for name, value in own.items() if value is not None}
-            if "scheduler" in own:  # it is named here, so it wins over the node's function as well
+            if "scheduler" in own:  # it replaces the node's scheduler function, too
                 own["scheduler_func"] = None
             if own:
                 changed[part] = replace(getattr(detail, part), **own)
@@ -151,7 +149,7 @@ class Overrides:
         return value.at(size) if isinstance(value, Curve) else value
 
 
-# What is set as it is: a later value takes the place of an earlier one.
+# Settings for which a later value replaces an earlier one.
 _JOINED = ("text", "text_before", "text_after", "seed_offset", "loras", "reason")
 _PLAIN = tuple(item.name for item in fields(Overrides) if item.name not in _JOINED)
 _PARTS = {  # of Detail

@@ -128,7 +128,7 @@ def test_the_node_shows_pictures_and_table(run, server):
     ("changed", "error"),
     [
         ({"off": "first"}, "'off' has 'first', which does not begin with an index"),
-        ({"size_policy": "model"}, "'model' is missing, and 'crop_options' asks for the size"),
+        ({"size_policy": "model"}, "'model' is missing, but 'crop_options' asks for the size"),
     ],
 )
 def test_errors_name_the_input(server, changed, error):
