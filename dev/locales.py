@@ -5,14 +5,17 @@ in place of what the nodes say of themselves. These files are made here from wha
 tells of the nodes and from tables that are kept by hand:
 
 - locales/en.json beside this module: {"labels": {input: label}, "outputs": {output: label}},
-  readable labels in English. A key "NodeId.input" goes before the input's name alone.
+  readable labels in English. A key "NodeId.input" goes before the input's name alone. "web" lists
+  what the pack's own parts of the editor say: `said("...")` in web/*.js.
 - locales/zh.json, ja.json, ko.json: {"labels": {English label: translation}, "texts": {English
-  tooltip, description or display name: translation}}. Here too "NodeId.input" goes first.
+  tooltip, description or display name: translation}, "web": {what is said: translation}}. Here too
+  "NodeId.input" goes first.
 
 The English file holds labels only, since the nodes' own texts are English.
 
 An output that has its type as name is shown with the editor's word for that type. The words for
-the types that only this pack has go into locales/<language>/main.json.
+the types that only this pack has go into locales/<language>/main.json, and so does what web/*.js
+says, under "detailers".
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from .server import ROOT, Server
 
 TABLES = ROOT / "dev" / "locales"
 LOCALES = ROOT / "locales"
+WEB = ROOT / "web"
 ENGLISH = "en"
 LANGUAGES = ("zh", "ja", "ko")
 
@@ -45,6 +49,8 @@ _SYNTAX = re.compile(
     r"__[^\s_][^\s]*?__|<[^<>\s]+>|\[[A-Z]+\]|\\n"
     r"|(?<!\w)'([^']+)'(?!\w)|(?<![A-Za-z0-9_])[a-z0-9]+(?:_[a-z0-9]+)+"
 )
+_SAID = re.compile(r'\bsaid\(\s*("(?:[^"\\]|\\.)*")')
+_VALUES = re.compile(r"\{\w+\}")  # that what is said gets
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SIGNS = re.compile(r"[{}@|]")  # that mean something in the editor's messages
 
@@ -74,6 +80,7 @@ class English:
 
     labels: Mapping[str, str]
     outputs: Mapping[str, str]
+    web: Sequence[str] = ()  # what web/*.js says
 
     @classmethod
     def read(cls, tables: Path = TABLES) -> English:
@@ -94,6 +101,7 @@ class Translation:
 
     labels: Mapping[str, str]
     texts: Mapping[str, str]
+    web: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, language: str, tables: Path = TABLES) -> Translation:
@@ -181,24 +189,37 @@ def own_types(info: Mapping[str, Any]) -> list[str]:
 
 
 def main_words(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> dict[str, dict]:
-    """The content of a language's main.json: a word for each type of this pack."""
-    english = English.read(tables).outputs
-    labels = {kind: english.get(kind) for kind in own_types(info)}
+    """The content of a language's main.json: a word for each type of this pack, and what its own
+    parts of the editor say.
+
+    The latter is read by web/detailers_words.js and is no message of the editor.
+    """
+    english = English.read(tables)
+    labels = {kind: english.outputs.get(kind) for kind in own_types(info)}
+    said: Mapping[str, str] = {}
     if language != ENGLISH:
-        words = Translation.read(language, tables).labels
-        labels = {kind: words.get(label, label) for kind, label in labels.items()}
+        words = Translation.read(language, tables)
+        labels = {kind: words.labels.get(label, label) for kind, label in labels.items()}
+        said = {text: words.web.get(text, "") for text in english.web}
     kinds = {_key(kind): _message(label) for kind, label in labels.items()}
-    return _filled({"dataTypes": _filled(kinds)})
+    return _filled({"dataTypes": _filled(kinds), "detailers": _filled(said)})
+
+
+def said_in(web: Path = WEB) -> list[str]:
+    """What the pack's own parts of the editor say, in English, as their files have it."""
+    files = (path.read_text(encoding="utf-8") for path in sorted(web.glob("*.js")))
+    return sorted({json.loads(found[1]) for text in files for found in _SAID.finditer(text)})
 
 
 def missing(info: Mapping[str, Any], language: str, tables: Path = TABLES) -> dict[str, list[str]]:
-    """{"labels", "texts"}: the English ones that a language has no translation of."""
+    """{"labels", "texts", "web"}: the English ones that a language has no translation of."""
     english, words = English.read(tables), Translation.read(language, tables)
     labels = {slot: english.label(slot) for slot in all_slots(info)}
     without = [label for slot, label in labels.items() if not words.label(slot, label)]
     return {
         "labels": list(dict.fromkeys(without)),
         "texts": [text for text in all_texts(info) if not words.texts.get(text)],
+        "web": [text for text in english.web if not words.web.get(text)],
     }
 
 
@@ -269,6 +290,10 @@ def _translation_faults(info: Mapping[str, Any], english: English, words: Transl
     labels = {name for slot in slots for name in (english.label(slot), slot.full_name)}
     found = [f"labels: there is no {label!r} any more" for label in words.labels.keys() - labels]
     found += [f"texts: there is no {text!r} any more" for text in words.texts.keys() - texts]
+    found += [f"web: nothing says {text!r} any more" for text in words.web.keys() - {*english.web}]
+    for text, translation in words.web.items():
+        if sorted(_VALUES.findall(text)) != sorted(_VALUES.findall(translation)):
+            found.append(f"the translation of {text!r} has other values in braces")
     for original, translation in [*words.labels.items(), *words.texts.items()]:
         if lost := lost_syntax(original, translation):
             found.append(f"the translation of {original!r} lacks {', '.join(lost)}")
