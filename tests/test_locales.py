@@ -128,6 +128,7 @@ def test_what_is_missing_is_listed_and_stays_english(tables):
             "Draws __colour__ or {a|b}.",
             "The mask.",
         ],
+        "web": [],
     }
     assert locales.node_defs(NODES, "zh", folder) == {
         "Paste": {
@@ -181,6 +182,40 @@ def test_faults_of_a_translation_are_told(tables, tmp_path, kind, entries, fault
     folder = tables(chinese={**CHINESE, kind: {**CHINESE[kind], **entries}})
     locales.write(NODES, ["zh"], folder, tmp_path / "locales")
     assert locales.faults(NODES, "zh", folder, tmp_path / "locales") == [f"zh: {fault}"]
+
+
+# What the pack's own parts of the editor say
+
+WEB = {"zh": {"seed {seed}": "种子 {seed}"}, "en": ["seed {seed}"]}
+
+
+def test_what_is_said_is_translated_as_it_is(tables, tmp_path):
+    """It is no message of the editor, so nothing in it is quoted."""
+    folder = tables({**ENGLISH, "web": WEB["en"]}, {**CHINESE, "web": WEB["zh"]})
+    assert locales.main_words(NODES, "zh", folder)["detailers"] == {"seed {seed}": "种子 {seed}"}
+    assert "detailers" not in locales.main_words(NODES, "en", folder)
+    locales.write(NODES, ["zh"], folder, tmp_path)
+    assert locales.faults(NODES, "zh", folder, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("chinese", "fault"),
+    [
+        ({}, "web: 'seed {seed}' has no translation"),
+        ({"seed {seed}": "种子"}, "the translation of 'seed {seed}' has other values in braces"),
+        ({**WEB["zh"], "sead": "种子"}, "web: nothing says 'sead' any more"),
+    ],
+)
+def test_faults_of_what_is_said_are_told(tables, tmp_path, chinese, fault):
+    folder = tables({**ENGLISH, "web": WEB["en"]}, {**CHINESE, "web": chinese})
+    locales.write(NODES, ["zh"], folder, tmp_path)
+    assert locales.faults(NODES, "zh", folder, tmp_path) == [f"zh: {fault}"]
+
+
+def test_the_table_lists_what_the_files_say(tmp_path):
+    (tmp_path / "a.js").write_text('said("b {x}", {x}); unsaid("c"); said(\n  "a \\"q\\"");')
+    assert locales.said_in(tmp_path) == ['a "q"', "b {x}"]
+    assert locales.said_in() == sorted(locales.English.read().web)
 
 
 @pytest.mark.parametrize(
