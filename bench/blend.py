@@ -1,14 +1,14 @@
-"""How well ways of pasting hide the edge, at equal feather, against the plain one.
+"""Compares methods of pasting: how well they hide the edge, with equal feather.
 
-Results are made up instead of sampled, so that what is wrong with them is known: heads of the
-miniature world as they truly are, with a shift of colours, a slant of light and the grain of a VAE,
-before an image that is blurred and grainy. In each column the plain paste is 1:
+The results that are pasted are not sampled but made, so that their faults are known: true heads of
+the miniature world with a shift of colours, a gradient of light and the grain of a VAE, in an image
+that is blurred and grainy. In each column the plain paste is 1:
 
-- seam: energy of the steps from pixel to pixel, around the rim of the mask, that are not there if a
-  result without faults of colour is pasted plainly;
-- colour: OKLab distance to that around the rim;
+- seam: energy of the steps from pixel to pixel, around the rim of the mask, that a plain paste of a
+  result without faults of colour does not have;
+- colour: OKLab distance to that paste around the rim;
 - inside: mean squared error to the truth inside the mask, away from its rim;
-- time: of the paste alone.
+- time: the time of the paste alone.
 
     python -m bench.blend
 """
@@ -50,7 +50,7 @@ def core(name: str) -> Any:
 
 
 def ways() -> dict[str, Any]:
-    """The options that are compared, the plain ones first."""
+    """The options that are compared, first the plain paste."""
     settings = core("settings")
     plain = settings.Pasting()
     bands = replace(plain, blend=settings.MULTIBAND)
@@ -102,8 +102,10 @@ def cases(seed: int) -> list[Case]:
 def _case(
     truth: torch.Tensor, original: torch.Tensor, mask: torch.Tensor, random: np.random.Generator
 ) -> Case:
-    """A result: the truth in the mask and the image around it, seen through a VAE, and in the mask
-    a shift and a slant of colours on top, as a model that paints in a light of its own."""
+    """A result: the truth in the mask and the image around it, after a VAE.
+
+    In the mask colours are shifted, with a gradient, as by a model that paints another light.
+    """
     colour = core("pixels.colour")
     height, width = mask.shape[1:]
     across = torch.linspace(-1, 1, width)[None, None, :, None]
@@ -146,7 +148,7 @@ def pasted(case: Case, result: torch.Tensor, options: Any) -> torch.Tensor:
 
 
 def _faults(case: Case, found: torch.Tensor, best: torch.Tensor) -> tuple[float, float, float]:
-    """Seam, colour and inside of a pasted crop, against the best that could be."""
+    """Seam, colour and inside of a pasted crop, compared with the best possible one."""
     colour, masks = core("pixels.colour"), core("pixels.mask")
     covered = (case.mask >= 0.5).float()
     inner = masks.grow(covered, -RIM)

@@ -1,4 +1,4 @@
-"""The graphs that are timed: the pack's detailers and, for each, the least possible work."""
+"""The graphs that are timed: the pack's detailers and, for each, only the necessary work."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def graph(case: Case, kind: str, seed: int) -> dict:
 
 
 def inputs_alone(case: Case) -> dict:
-    """An API prompt that makes all that the work of a case is given, and nothing else."""
+    """An API prompt that makes only the inputs for the work of a case."""
     prompt = graph(case, "floor", 0)
     del prompt["work"]
     names = ("image", "segs", "positive", "negative")

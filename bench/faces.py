@@ -1,4 +1,4 @@
-"""Both face detectors on photographs: what they find, and the processor time that it takes.
+"""Both face detectors on photographs: the faces that they find, and their processor time.
 
 python -m bench.faces
 """

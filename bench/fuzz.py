@@ -1,4 +1,4 @@
-"""Random wildcard texts and YAML files, as many as one likes."""
+"""Random wildcard texts and YAML files, any number of them."""
 
 from __future__ import annotations
 

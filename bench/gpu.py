@@ -1,7 +1,7 @@
-"""Waves on a GPU: full-size networks with random weights, as speed does not depend on them.
+"""Waves on a GPU, with full-size networks; their weights are random, which does not change speed.
 
     python -m bench.gpu --comfyui DIR             SD 1.5 at 512 and SDXL at 1024, in fp16
-    python -m bench.gpu --comfyui DIR --tiny      the same way through a small network, on any CPU
+    python -m bench.gpu --comfyui DIR --tiny      the same with a small network, on any CPU
 
 Sixteen equal segments are detailed one by one and in waves, and the host's own KSampler samples
 sixteen latents of that size as one batch, which is the limit. Nothing is read from or written to a
@@ -122,7 +122,7 @@ def part(name: str) -> Any:
 
 @torch.no_grad()
 def fill(network: torch.nn.Module) -> torch.nn.Module:
-    """Random weights that keep a signal's size."""
+    """Random weights that keep the size of a signal."""
     generator = torch.Generator().manual_seed(0)
     for value in network.parameters():
         if value.ndim > 1:
@@ -173,7 +173,7 @@ def make_models(kind: Architecture, dtype: torch.dtype) -> Any:
 
 
 def timed_backend(clock: Clock) -> Any:
-    """The host as a backend that notes how long it encodes, samples and decodes."""
+    """The host as a backend that records the times of encoding, sampling and decoding."""
 
     class Timed(part("host.backend").ComfyBackend):
         def encode(self, *args: Any, **options: Any) -> torch.Tensor:
@@ -210,7 +210,7 @@ def segments(side: int) -> tuple[torch.Tensor, tuple]:
 
 
 def detailed(models: Any, kind: Architecture, steps: int, batch: int) -> Clock:
-    """Detail all segments; what took how long, `all` being the whole run."""
+    """Detail all segments; return the time of each stage, and of the whole run as `all`."""
     settings, geometry = part("settings"), part("geometry")
     image, segs = segments(kind.side)
     detail = settings.Detail(

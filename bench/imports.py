@@ -1,4 +1,4 @@
-"""How long importing the pack takes, beyond what the host has imported by then."""
+"""The time to import the pack, without the modules that the host has imported already."""
 
 from __future__ import annotations
 

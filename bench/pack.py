@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def load_pack() -> None:
-    """Make `detailers` importable; what needs ComfyUI is not."""
+    """Make `detailers` importable, without the parts that need ComfyUI."""
     if "detailers" not in sys.modules:
         spec = importlib.util.spec_from_loader("detailers", loader=None, is_package=True)
         module = importlib.util.module_from_spec(spec)

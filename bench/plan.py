@@ -1,4 +1,4 @@
-"""How long it takes to find out which of many segments may be sampled together.
+"""The time to find out which of many segments may be sampled together.
 
 python -m bench.plan
 """

@@ -1,11 +1,12 @@
-"""How good the pictures are: heads of the miniature world, detailed, beside the truth.
+"""The quality of pictures: detailed heads of the miniature world, compared with the truth.
 
     python run.py bench quality --help
 
 Each scene is rendered at 1024 x 1024, which is the truth, and at a fraction of that, blurred and
-with grain, which stands for what a base model gave. Enlarged again it goes through Detailer (SEGS)
-with a segment for each head and the captions as the segments' texts. A variant is a JSON object of
-inputs of that node that differ from BASE; an input that another node gives is written as above.
+with grain, which takes the place of the result of a base model. This is enlarged and goes through
+Detailer (SEGS), with a segment for each head and the captions as the segments' texts. A variant is
+a JSON object of inputs of that node that differ from BASE; an input from another node is written as
+above.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SWEEPS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A table and what is said above it."""
+    """A table and the text above it."""
 
     text: str
     first: str  # heading of the first column
@@ -49,7 +50,7 @@ class Part:
 
 
 def _pasting(**changed: Any) -> dict[str, Any]:
-    """Paste options that change nothing but what is given."""
+    """Paste options with these changes only."""
     plain = {"color_match": 0.0, "restore_unmasked": False, "fade_at_border": False}
     return {"paste_options": {"node": "DetailersPasteOptions", "inputs": plain | changed}}
 
@@ -186,12 +187,12 @@ def main() -> int:
 
 
 def _jobs() -> int:
-    """A process for each core of a CPU, within reason; a GPU is not shared."""
+    """The number of processes: one for each core of a CPU, up to a limit; one for a GPU."""
     return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
 
 
 def measure_sweeps(runs: Runs, seeds: range, report: Report) -> Outcome:
-    """The main table and those in which one widget varies; the outcome of the basic settings."""
+    """The main table, tables in which one widget varies, and the outcome of the basic settings."""
     truth = Case("truth, pasted", truth=True)
     sweeps = {
         widget: [Case(str(value), {widget: value}) for value in values]
@@ -242,10 +243,10 @@ class Report:
         print(part, end="\n\n", flush=True)
 
     def write(self, *more: str) -> None:
-        """Replace what lies between the heading of this part and the next heading.
+        """Replace the text between the heading of this part and the next heading.
 
         Args:
-            more: what follows, such as a picture.
+            more: texts that follow, such as a picture.
         """
         before, _, rest = RESULTS.read_text(encoding="utf-8").partition(f"{self.heading}\n")
         _, heading, after = rest.partition("\n## ")

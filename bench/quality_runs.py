@@ -1,7 +1,7 @@
-"""Runs of the quality bench: the cases over the scenes, several scenes at a time.
+"""Runs of the quality bench: all cases on all scenes, several scenes at a time.
 
-Each process has the host, the pack and the miniature loaded, and takes scene by scene; a scene is
-drawn once for all cases.
+Each process has the host, the pack and the miniature loaded, and works on one scene after another;
+a scene is drawn once for all cases.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Case:
     """A row of a table.
 
     Attributes:
-        widgets: inputs of Detailer (SEGS) that differ from BASE. One that another node gives is
-            {"node": ID, "inputs": {...}}; what is known of the scene {"known": "landmarks"}.
+        widgets: inputs of Detailer (SEGS) that differ from BASE. An input from another node is
+            {"node": ID, "inputs": {...}}; a known fact of the scene is {"known": "landmarks"}.
         truth: paste the truth itself instead of detailing.
-        tint: the VAE changes the colours of all that it decodes, by TINT.
+        tint: the VAE changes the colours of all decoded pixels by TINT.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        """The same for cases that do the same, whatever they are called."""
+        """A key that is equal for cases that do the same, even with different names."""
         return json.dumps((self.inputs, repr(self.kind), self.truth, self.tint))
 
 
@@ -90,7 +90,7 @@ class Runs:
         """An outcome for each case, over all scenes.
 
         Args:
-            attributes: name of the case whose heads' attributes are looked at.
+            attributes: name of the case for which the attributes of heads are measured.
         """
         distinct = {case.key: case for case in reversed(cases)}
         wanted = [(case, case.name == attributes) for case in distinct.values()]
@@ -172,7 +172,7 @@ class Bench:
 
     @torch.inference_mode()
     def paste_truth(self, test: TestScene) -> np.ndarray:
-        """What a model that always draws the truth would leave: [H,W,3]."""
+        """The result of a model that always draws the truth: [H,W,3]."""
         image, truth = (torch.from_numpy(picture)[None] for picture in (test.before, test.truth))
         (result,) = self._run(
             "SEGSPaste", image=image, segs=self.segs(test), feather=BASE["feather"],
@@ -196,7 +196,7 @@ class Bench:
         return getattr(kind(), kind.FUNCTION)(**inputs)
 
     def _value(self, value: Any, test: TestScene) -> Any:
-        """What goes into an input; widgets of a node before it are as at first where not given."""
+        """The value for an input; widgets of a node before it have their defaults unless given."""
         if isinstance(value, dict) and "known" in value:
             return getattr(test, value["known"])
         if isinstance(value, dict) and "node" in value:
@@ -234,7 +234,7 @@ def _measure_head(test: TestScene, index: int, after: np.ndarray, attributes: bo
 
 @lru_cache(maxsize=64)
 def _untouched(seed: int, kind: Kind, index: int) -> tuple[list[float], list[float]]:
-    """What is measured of a head before detailing: as it came, and enlarged with Lanczos."""
+    """The measures of a head before detailing: as it is, and enlarged with Lanczos."""
     test = make_scene(seed, kind)
     return _measured(test, index, test.before), _measured(test, index, test.lanczos)
 

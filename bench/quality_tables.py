@@ -1,4 +1,4 @@
-"""What the quality bench measured, as tables."""
+"""Tables of the measures of the quality bench."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dev.miniature.look import ON_HEAD
 
 @dataclass
 class Head:
-    """What was measured of one head; values before, enlarged with Lanczos, and after detailing."""
+    """The measures of one head: before, enlarged with Lanczos, and after detailing."""
 
     seed: int
     index: int
@@ -28,7 +28,7 @@ class Head:
 
 @dataclass
 class Outcome:
-    """A case over its scenes."""
+    """The outcome of a case on all scenes."""
 
     name: str
     heads: list[Head] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Outcome:
 
 
 def table(outcomes: Sequence[Outcome], first: str) -> str:
-    """A line for each outcome, means over its heads; the pictures before in the first two."""
+    """A line for each outcome, with means over its heads; the first two are before detailing."""
     head = (
         first, "heads", "PSNR, dB", "gain, dB", "SSIM", "seam energy", "rim colour, ΔE",
         "largest change outside", "s a scene",
@@ -64,7 +64,7 @@ def _cells(outcome: Outcome, name: str, place: int, last: tuple[str, str]) -> li
 
 
 def attribute_table(outcome: Outcome) -> str:
-    """How often each attribute is right before, after and in the truth, and all of a head."""
+    """How often each attribute, and all of a head, are right before, after and in the truth."""
     columns = ("before", "after", "in the truth")
     lines = [_line(("attribute right", *columns)), f"| --- |{' ---: |' * len(columns)}"]
 

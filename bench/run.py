@@ -1,11 +1,11 @@
-"""Measures the pack against the least possible work for the same crops, in the real host.
+"""Compares the pack with only the necessary work for the same crops, in the real host.
 
-Each case runs in fresh servers side by side, turn by turn: the floor, the pack one segment at a
-time, and the pack in waves. Printed are the best times and their ratios, each server's peak memory,
+Each case runs in fresh servers in turn: the least possible work ("floor"), the pack one segment at
+a time, and the pack in waves. It prints the best times and their ratios, each server's peak memory,
 and how often the model was called. Times are the servers' processor time, which hardly depends on
-what else the machine does. Both are counted from after the inputs are made: the peak is that of the
-resident memory from then on, and "more" is how much that is above what it was then. A clip is
-sampled as one in any case, so there waves make no difference.
+other work of the machine. Time and memory are measured after the inputs are made: the peak is that
+of the resident memory from then on, and "more" is its difference to the memory at that time. A clip
+is always sampled as one, so there waves make no difference.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HEAD = (  # s: seconds of processor time
 
 @dataclass
 class Measured:
-    """What one kind of work took."""
+    """Time, memory and calls of one kind of work."""
 
     seconds: float = float("inf")  # processor time of the best run
     megabytes: float = 0.0  # the server's peak from after the inputs are made
@@ -51,7 +51,7 @@ class Measured:
 
 
 def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Measured]:
-    """Time a case in each way, best of `repeats`."""
+    """Measure a case with each kind of work, best of `repeats`."""
     kinds = [kind for kind in KINDS if not (case.video and kind == "waves")]
     measured = {kind: Measured() for kind in kinds}
     with ExitStack() as stack:

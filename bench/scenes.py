@@ -1,4 +1,4 @@
-"""Test scenes of the miniature world, made ready for a detailer."""
+"""Test scenes of the miniature world, prepared for a detailer."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _FADE = 1.0  # standard deviation, in pixels, of the edge between a poor head an
 
 @dataclass(frozen=True)
 class Kind:
-    """What is in test scenes, and what of it is poor.
+    """The content of test scenes, and the parts with poor quality.
 
     Attributes:
         characters, head_width, tilt: as `draw_scene` takes them.
-        heads_alone: the heads alone are what a base model gave; around them is the truth, so that
-            what shows at a mask's rim comes from the paste.
-        boxes: the masks are boxes around the heads, as of a detector that knows no shapes.
+        heads_alone: only the heads are those of a base model. Around them is the truth, so that a
+            visible rim comes from the paste.
+        boxes: the masks are boxes around the heads, as of a detector without shapes.
         crop_factor: how much larger than a mask's box its crop is.
     """
 
@@ -53,12 +53,12 @@ USUAL = Kind()
 
 @dataclass(frozen=True)
 class TestScene:
-    """A scene whose picture is 1024 pixels wide, and the picture that a detailer is to mend.
+    """A scene whose picture is 1024 pixels wide, and the poor picture for a detailer.
 
     Attributes:
         truth: [H,W,3] float32, 0..1.
         before: the base model's small picture, enlarged bilinearly.
-        lanczos: the same enlarged as well as that can be done without a model.
+        lanczos: the small picture enlarged with Lanczos, the best without a model.
         masks: one [H,W] float32 for each character.
     """
 
@@ -99,7 +99,7 @@ class TestScene:
         )
 
     def renderings(self, index: int, attribute: str) -> dict[str, np.ndarray]:
-        """What `box` would show for each value of an attribute of the character."""
+        """The rendering of `box` for each value of an attribute of the character."""
         rows, columns = self.box(index)
         window = (columns.start, rows.start, columns.stop, rows.stop)
         size = (columns.stop - columns.start, rows.stop - rows.start)
@@ -119,7 +119,7 @@ class TestScene:
 
 
 def _reaches(character: Character, window: tuple[int, int, int, int]) -> bool:
-    """Whether any of a character may show in a window."""
+    """Whether a part of a character may be visible in a window."""
     left, top, right, bottom = window
     x, y, reach = character.x, character.y, 10 * character.radius  # as far as the feet
     return left - reach < x < right + reach and top - reach < y < bottom + reach

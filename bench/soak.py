@@ -1,8 +1,8 @@
-"""A long life of one server: `python run.py bench soak --help`.
+"""Many prompts in one server: `python run.py bench soak --help`.
 
-Memory, files and times are taken after ComfyUI's own history of prompts is cleared, garbage is
-collected and the C library has given free memory back, each time with the result of the same last
-prompt in ComfyUI's cache. What is left may grow by no more than `GROWTH`.
+Memory, files and times are measured after ComfyUI's history of prompts is cleared, garbage is
+collected and the C library has returned free memory, each time with the result of the same last
+prompt in ComfyUI's cache. They may grow by no more than `GROWTH`.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def enlarged(graph: Graph, models: Any, draw: random.Random) -> list:
 
 
 def failing(graph: Graph, models: Any, draw: random.Random) -> list:
-    """It ends with an error in a hook, once a segment is sampled and decoded."""
+    """A detailer that ends with an error in a hook, after a segment is sampled and decoded."""
     hook = graph.hook(post_decode=FAILS, name=str(draw.random()))[0]
     return detailed(graph, models, draw, "DetailerForEach", detailer_hook=hook)
 
@@ -162,7 +162,7 @@ MIXED: dict[str, Callable[..., list]] = {kind: _detailer(kind) for kind in DETAI
 
 
 def mixed_prompt(number: int, seed: int) -> tuple[str, Graph]:
-    """A prompt by its number; all kinds take turns."""
+    """The prompt with this number; the kinds alternate."""
     kind = list(MIXED)[number % len(MIXED)]
     graph = Graph()
     models = graph.model("flat8")  # the same in all prompts, so that it stays in ComfyUI's cache
@@ -176,14 +176,14 @@ def mixed_prompt(number: int, seed: int) -> tuple[str, Graph]:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is measured after some prompts.
+    """The measures after some prompts.
 
     Attributes:
         megabytes: resident memory, after `history` of it was taken off with ComfyUI's history.
         files: open files and sockets of the process.
         strays: files in the folders for temporary files and results that no prompt has shown.
-        left: what lies on the model that all prompts used.
-        probe: processor seconds of a prompt that is always the same, the best of some.
+        left: patches that are left on the model that all prompts used.
+        probe: processor seconds of a fixed prompt, the best of some runs.
     """
 
     prompts: int
@@ -285,7 +285,7 @@ class Soak:
 
 
 def growth(first: Figures, last: Figures) -> list[str]:
-    """What has grown between two measurements and should not have; times are only told."""
+    """The measures that have grown between two measurements; times are only reported."""
     grown = []
     if last.megabytes > first.megabytes * (1 + GROWTH):
         grown.append(f"memory: {first.megabytes:.0f} to {last.megabytes:.0f} MB")
@@ -306,7 +306,7 @@ INTERRUPTED = (*DETAILERS, *FACES)
 
 @dataclass
 class Interrupts:
-    """What became of the interrupted prompts of a detailer."""
+    """The outcomes of the interrupted prompts of a detailer."""
 
     asked: int = 0
     came_in_time: int = 0
@@ -377,7 +377,7 @@ BODIES = [
 
 
 def right_bodies(tag: str) -> dict[str, dict]:
-    """A good body for each route, with a text of its own in it."""
+    """A valid body for each route, with a unique text in it."""
     prompt = {
         "1": {"class_type": "EmptySegs", "inputs": {}},
         "2": {"class_type": "SEGSPreview", "inputs": {"segs": ["1", 0], "tag": tag}},
@@ -397,7 +397,7 @@ def ask(server: Server, route: str, body: bytes, headers: dict | None = None) ->
 
 
 def ask_all(server: Server, turn: int) -> list[str]:
-    """Every route with right and wrong bodies; what was answered wrongly."""
+    """Ask every route with right and wrong bodies; return the wrong answers."""
     wrong = []
     tag = f"route-{turn}"
     for route, body in right_bodies(tag).items():
@@ -417,7 +417,7 @@ def ask_all(server: Server, turn: int) -> list[str]:
 
 
 def client(server: Server, name: str, colour: str, rounds: int) -> list[str]:
-    """A client's prompts, one after another; what it got that is not its own.
+    """Run a client's prompts, one after another; return messages that are not its own.
 
     Args:
         name: in all of its texts and nowhere else, such as "client-a".
@@ -459,7 +459,7 @@ def client(server: Server, name: str, colour: str, rounds: int) -> list[str]:
 
 
 def two_clients(server: Server, rounds: int) -> list[str]:
-    """Two clients at once while every route is asked; what went wrong, also by the log."""
+    """Run two clients at once while every route is asked; return the faults, also of the log."""
     seen = len(server.log())
     wrong: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What large and hostile wildcard files cost, in seconds and memory."""
+"""The cost of large and hostile wildcard files, in seconds and memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .pack import load_pack
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Do something and print how long it took, and by how much the process has grown."""
+    """Do something, and print its time and the growth of the process."""
     process = psutil.Process()
     before, start = process.memory_info().rss, time.monotonic()
     result = work()
@@ -29,7 +29,7 @@ def timed(what: str, work: Callable[[], Any]) -> Any:
 
 
 def write_many(folder: Path, files: int, megabytes: int) -> None:
-    """So many text files in a hundred folders, of so many bytes together."""
+    """Write `files` text files into a hundred folders, with this size together."""
     lines = max(1, megabytes * 2**20 // files // 50)
     for number in range(files):
         path = folder / f"folder{number % 100}" / f"list{number}.txt"

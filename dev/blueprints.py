@@ -3,7 +3,7 @@
     python -m dev.blueprints --comfyui DIR --python PY
 
 writes `subgraphs/`, which ComfyUI offers among its nodes, and those of `example_workflows/` that
-use them, from what is described here and what a server tells of its nodes.
+use them, from the descriptions here and the nodes of a server.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _detailer(image: str, segs: str, **values: object) -> Node:
 
 
 def _shown(prompt: str, *more: tuple[str, str, str]) -> tuple[tuple[str, str, str], ...]:
-    """What all blueprints show, with theirs after the prompts."""
+    """The widgets that all blueprints show, with their own after the prompts."""
     return (
         (prompt, "positive", "text"),
         ("Negative prompt", "negative", "text"),

@@ -1,7 +1,6 @@
 """The pack's icon and banner: `python -m dev.brand` draws them into dev/assets.
 
-Both are of the miniature world and show what the pack does: a coarse picture, in which the heads
-are redrawn.
+Both show the miniature world and the work of the pack: a coarse picture with redrawn heads.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def on_picture(box: Window, margin: int) -> tuple[int, int, int, int]:
 
 
 def frame(picture: Image.Image, box: tuple[int, int, int, int], width: int, corner: int) -> None:
-    """The corners of a crop, with a dark line around so that they show on anything."""
+    """The corners of a crop, with a dark line around, so that they are visible on any colour."""
     left, top, right, bottom = box
     draw = ImageDraw.Draw(picture)
     for colour, more in (((22, 24, 34), 3), (WHITE, 0)):

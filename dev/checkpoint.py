@@ -2,8 +2,8 @@
 
     python dev/checkpoint.py sd15 COMFYUI OUT.safetensors
 
-COMFYUI is the host's folder; the interpreter must have the host's requirements. What comes out of
-sampling is noise of a sort, but finite, and every part of the host runs as with a real model.
+COMFYUI is the host's folder; the interpreter must have the host's requirements. The samples look
+like noise, but are finite, and every part of the host runs as with a real model.
 """
 
 import argparse

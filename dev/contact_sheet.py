@@ -1,4 +1,4 @@
-"""Pictures with captions on one sheet, and what a detector found drawn into a picture."""
+"""Pictures with captions on one sheet, and detections drawn into a picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINE = 22
 
 
 class Cell(NamedTuple):
-    """A picture and what is written under it, line by line."""
+    """A picture and the lines of text under it."""
 
     picture: Image.Image
     caption: str
@@ -69,7 +69,7 @@ def overlay(
 
 
 def difference(before: Image.Image, after: Image.Image) -> Image.Image:
-    """How far two pictures are apart: white where they are equal, black from a quarter on."""
+    """The difference of two pictures: white where they are equal, black from a quarter on."""
     red, green, blue = ImageChops.difference(before, after).split()
     largest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     return ImageChops.invert(largest.point(lambda value: min(255, 4 * value))).convert("RGB")

@@ -1,7 +1,7 @@
 """The first example workflow on a picture, in a real ComfyUI: `python run.py demo`.
 
-The picture is a scene of the miniature world as a base model would have given it, beside which the
-truth is known, and the model the miniature. With --checkpoint or --image it is a photograph.
+The picture is a scene of the miniature world as a base model would draw it; its truth is known. The
+model is the miniature. With --checkpoint or --image the picture is a photograph.
 
 Writes the picture before and after, the mask, each crop before and after, and a contact sheet.
 """
@@ -73,7 +73,7 @@ class Face:
 
 
 class Progress:
-    """Shows how far a prompt is, node by node, and how long each took."""
+    """Shows the progress of a prompt, node by node, and the time of each node."""
 
     BAR = 24
 
@@ -159,7 +159,7 @@ def read_options() -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace, base: Path) -> Workflow:
-    """Lay out ComfyUI's base directory, and set the workflow to what is in it."""
+    """Make ComfyUI's base directory, and set the workflow to the files in it."""
     workflow = Workflow.read(EXAMPLE)
     subject = options.subject
     (base / "input").mkdir()
@@ -226,7 +226,7 @@ def detail_picture(server: Server, workflow: Workflow, subject: Subject, output:
 
 
 def run_workflow(server: Server, workflow: Workflow) -> Run:
-    """Run the workflow, with a record kept of its segments and of what the detailer does."""
+    """Run the workflow, with a record of its segments and of the detailer's work."""
     prompt = workflow.prompt()
     known = server.object_info()
     titles = {
@@ -250,7 +250,7 @@ def run_workflow(server: Server, workflow: Workflow) -> Run:
 
 
 def read_faces(server: Server) -> list[Face]:
-    """What was found, and how it was sampled, from the record of the run."""
+    """The faces that were found, and how they were sampled, from the record of the run."""
     segs = server.result("segs")
     log = json.loads(str(server.result("log")["s0"]))
     sizes = [(width, height) for kind, *(width, height) in _entries(log, "touch_scaled_size")]

@@ -1,7 +1,7 @@
 """The nodes' help pages: `python -m dev.docs --comfyui DIR --python PY` brings them up to date.
 
 ComfyUI's editor shows web/docs/<node id>.md as the help of a node. Title and tables of a page are
-made from what a running server tells of the node and stand between comments; the text between
+made from the node's description in a running server, and are between comments; the text between
 them is written by hand and kept.
 """
 
@@ -35,7 +35,7 @@ _GENERATED = re.compile(r"<!-- generated: (?:title|inputs|outputs) -->\n.*?<!-- 
 
 @dataclass(frozen=True)
 class Host:
-    """What inputs take over from the host, and a page therefore describes instead of listing."""
+    """Choices that inputs take from the host, which a page describes instead of listing them."""
 
     samplers: list[str]
     schedulers: list[str]
@@ -67,12 +67,12 @@ def render(node: Mapping[str, Any], host: Host, body: str) -> str:
 
 
 def body_of(page: str) -> str:
-    """The part of a page that is written by hand: all that is not generated."""
+    """The part of a page that is written by hand: everything that is not generated."""
     return _GENERATED.sub("", page).strip()
 
 
 def faults(info: Mapping[str, Any], pages: Path = PAGES) -> list[str]:
-    """What is wrong with the pages, one line for each; none if they are up to date."""
+    """The faults of the pages, one line for each; none if they are up to date."""
     nodes, host = pack_nodes(info), Host.of(info)
     found = []
     for node_id, node in nodes.items():
@@ -133,7 +133,7 @@ def _outputs(node: Mapping[str, Any]) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text as it reads, its signs kept from meaning anything in Markdown."""
+    """A text with its characters escaped for Markdown."""
     return re.sub(r"[*<`\\]|__", lambda sign: "".join(f"\\{char}" for char in sign[0]), text)
 
 

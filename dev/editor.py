@@ -127,7 +127,7 @@ class Node:
 
     Attributes:
         id: its number as text; "5:3" is node 3 inside the subgraph node 5.
-        known: the host has registered its type.
+        known: whether the host has registered its type.
         widgets: {name: value} as the user sees them.
     """
 
@@ -157,7 +157,7 @@ class Editor:
 
     Attributes:
         browser: the playwright browser.
-        page: the playwright page, for whatever has no method here.
+        page: the playwright page, for everything without a method here.
         console: (kind, text) of every console message; uncaught errors have the kind "pageerror".
     """
 
@@ -281,7 +281,7 @@ class Editor:
         self.page.screenshot(path=path)
 
     def _settle(self) -> None:
-        """Let the page finish what it does after an answer: extension hooks, first drawing."""
+        """Wait until the page has done its work after an answer: extension hooks, drawing."""
         self.page.evaluate(SETTLE)
 
     @staticmethod

@@ -2,8 +2,8 @@
 
     python -m dev.example_pictures --comfyui DIR --python PY
 
-runs those that blueprints are for on a street of the miniature world, with the miniature as their
-model, and writes `example_workflows/<name>.jpg`: before on the left, after on the right, and a part
+runs the workflows with blueprints on a street of the miniature world, with the miniature as their
+model. It writes `example_workflows/<name>.jpg`: before on the left, after on the right, and a part
 of each enlarged.
 """
 
@@ -56,7 +56,7 @@ def after_of(file: Path, street: Street, server: Server, **settings: object) -> 
 
 
 def beside(before: Image.Image, after: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Before and after in halves of one picture; below, what is in `box` of each, enlarged."""
+    """Before and after in halves of one picture; below, the part in `box` of each, enlarged."""
     before, after = (one.resize(SIZE, Image.Resampling.LANCZOS) for one in (before, after))
     share = np.zeros(SIZE[::-1], np.uint8)
     share[:, SIZE[0] // 2 :] = 255
@@ -81,7 +81,7 @@ def square_around(box: tuple[int, int, int, int], side: int) -> tuple[int, int, 
 
 
 def largest_in_reach(boxes: list, side: int) -> tuple[int, int, int, int]:
-    """The largest box whose square lies in the picture, best above the enlarged parts."""
+    """The largest box whose square lies in the picture, preferably above the enlarged parts."""
     fitting = [box for box in boxes if min(square_around(box, side)) >= 0
                and max(square_around(box, side)) <= SIZE[0]]  # fmt: skip
     above = [b for b in fitting if square_around(b, side)[3] < SIZE[1] - LENS - 16]

@@ -1,7 +1,7 @@
 """The example workflows on a picture of the miniature world, with the miniature as their model.
 
-What they ask the user to download is replaced: models by the miniature, detectors by the true
-boxes. All else of them runs as it is.
+Files that the user has to download are replaced: models by the miniature, detectors by the true
+boxes. Everything else runs as it is.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Street:
         return image(np.max(masks, 0)).convert("L")
 
     def boxes(self, kind: str) -> list[Box]:
-        """The boxes of what is called head, hand or person, within the picture."""
+        """The boxes of the things with a label (head, hand or person), within the picture."""
         found = []
         for index in self._indices():
             if kind == "head":
@@ -94,10 +94,10 @@ def image(values: np.ndarray) -> Image.Image:
 
 
 def prompt_for(file: Path, street: Street, folder: Path, **settings: Any) -> Prompt:
-    """The prompt of an example workflow, and in `folder`, the server's input, what it loads.
+    """The prompt of an example workflow; writes the files that it loads into `folder`, the input.
 
     Args:
-        settings: values of the detailers' inputs, instead of what the miniature likes best.
+        settings: values of the detailers' inputs, instead of the best ones for the miniature.
     """
     prompt = Workflow.read(file).prompt()
     kind = next((kind for start, kind in KINDS.items() if file.name.startswith(start)), "head")
@@ -158,7 +158,7 @@ def _find(prompt: Prompt, boxes: list[Box], kind: str) -> None:
 
 
 def _model(prompt: Prompt) -> None:
-    """Put the miniature in the place of all that loads a part of a model."""
+    """Replace all nodes that load a part of a model by the miniature."""
     (main,) = [id for id, node in prompt.items()
                if node["class_type"] in ("CheckpointLoaderSimple", "UNETLoader")]  # fmt: skip
     prompt[main] = {"class_type": "DetailersMiniatureLoader", "inputs": {}}
@@ -174,6 +174,6 @@ def _model(prompt: Prompt) -> None:
 
 
 def result_of(prompt: Mapping[str, dict], outputs: Mapping[str, dict]) -> dict[str, str]:
-    """Where the result of a run lies: what the node that saves says of its first file."""
+    """The first file of the result of a run, as the saving node names it."""
     savers = [id for id, node in prompt.items() if node["class_type"] in ("SaveImage", "SaveVideo")]
     return outputs[savers[0]]["images"][0]

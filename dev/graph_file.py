@@ -22,11 +22,11 @@ class Node:
 
     Attributes:
         type: its id, or the name of a blueprint.
-        links: of its inputs: "name" of a node of the description, "name.1" for another output than
-            the first, "> image" for an input of the subgraph.
-        values: of its widgets, where they are not the default.
-        column: in which it stands, from the left; nodes of a column stand in the given order.
-        upload: whether the editor has its widget for uploads after the others.
+        links: the sources of its inputs: "name" of a node of the description, "name.1" for its
+            second output, "> image" for an input of the subgraph.
+        values: values of widgets that are not the default.
+        column: the column of the node, from the left; nodes of a column keep their order.
+        upload: whether the editor has a widget for uploads after the others.
     """
 
     type: str
@@ -98,11 +98,11 @@ def workflow_file(
 
 
 def _definition(blueprint: Blueprint, info: Info, first: int) -> dict[str, Any]:
-    """What a file holds of a subgraph.
+    """The definition of a subgraph in a file.
 
     Args:
-        first: the number of its first node. Editors give nodes another number where one of another
-            level has the same.
+        first: the number of its first node. Editors renumber a node if a node in another graph has
+            the same number.
     """
     entries = [(name, kind, None) for name, kind in blueprint.inputs.items()]
     for label, node, widget in blueprint.shown:
@@ -247,7 +247,7 @@ def _note(node: Node, number: int, pos: list) -> dict:
 
 
 def _holder(blueprint: Blueprint, info: Info, number: int, pos: list) -> dict:
-    """The node that stands for a subgraph. Its widgets have the values of those inside."""
+    """The node for a subgraph. Its widgets have the values of the widgets inside."""
     inputs = [{"name": name, "type": kind, "link": None} for name, kind in blueprint.inputs.items()]
     height = EDGE + ROW * max(len(inputs), len(blueprint.outputs))
     for label, node, widget in blueprint.shown:
@@ -265,7 +265,7 @@ def _holder(blueprint: Blueprint, info: Info, number: int, pos: list) -> dict:
 
 
 def _entries(told: Mapping[str, Any]) -> dict[str, list]:
-    """What a server tells of a node's inputs, by name."""
+    """The declarations of a node's inputs in a server, by name."""
     groups = told["input"]
     return {**groups.get("required", {}), **groups.get("optional", {})}
 

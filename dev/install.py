@@ -1,7 +1,7 @@
-"""Put the pack into a ComfyUI, or take it out again: `python run.py install --help`.
+"""Install the pack into a ComfyUI, or remove it again: `python run.py install --help`.
 
-Needs the standard library alone. What was copied is written down beside it, with the content's
-hash, so that nothing of the user's is ever removed or overwritten.
+Needs only the standard library. The hashes of copied files are stored beside them, so that no file
+of the user is ever removed or overwritten.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ print(json.dumps({
 
 
 class Problem(Exception):
-    """Ends the program with this text: what is wrong, and how to mend it."""
+    """Ends the program with a text that says what is wrong, and what to do."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -102,7 +102,7 @@ def warn_of_old(comfyui: Path) -> None:
 
 
 def others_of_the_name(target: Path) -> Iterator[Path]:
-    """Where else among the packs this one is."""
+    """The other places of this pack among the installed packs."""
     if target.parent.is_dir():
         for folder in target.parent.iterdir():
             if folder != target and pack_name(folder) == target.name:
@@ -136,7 +136,7 @@ def install(target: Path, as_copy: bool) -> None:
 
 
 def uninstall(target: Path) -> None:
-    """Take out what `install` has put there, and nothing else."""
+    """Remove the files that `install` has made, and nothing else."""
     if is_link(target):
         remove_link(target)
     elif (target / RECORD).is_file():
@@ -171,7 +171,7 @@ def link(target: Path) -> None:
 
 
 def is_link(path: Path) -> bool:
-    """Whether a path is a link or a junction, wherever it leads."""
+    """Whether a path is a link or a junction."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -181,7 +181,7 @@ def is_link(path: Path) -> bool:
 
 
 def remove_link(path: Path) -> None:
-    """Remove a link or junction; what it leads to stays."""
+    """Remove a link or junction; its target is kept."""
     try:
         path.unlink()
     except OSError:
@@ -192,7 +192,7 @@ def remove_link(path: Path) -> None:
 
 
 def copy(target: Path) -> None:
-    """Copy the files that a published pack has. A file of the user's in the way is kept beside."""
+    """Copy the files of a published pack. A file of the user with the same name is renamed."""
     record = {}
     for name in packed_files(ROOT):
         file = target / name
@@ -207,13 +207,13 @@ def copy(target: Path) -> None:
 
 
 def spare(file: Path) -> Path:
-    """A name beside a file that is free."""
+    """A free name beside a file."""
     names = (file.with_name(f"{file.name}.yours{i or ''}") for i in range(10_000))
     return next(name for name in names if not name.exists())
 
 
 def uncopy(target: Path) -> None:
-    """Remove what `copy` has written and nobody has changed, and the folders left empty by it."""
+    """Remove copied files that nobody has changed, and folders that are empty then."""
     if not (target / RECORD).is_file():
         return
     record = json.loads((target / RECORD).read_text(encoding="utf-8"))
@@ -245,7 +245,7 @@ def fingerprint(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Python:
-    """What ComfyUI's Python has.
+    """The packages in ComfyUI's Python.
 
     Attributes:
         found: the modules of `MODULES` that are there.
@@ -296,7 +296,7 @@ def look_into(python: str) -> Python:
 
 
 def provide_packages(python: str, has: Python, wanted: bool) -> None:
-    """Tell what is missing, or install it."""
+    """Print the missing packages, or install them."""
     warn_of_opencv(has)
     missing = has.missing()
     faces = [] if MODULES[FACES] in has.found else [FACES]

@@ -1,7 +1,8 @@
-"""How near a picture is to the truth: [H,W,3] arrays, 0..1, and masks [H,W], 0..1.
+"""Measures of a picture against the truth: arrays [H,W,3] 0..1, and masks [H,W] 0..1.
 
-The rim of a mask is a band on both sides of where the mask crosses one half. A paste that does not
-fit its surroundings shows there: as an edge that the truth does not have, or as another colour.
+The rim of a mask is a band on both sides of the line where the mask is one half. A paste that does
+not fit its surroundings is visible there: as an edge that the truth does not have, or as another
+colour.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def rim(mask: np.ndarray, width: int = RIM) -> np.ndarray:
 
 
 def _shrunk(mask: np.ndarray, by: int) -> np.ndarray:
-    """The mask without its edge; the picture's own border is no edge of it."""
+    """The mask without its edge; the border of the picture does not count as an edge."""
     return binary_erosion(mask >= 0.5, iterations=by, border_value=1)
 
 
@@ -63,7 +64,7 @@ def rim_colour(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> floa
 
 
 def change_outside(before: np.ndarray, after: np.ndarray, touched: np.ndarray) -> float:
-    """The largest change of a value where a paste had no business: `touched` [H,W] bool."""
+    """The largest change of a value outside the pasted parts: `touched` [H,W] bool."""
     return float(np.abs(after - before)[~touched].max(initial=0.0))
 
 

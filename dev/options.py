@@ -1,7 +1,7 @@
-"""What the commands of run.py understand. Needs the standard library alone.
+"""The options of the commands of run.py. Needs only the standard library.
 
-Each command reads its own options with its parser from here; run.py shows them as its help, before
-anything is fetched.
+Each command reads its options with a parser from here; run.py shows them as help before anything is
+fetched.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AddPlace = Callable[[argparse.ArgumentParser], None]
 
 
 def _handed_over(parser: argparse.ArgumentParser) -> None:
-    """ComfyUI and its Python: run.py finds or makes them, and describes the options itself."""
+    """ComfyUI and its Python: run.py finds or makes them, and describes these options itself."""
     parser.add_argument("--comfyui", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--python", required=True, help=argparse.SUPPRESS)
 

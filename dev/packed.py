@@ -1,7 +1,7 @@
-"""The files that a published or copied pack consists of, and what must not stand in them.
+"""The files of a published or copied pack, and words that must not be in them.
 
-They are what git tracks (without git: all there is), less what `.comfyignore` names, as
-`comfy node pack` has it. Needs the standard library alone.
+They are the files that git tracks (without git: all files) without those in `.comfyignore`, as
+`comfy node pack` takes them. Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def packed_files(root: Path = ROOT) -> list[str]:
 
 
 def forbidden_in(file: Path) -> Iterator[str]:
-    """What the registry would stop at, as "line 3: socket"; nothing for a file that is no text."""
+    """Words that the registry rejects, as "line 3: socket"; none for a file that is no text."""
     try:
         text = file.read_text(encoding="utf-8").lower()
     except UnicodeDecodeError:
@@ -67,7 +67,7 @@ def _names(pattern: str, path: str) -> bool:
 
 
 def _tracked(root: Path) -> list[str]:
-    """What git tracks; nothing where `root` is no work tree of its own."""
+    """The files that git tracks; none if `root` is no work tree."""
     if not (root / ".git").exists():
         return []
     try:

@@ -1,6 +1,6 @@
-"""Photographs that installed packages carry, and where people see faces in them.
+"""Photographs in installed packages, and the places of faces in them, judged by eye.
 
-The packages are looked up and their files read; none is imported.
+Only files of the packages are read; no package is imported.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def compared(found: list[Box], faces: tuple[Box, ...]) -> tuple[list[Box], list[Box]]:
-    """The faces that are not among what was found, and what was found besides faces.
+    """The faces that were not found, and the detections that are no faces.
 
     A face is found by a box that shares half of their area with it.
     """

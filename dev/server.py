@@ -1,4 +1,4 @@
-"""A real ComfyUI server for tests, demo and bench: start it, queue prompts, read what came out.
+"""A real ComfyUI server for tests, demo and bench: start it, queue prompts, read the results.
 
     with Server(tree, python, packs=[ROOT]) as server:
         run = server.run({"1": {"class_type": "EmptyImage", "inputs": {...}}, ...})
@@ -43,7 +43,7 @@ Prompt = Mapping[str, Mapping[str, Any]]
 
 
 class ServerDied(RuntimeError):
-    """The server's process ended, or did not come up; the message carries the end of its log."""
+    """The server's process ended, or did not start; the message has the end of its log."""
 
 
 class PromptRefused(ValueError):
@@ -67,7 +67,7 @@ class PromptRefused(ValueError):
 
 @dataclass(frozen=True)
 class RunError:
-    """What stopped a run: the node, and the exception it raised."""
+    """The error that stopped a run: the node, and the exception that it raised."""
 
     node_id: str
     node_type: str
@@ -194,7 +194,7 @@ class Watch:
                     raise TimeoutError(f"no such event in {timeout} s; last: {self.events[-3:]}")
 
     def wait_for_end(self, prompt_id: str, timeout: float = 60) -> Event:
-        """The event that ends a prompt; every earlier event of it has then arrived."""
+        """The event that ends a prompt; all its earlier events have arrived then."""
         return self.wait_for(
             lambda event: event.type in self.FINAL and event.data["prompt_id"] == prompt_id,
             timeout,
@@ -527,7 +527,7 @@ def link_folder(source: Path, link: Path) -> None:
 
 
 def has_accelerator(python: str | Path) -> bool:
-    """Whether torch under this interpreter finds a GPU or its like."""
+    """Whether torch under this interpreter finds a GPU or a similar device."""
     test = "import sys, torch; sys.exit(not torch.accelerator.is_available())"
     return subprocess.run([str(python), "-c", test], stderr=subprocess.DEVNULL).returncode == 0
 

@@ -1,4 +1,4 @@
-"""What the demo details: a scene of the miniature world, or a photograph."""
+"""The picture for the demo: a scene of the miniature world, or a photograph."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PROMPT = "Prompt for the faces"
 
 @dataclass(frozen=True)
 class Subject:
-    """A picture, and how the workflow is to be set for it.
+    """A picture, and the settings of the workflow for it.
 
     Attributes:
-        name: of the picture's file, without its ending.
-        title: what the contact sheet says.
-        truth: what the picture should look like, where that is known.
-        boxes: of the faces, where they are known.
-        texts: what each of those faces looks like.
-        prompt: for all faces; None leaves the workflow's own.
+        name: name of the picture's file, without its extension.
+        title: title of the contact sheet.
+        truth: the true picture, if it is known.
+        boxes: the boxes of the faces, if they are known.
+        texts: a description of each of these faces.
+        prompt: for all faces; None keeps the prompt of the workflow.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Subject:
     prompt: str | None = None
 
     def set_up(self, workflow: Workflow, detailer: str) -> None:
-        """Set the prompt; for a scene also the miniature and what it works best with."""
+        """Set the prompt; for a scene also the miniature and its best settings."""
         if self.prompt is not None:
             workflow[PROMPT, "text"] = self.prompt
         if self.truth is None:

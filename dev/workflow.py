@@ -14,8 +14,8 @@ SEEDS = ("seed", "noise_seed")  # after these the editor has a widget of its own
 class Workflow:
     """A workflow with no node muted or bypassed, and each of its subgraphs used once.
 
-    A node in a subgraph is found by its name as those around are. Its widgets have the values that
-    count, so the subgraph's own node should have none.
+    A node in a subgraph is found by its name, as all other nodes are. Its own widgets have the
+    values that count, so the subgraph's node should have no widgets.
 
     Attributes:
         content: the file's JSON; changed in place.

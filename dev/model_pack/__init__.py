@@ -1,8 +1,8 @@
-"""ComfyUI nodes for tests, demo and bench alone: models whose results can be computed by hand.
+"""ComfyUI nodes for tests, demo and bench only: models whose results can be computed by hand.
 
 `DetailersTestModel` makes a real MODEL, CLIP and VAE of the host whose denoiser is the exact
 posterior mean of a Gaussian prior; the prompt's colour words set the prior's mean. The others make
-inputs, save what comes out as arrays, and do the least work a detailer can do, for comparison.
+inputs, save results as arrays, and do the least work of a detailer, for comparison.
 """
 
 from . import (

@@ -1,4 +1,4 @@
-"""Counts of what the models of this pack were asked to do, over the server's life."""
+"""Counts of the calls of this pack's models, over the server's life."""
 
 import threading
 from collections import Counter

@@ -1,7 +1,7 @@
-"""The least a detailer can do for given segments, straight on the host's calls.
+"""The least possible work of a detailer for given segments, with the host's own functions.
 
-The bench measures the pack against these. They take each segment as it is: no skipping, no checks,
-no hooks, no padding.
+The bench compares the pack with these. They take each segment as it is: no skipping, no checks, no
+hooks, no padding.
 """
 
 import comfy.samplers

@@ -1,4 +1,4 @@
-"""What other packs put into models, ControlNets and samplers, as far as it concerns batches."""
+"""Objects as other packs put them into models, ControlNets and samplers, for tests of batches."""
 
 import copy
 import hashlib
@@ -30,9 +30,9 @@ class Counter:
 
 
 class FirstBlockCache:
-    """A `model_function_wrapper` that now and then gives its last result again.
+    """A `model_function_wrapper` that sometimes returns its last result again.
 
-    When it does so it decides by a mean over the whole batch.
+    It decides this by a mean over the whole batch.
     """
 
     def __init__(self):

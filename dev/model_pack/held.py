@@ -1,4 +1,4 @@
-"""What other packs put on models and into ControlNets: pictures and masks of the whole image."""
+"""Pictures and masks of the whole image, as other packs put them into models and ControlNets."""
 
 import comfy.model_management
 import comfy.model_patcher

@@ -1,4 +1,4 @@
-"""A DETAILER_HOOK that writes down every call, and changes what it is told to change."""
+"""A DETAILER_HOOK that records every call, and makes the changes that a test asks for."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What other packs hand over links: a schedule, segments with a ControlNet, or anything at all."""
+"""Values that other packs pass over links: a schedule, segments with a ControlNet, or any value."""
 
 import json
 

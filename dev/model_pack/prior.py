@@ -1,6 +1,6 @@
-"""What the analytic models believe about pictures, and the denoiser that follows from it.
+"""The prior of the analytic models, and the denoiser that follows from it.
 
-The belief is Gaussian: pictures vary around the prompt's colour with a known covariance. A picture
+The prior is Gaussian: pictures vary around the prompt's colour with a known covariance. A picture
 seen through noise, x = a * picture + sigma * noise, then has the posterior mean
 
     mean + a * P / (a² * P + sigma²) * (x - a * mean)

@@ -1,4 +1,4 @@
-"""Nodes at a graph's end: save a value as arrays, or just have it computed."""
+"""Nodes at the end of a graph: save a value as arrays, or only compute it."""
 
 import json
 from pathlib import Path

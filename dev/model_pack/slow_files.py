@@ -1,4 +1,4 @@
-"""Files that the pack reads as slowly as a disk that hangs: until a test lets go of them."""
+"""Files that the pack can read only after a test releases them, as on a disk that hangs."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Nodes that make inputs: pictures, masks, SEGS, and a detector that finds what it is told."""
+"""Nodes that make inputs: pictures, masks, SEGS, and a detector that finds given boxes."""
 
 import json
 from typing import NamedTuple

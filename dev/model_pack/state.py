@@ -1,4 +1,4 @@
-"""A node that tells what a long-running server still holds, for the soak."""
+"""A node that shows which objects a long-running server still holds, for the soak bench."""
 
 import ctypes
 import gc

@@ -1,1 +1,1 @@
-"""Odd values for every input of every node: what is refused, and what runs all the same."""
+"""Odd values for every input of every node: they are refused, or the node runs correctly."""

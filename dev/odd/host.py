@@ -1,4 +1,4 @@
-"""The host of this process, made ready for odd values."""
+"""The host of this process, prepared for odd values."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class Samples:
         }
 
     def inputs(self, node_id: str) -> dict[str, Any]:
-        """What a node runs well with: all that is required, and settings that are optional."""
+        """Good inputs for a node: all required ones, and optional settings."""
         node = self.nodes[node_id]
         groups = node.INPUT_TYPES()
         values = {}

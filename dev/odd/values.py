@@ -1,4 +1,4 @@
-"""The odd values: what programs and other packs may put into an input."""
+"""The odd values: values that programs and other packs may put into an input."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def _pipes(good: Samples) -> Iterator[tuple[str, Any]]:
 
 
 class Anything:
-    """An object that has every method, and answers each with the same."""
+    """An object that has every method, and returns the same from each."""
 
     def __init__(self, answer: Any) -> None:
         object.__setattr__(self, "answer", answer)
@@ -263,7 +263,7 @@ class Anything:
 
 
 class Refusing:
-    """An object without any method, of which not even a text can be made."""
+    """An object without any method, which cannot even be converted to a text."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Are segments sampled together as they are alone, by every model class of the host?
+"""Do segments together give the same as alone, with every model class of the host?
 
     python compare.py COMFYUI [LABEL ...]
 

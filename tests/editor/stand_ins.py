@@ -1,4 +1,4 @@
-"""Small stand-ins for what a shared prompt asks for, so that it runs in a moment.
+"""Small replacements for the models of a shared prompt, so that it runs quickly.
 
 Checkpoints, diffusion models, text encoders and VAEs become the analytic model; detectors, SAMs,
 LoRAs and upscalers are loaded from files that are made here; pictures are one that is made here.

@@ -1,4 +1,4 @@
-"""Settings that few people change: folded away, and none of them lost."""
+"""Settings that few people change are folded away, and none of them is lost."""
 
 import pytest
 from detailers.tests.editor.test_flow import VUE, node

@@ -1,4 +1,4 @@
-"""The pack's blueprints in the real editor: offered, opened, with readable widgets, and run."""
+"""The pack's blueprints in the real editor: they are offered, open, are readable, and run."""
 
 import json
 

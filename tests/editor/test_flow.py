@@ -1,4 +1,4 @@
-"""Nodes that act on the editor, and masks painted in its mask editor, in both ways of drawing."""
+"""Nodes that act on the editor, and masks from its mask editor, with both renderers."""
 
 import json
 

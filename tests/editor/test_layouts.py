@@ -1,6 +1,7 @@
 """web/detailers_upgrade.js: lists of widget values as every version saved them.
 
-The versions are written down here apart from the pack's own table. What fits none of them is told.
+The versions are listed here independently of the pack's table. Lists that fit no version are
+reported.
 """
 
 import json

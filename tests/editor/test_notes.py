@@ -1,4 +1,4 @@
-"""What running nodes have to tell is shown in them, in both ways of drawing; and never as HTML."""
+"""Notes of running nodes are shown in them, with both renderers, and never as HTML."""
 
 import itertools
 

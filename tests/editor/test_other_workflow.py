@@ -1,4 +1,4 @@
-"""What running nodes ask for is done in the workflow that was queued, whichever one is shown."""
+"""Changes that running nodes ask for are made in the queued workflow, not in the visible one."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Subgraph nodes that show widgets of what is inside: their values are the ones that count."""
+"""Subgraph nodes that show widgets of inner nodes: the values in the subgraph node count."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""web/detailers_upgrade.js: files of older versions, made up for one thing each."""
+"""web/detailers_upgrade.js: files of older versions, each made for one case."""
 
 from itertools import pairwise
 

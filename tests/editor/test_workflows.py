@@ -1,4 +1,4 @@
-"""Shared workflow files of many versions in the real editor: all that they hold arrives in place.
+"""Shared workflow files of many versions in the real editor: all their values arrive in place.
 
 The files are in ../shared/interop/workflows; without that folder the test is skipped. What a list
 of widget values means is written down here by its length, apart from the pack's own table.

@@ -1,4 +1,4 @@
-"""What the analytic models' pictures come out as, worked out independently of pack and host."""
+"""The pictures of the analytic models, computed independently of pack and host."""
 
 import json
 from itertools import pairwise

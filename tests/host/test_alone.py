@@ -1,4 +1,4 @@
-"""What shares a call of the sampler in the real host, what must not, and the reason for it."""
+"""Runs that share a call of the sampler in the real host, runs that must not, and the reasons."""
 
 import re
 

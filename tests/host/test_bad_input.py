@@ -1,4 +1,4 @@
-"""Bad input: a clear error from our own node, and a server that goes on as if nothing had been."""
+"""Bad input gives a clear error from our own node, and the server continues normally."""
 
 import re
 

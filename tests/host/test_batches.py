@@ -1,4 +1,4 @@
-"""Batches of different pictures: each image has segments of its own, as it would have alone."""
+"""Batches of different pictures: each image has its own segments, as it has alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Beside other packs that have some of our node ids, and under any folder name."""
+"""With other packs that have some of our node ids, and under any folder name."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Conditionings that hold for a part of the image, cut to the crop; on images that are 2:1."""
+"""Conditionings for a part of the image are cut to the crop; on images that are 2:1."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""FaceDetailer in the host, with detectors that find what the test says."""
+"""FaceDetailer in the host, with detectors that find given boxes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Logic, flow and bridges in the host: what runs, what comes out, what the editor is told."""
+"""Values, switches and bridges in the host: the nodes that run, their results, and messages."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The hook nodes in a run, on inputs whose result can be said beforehand."""
+"""The hook nodes in a run, on inputs with a known result."""
 
 import io
 import json

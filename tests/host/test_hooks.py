@@ -1,4 +1,4 @@
-"""Detailer hooks and the ControlNet of a segment, honoured by the core in the real host."""
+"""Detailer hooks and the ControlNet of a segment, as the core calls them in the real host."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The checks of `inside/`, each as a test, on every host; a module's checks share one process."""
+"""The checks of `inside/` as tests, on every host; the checks of a module share one process."""
 
 import ast
 import json

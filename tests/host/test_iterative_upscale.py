@@ -1,4 +1,4 @@
-"""Upscaling in steps in a run: sizes, pixels and noise as they can be worked out by hand."""
+"""Upscaling in steps: sizes, pixels and noise, compared with results computed by hand."""
 
 import numpy as np
 import pytest

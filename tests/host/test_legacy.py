@@ -1,4 +1,4 @@
-"""Prompts of older versions in a real server: accepted, and with the result that they had."""
+"""Prompts of older versions in a real server: they are accepted, and give their old results."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What the server gives the editor of the nodes' words in each language."""
+"""The texts of the nodes that the server gives the editor, in each language."""
 
 import pytest
 from detailers.dev import locales

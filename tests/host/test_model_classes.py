@@ -1,4 +1,4 @@
-"""Every image and video model class of the host, small and random: together as one by one.
+"""Every image and video model class of the host, small and random: waves equal one by one.
 
 The models are built from the host's own classes in one process for each ComfyUI
 (`dev/tiny_models`). Each class samples three segments, two with texts of equal length and one with

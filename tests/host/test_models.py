@@ -1,4 +1,4 @@
-"""The analytic models do what they say, by values worked out here; the random checkpoint loads."""
+"""The analytic models give the values that are computed here; the random checkpoint loads."""
 
 import json
 import math

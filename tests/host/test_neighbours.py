@@ -1,4 +1,4 @@
-"""Beside packs that work with ComfyUI-Impact-Pack's nodes and modules, and find ours instead.
+"""With packs that use ComfyUI-Impact-Pack's nodes and modules, and get ours instead.
 
 They are loaded before and after ours. Of the older pack itself there is a folder: one that cannot
 be imported, or one that is left over.

@@ -1,4 +1,4 @@
-"""Every node once, on inputs whose result can be said beforehand."""
+"""Every node once, on inputs with a known result."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What nodes have to tell is in the history, in the outputs of the node that it is about."""
+"""Notes are in the history, in the outputs of their node."""
 
 import pytest
 from detailers.tests.host.graphs import Graph, box

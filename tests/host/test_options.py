@@ -1,4 +1,4 @@
-"""Paste Options and Crop Options on every detailer, and crops that come out broken."""
+"""Paste Options and Crop Options on every detailer, and crops with broken results."""
 
 import numpy as np
 import pytest

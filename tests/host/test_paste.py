@@ -1,4 +1,4 @@
-"""What changes in an image and what does not: masks, feather, borders, overlaps, channels."""
+"""The pixels that change, and those that do not: masks, feather, borders, overlaps, channels."""
 
 import numpy as np
 import pytest

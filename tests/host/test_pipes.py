@@ -1,4 +1,4 @@
-"""Detailer pipes in the host: made, edited, taken apart. Parts are texts that say what they are."""
+"""Detailer pipes in the host: made, edited, and taken apart. Their parts are texts."""
 
 import json
 

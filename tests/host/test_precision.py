@@ -1,4 +1,4 @@
-"""Images, masks and latents in half precision, which the host may hand over, through nodes."""
+"""Images, masks and latents in half precision, as the host may give them, in nodes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a client sees while a detailer runs, one bar and previews, and how it is stopped."""
+"""The messages of a running detailer to a client: one bar and previews; and interrupts."""
 
 import io
 import time

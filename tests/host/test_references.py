@@ -1,4 +1,4 @@
-"""References of edit models: what shows the image becomes the crop, anything else stays whole.
+"""References of edit models: those that show the image become the crop, and others stay whole.
 
 The models draw what their references show, brought to the latent's size, and nothing else.
 """

@@ -1,4 +1,4 @@
-"""Sampling by regions in a run: at every place what its own sampler would make of all of it."""
+"""Regional sampling: each place has the result that its own sampler gives for the whole latent."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What comes from a client names no file outside the host's folders, and runs nothing."""
+"""Texts from a client can name no file outside the host's folders, and run nothing."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The sampler nodes in a run, against the host's own and against what can be worked out by hand."""
+"""The sampler nodes in a run, compared with the host's own and with results computed by hand."""
 
 import numpy as np
 import pytest

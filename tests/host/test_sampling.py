@@ -1,4 +1,4 @@
-"""Sampling in the real host: the same noise, schedules and results as its own KSampler gives."""
+"""Sampling in the real host: the same noise, schedules and results as those of its KSampler."""
 
 import numpy as np
 import pytest

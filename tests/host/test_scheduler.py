@@ -1,4 +1,4 @@
-"""Segments sampled together in the real host: the same pictures as one by one, in fewer calls."""
+"""Segments that are sampled together in the real host: the same pictures, in fewer calls."""
 
 import json
 

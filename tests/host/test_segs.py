@@ -1,4 +1,4 @@
-"""The nodes that take SEGS and give SEGS, on inputs whose result can be said beforehand."""
+"""The nodes that take SEGS and give SEGS, on inputs with a known result."""
 
 import json
 import re

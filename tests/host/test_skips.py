@@ -1,4 +1,4 @@
-"""Segments that are left out: as they were, with index and reason in the server's log."""
+"""Segments that are skipped stay as they are; their index and reason are in the server's log."""
 
 import numpy as np
 import pytest

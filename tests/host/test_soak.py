@@ -1,4 +1,4 @@
-"""The soak of `run.py bench soak` in short: what a server holds, interrupts, and two clients."""
+"""A short form of `run.py bench soak`: objects that a server holds, interrupts, and two clients."""
 
 import random
 import re

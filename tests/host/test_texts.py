@@ -1,4 +1,4 @@
-"""Segment texts in the real host: which segment gets which text, and what the texts do."""
+"""Segment texts in the real host: the text of each segment, and the effect of texts."""
 
 import json
 
