@@ -13,6 +13,7 @@
     python run.py bench fuzz             random wildcard texts and YAML files
     python run.py bench wildcards        the cost of large and hostile wildcard files
     python run.py bench folder           folder runs that are killed, and the scheduler alone
+    python run.py bench report           what it costs to tell of a run
 
 `python run.py COMMAND --help` shows the options of a command.
 
@@ -488,6 +489,7 @@ BENCHES = (
     "wildcards",
     "soak",
     "folder",
+    "report",
 )  # besides the one of speed and memory
 
 

@@ -97,6 +97,16 @@ class MemoryUse:
     reserved: int  # by the allocator, for tensors
 
 
+class Viewer(Protocol):
+    """Who looks on while a node runs."""
+
+    def picture(self, pixels: torch.Tensor, side: int) -> dict[str, str]:
+        """Keep a picture [1,h,w,C], 0..1, no larger than `side` pixels; how to ask for it."""
+
+    def tell(self, **data: Any) -> None:
+        """Tell how the node is getting on."""
+
+
 class Backend(TextBackend, Protocol):
     """Shapes: pixels [N,h,w,3] float 0..1, latents as in SamplerRun.
 
@@ -255,6 +265,9 @@ class Backend(TextBackend, Protocol):
         It is called with the steps done, the model, and the denoised latent [N,C,h,w] or
         [N,C,T,h,w], or None.
         """
+
+    def viewer(self) -> Viewer | None:
+        """Who looks on while a node runs; None for nobody."""
 
     def check_interrupt(self) -> None:
         """Raise the host's interrupt if the user asked to stop."""

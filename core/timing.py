@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 DETECT, TEXT, RESIZE, ENCODE = "detect", "text", "resize", "encode"
-SAMPLE, DECODE, PASTE, OTHER = "sample", "decode", "paste", "other"
-STAGES = (DETECT, TEXT, RESIZE, ENCODE, SAMPLE, DECODE, PASTE, OTHER)
+SAMPLE, DECODE, PASTE = "sample", "decode", "paste"
+REPORT, OTHER = "report", "other"  # to tell of the run; all that is none of these
+STAGES = (DETECT, TEXT, RESIZE, ENCODE, SAMPLE, DECODE, PASTE, REPORT, OTHER)
 
 Clock = Callable[[], float]  # seconds, from any beginning
 

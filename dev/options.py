@@ -232,6 +232,21 @@ with the miniature.""",
     return parser
 
 
+def bench_report(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
+    parser = _parser(
+        "bench report",
+        """What it costs to tell of a run: the report, and the pictures for the editor.
+
+    python run.py bench report
+
+Printed are, for pictures with 4 and 16 segments, with and without an editor that shows them, the
+whole time of a run, the time that went into telling of it, and its share.""",
+    )
+    add_place(parser)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs (default: %(default)s)")
+    return parser
+
+
 def install() -> argparse.ArgumentParser:
     parser = _parser(
         "install",

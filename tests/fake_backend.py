@@ -134,6 +134,7 @@ class FakeBackend:
         self.schedules: list[tuple[str, str, str, int]] = []
         self.inpainted: list[tuple[torch.Tensor, torch.Tensor]] = []  # pixels and mask
         self.bars: list[Bar] = []
+        self.looks_on = None  # a viewer
         self.checks = 0
         self.model_calls = 0
         self._steps = 0
@@ -303,6 +304,9 @@ class FakeBackend:
         bar = Bar(total)
         self.bars.append(bar)
         return lambda done, model, latent: bar.done.append(done)
+
+    def viewer(self):
+        return self.looks_on
 
     def check_interrupt(self):
         self.checks += 1

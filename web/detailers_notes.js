@@ -1,13 +1,12 @@
 // Shows the notes of a node's last run in the node, until it runs again.
 
 import { app } from "../../scripts/app.js";
+import { removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { places } from "./detailers_graph.js";
 import { onRuns, onShown, shownKey } from "./detailers_workflow.js";
 
 const NOTES = "detailers_notes"; // key in a node's output, and the name of the widget
-const MARGIN = 8; // around the list; all sizes here are in pixels of the graph
-const GAP = 4; // between widgets, as the editor has it
-const MOST_HEIGHT = 150; // longer lists scroll
+const MOST_HEIGHT = 150; // pixels of the graph; longer lists scroll
 const LIST = {
   boxSizing: "border-box", margin: "0", padding: "5px 8px", overflowX: "hidden", overflowY: "auto",
   maxHeight: `${MOST_HEIGHT}px`, borderLeft: "3px solid #c9973f", borderRadius: "4px",
@@ -19,8 +18,6 @@ const LIST = {
 
 // key of a workflow -> path of a node -> {run, told: {node: [{kind, text}, ...]}}
 const kept = new WeakMap();
-const lists = new WeakMap(); // node -> its visible list
-const prepared = new WeakSet(); // nodes that are saved without their list
 
 /** The notes of a workflow's nodes. */
 function notesOf(key) {
@@ -63,84 +60,10 @@ function showAll() {
 }
 
 function show(node, texts) {
-  const known = lists.get(node);
-  if ((known?.texts ?? []).join("\n") === texts.join("\n")) return;
-  if (known) remove(node, known);
-  if (texts.length) add(node, texts);
-  node.setDirtyCanvas?.(true, true);
-}
-
-function add(node, texts) {
-  if (typeof node.addDOMWidget !== "function") return;
-  prepare(node);
-  const element = listOf(texts);
-  const list = { texts, element, before: node.size[1], heights: new Map() };
-  const height = () => heightIn(list, node.size[0]);
-  const hooks = hooksOf(node);
-  list.widget = node.addDOMWidget(NOTES, NOTES, element, {
-    serialize: false,
-    hideOnZoom: false,
-    margin: MARGIN,
-    getValue: () => "",
-    setValue() {},
-    getMinHeight: height,
-    getMaxHeight: height,
-  });
-  list.widget.serialize = false;
-  list.hooks = { before: hooks, after: hooksOf(node) };
-  lists.set(node, list);
-  // Nodes that are elements of the page grow by themselves.
-  if (!LiteGraph.vueNodesMode) setHeight(node, Math.max(node.size[1], node.computeSize()[1]));
-}
-
-function remove(node, list) {
-  const height = savedHeight(node, list);
-  lists.delete(node);
-  if (node.removeWidget) {
-    if (node.widgets?.includes(list.widget)) node.removeWidget(list.widget);
-  } else {
-    node.widgets = node.widgets?.filter((widget) => widget !== list.widget);
-    list.widget.onRemove?.();
-  }
-  list.element.remove();
-  for (const [name, hook] of Object.entries(list.hooks.after)) {
-    if (node[name] === hook) node[name] = list.hooks.before[name];
-  }
-  const least = LiteGraph.vueNodesMode ? 0 : node.computeSize()[1];
-  setHeight(node, Math.max(height, least));
-}
-
-/** The callbacks of a node that the editor replaces for a widget, to restore them afterwards. */
-const hooksOf = ({ onAdded, onRemoved, onResize }) => ({ onAdded, onRemoved, onResize });
-
-function setHeight(node, height) {
-  if (node.size[1] !== height) node.setSize([node.size[0], height]);
-}
-
-/** The height of a node without its list. */
-function savedHeight(node, list) {
-  const [now, most] = [node.size[1], heightIn(list, node.size[0]) + GAP];
-  if (now < list.before) return now;
-  return Math.max(list.before, now - most);
-}
-
-/** Lets a node be saved as if it had no list. */
-function prepare(node) {
-  if (prepared.has(node)) return;
-  prepared.add(node);
-  const original = node.onSerialize;
-  node.onSerialize = function (saved) {
-    const list = lists.get(this);
-    if (list) {
-      const values = saved.widgets_values;
-      const index = this.widgets.indexOf(list.widget);
-      if (Array.isArray(values) && index < values.length && !(index in values)) {
-        values.splice(index, 1); // the value belongs to a widget that was added later
-      }
-      saved.size = [saved.size[0], savedHeight(this, list)];
-    }
-    return original?.apply(this, arguments);
-  };
+  const rows = [...(shownBelow(node, NOTES)?.children ?? [])].map((row) => row.textContent);
+  if (rows.join("\n") === texts.join("\n")) return;
+  if (texts.length) showBelow(node, NOTES, listOf(texts));
+  else removeBelow(node, NOTES);
 }
 
 function listOf(texts) {
@@ -160,21 +83,6 @@ function listOf(texts) {
     if (element.scrollHeight > element.clientHeight && !event.ctrlKey) event.stopPropagation();
   });
   return element;
-}
-
-/** The height of a list in a node of a given width. */
-function heightIn({ element, heights }, width) {
-  if (!heights.has(width)) {
-    const copy = element.cloneNode(true);
-    Object.assign(copy.style, {
-      position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
-      width: `${width - 2 * MARGIN}px`, transform: "none",
-    }); // prettier-ignore
-    document.body.append(copy);
-    heights.set(width, copy.offsetHeight + 2 * MARGIN);
-    copy.remove();
-  }
-  return heights.get(width);
 }
 
 app.registerExtension({

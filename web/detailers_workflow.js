@@ -69,6 +69,9 @@ export function onMessage(name, act) {
 
 const ONLY = {}; // the key in an editor that has only one workflow
 
+/** Whether a run was queued from this page. */
+export const isKnown = (run) => runs.has(run);
+
 /** The key of the workflow that is shown. */
 export const shownKey = () => active()?.changeTracker ?? ONLY;
 
@@ -86,8 +89,9 @@ export function onRuns(names, act) {
     api.addEventListener(name, ({ detail }) => {
       const its = detail?.prompt_id ?? run;
       inTurn(name, () => {
-        const { tracker, output } = runs.get(its) ?? {};
-        const key = store() ? opened(tracker)?.changeTracker : runs.has(its) && ONLY;
+        const { output } = runs.get(its) ?? {};
+        const whose = { prompt_id: its, workflow_id: detail?.workflow_id };
+        const key = store() ? workflowOf(whose)?.changeTracker : runs.has(its) && ONLY;
         if (key) act(name, { key, run: its, output, detail });
       });
     });
@@ -177,10 +181,15 @@ function controlledValues() {
 }
 
 let originalQueue = null;
+const beforeQueued = [];
+
+/** Has something done to every prompt before it is sent: `act` takes its nodes by their paths. */
+export const onQueue = (act) => beforeQueued.push(act);
 
 /** Sends a prompt, and remembers to which workflow it belongs. */
 async function post(tracker, [number, data, options, ...rest]) {
   const { output } = data;
+  for (const act of beforeQueued) act(output);
   const answer = await originalQueue.call(api, number, data, options, ...rest);
   if (answer?.prompt_id) {
     runs.set(answer.prompt_id, { tracker, output, options, ended: null });

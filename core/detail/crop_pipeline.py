@@ -45,7 +45,7 @@ def enhance(run: Run, crops: Sequence[Crop]) -> list[Enhanced]:
     Returns:
         The result of each crop.
     """
-    run.report.wave([crop.worked for crop in crops])
+    run.begin_wave([(crop.worked, crop.pixels) for crop in crops])
     return run_pipelines(
         [CropPipeline(run, crop).pipeline() for crop in crops], run.backend, run.budget,
         _spent(crops),
@@ -60,7 +60,7 @@ def enhance_each(
     Args:
         finished: takes the index of the crop in `crops` and its result.
     """
-    run.report.wave([crop.worked for crop in crops])
+    run.begin_wave([(crop.worked, crop.pixels) for crop in crops])
     pipelines = [CropPipeline(run, crop).pipeline() for crop in crops]
     run_each(pipelines, run.backend, finished, run.budget, _spent(crops))
 

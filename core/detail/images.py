@@ -91,7 +91,7 @@ def detail_image(image: torch.Tensor, segs: SEGS, detail: Detail, backend: Backe
     result = Detailed(image, (header, []))
     rows = _detail_rows(plans, run, result, count)
     result.segs[1].extend(_gathered(plans, own, rows))
-    result.report = run.report_text()
+    result.report = run.ended(image, result.image)
     return result
 
 
@@ -160,7 +160,7 @@ def detail_versions(
     rows = _detail_rows(plans, run, result, len(image))
     own = [[None] * len(plan.entries) for plan in plans]
     result.segs[1].extend(_gathered(plans, own, rows))
-    result.report = run.report_text()
+    result.report = run.ended(image, result.image)
     return result
 
 
@@ -348,15 +348,18 @@ def _pixels(image: torch.Tensor, job: Job, run: Run) -> torch.Tensor:
 def _paste_in_place(image: torch.Tensor, own: Crop, enhanced: Enhanced, run: Run) -> _Done:
     kept = run.detail.kept
     if enhanced.fault:
+        run.view.over(own.record, None)
         report_fault(own.job, enhanced.fault)
         return _Done.of(own, enhanced, None, kept)
     if own.job.variant:
+        run.view.over(own.record, None)
         return _Done([], picture=to_numpy(enhanced.pixels))
     blending, region = blending_of(own.job.detail), own.job.region
     with stage(PASTE):
         weight = own.persist(lambda: blending.weight(own.mask, region, _size(image)), "pasted")
         own.persist(lambda: blending.paste(image, enhanced.pixels, weight, region), "pasted")
         run.after_paste(image)
+    run.view.over(own.record, crop(image, region))
     return _Done.of(own, enhanced, weight, kept)
 
 
@@ -413,7 +416,7 @@ def detail_segs(
                 pixels = source.pixels.clone()
             seg = entry.seg._replace(cropped_image=to_numpy(pixels), control_net_wrapper=None)
             result.segs[1].append(seg if source.image is None else of_image(seg, source.image))
-    result.report = run.report_text()
+    result.report = run.ended(image, None)
     return result
 
 
@@ -506,6 +509,8 @@ def _enhance_apart(
     done: dict[int, Enhanced] = {}
     for indices in of_one_size([own.job for own in crops], run.batch_limit(jobs), run.grid):
         part = enhance(run, [crops[index] for index in indices])
+        for index, enhanced in zip(indices, part, strict=True):
+            run.view.over(crops[index].record, None if enhanced.fault else enhanced.pixels)
         done.update(zip(indices, part, strict=True))
     rows: list[torch.Tensor | None] = []
     for index, own in enumerate(crops):

@@ -25,7 +25,7 @@ from ..settings import Detail
 from ..timing import claimed, current
 from .plan import Job, Place, Plan, batches, make_plan
 from .references import References
-from .report import RunReport
+from .report import RunReport, Worked
 from .segment_plan import (
     MOST_TOLD,
     NOTE,
@@ -39,6 +39,7 @@ from .segment_plan import (
     segments_named,
 )
 from .strength import strength_of
+from .view import RunView
 
 Result = TypeVar("Result")
 MOST_SIDE_BY_SIDE = 16  # the most segments that are worked on at the same time
@@ -61,10 +62,12 @@ class Run:
         self.rows = 1 if image is None else len(image)
         size = Size(0, 0) if image is None else Size(image.shape[2], image.shape[1])
         self.report = RunReport(detail, self.rows, size)
+        self.view = RunView(backend.viewer())
         self._memory = backend.watched_memory()
         self.budget = MemoryBudget()
         self._coverage = None if detail.segment_plan is None else Coverage(detail.segment_plan)
         self._bar: Callable = lambda done, model, latent: None
+        self._total = 0  # steps of all jobs
         self._steps = 0  # steps that all jobs have done
         self._shown = 0  # steps that the bar shows
 
@@ -170,10 +173,12 @@ class Run:
             jobs: all that will be sampled, each variant by itself.
         """
         jobs = list(jobs)
+        self.view.starts(len(jobs))
         if self._coverage is not None:
             self._coverage.tell()
             self._tell_strengths(jobs)
-        self._bar = self.backend.progress(sum(job.steps for job in jobs))
+        self._total = sum(job.steps for job in jobs)
+        self._bar = self.backend.progress(self._total)
         self._steps, self._shown = 0, 0
 
     def _tell_strengths(self, jobs: Iterable[Job]) -> None:
@@ -209,11 +214,26 @@ class Run:
         if self._steps >= self._shown:  # it is less while a job is done again
             self._shown = self._steps
             self._bar(self._shown, model, latent)
+            self.view.step(self._shown, self._total)
 
-    def report_text(self) -> str:
-        """What the run has done so far and what it took, as JSON; see `core/detail/report.py`."""
+    def begin_wave(self, crops: Sequence[tuple[Worked, torch.Tensor]]) -> None:
+        """These crops, each with its pixels [N,h,w,3], are worked on side by side from now on."""
+        self.report.wave([worked for worked, _ in crops])
+        self.view.wave(crops)
+
+    def ended(self, before: torch.Tensor, after: torch.Tensor | None) -> str:
+        """The run is over: show it.
+
+        Args:
+            before: [B,H,W,C], the node's images.
+            after: what they have become; None if they stay.
+
+        Returns:
+            What was done and what it took, as JSON; see `core/detail/report.py`.
+        """
         watch = current()
-        seconds, stages = (0.0, {}) if watch is None else watch.read()
+        self.view.ends(before, after, watch.read()[0])
+        seconds, stages = watch.read()
         with heard_notes() as notes:
             return self.report.as_text(
                 seconds, stages, self._memory(), self.backend.about(), tuple(notes)

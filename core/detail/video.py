@@ -73,6 +73,7 @@ def detail_frames(
             (enhanced,) = enhance(run, [own])
             if enhanced.fault:
                 report_fault(each, enhanced.fault)
+            run.view.over(own.record, None if enhanced.fault else enhanced.pixels)
             pictures.append((each, None if enhanced.fault else to_numpy(enhanced.pixels)))
         result.control_images += enhanced.control_images  # of the one that is pasted: the last
         if not enhanced.fault:
@@ -85,7 +86,7 @@ def detail_frames(
         result.segs[1].append(seg)
     if pasted:
         result.image = merge_alpha(working.to(rgb), alpha).contiguous()  # grey is an expanded view
-    result.report = run.report_text()
+    result.report = run.ended(frames, result.image if pasted else None)
     return result
 
 

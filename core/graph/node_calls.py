@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from ...utils.notes import Note, collected_notes
+from ...utils.shown import Shown, collected_shown
 from ..timing import measured
 from .calls import HOSTS_METHOD, OLDER_METHODS, Entry, named, older_result
 
@@ -64,9 +65,9 @@ def open_to_host(
         # Subclasses of other packs override the method with the older name.
         is_ours = isinstance(inspect.getattr_static(self, "doit"), Entry)
         method = getattr(self, own if is_ours and not args else "doit")
-        with measured(), collected_notes(_known.of(run())) as notes:
+        with measured(), collected_notes(_known.of(run())) as notes, collected_shown() as shown:
             result = method(*args, **inputs)
-        return with_notes(result, notes)
+        return with_notes(with_shown(result, shown), notes)
 
     def doit(self: Any, *args: Any, **inputs: Any) -> Any:
         if not hasattr(node, "INPUT_TYPES"):  # its inputs are unknown
@@ -82,6 +83,15 @@ def open_to_host(
         setattr(node, older, node.__dict__["doit"])
     node.run_in_host, node.own_method = run_in_host, own
     node.FUNCTION = HOSTS_METHOD
+
+
+def with_shown(result: Any, shown: Shown) -> Any:
+    """A node's result with further entries in its UI output."""
+    if not shown or (isinstance(result, dict) and "expand" in result):
+        return result
+    if isinstance(result, dict):
+        return {**result, "ui": {**result.get("ui", {}), **shown}}
+    return {"ui": dict(shown), "result": result}
 
 
 def with_notes(result: Any, notes: Sequence[Note]) -> Any:

@@ -22,7 +22,7 @@ from ...utils.notes import note
 from ...wildcards.grammar import Lora
 from ...wildcards.library import Library
 from .. import checked_calls
-from ..backend import OF_EMPTY_LATENTS, MemoryUse, OnStep, SamplerRun
+from ..backend import OF_EMPTY_LATENTS, MemoryUse, OnStep, SamplerRun, Viewer
 from ..detectors.safe_weights import expect_plain
 from ..memory import persist
 from ..noise import seed_for
@@ -42,6 +42,7 @@ from .model_fit import check_fit, completed, telling
 from .model_patches import cut_patches
 from .native_size import native_area, takes_references_of_one_size
 from .partial_runs import going_on, opening_with_the_whole, picture_in
+from .run_view import editor_view
 from .samplers import draw_as_the_host_does, given_sampler, sampler_of, schedule_of
 from .tiled import guider_of
 from .user_folder import lora_presets
@@ -272,6 +273,9 @@ class ComfyBackend(HostVae, HostRows):
             bar.update_absolute(done, total, preview)
 
         return update
+
+    def viewer(self) -> Viewer | None:
+        return editor_view()
 
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()

@@ -92,6 +92,15 @@ def is_linked(node: type, output: str) -> bool:
     )
 
 
+def wants(mark: str) -> bool:
+    """Whether the editor has put a mark on the nodes of the prompt that runs."""
+    running = running_node()
+    entry = None if running is None else _queued(running[0])
+    if entry is None or not entry[3].get("client_id"):
+        return False
+    return any((node.get("_meta") or {}).get(mark) is True for node in entry[2].values())
+
+
 def running_workflow() -> str | None:
     """The id of the workflow whose prompt is running. None: no editor has sent it."""
     origin = _running()

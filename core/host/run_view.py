@@ -1,0 +1,63 @@
+"""How a run is shown in ComfyUI's editor: small pictures in its temporary folder, and messages."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+import torch.nn.functional as F
+
+from ..files.latent_file import to_bytes
+from ..pixels.batches import with_channels
+from .messages import running_node, tell_editor, wants
+
+log = logging.getLogger(__name__)
+
+_FOLDER = "detailers"  # in the temporary folder, which ComfyUI empties when it starts
+_QUALITY = 85  # of JPEG
+MARK = "detailers_view"  # among the `_meta` of the nodes of a prompt whose editor shows runs
+
+
+def editor_view() -> EditorView | None:
+    """The editor that has queued the prompt that runs; None unless it shows runs."""
+    running = running_node()
+    return EditorView(running[1]) if running is not None and wants(MARK) else None
+
+
+class EditorView:
+    """The editor, as `core/detail/view.py` wants it."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+
+    def picture(self, pixels: torch.Tensor, side: int) -> dict[str, str]:
+        from PIL import Image
+
+        small = shrunk(with_channels(pixels, 3)[..., :3], side)
+        folder = Path(folder_paths.get_temp_directory(), _FOLDER)
+        name = f"{uuid.uuid4().hex}.jpg"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(to_bytes(small)).save(folder / name, quality=_QUALITY)
+        except OSError as error:  # the run goes on, and the editor shows an empty place
+            log.warning("a picture for the editor cannot be written: %s", error)
+        return {"filename": name, "subfolder": _FOLDER, "type": "temp"}
+
+    def tell(self, **data: Any) -> None:
+        tell_editor("view", node=self.node_id, **data)
+
+
+def shrunk(pixels: torch.Tensor, side: int) -> torch.Tensor:
+    """A picture [1,h,w,C] no larger than `side` pixels, its pixels averaged."""
+    height, width = pixels.shape[1:3]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    skip = max(1, int(1 / scale) // 4)  # 4 x 4 pixels are enough to average for each that is left
+    fewer = pixels[:, ::skip, ::skip].movedim(-1, 1).float()
+    return F.interpolate(fewer, size=size, mode="area").movedim(1, -1)

@@ -1,0 +1,130 @@
+// What is shown in a node below its widgets and belongs to its last run: the file has none of it.
+
+const MARGIN = 8; // around an element, in pixels of the graph, as are all here
+const GAP = 4; // that the editor leaves between widgets
+
+const shownIn = new WeakMap(); // by node: {before, parts: Map of name to part}
+const prepared = new WeakSet(); // nodes that are saved as if nothing was below
+
+/** The element that a node shows under a name. */
+export const shownBelow = (node, name) => shownIn.get(node)?.parts.get(name)?.element;
+
+/**
+ * Shows an element below a node's widgets, in place of the one of that name.
+ *
+ * @param height takes a width and says how high the element is there, in pixels; without it that is
+ * measured once for each width.
+ */
+export function showBelow(node, name, element, height) {
+  if (typeof node.addDOMWidget !== "function") return;
+  removeBelow(node, name);
+  prepare(node);
+  const own = shownIn.get(node) ?? { before: node.size[1], parts: new Map() };
+  shownIn.set(node, own);
+  const part = { element, heights: new Map(), measure: height };
+  const high = () => heightIn(part, node.size[0]);
+  const hooks = hooksOf(node);
+  part.widget = node.addDOMWidget(name, name, element, {
+    serialize: false,
+    hideOnZoom: false,
+    margin: MARGIN,
+    getValue: () => "",
+    setValue() {},
+    getMinHeight: high,
+    getMaxHeight: high,
+  });
+  part.widget.serialize = false;
+  part.hooks = { before: hooks, after: hooksOf(node) };
+  own.parts.set(name, part);
+  fitBelow(node);
+}
+
+/** Makes a node as high as what it shows, once that has another height. */
+export function fitBelow(node) {
+  const own = shownIn.get(node);
+  if (!own) return;
+  for (const part of own.parts.values()) {
+    const [was, now] = [part.height ?? 0, heightIn(part, node.size[0])];
+    part.height = now;
+    // As elements of the page, nodes grow by themselves.
+    if (LiteGraph.vueNodesMode || was === now) continue;
+    const height = was ? node.size[1] + now - was : node.size[1];
+    setHeight(node, Math.max(height, node.computeSize()[1]));
+  }
+  node.setDirtyCanvas?.(true, true);
+}
+
+/** Removes what a node shows under a name. */
+export function removeBelow(node, name) {
+  const own = shownIn.get(node);
+  const part = own?.parts.get(name);
+  if (!part) return;
+  const height = Math.max(own.before, heightWithout(node, own, [part]));
+  own.parts.delete(name);
+  if (!own.parts.size) shownIn.delete(node);
+  if (node.removeWidget) {
+    if (node.widgets?.includes(part.widget)) node.removeWidget(part.widget);
+  } else {
+    node.widgets = node.widgets?.filter((widget) => widget !== part.widget);
+    part.widget.onRemove?.();
+  }
+  part.element.remove();
+  for (const [hook, after] of Object.entries(part.hooks.after)) {
+    if (node[hook] === after) node[hook] = part.hooks.before[hook];
+  }
+  const least = LiteGraph.vueNodesMode ? 0 : node.computeSize()[1];
+  setHeight(node, Math.max(height, least));
+  node.setDirtyCanvas?.(true, true);
+}
+
+/** What the editor chains to for a widget, and what nobody needs once that is gone. */
+const hooksOf = ({ onAdded, onRemoved, onResize }) => ({ onAdded, onRemoved, onResize });
+
+function setHeight(node, height) {
+  if (node.size[1] !== height) node.setSize([node.size[0], height]);
+}
+
+/** The height that a node has without some of what it shows. */
+function heightWithout(node, own, parts) {
+  const now = node.size[1];
+  if (now < own.before) return now;
+  const most = parts.reduce((sum, part) => sum + heightIn(part, node.size[0]) + GAP, 0);
+  return Math.max(own.before, now - most);
+}
+
+/** Has a node saved as if nothing was below. */
+function prepare(node) {
+  if (prepared.has(node)) return;
+  prepared.add(node);
+  const original = node.onSerialize;
+  node.onSerialize = function (saved) {
+    const own = shownIn.get(this);
+    if (own) {
+      const values = saved.widgets_values;
+      const places = [...own.parts.values()].map(({ widget }) => this.widgets.indexOf(widget));
+      for (const index of places.sort((one, other) => other - one)) {
+        if (Array.isArray(values) && index < values.length && !(index in values)) {
+          values.splice(index, 1); // of another widget that has come later
+        }
+      }
+      saved.size = [saved.size[0], heightWithout(this, own, [...own.parts.values()])];
+    }
+    return original?.apply(this, arguments);
+  };
+}
+
+/** The height of a part in a node of some width, with its margins. */
+function heightIn({ element, heights, measure }, width) {
+  if (measure) return measure(width - 2 * MARGIN) + 2 * MARGIN;
+  if (!heights.has(width)) {
+    const copy = element.cloneNode(true);
+    Object.assign(copy.style, {
+      position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
+      width: `${width - 2 * MARGIN}px`, transform: "none",
+    }); // prettier-ignore
+    document.body.append(copy);
+    heights.set(width, copy.offsetHeight + 2 * MARGIN);
+    copy.remove();
+  }
+  return heights.get(width);
+}
