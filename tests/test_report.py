@@ -27,11 +27,12 @@ from detailers.utils.notes import collected_notes, note
 
 THREE = [(0, 0, 16, 16), (20, 0, 36, 16), (40, 0, 56, 16)]  # separate, each of 16x16
 SEGMENT = {  # what is told of a segment that was sampled
-    "index", "variant", "image", "version", "label", "confidence", "bbox", "crop_region",
+    "index", "variant", "image", "version", "label", "confidence", "bbox", "crop_region", "place",
     "status", "reason",
     "working_size", "canvas", "upright", "seed", "seed_used",
     "text", "concat", "text_before", "negative", "loras",
-    "sampling", "sizing", "masking", "refiner", "sigmas", "wave", "seconds", "retries", "faults",
+    "sampling", "hooked", "crop_padding", "control_strength", "variants",
+    "sizing", "masking", "refiner", "sigmas", "wave", "seconds", "retries", "faults",
 }  # fmt: skip
 SLEEP = 0.03  # seconds of each stage that sleeps
 FLOOR = 0.02  # seconds by which times of a busy machine may be off
@@ -68,7 +69,7 @@ def test_all_that_is_told_of_a_run():
     assert first["working_size"] == first["canvas"] == [16, 16]
     assert first["sampling"] == {
         "steps": 4, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.5,
-        "cycle": 1,
+        "cycle": 1, "scheduler_func": False,
     }  # fmt: skip
     assert first["sigmas"] == {"from": 4.0, "to": 0.0}  # a sigma is the number of steps to go
     assert report["settings"]["sizing"]["guide_size"] == first["sizing"]["guide_size"] == 16
@@ -116,7 +117,7 @@ def test_what_a_hook_changes_is_what_is_told():
             return (model, seed, steps + 1, *rest)
 
     (segment,) = run([make_seg(THREE[0])], hook=Own())["segments"]
-    assert segment["sampling"]["steps"] == 5
+    assert (segment["sampling"]["steps"], segment["hooked"]["steps"]) == (4, 5)
     assert segment["sigmas"]["from"] == 5.0
 
 

@@ -26,8 +26,10 @@ Of a segment:
     variant           which of its variants; the first, 0, is the one that is pasted
     image, version    which image of the batch, and which run of all of them, from 0
     label, confidence, bbox, crop_region    as in the SEGS
+    place             [image, number among its segments]: by it a rule of a segment plan finds it
     status            "done", "failed" or "skipped"
     reason            why it was skipped, or why its result was not used; else ""
+    by_size           of a skipped segment: whether its size was the only reason
     working_size      at which it was sampled; `canvas` with the padding of the model's grid
     upright           whether the crop was rotated upright
     seed              the seed of the first try; `seed_used` is that of the last try
@@ -36,9 +38,14 @@ Of a segment:
     text_before       text that a segment plan put before the prompt, or null
     negative          text that replaced the node's negative prompt, or null
     loras             [{"name", "model_strength", "clip_strength", ...}] of texts and segment plan
-    sampling          {"steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle"}
+    sampling          {"steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle",
+                      "scheduler_func": whether a function made the schedule instead}
+    hooked            the same as a hook has changed it for the first cycle, or null
     sizing            {"guide_size", "guide_size_for_bbox", "max_size", "force_inpaint", ...}
     masking           {"feather", "noise_mask", "noise_mask_feather", "inpaint_model"}
+    crop_padding      by which a segment plan has grown the crop region in pixels, or null
+    control_strength  that a segment plan has set for ControlNets, or null
+    variants          how often it was drawn
     refiner           the share of the steps that the refiner ran; null without one
     sigmas            {"from", "to"}: the noise levels at which sampling began and ended
     wave              the number of its wave
@@ -126,18 +133,28 @@ class Worked(NamedTuple):
     record: Record
 
 
+Places = Mapping[int, tuple[int, int]]
+
+
 class RunReport:
     """Collects all facts about a run, and makes the report."""
 
     def __init__(self, detail: Detail, images: int, size: Size) -> None:
         self.detail, self.images, self.size = detail, images, size
         self.plans: list[tuple[int | None, int, Plan]] = []  # image, version, plan
+        self.places: dict[int | None, Places] = {}  # by image
         self.worked: list[Worked] = []
         self.waves = 0
 
-    def planned(self, plan: Plan, image: int | None, version: int) -> None:
-        """Record a plan. `image`: index of its image; None: each segment says its image."""
+    def planned(self, plan: Plan, image: int | None, version: int, places: Places) -> None:
+        """Record a plan.
+
+        Args:
+            image: index of its image; None: each segment says its image.
+            places: for each position the index of the image, and the number in that image.
+        """
         self.plans.append((image, version, plan))
+        self.places[image] = places
 
     def wave(self, worked: Sequence[Worked]) -> None:
         """Record a wave: crops that are worked on side by side."""
@@ -195,14 +212,16 @@ class RunReport:
             places = {entry.position: place for place, entry in enumerate(plan.entries)}
             order[image, version] = places
             for entry in plan.skipped:
-                described = _skipped(entry, image, version)
+                described = _skipped(entry, image, version, self.places[image])
                 key = version, described["image"], places[entry.position], 0
                 found.append((key, described, None))
         for own in self.worked:
             version = own.record.version
             places = order.get((own.row, version)) or order.get((None, 0), {})
             key = version, own.row, places.get(own.job.position, 0), own.job.variant
-            found.append((key, _sampled(own), own))
+            of_image = self.places.get(own.row) or self.places.get(None, {})
+            place = of_image.get(own.job.position, (own.row, own.job.position))
+            found.append((key, _sampled(own, place), own))
         found.sort(key=lambda entry: entry[0])
         return [(entry, own) for _, entry, own in found]
 
@@ -234,7 +253,14 @@ def _own_settings(detail: Detail) -> dict[str, Any]:
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
     names = ("steps", "cfg", "sampler_name", "scheduler", "denoise", "cycle")
-    return {name: getattr(sampling, name) for name in names}
+    own = {name: getattr(sampling, name) for name in names}
+    return {**own, "scheduler_func": sampling.scheduler_func is not None}
+
+
+def _hooked(own: Sampling, sampled: Sampling | None) -> dict[str, Any] | None:
+    """Settings that a hook has changed; the seed is told by itself."""
+    changed = _sampling(sampled or own)
+    return None if changed == _sampling(own) else changed
 
 
 def _of_seg(entry: Job | Skipped, image: int, version: int) -> dict[str, Any]:
@@ -251,17 +277,23 @@ def _of_seg(entry: Job | Skipped, image: int, version: int) -> dict[str, Any]:
     }
 
 
-def _skipped(entry: Skipped, image: int | None, version: int) -> dict[str, Any]:
-    own = entry.seg.batch_image
-    image = (own.index if own is not None else 0) if image is None else image
-    return {**_of_seg(entry, image or 0, version), "status": SKIPPED, "reason": entry.reason}
+def _skipped(entry: Skipped, image: int | None, version: int, places: Places) -> dict[str, Any]:
+    place = places[entry.position]
+    return {
+        **_of_seg(entry, place[0] if image is None else image, version),
+        "place": list(place),
+        "status": SKIPPED,
+        "reason": entry.reason,
+        "by_size": entry.by_size,
+    }
 
 
-def _sampled(own: Worked) -> dict[str, Any]:
+def _sampled(own: Worked, place: tuple[int, int]) -> dict[str, Any]:
     job, record = own.job, own.record
     sigmas = record.sigmas
     return {
         **_of_seg(job, own.row, record.version),
+        "place": list(place),
         "status": FAILED if record.fault else DONE,
         "reason": record.fault,
         "working_size": list(job.size),
@@ -274,7 +306,11 @@ def _sampled(own: Worked) -> dict[str, Any]:
         "text_before": record.text_before,
         "negative": record.negative,
         "loras": [asdict(lora) for lora in record.loras],
-        "sampling": _sampling(record.sampling or job.detail.sampling),
+        "sampling": _sampling(job.detail.sampling),
+        "hooked": _hooked(job.detail.sampling, record.sampling),
+        "crop_padding": job.chosen.overrides.crop_padding,
+        "control_strength": job.chosen.overrides.control_strength,
+        "variants": job.detail.variants,
         **_own_settings(job.detail),
         "sigmas": None if sigmas is None else {"from": sigmas[0], "to": sigmas[1]},
         "wave": record.wave,

@@ -105,7 +105,7 @@ class Run:
         """Decide the jobs as `decide` does, and tell and report them."""
         plan = self.decide(segs, image, row, version)
         plan.report()
-        self.report.planned(plan, row, version)
+        self.report.planned(plan, row, version, self._places(segs, row))
         if plan.jobs and self.detail.variants > 1 and not self.detail.kept.variants:
             note(
                 "variants",
@@ -113,6 +113,16 @@ class Run:
                 " 'variants' to 'Choose Variants', or set 'variants' back to 1.",
             )
         return plan
+
+    def _places(self, segs: list[SEG], row: int | None) -> dict[int, tuple[int, int]]:
+        """Of each position its image, the first of several, and its place among those of it."""
+        if row is not None:
+            return {position: (row, position) for position in range(len(segs))}
+        places: dict[int, tuple[int, int]] = {}
+        for image, own in enumerate(positions_by_image(segs, self.rows)):
+            for index, position in enumerate(own):
+                places.setdefault(position, (image, index))
+        return places
 
     def decide(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
         """Decide the jobs for the segments of an image.

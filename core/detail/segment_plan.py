@@ -207,10 +207,13 @@ class SegmentPlan:
 
     rules: tuple[Rule, ...] = ()
     order: str = ""  # one of ORDERS, in which the segments are worked on and get their seeds
+    # Instead of an order: the places of each image's segments, of as many images as it is known of.
+    sequences: tuple[tuple[int, ...], ...] = ()
 
     def followed_by(self, later: SegmentPlan) -> SegmentPlan:
         """Both, the later one's rules last."""
-        return SegmentPlan(self.rules + later.rules, later.order or self.order)
+        orders = later if later.order or later.sequences else self
+        return SegmentPlan(self.rules + later.rules, orders.order, orders.sequences)
 
     def choose(self, scene: Scene) -> list[Chosen]:
         """What the rules set for each segment of an image."""
@@ -228,7 +231,15 @@ class SegmentPlan:
 
     def working_order(self, scene: Scene) -> list[int]:
         """Places of the segments in the order in which they are worked on."""
+        if scene.image < len(self.sequences):
+            return _in_sequence(self.sequences[scene.image], len(scene.views))
         return in_order(scene, self.order, scene.every) if self.order else sorted(scene.every)
+
+
+def _in_sequence(sequence: Sequence[int], count: int) -> list[int]:
+    """Places of `count` segments: those of a sequence, and then the others."""
+    known = [place for place in dict.fromkeys(sequence) if 0 <= place < count]
+    return [*known, *sorted(set(range(count)).difference(known))]
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from ..detail.segment_plan import (
 )
 from ..detail.selectors import ALL, Label, Name, Selector, SelectorError, read_selector, with_label
 from . import validate_values
+from .report_plan import ReportError, is_report, plan_of_report
 from .validate_values import Input
 
 _QUOTES = ("'", '"')
@@ -191,9 +192,17 @@ def read_plan(text: str, choices: Choices) -> SegmentPlan:
     Args:
         choices: as in `read_setting`.
 
+    Returns:
+        For the report of a detailer the plan that repeats its run.
+
     Raises:
         PlanError: it holds none. It names line and column.
     """
+    if is_report(text):
+        try:
+            return plan_of_report(text)
+        except ReportError as error:
+            raise PlanError(str(error)) from None
     return _PlanReader(text, choices).read()
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from detailers.core.detail.report import pack_version
 from detailers.core.timing import STAGES
@@ -98,3 +99,29 @@ def test_calls_of_the_network_are_counted(reports):
     report = reports["SEGSDetailer"]
     assert report["waves"][0]["calls"] == [{"segments": [0, 1], "model_calls": 4}]
     assert report["counts"]["model_calls"] == 4
+
+
+def test_a_report_as_a_segment_plan_makes_the_same_picture(run, server):
+    """In a node of other settings; the report is pasted in as text."""
+    graph = Graph()
+    model = graph.model("flat8", prior_std=0.6)
+    image = graph.image(96, 64, seed=72)
+    segs = graph.segs(96, 64, box(8, 8, 40, 40), box(56, 24, 88, 56), box(0, 0, 20, 20))
+    text = "[DSC]a {red|green|blue} thing[SEP:99][CONCAT]{grey|red}[SEP][SKIP]"
+    made = {"steps": 3, "denoise": 0.7, "cfg": 2.0, "sampler_name": "euler_ancestral"}
+    other = {"steps": 2, "denoise": 0.3, "seed": 1234, "scheduler": "simple", "guide_size": 128}
+    first = graph.detail("DetailerForEach", image, segs, model, wildcard=text, **made)
+    graph.add("DetailersTestSave", value=first[0], name="planned_first")
+    graph.add("DetailersTestSave", value=first[1], name="planned_report")
+    run(graph)
+    report = json.loads(server.result("planned_report")["s0"].item())
+    plan = graph.add("SegmentPlan", text=report)[0]
+    for name, links in {"planned_again": {"segment_plan": plan}, "planned_not": {}}.items():
+        node = graph.detail("DetailerForEach", image, segs, model, **other, **links)
+        graph.add("DetailersTestSave", value=node[0], name=name)
+    run(graph)
+    first, again, without = (
+        server.result(f"planned_{name}")["t0"] for name in ("first", "again", "not")
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, without)
