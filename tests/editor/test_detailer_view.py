@@ -61,7 +61,8 @@ COMPARED = """() => {
     return [own.querySelectorAll("img").length, own.querySelectorAll("img")[1].style.clipPath,
             Math.round(100 * width / height) / 100];
 }"""
-SAVED = "() => JSON.stringify((window.app.rootGraph ?? window.app.graph).serialize().nodes)"
+SAVED = """() => JSON.stringify((window.app.rootGraph ?? window.app.graph).serialize().nodes
+    .sort((one, other) => one.id - other.id))"""  # a click brings a node to the front
 HEIGHT = """(id) => LiteGraph.vueNodesMode
     ? document.querySelector(`[data-node-id="${id}"]`).offsetHeight
     : window.app.graph.getNodeById(id).size[1]"""

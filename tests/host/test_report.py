@@ -102,7 +102,7 @@ def test_calls_of_the_network_are_counted(reports):
 
 
 def test_a_report_as_a_segment_plan_makes_the_same_picture(run, server):
-    """In a node of other settings; the report is pasted in as text."""
+    """In a node of other settings; the report comes over a link, and pasted in as text."""
     graph = Graph()
     model = graph.model("flat8", prior_std=0.6)
     image = graph.image(96, 64, seed=72)
@@ -113,15 +113,20 @@ def test_a_report_as_a_segment_plan_makes_the_same_picture(run, server):
     first = graph.detail("DetailerForEach", image, segs, model, wildcard=text, **made)
     graph.add("DetailersTestSave", value=first[0], name="planned_first")
     graph.add("DetailersTestSave", value=first[1], name="planned_report")
+    plan = {"segment_plan": graph.add("SegmentPlan", plan=first[1])[0]}
+    for name, links in {"linked": plan, "without": {}}.items():
+        node = graph.detail("DetailerForEach", image, segs, model, **other, **links)
+        graph.add("DetailersTestSave", value=node[0], name=f"planned_{name}")
     run(graph)
     report = json.loads(server.result("planned_report")["s0"].item())
-    plan = graph.add("SegmentPlan", text=report)[0]
-    for name, links in {"planned_again": {"segment_plan": plan}, "planned_not": {}}.items():
-        node = graph.detail("DetailerForEach", image, segs, model, **other, **links)
-        graph.add("DetailersTestSave", value=node[0], name=name)
-    run(graph)
-    first, again, without = (
-        server.result(f"planned_{name}")["t0"] for name in ("first", "again", "not")
+    pasted = graph.add("SegmentPlan", plan=report)
+    node = graph.detail(
+        "DetailerForEach", image, segs, model, **other, segment_plan=pasted[0]
     )
-    assert np.array_equal(first, again)
+    graph.add("DetailersTestSave", value=node[0], name="planned_pasted")
+    run(graph)
+    names = ("first", "linked", "pasted", "without")
+    first, linked, pasted, without = (server.result(f"planned_{name}")["t0"] for name in names)
+    assert np.array_equal(first, linked)
+    assert np.array_equal(first, pasted)
     assert not np.array_equal(first, without)
