@@ -63,11 +63,7 @@ const chosen = new WeakMap(); // by node: what is compared, {image} or {pair}; a
 const drawn = new WeakMap(); // by node: {live, contents} as it shows them, as JSON
 const lookedBack = new WeakSet(); // keys of workflows of which earlier results were asked for
 
-const isOn = () => {
-  const settings = app.extensionManager?.setting ?? app.ui?.settings;
-  const value = settings?.get ? settings.get(SETTING) : settings?.getSettingValue?.(SETTING);
-  return value ?? true;
-};
+let isOn = true; // the setting; the editor says what it is at the start, and whenever it changes
 
 function viewsOf(key) {
   if (!kept.has(key)) kept.set(key, new Map());
@@ -126,7 +122,7 @@ function over(views) {
 /** Takes what the editor has of earlier runs, as it does for pictures, or else the history. */
 async function lookBack() {
   const [key, id] = [shownKey(), root()?.id];
-  if (!isOn() || lookedBack.has(key)) return;
+  if (!isOn || lookedBack.has(key)) return;
   lookedBack.add(key);
   const views = viewsOf(key);
   const all = [...places()];
@@ -177,7 +173,7 @@ function takeHistory(views, runs, id, all) {
 
 /** Shows in every node of the graph how it gets on, or what has become of its segments. */
 function showAll() {
-  const views = isOn() ? viewsOf(shownKey()) : new Map();
+  const views = isOn ? viewsOf(shownKey()) : new Map();
   const found = new Map(); // a node inside a subgraph is at several places
   for (const { node, path } of places()) {
     const view = views.get(path);
@@ -441,7 +437,10 @@ app.registerExtension({
         "While a detailer runs, show the crop that is sampled and the time that is left, and then each segment before and after.",
       type: "boolean",
       defaultValue: true,
-      onChange: () => root() && showAll(),
+      onChange: (value) => {
+        isOn = value ?? true;
+        if (root()) showAll();
+      },
     },
   ],
 
@@ -450,7 +449,7 @@ app.registerExtension({
     document.head.append(style);
     onQueue((output) => {
       const [first] = Object.values(output ?? {});
-      if (first && isOn()) first._meta = { ...first._meta, [VIEW]: true };
+      if (first && isOn) first._meta = { ...first._meta, [VIEW]: true };
     });
     const steps = {
       execution_start: begin,
