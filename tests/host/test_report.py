@@ -120,9 +120,7 @@ def test_a_report_as_a_segment_plan_makes_the_same_picture(run, server):
     run(graph)
     report = json.loads(server.result("planned_report")["s0"].item())
     pasted = graph.add("SegmentPlan", plan=report)
-    node = graph.detail(
-        "DetailerForEach", image, segs, model, **other, segment_plan=pasted[0]
-    )
+    node = graph.detail("DetailerForEach", image, segs, model, **other, segment_plan=pasted[0])
     graph.add("DetailersTestSave", value=node[0], name="planned_pasted")
     run(graph)
     names = ("first", "linked", "pasted", "without")
