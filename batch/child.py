@@ -78,7 +78,8 @@ class Child:
                 start_new_session=os.name == "posix",  # Ctrl-C is for the driver alone
             )
         deadline = time.monotonic() + self.start_limit
-        while not self.client.is_up():
+        # Another program may have taken the port in the meantime.
+        while not self.client.is_up(argument=str(self.folder / "input")):
             if self._process.poll() is not None:
                 raise ServerFault(f"ComfyUI did not start. The end of its log:\n{self.log()}")
             if time.monotonic() > deadline or is_unwanted():

@@ -159,12 +159,19 @@ class Client:
 
     # What a server is
 
-    def is_up(self) -> bool:
-        """Whether it answers as a ComfyUI does."""
+    def is_up(self, argument: str | None = None) -> bool:
+        """Whether it answers as a ComfyUI does.
+
+        Args:
+            argument: it has to be one that was started with this argument.
+        """
         try:
-            return isinstance(self.get_dict("/system_stats").get("system"), dict)
+            system = self.get_dict("/system_stats").get("system")
         except ServerFault:
             return False
+        if not isinstance(system, dict):
+            return False
+        return argument is None or argument in (system.get("argv") or [argument])
 
     def object_info(self) -> dict[str, dict]:
         info = self.get_dict("/object_info")

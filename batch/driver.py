@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -84,7 +85,7 @@ class Driver:
         stream: TextIO | None = None,
     ):
         self.settings, self.wanted, self.crew = settings, wanted, crew
-        self.as_json, self.stream = as_json, stream
+        self.as_json, self.stream = as_json, stream or sys.stdout
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._places: dict[str, Place] = {}
         self._coming: dict[str, Place] = {}
@@ -105,6 +106,7 @@ class Driver:
         with ExitStack() as stack:
             stack.enter_context(DriverLock(self.settings.folders.own))
             stack.enter_context(self._interruptible())
+            stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints what it thinks of faults
             stack.callback(self.crew.stop)
             self.ledger = Ledger(self.settings.folders.ledger)
             stack.callback(self.ledger.close)

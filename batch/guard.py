@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 
+PR_SET_PDEATHSIG = 1
 GRACE = 10  # seconds from asking the command to end to ending it
 
 
 def main() -> int:
     folder, *command = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent())
     print(child.pid, flush=True)
     os.close(1)
 
@@ -38,6 +39,16 @@ def main() -> int:
     if is_alone.is_set():  # otherwise the driver still reads the log in it
         shutil.rmtree(folder, ignore_errors=True)
     return status if status >= 0 else 128 - status
+
+
+def die_with_parent():
+    """On Linux, what has the system end a process when this one is killed; None elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl  # loaded here, as little may be done after the fork
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(child: subprocess.Popen) -> None:

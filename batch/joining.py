@@ -11,7 +11,7 @@ from . import clips, pictures
 from .dispatch import FINISHED, PROBLEM, UNIT, Outcome
 from .faults import Problem, UnitFault, is_full
 from .files import sha256
-from .ledger import ASIDE, DONE, PARTS, Ledger, Unit
+from .ledger import ASIDE, DONE, PARTS, STAGED, Ledger, Unit
 from .outputs import Saved, Store, cannot_write
 from .units import CLIPS
 
@@ -57,8 +57,10 @@ class Joiner:
             for path in self._tidy.pop(id):
                 path.unlink(missing_ok=True)
         for input in sorted(self._look - self._busy):
-            self._look.discard(input)
             states = self.ledger.part_states(input)
+            if STAGED in states:
+                continue  # which is done in a moment
+            self._look.discard(input)
             clip = self.ledger.clip(input)
             if not states <= {DONE, ASIDE} or self.ledger.state(clip.id) != PARTS:
                 continue

@@ -8,6 +8,8 @@ Needs the package ray, of the same version on all machines.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -220,6 +222,18 @@ class RayCrew:
         self._ray.shutdown()
 
 
+def ship(folder: Path, package: str = __package__) -> Path:
+    """Copy this package into a folder, under the name by which it is imported; its top folder."""
+    top, *inside = package.split(".")
+    place = folder / top
+    for name in inside:
+        place.mkdir(parents=True)
+        (place / "__init__.py").write_text("")
+        place /= name
+    shutil.copytree(HERE, place, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / top
+
+
 def ray_crew(
     comfy: Comfy,
     settings: Settings,
@@ -241,7 +255,8 @@ def ray_crew(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     # Other machines get this package with the job; ComfyUI and the packs have to be there.
-    options["runtime_env"] = {"py_modules": [str(HERE)]}
+    shipped = tempfile.TemporaryDirectory(prefix="detailers-ray-")
+    options["runtime_env"] = {"py_modules": [str(ship(Path(shipped.name)))]}
     try:
         if address == "local":
             options = {**options, "include_dashboard": False}
@@ -250,4 +265,6 @@ def ray_crew(
             ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise Problem(f"--ray: the cluster {address} cannot be reached: {error}") from error
+    finally:
+        shipped.cleanup()
     return RayCrew(comfy, settings, workers, cpus, metadata)

@@ -208,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         if host.garbage:
             self.answer(b"\x00<html>not what you asked for")
         elif url.path == "/system_stats":
-            self.answer({"system": {"comfyui_version": "fake"}})
+            self.answer({"system": {"comfyui_version": "fake", "argv": sys.argv}})
         elif url.path == "/object_info":
             self.answer({name: described(name) for name in NODES})
         elif url.path == "/experiment/models":
