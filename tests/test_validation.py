@@ -49,7 +49,7 @@ def let_in(kind, value, name="value", **options):
 
 
 def refused(kind, value, name="value", **options):
-    with pytest.raises(ValueError, match=rf"^Some Node: .*'{name}[.']") as caught:
+    with pytest.raises(ValueError, match=rf"^Some Node: .*'{name}[.,']") as caught:
         let_in(kind, value, name, **options)
     return str(caught.value)
 
