@@ -36,6 +36,8 @@ The glossary; each word has one meaning:
     canvas          the working size, padded to multiples that the VAE and the model need
     job             one segment of one image, with its size, seed and text
     plan            the jobs of an image, and the segments that are skipped, before anything runs
+    segment plan    rules of the user that give single segments settings of their own
+    rule            a selector, which chooses segments, and what it sets for them
     level           jobs that do not depend on one another: none is cropped from another's result
     wave            the jobs of one level that are sampled side by side
     batch           images of a node's input, or tensors stacked along their first axis

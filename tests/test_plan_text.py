@@ -33,9 +33,11 @@ from detailers.core.graph.plan_text import PlanError, read_plan, read_setting, w
 from detailers.utils.notes import collected_notes
 from detailers.wildcards.deal import Segment, deal
 from detailers.wildcards.grammar import Lora
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+# Drawing many plans takes long where other work goes on beside it.
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 CHOICES = {"sampler_name": lambda: ["euler", "heun"], "scheduler": lambda: ["normal"]}
 
 
@@ -345,14 +347,14 @@ plans = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(SLOW, max_examples=60)
 @given(plans)
 def test_what_is_written_is_read_as_the_same(plan):
     assert fault_of_plan(plan) == ""
     assert read(write_plan(plan)) == plan
 
 
-@settings(max_examples=60, deadline=None)
+@settings(SLOW, max_examples=60)
 @given(st.text(max_size=60) | st.text("-:{}[]&*!|>'\"#%@` \nselctaiondx0<", max_size=60))
 def test_any_text_is_a_plan_or_an_error_with_a_line(text):
     try:
@@ -425,7 +427,7 @@ def test_a_plan_of_a_segment_text_is_that_text_again(text):
 parts = st.sampled_from(["", "a", "b, c", "{x|y}", "[SKIP]", "long text"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(SLOW, max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from(["[SEP]", "[SEP:5]"]), parts), max_size=4),
     parts,

@@ -222,8 +222,10 @@ def _number(name: str) -> tuple[str, dict[str, Any]]:
     """A widget of the detailers that may also be left open."""
     kind, options = inputs(name)[name]
     tooltip = f"{options['tooltip']} -1: as it is without this rule."
-    changed = {"default": UNSET, "min": UNSET, "step": min(1, options.get("step", 1))}
-    return kind, {**options, **changed, "tooltip": tooltip}
+    changed = {"default": UNSET, "min": UNSET, "tooltip": tooltip}
+    if options.get("step", 0) > 1:  # steps would be counted from -1
+        changed["step"] = 1
+    return kind, {**options, **changed}
 
 
 def _choice(name: str) -> tuple[list[str], dict[str, Any]]:

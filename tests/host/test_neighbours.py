@@ -328,12 +328,14 @@ def test_derived_classes_have_no_inputs_that_they_do_not_know(neighbours, scene)
     server, _, _ = neighbours
     info = server.object_info()
     older = list(info["DetailerForEach"]["input_order"]["optional"])
-    assert older[-5:] == ["detail_batch", "size_grid", "paste_options", "crop_options", "variants"]
+    assert older[-6:] == [
+        "detail_batch", "size_grid", "paste_options", "crop_options", "segment_plan", "variants",
+    ]  # fmt: skip
     order = {
         kind: info[f"Neighbour{kind} late"]["input_order"]["optional"]
         for kind in ("Derived", "Borrowed")
     }
-    assert order == {"Derived": older[:-5], "Borrowed": [*older[:-5], "enabled"]}
+    assert order == {"Derived": older[:-6], "Borrowed": [*older[:-6], "enabled"]}
     out = results(
         server, scene, own=detailed(scene, "DetailerForEach"),
         derived=detailed(scene, "NeighbourDerived late"),

@@ -452,7 +452,8 @@ def test_every_still_detailer_ends_with_the_two_widgets(server):
         order = list(optional)
         ending = order[order.index("detail_batch") :]
         assert ending == [
-            "detail_batch", "size_grid", "paste_options", "crop_options", "variants",
+            "detail_batch", "size_grid", "paste_options", "crop_options", "segment_plan",
+            "variants",
         ], name  # fmt: skip
         batch, grid = ({**optional[key][1]} for key in ("detail_batch", "size_grid"))
         assert (optional["detail_batch"][0], optional["size_grid"][0]) == ("INT", "INT")
