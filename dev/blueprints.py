@@ -3,7 +3,7 @@
     python -m dev.blueprints --comfyui DIR --python PY
 
 writes `subgraphs/`, which ComfyUI offers among its nodes, and those of `example_workflows/` that
-use them, from the descriptions here and the nodes of a server.
+use them, and one more, from the descriptions here and the nodes of a server.
 """
 
 from __future__ import annotations
@@ -247,6 +247,80 @@ def _video_workflow() -> dict[str, Node]:
     }  # fmt: skip
 
 
+GROUP_NOTE = f"""\
+{MODEL_NOTE}
+A network of face recognition, as an `.onnx` file in `ComfyUI/models/insightface` or
+`models/person_embedders`: such as `w600k_r50.onnx` of the pack
+[buffalo_l](https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip), which
+is free for research alone. *Load CLIP Vision*, linked to `clip_vision` instead, does without.
+{FACES_NOTE}
+1. Load the picture, and a picture of each person with the face in it.
+2. Write their names into *Who is who*, one on each line, in the order of the pictures.
+3. Give each a text in *What each is to look like*. Whoever is in the picture and has no name is
+   `unknown`, and is left as it is.
+
+*Who is who* shows each face beside the person that it was found to be, with the similarity. Where
+names are missing lower its `threshold`, where they are wrong raise it.
+"""
+GROUP_PLAN = """\
+- label: Ada
+  text: a young woman with long red hair, smiling
+- label: Ben
+  text: a man with round glasses and a short beard
+- label: Cleo
+  text: an old woman with white curls
+- label: Dan
+  text: a boy with freckles
+- label: unknown
+  skip: not one of the four
+"""
+
+
+def _group_workflow() -> dict[str, Node]:
+    """Four people in a picture, each by name."""
+    names = ("Ada", "Ben", "Cleo", "Dan")
+    people = {
+        f"person{i}": Node("LoadImage", 1, values={"image": "example.png"}, title=name,
+                           upload=True, height=300)
+        for i, name in enumerate(names, 1)
+    }  # fmt: skip
+    batches = {
+        f"batch{i}": Node("ImageBatch", 2, {"image1": f"batch{i - 1}" if i > 2 else "person1",
+                                            "image2": f"person{i}"})
+        for i in range(2, len(names) + 1)
+    }  # fmt: skip
+    return {
+        "note": Node("MarkdownNote", 0, values={"text": GROUP_NOTE}),
+        "image": Node("LoadImage", 0, values={"image": "example.png"}, title="Picture of the four",
+                      upload=True, height=420),
+        **people,
+        **batches,
+        "detector": Node("DetailersFaceDetectorProvider", 2),
+        "find": Node("BboxDetectorSEGS", 2, {"bbox_detector": "detector", "image": "image"},
+                     {"threshold": 0.6, "dilation": 4, "crop_factor": 3.0, "drop_size": 10}),
+        "network": Node("PersonEmbedderLoader", 2, values={"model_name": "w600k_r50.onnx"}),
+        "who": Node("LabelSEGSByPerson", 3,
+                    {"segs": "find", "image": "image", "references": f"batch{len(names)}",
+                     "embedder": "network", "bbox_detector": "detector"},
+                    {"names": "\n".join(names), "threshold": 0.35}, "Who is who", height=760),
+        "plan": Node("SegmentPlan", 4, values={"plan": GROUP_PLAN},
+                     title="What each is to look like", height=360),
+        "model": Node("CheckpointLoaderSimple", 4, values={"ckpt_name": CHECKPOINT}),
+        "positive": Node("CLIPTextEncode", 4, {"clip": "model.1"}, {"text": "detailed face"},
+                         "Prompt for all"),
+        "negative": Node("CLIPTextEncode", 4, {"clip": "model.1"}, {"text": NEGATIVE},
+                         "Negative prompt"),
+        "detailer": Node("DetailerForEach", 5,
+                         {"image": "image", "segs": "who", "model": "model", "clip": "model.1",
+                          "vae": "model.2", "positive": "positive", "negative": "negative",
+                          "segment_plan": "plan"},
+                         SAMPLING | {"feather": 20, "denoise": 0.5, "guide_size": 512,
+                                     "max_size": 1024}),
+        "result": Node("SaveImage", 6, {"images": "detailer"}, {"filename_prefix": "group"},
+                       "Result", width=560, height=560),
+    }  # fmt: skip
+
+
 def _yolo(file: str, folder: str) -> str:
     return YOLO_NOTE.format(file=file, folder=folder)
 
@@ -257,6 +331,7 @@ WORKFLOWS = {
     "7_person_by_person": _image_workflow(PERSON, _yolo("person_yolov8m-seg.pt", "segm"), "people"),
     "8_video_face_detailer": _video_workflow(),
     "9_upscale_by_tiles": _image_workflow(UPSCALE, "", "upscaled"),
+    "10_group_by_name": _group_workflow(),
 }
 
 

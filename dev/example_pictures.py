@@ -22,8 +22,9 @@ from .server import ROOT, Server, project_packs
 
 SIZE = (600, 600)
 LENS = 190  # pixels of an enlarged part's side
-SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 2, "9_": 5}  # of the streets
+SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 2, "9_": 5, "10": 36}  # of the streets
 SIDE = 512
+SIDES = {"10": 1024}  # where it is another: persons are told apart from some 60 pixels on
 SETTINGS = {
     "6_": {"denoise": 0.25, "guide_size": 256},
     "7_": {"guide_size": 256, "max_size": 512, "denoise": 0.25},
@@ -98,11 +99,12 @@ def main() -> None:
     with Server(options.comfyui, options.python, project_packs(miniature=True)) as server:
         for name in options.names or WORKFLOWS:
             start = name[:2]
-            street = Street(SEEDS[start], SIDE)
+            side = SIDES.get(start, SIDE)
+            street = Street(SEEDS[start], side)
             after = after_of(folder / f"{name}.json", street, server, **SETTINGS.get(start, {}))
             kind = "hand" if KINDS.get(start) == "hand" else "head"
-            box = largest_in_reach(street.boxes(kind), SIDE)
-            picture = beside(street.picture(), after, square_around(box, SIDE))
+            box = largest_in_reach(street.boxes(kind), side)
+            picture = beside(street.picture(), after, square_around(box, side))
             picture.save(folder / f"{name}.jpg", quality=88)
 
 

@@ -7,6 +7,7 @@ boxes. Everything else runs as it is.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .miniature.cast import NAMES, reference_picture
 from .miniature.detailing import SETTINGS
+from .miniature.people import EMBEDDER
 from .miniature.render import ellipse
 from .miniature.world import SIDE, Scene, base_picture, draw_scene, enlarge
 from .workflow import Workflow
@@ -102,6 +105,7 @@ def prompt_for(file: Path, street: Street, folder: Path, **settings: Any) -> Pro
     prompt = Workflow.read(file).prompt()
     kind = next((kind for start, kind in KINDS.items() if file.name.startswith(start)), "head")
     _load(prompt, street, folder)
+    _know(prompt, street, folder)
     _find(prompt, street.boxes(kind), kind)
     _model(prompt)
     settings = {**SETTINGS, "feather": 4, "noise_mask_feather": 0, **settings}
@@ -133,6 +137,37 @@ def _load(prompt: Prompt, street: Street, folder: Path) -> None:
                 frames = [street.picture(frame) for frame in range(FRAMES)]
             write_video(folder / name, frames)
             node["inputs"] = {"file": name}
+
+
+def _know(prompt: Prompt, street: Street, folder: Path) -> None:
+    """Give what names people a picture of each character, and their texts by name."""
+    looks = [character.look for character in street.scene.characters]
+    for node in [*prompt.values()]:
+        kind, inputs = node["class_type"], node["inputs"]
+        if kind == "LabelSEGSByPerson":
+            for number, key in enumerate(_joined(prompt, inputs["references"][0])):
+                file = f"person{number}.png"
+                image(reference_picture(looks[number % len(looks)])).save(folder / file)
+                prompt[key]["inputs"] = {"image": file}
+            inputs["threshold"] = 0.5
+            inputs.pop("bbox_detector", None)  # the pictures show the heads alone
+        elif kind == "PersonEmbedderLoader":
+            place = folder.parent / "models" / "person_embedders"
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(EMBEDDER, place)
+            inputs["model_name"] = EMBEDDER.name
+        elif kind == "SegmentPlan":
+            texts = zip(NAMES, street.scene.captions(), strict=False)
+            inputs["plan"] = "\n".join(f"- label: {name}\n  text: {text}" for name, text in texts)
+
+
+def _joined(prompt: Prompt, key: str) -> list[str]:
+    """The nodes whose pictures a batch is made of, in order."""
+    node = prompt[key]
+    if node["class_type"] != "ImageBatch":
+        return [key]
+    return [one for name in ("image1", "image2")
+            for one in _joined(prompt, node["inputs"][name][0])]  # fmt: skip
 
 
 def write_video(file: Path, frames: list[Image.Image]) -> None:

@@ -309,7 +309,7 @@ def test_pictures_with_alpha_and_grey_ones_are_taken():
 
 def test_names_are_lines():
     assert read_names("Ada\n Ben  Lee \n\n", 2) == ["Ada", "Ben Lee"]
-    assert read_names("Ada\r\n李雷\r\nAda", 3) == ["Ada", "李雷", "Ada"]
+    assert read_names("Ada\r\n李雷\r\nADA", 3) == ["Ada", "李雷", "Ada"]
 
 
 @pytest.mark.parametrize(
@@ -325,6 +325,24 @@ def test_names_are_lines():
 def test_names_have_to_fit_the_pictures(text, count, words):
     with pytest.raises(ValueError, match=words):
         read_names(text, count)
+
+
+def test_persons_who_are_too_much_alike_are_told():
+    image, segs = painted(RED)
+    orange, purple = (1.0, 0.3, 0), (1.0, 0, 0.1)  # 0.958 and 0.995 alike to red
+    known = persons(RED, GREEN, orange, purple, names="ABCD")
+    with collected_notes() as notes:
+        named(image, segs, known, Naming(0.9, "unknown", 0))
+    (told,) = notes
+    assert told.kind == "persons"
+    assert "'A' and 'D' are 1.00 alike" in told.text
+    for threshold in (0.999, -1.0):
+        with collected_notes() as notes:
+            named(image, segs, known, Naming(threshold, "unknown", 0))
+        assert notes == []
+    with collected_notes() as notes:  # two pictures of one person may be as alike as they are
+        named(image, segs, persons(RED, purple, names="AA"), Naming(0.9, "unknown", 0))
+    assert notes == []
 
 
 def test_nobody_may_be_called_unknown():

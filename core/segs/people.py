@@ -11,6 +11,7 @@ import torch
 
 from ...utils.check import described, is_array, quoted
 from ...utils.labels import listed
+from ...utils.notes import note
 from ..checked_calls import Source, numbers
 from ..geometry import Box, Size
 from ..memory import divided
@@ -110,6 +111,8 @@ class Named:
 def read_names(text: str, count: int) -> list[str]:
     """The names of so many pictures, one on each line.
 
+    Names that differ only in upper and lower case are one, as it is spelt first.
+
     Raises:
         ValueError: there is another number of names, or an empty one among them.
     """
@@ -126,7 +129,8 @@ def read_names(text: str, count: int) -> list[str]:
             f"'names': line {lines.index('') + 1} is empty. Write the name of the person in that "
             "picture of 'references' there."
         )
-    return lines
+    spelt: dict[str, str] = {}
+    return [spelt.setdefault(line.casefold(), line) for line in lines]
 
 
 def label_by_person(
@@ -169,6 +173,7 @@ def label_by_person(
     visible = [place for place, own in enumerate(windows) if own]
     owners = [number for number, place in enumerate(visible) for _ in windows[place]]
     of_person = [each.index(name) for name in persons.names]
+    _tell_alike(similarities(known, of_person, known, of_person), each, how.threshold)
     scores = similarities(seen, owners, known, of_person)
     found = _assigned(scores, [held[place] for place in visible], count, how.threshold)
 
@@ -187,6 +192,26 @@ def label_by_person(
     labelled = [edited(seg, label=one.label) for seg, one in zip(given, results, strict=True)]
     firsts = [of_person.index(person) for person in range(len(each))]
     return (header, labelled), results, [faces[first] for first in firsts]
+
+
+def _tell_alike(likeness: torch.Tensor, names: Sequence[str], threshold: float) -> None:
+    """Tell of the two persons who are most alike to one another, where the threshold lets them be
+    taken for one another.
+
+    Args:
+        likeness: [P,P].
+    """
+    between = torch.maximum(likeness, likeness.T).triu(diagonal=1)
+    if len(names) < 2 or not 0 < threshold <= between.max():
+        return
+    one, other = divmod(int(between.argmax()), len(names))
+    note(
+        "persons",
+        f"By their pictures '{names[one]:.60}' and '{names[other]:.60}' are {between.max():.2f} "
+        f"alike, which is more than 'threshold' ({threshold:g}) asks for, so strangers may get "
+        "their names. Raise the threshold, give other pictures, or take another network; if all "
+        "persons are that much alike, it is given its pixels in a wrong way.",
+    )
 
 
 def _assigned(
