@@ -22,7 +22,7 @@ from ...utils.arrays import to_numpy
 from ...utils.notes import note
 from ..geometry import Box, Size
 from ..memory import is_out_of_memory
-from ..pixels.image import split_alpha
+from ..pixels.image import to_rgb
 from .given import found_by
 from .network import normalised
 from .onnx import Run, network_run
@@ -177,8 +177,7 @@ def largest_finds(images: torch.Tensor, detector: Any, threshold: float = 0.5) -
         ValueError, RuntimeError: the detector gave no SEGS, or raised.
     """
     boxes: list[Box | None] = []
-    for index in range(len(images)):
-        single = split_alpha(images[index : index + 1])[0]
+    for single in to_rgb(images)[0].split(1):
         _, found = found_by(detector, "bbox_detector", single, threshold, 0, 1.0, 1)
         known = [box for box in (Box.of(seg.bbox) for seg in found) if not box.empty]
         boxes.append(max(known, key=lambda box: box.area, default=None))
