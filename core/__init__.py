@@ -15,7 +15,7 @@ and only `host` imports ComfyUI. `tests/test_rooms.py` checks both.
     pixels         images and masks: resize, blur, blend, colours, rotated crops
     checked_calls  checks of what callables of users and of other packs return
     hook_protocol  the points of a run at which a hook may change values
-    segs           SEGS: made from masks, filtered, edited, tiled, pasted
+    segs           SEGS: made from masks, filtered, edited, tiled, named by person, pasted
     detectors      find things in images: YOLO, ONNX, MTCNN, LBP, CLIPSeg, SAM
     prompts        texts, conditionings cut to a crop, ControlNets, LoRAs
     backend        the protocol of the engine that encodes, samples and decodes
@@ -47,5 +47,7 @@ The glossary; each word has one meaning:
     clip            frames of a video that are sampled together
     cycle           one of several passes of the sampler over the same latent
     stream          one of the tensors of a latent: picture, sound
+    embedder        a network that converts an image to a vector, by which persons are told apart
+    sight           a segment as one image shows it, cropped for an embedder
     recording       results of another program that tests compare with
 """

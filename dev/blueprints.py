@@ -281,26 +281,22 @@ def _group_workflow() -> dict[str, Node]:
     names = ("Ada", "Ben", "Cleo", "Dan")
     people = {
         f"person{i}": Node("LoadImage", 1, values={"image": "example.png"}, title=name,
-                           upload=True, height=300)
+                           upload=True, height=420)
         for i, name in enumerate(names, 1)
-    }  # fmt: skip
-    batches = {
-        f"batch{i}": Node("ImageBatch", 2, {"image1": f"batch{i - 1}" if i > 2 else "person1",
-                                            "image2": f"person{i}"})
-        for i in range(2, len(names) + 1)
     }  # fmt: skip
     return {
         "note": Node("MarkdownNote", 0, values={"text": GROUP_NOTE}),
         "image": Node("LoadImage", 0, values={"image": "example.png"}, title="Picture of the four",
                       upload=True, height=420),
         **people,
-        **batches,
+        "batch": Node("ImpactMakeImageBatch", 2,
+                      {f"image{i}": f"person{i}" for i in range(1, len(names) + 1)}),
         "detector": Node("DetailersFaceDetectorProvider", 2),
         "find": Node("BboxDetectorSEGS", 2, {"bbox_detector": "detector", "image": "image"},
                      {"threshold": 0.6, "dilation": 4, "crop_factor": 3.0, "drop_size": 10}),
         "network": Node("PersonEmbedderLoader", 2, values={"model_name": "w600k_r50.onnx"}),
         "who": Node("LabelSEGSByPerson", 3,
-                    {"segs": "find", "image": "image", "references": f"batch{len(names)}",
+                    {"segs": "find", "image": "image", "references": "batch",
                      "embedder": "network", "bbox_detector": "detector"},
                     {"names": "\n".join(names), "threshold": 0.35}, "Who is who", height=760),
         "plan": Node("SegmentPlan", 4, values={"plan": GROUP_PLAN},

@@ -2,9 +2,9 @@
 
     python -m dev.example_pictures --comfyui DIR --python PY
 
-runs the workflows with blueprints on a street of the miniature world, with the miniature as their
-model. It writes `example_workflows/<name>.jpg`: before on the left, after on the right, and a part
-of each enlarged.
+runs the workflows of `dev.blueprints` on a street of the miniature world, with the miniature as
+their model. It writes `example_workflows/<name>.jpg`: before on the left, after on the right, and a
+part of each enlarged. The picture of the group shows the scene, and each head before and after.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from .blueprints import WORKFLOWS
 from .brand import frame
 from .example_runs import KINDS, Street, prompt_for, result_of
+from .miniature.cast import NAMES
 from .server import ROOT, Server, project_packs
 
 SIZE = (600, 600)
 LENS = 190  # pixels of an enlarged part's side
 SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 2, "9_": 5, "10": 36}  # of the streets
 SIDE = 512
-SIDES = {"10": 1024}  # where it is another: persons are told apart from some 60 pixels on
+BY_NAME = "10"
+SIDES = {BY_NAME: 1024}  # where it is another: persons are told apart from some 60 pixels on
 SETTINGS = {
     "6_": {"denoise": 0.25, "guide_size": 256},
     "7_": {"guide_size": 256, "max_size": 512, "denoise": 0.25},
@@ -89,6 +91,40 @@ def largest_in_reach(boxes: list, side: int) -> tuple[int, int, int, int]:
     return max(above or fitting or boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
 
 
+def by_name(before: Image.Image, after: Image.Image, street: Street) -> Image.Image:
+    """The part of the scene with everybody in it; below, each head before and after, with names."""
+    boxes = street.boxes("head")
+    half = street.side // 2
+    middle = (min(box[1] for box in boxes) + max(box[3] for box in boxes)) // 2
+    top = min(max(0, middle - half // 2), street.side - half)
+    strip = (SIZE[0], SIZE[1] // 2)
+    picture = Image.new("RGB", SIZE, (255, 255, 255))
+    shown = before.crop((0, top, street.side, top + half))
+    picture.paste(shown.resize(strip, Image.Resampling.LANCZOS))
+    draw = ImageDraw.Draw(picture)
+    scale, width = SIZE[0] / street.side, SIZE[0] // len(boxes)
+    for number, (box, name) in enumerate(zip(boxes, NAMES, strict=False)):
+        y = ((box[1] + box[3]) / 2 - top) * scale
+        is_right = box[2] * scale + 80 > SIZE[0]  # then there is room on the left alone
+        x = box[0] * scale - 12 if is_right else box[2] * scale + 12
+        _tag(draw, (x, y), name, "rm" if is_right else "lm")
+        square = tuple(value / scale for value in square_around(box, street.side))
+        left = round(number * width)
+        for row, one in enumerate((before, after)):
+            part = one.resize((width - 2, width - 2), Image.Resampling.LANCZOS, square)
+            picture.paste(part, (left + 1, strip[1] + row * width + 1))
+        _tag(draw, (left + width / 2, SIZE[1] - 6), name, "md")
+    return picture
+
+
+def _tag(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, anchor: str) -> None:
+    """A name on a plate, at an anchor of Pillow's."""
+    font = ImageFont.load_default(16)
+    box = draw.textbbox(at, text, font=font, anchor=anchor)
+    draw.rectangle((box[0] - 5, box[1] - 3, box[2] + 5, box[3] + 3), (40, 40, 44))
+    draw.text(at, text, (255, 255, 255), font, anchor=anchor)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dev.example_pictures", description=__doc__)
     parser.add_argument("--comfyui", metavar="DIR", required=True, help="a ComfyUI's folder")
@@ -102,9 +138,12 @@ def main() -> None:
             side = SIDES.get(start, SIDE)
             street = Street(SEEDS[start], side)
             after = after_of(folder / f"{name}.json", street, server, **SETTINGS.get(start, {}))
-            kind = "hand" if KINDS.get(start) == "hand" else "head"
-            box = largest_in_reach(street.boxes(kind), side)
-            picture = beside(street.picture(), after, square_around(box, side))
+            if start == BY_NAME:
+                picture = by_name(street.picture(), after, street)
+            else:
+                kind = "hand" if KINDS.get(start) == "hand" else "head"
+                box = largest_in_reach(street.boxes(kind), side)
+                picture = beside(street.picture(), after, square_around(box, side))
             picture.save(folder / f"{name}.jpg", quality=88)
 
 

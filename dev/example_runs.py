@@ -145,7 +145,9 @@ def _know(prompt: Prompt, street: Street, folder: Path) -> None:
     for node in [*prompt.values()]:
         kind, inputs = node["class_type"], node["inputs"]
         if kind == "LabelSEGSByPerson":
-            for number, key in enumerate(_joined(prompt, inputs["references"][0])):
+            batch = prompt[inputs["references"][0]]["inputs"]
+            for number, name in enumerate(sorted(batch)):
+                key = batch[name][0]
                 file = f"person{number}.png"
                 image(reference_picture(looks[number % len(looks)])).save(folder / file)
                 prompt[key]["inputs"] = {"image": file}
@@ -159,15 +161,6 @@ def _know(prompt: Prompt, street: Street, folder: Path) -> None:
         elif kind == "SegmentPlan":
             texts = zip(NAMES, street.scene.captions(), strict=False)
             inputs["plan"] = "\n".join(f"- label: {name}\n  text: {text}" for name, text in texts)
-
-
-def _joined(prompt: Prompt, key: str) -> list[str]:
-    """The nodes whose pictures a batch is made of, in order."""
-    node = prompt[key]
-    if node["class_type"] != "ImageBatch":
-        return [key]
-    return [one for name in ("image1", "image2")
-            for one in _joined(prompt, node["inputs"][name][0])]  # fmt: skip
 
 
 def write_video(file: Path, frames: list[Image.Image]) -> None:

@@ -211,6 +211,10 @@ def _node(node: Node, told: Mapping[str, Any], number: int, pos: list) -> dict:
         for name, entry in entries.items() if name not in widgets
     ]  # fmt: skip
     inputs += [
+        {"name": name, "type": entries[_first_of(name)][0], "shape": 7, "link": None}
+        for name in node.links if name not in entries and _first_of(name) in entries
+    ]  # fmt: skip
+    inputs += [
         {"name": name, "type": _kind(entry), "widget": {"name": name}, "link": None}
         for name, entry in widgets.items()
     ]
@@ -233,6 +237,11 @@ def _node(node: Node, told: Mapping[str, Any], number: int, pos: list) -> dict:
         **({"title": node.title} if node.title else {}),
         "properties": {"Node name for S&R": node.type}, "widgets_values": values,
     }  # fmt: skip
+
+
+def _first_of(name: str) -> str:
+    """The first of numbered inputs, of which a node may have any number."""
+    return name.rstrip("0123456789") + "1"
 
 
 def _note(node: Node, number: int, pos: list) -> dict:

@@ -2,24 +2,32 @@
 
     python -m dev.help_pictures --comfyui DIR --python PY
 
-loads each graph below into the real editor and writes `web/docs/images/<name>.webp`.
+loads each graph below into the real editor and writes `web/docs/images/<name>.webp`; and of a scene
+of the miniature world what Label SEGS by Person shows, as `people_sheet.webp`.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Mapping
+import json
+import shutil
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
 from .editor import Editor
+from .example_runs import image
 from .graph_file import Node, workflow_file
+from .miniature.cast import NAMES, draw_cast, draw_gathering, reference_picture
+from .miniature.people import EMBEDDER
+from .miniature.world import SIDE, base_picture, enlarge
 from .server import ROOT, Server, project_packs
 
 PLACE = ROOT / "web" / "docs" / "images"
 WIDTH = 1000  # pixels of a picture at most
 MARGIN = 16
+NETWORK = "w600k_r50.onnx"  # what people have; it is the miniature's under that name
 VUE = "(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 # The corners of all nodes on the page, with their titles, once they fill the view.
 BOX = """async () => {
@@ -79,6 +87,25 @@ GRAPHS: dict[str, Mapping[str, Node]] = {
                                                 **_TEXTS}),
         "result": Node("PreviewImage", 3, {"images": "detailer"}),
     },
+    "people": {
+        "image": Node("LoadImage", 0, title="Picture of several people", upload=True),
+        "ada": Node("LoadImage", 0, title="Ada", upload=True),
+        "ben": Node("LoadImage", 0, title="Ben", upload=True),
+        "detector": Node("DetailersFaceDetectorProvider", 1),
+        "find": Node("BboxDetectorSEGS", 1, {"bbox_detector": "detector", "image": "image"}),
+        "both": Node("ImpactMakeImageBatch", 1, {"image1": "ada", "image2": "ben"}),
+        "network": Node("PersonEmbedderLoader", 1, values={"model_name": NETWORK}),
+        "who": Node("LabelSEGSByPerson", 2,
+                    {"segs": "find", "image": "image", "references": "both",
+                     "embedder": "network", "bbox_detector": "detector"},
+                    {"names": "Ada\nBen"}),
+        "plan": Node("SegmentPlan", 2,
+                     values={"plan": "- label: Ada\n  text: long red hair\n"
+                                     "- label: Ben\n  text: round glasses\n"
+                                     "- label: unknown\n  skip: a stranger"}),
+        "detailer": Node("DetailerForEach", 3, {"image": "image", "segs": "who",
+                                                "segment_plan": "plan"}),
+    },
     "options": {
         "paste": Node("DetailersPasteOptions", 0),
         "crop": Node("DetailersCropOptions", 0),
@@ -133,6 +160,46 @@ def picture(editor: Editor, name: str, info: dict) -> Image.Image:
     return image
 
 
+SHEET = "people_sheet"
+CAST, PERSONS, SCENE = 11, 4, 701  # seeds and number of who is known
+
+
+def people_sheet(server: Server) -> Image.Image:
+    """Four persons of a cast in a poor picture, and a stranger."""
+    cast = draw_cast(CAST, PERSONS)
+    found = draw_gathering(SCENE, cast)
+    poor = enlarge(base_picture(found.scene.picture(), SCENE), (SIDE, SIDE))
+    pictures = [poor, *map(reference_picture, cast)]
+    for number, picture in enumerate(pictures):
+        image(picture).save(server.input / f"sheet{number}.png")
+    boxes = [[*found.scene.box(index), "head", 1.0] for index in range(len(found.who))]
+    prompt = {
+        f"image{number}": _node("LoadImage", image=f"sheet{number}.png")
+        for number in range(len(pictures))
+    }
+    prompt |= {
+        "batch": _node("ImpactMakeImageBatch",
+                       **{f"image{number}": [f"image{number}", 0]
+                          for number in range(1, len(pictures))}),
+        "detector": _node("DetailersTestDetector", boxes=json.dumps(boxes)),
+        "find": _node("BboxDetectorSEGS", bbox_detector=["detector", 0], image=["image0", 0],
+                      threshold=0.5, dilation=0, crop_factor=2.0, drop_size=1),
+        "network": _node("PersonEmbedderLoader", model_name=NETWORK),
+        "who": _node("LabelSEGSByPerson", segs=["find", 0], image=["image0", 0],
+                     references=["batch", 0], names="\n".join(NAMES[:PERSONS]),
+                     threshold=0.5, embedder=["network", 0]),
+        "sheet": _node("SaveImage", images=["who", 1], filename_prefix="sheet"),
+    }  # fmt: skip
+    run = server.run(prompt)
+    if not run.ok:
+        raise RuntimeError(f"{SHEET}: {run.error}")
+    return Image.open(server.output / run.outputs["sheet"]["images"][0]["filename"]).convert("RGB")
+
+
+def _node(kind: str, **inputs: object) -> dict[str, object]:
+    return {"class_type": kind, "inputs": inputs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dev.help_pictures", description=__doc__)
     parser.add_argument("--comfyui", metavar="DIR", required=True, help="a ComfyUI's folder")
@@ -140,13 +207,20 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only those of these names")
     options = parser.parse_args()
     PLACE.mkdir(exist_ok=True)
-    with (
-        Server(options.comfyui, options.python, project_packs()) as server,
-        Editor(server, size=(1600, 1400)) as editor,
-    ):
+    with Server(options.comfyui, options.python, project_packs(miniature=True)) as server:
+        place = server.base / "models" / "person_embedders"
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EMBEDDER, place / NETWORK)
+        write_pictures(server, options.names or (*GRAPHS, SHEET))
+
+
+def write_pictures(server: Server, names: Sequence[str]) -> None:
+    with Editor(server, size=(1600, 1400)) as editor:
         editor.page.evaluate(VUE, False)
-        for name in options.names or GRAPHS:
-            picture(editor, name, server.object_info()).save(PLACE / f"{name}.webp", quality=82)
+        for name in names:
+            info = server.object_info()
+            made = people_sheet(server) if name == SHEET else picture(editor, name, info)
+            made.save(PLACE / f"{name}.webp", quality=82)
 
 
 if __name__ == "__main__":
