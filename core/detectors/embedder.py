@@ -1,10 +1,10 @@
-"""Networks that bring a picture of somebody to a vector, such as those of face recognition.
+"""Networks that convert a picture of a person to a vector, such as face recognition networks.
 
-They lie in .onnx files, want their pixels in different ways, and few files say which. What is not
-chosen is read from the file: from its notes (`Image.BitmapPixelFormat`, `Image.NominalPixelRange`,
-see docs/MetadataProps.md of the ONNX standard), or from its first layer, which in some networks
-scales pixels of 0..255. Otherwise it is RGB from -1 to 1, as networks of face recognition are
-trained.
+They are in .onnx files. They expect their pixels in different forms, and few files say in which. A
+form that is not chosen is read from the file: from its notes (`Image.BitmapPixelFormat` and
+`Image.NominalPixelRange`, see docs/MetadataProps.md of the ONNX standard), or from its first layer,
+which in some networks scales pixels of 0..255. Otherwise it is RGB from -1 to 1, as most face
+recognition networks are trained.
 """
 
 from __future__ import annotations

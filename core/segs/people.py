@@ -136,10 +136,10 @@ def read_names(text: str, count: int) -> list[str]:
 def label_by_person(
     segs: SEGS, image: torch.Tensor, persons: Persons, embedder: PersonEmbedder, how: Naming
 ) -> tuple[SEGS, list[Named], list[torch.Tensor]]:
-    """SEGS with the names of the persons whom they show as labels.
+    """Label each segment with the name of the person that it shows.
 
-    In each image of a batch a person is one segment at most. Segments that hold for several images,
-    such as those of a video, are named first, by all these images together.
+    In each image of a batch a person is at most one segment. Segments that belong to several
+    images, such as those of a video, are named first, by all of these images together.
 
     Args:
         image: [B,H,W,C].
@@ -195,8 +195,7 @@ def label_by_person(
 
 
 def _tell_alike(likeness: torch.Tensor, names: Sequence[str], threshold: float) -> None:
-    """Tell of the two persons who are most alike to one another, where the threshold lets them be
-    taken for one another.
+    """Tell which two persons are most alike, if they are as alike as the threshold asks for.
 
     Args:
         likeness: [P,P].
@@ -217,7 +216,7 @@ def _tell_alike(likeness: torch.Tensor, names: Sequence[str], threshold: float) 
 def _assigned(
     scores: torch.Tensor, held: Sequence[Sequence[int]], count: int, threshold: float
 ) -> list[int | None]:
-    """The person of each segment: of those of several images first, then image by image.
+    """The person of each segment: first for segments of several images, then image by image.
 
     Args:
         scores: [T,P].

@@ -21,8 +21,8 @@ def similarities(
 ) -> torch.Tensor:
     """How alike each thing is to each person.
 
-    Of several pictures of a person the one counts that a sight of the thing is most alike to, and
-    of several sights of a thing the mean.
+    If a person has several pictures, the most alike picture counts. If a thing has several sights,
+    the mean of their likeness counts.
 
     Args:
         seen: [S,D], a vector for each sight of a thing.
@@ -60,18 +60,18 @@ def _directions(vectors: torch.Tensor) -> torch.Tensor:
 def assign(similarity: torch.Tensor, threshold: float) -> list[int | None]:
     """Give each thing a person, or none, and each person to one thing at most.
 
-    Of all ways to do so it is the one in which the likeness above the threshold, added up over the
-    things that are named, is largest: the assignment problem, solved exactly. So a weak likeness
-    never takes a person away from a strong one, and where two things are both most alike to one
-    person, the one goes to its second best that loses least by it.
+    The result has the largest sum of likeness minus threshold over the things that get a person.
+    This is the assignment problem, and it is solved exactly. A weak likeness therefore never takes
+    a person away from a strong one. If two things are both most alike to one person, the thing that
+    loses least gets its second best person.
 
     Args:
         similarity: [T,P].
         threshold: the least likeness at which a thing is given a person.
 
     Returns:
-        The number of its person for each thing, None for nobody. Equal values give the same result
-        each time.
+        The number of its person for each thing, None for nobody. The same values always give the
+        same result, also if several results are equally good.
     """
     things, persons = similarity.shape
     gain = np.asarray(similarity.detach().cpu(), dtype=float) - threshold

@@ -16,9 +16,9 @@ CATEGORY = "Detailers/SEGS/People"
 
 class PersonEmbedderLoader:
     DESCRIPTION = (
-        "Loads a network that tells persons apart from an .onnx file, such as those of face "
-        "recognition, for Label SEGS by Person. Runs on the CPU, by onnxruntime or else by OpenCV. "
-        "Nothing in a file is run but its network."
+        "Loads a network that tells persons apart from an .onnx file, for Label SEGS by Person. "
+        "Face recognition networks are the usual choice. It runs on the CPU, with onnxruntime or "
+        "OpenCV. Nothing in the file is executed except the network."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("PERSON_EMBEDDER",)
@@ -31,22 +31,22 @@ class PersonEmbedderLoader:
             "required": {
                 "model_name": described(
                     embedder_names(),
-                    "An .onnx file of models/person_embedders, models/insightface or models/onnx "
-                    "that gives one vector for a picture.",
+                    "An .onnx file in models/person_embedders, models/insightface or models/onnx."
+                    " The network must return one vector for each image.",
                 ),
             },
             "optional": {
                 "channels": described(
                     list(CHANNELS),
-                    "The order of the colours that the network was trained on. auto: what the file "
-                    "says, else RGB.",
+                    "The colour order that the network was trained with. auto: what the file "
+                    "says, otherwise RGB.",
                     default=AUTO,
                 ),
                 "values": described(
                     list(VALUES),
-                    "The range of the pixels that the network takes; ImageNet is 0 to 1 less the "
-                    "mean of that set, in its deviations. auto: what the file says, or 0..255 "
-                    "where its first layer scales them, else -1..1.",
+                    "The range of pixel values that the network expects. ImageNet is 0 to 1, "
+                    "minus the mean of ImageNet, divided by its standard deviation. auto: what "
+                    "the file says; 0..255 if the first layer scales the pixels; otherwise -1..1.",
                     default=AUTO,
                 ),
             },
@@ -58,19 +58,20 @@ class PersonEmbedderLoader:
 
 class LabelSEGSByPerson:
     DESCRIPTION = (
-        "Labels segments with the names of the persons that they show, going by pictures of these, "
-        "so that texts and rules can be given by person. Each person is one segment of an image at "
-        "most, the best for all together."
+        "Labels each segment with the name of the person that it shows. The persons are known "
+        "from reference pictures. With these labels you can give texts and rules by person. In "
+        "one image each person is at most one segment, and the best combination over all segments"
+        " is chosen."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("SEGS", "IMAGE", "STRING")
     RETURN_NAMES = ("SEGS", "sheet", "table")
     OUTPUT_TOOLTIPS = (
         "The segments in the same order, with the names as labels.",
-        "What is shown under the node in one picture: each segment beside the person whom it is "
-        "most alike to, with name and similarity.",
-        "A line for each segment, with tabs: number, image, label, similarity, and the similarity "
-        "to each person.",
+        "The preview of the node as one image: each segment beside the most similar person, with "
+        "name and similarity.",
+        "One line for each segment, separated by tabs: number, image, label, similarity, and the "
+        "similarity to each person.",
     )
     OUTPUT_NODE = True
     FUNCTION = "run"
@@ -82,34 +83,35 @@ class LabelSEGSByPerson:
                 **inputs(
                     "segs", "image",
                     segs="The segments, such as faces from a detector.",
-                    image="The image that the segments are of; in a batch each image is named by "
-                    "itself.",
+                    image="The image that the segments belong to. In a batch each image is named "
+                    "separately.",
                 ),
                 "references": described(
                     "IMAGE",
-                    "Pictures of the persons, as a batch: cut to what the segments show, such as "
-                    "the face, or with a bbox_detector that finds it.",
+                    "Pictures of the persons, as a batch. Each should show what the segments "
+                    "show, such as the face. With a bbox_detector the face is found in each "
+                    "picture.",
                 ),
                 "names": described(
                     "STRING",
-                    "The name of the person in each reference picture, one on each line. A name "
-                    "on several lines is one person with several pictures, of which the most alike "
-                    "counts.",
+                    "The name of the person in each reference picture, one on each line. If a "
+                    "name is on several lines, that person has several pictures, and the most "
+                    "similar one counts.",
                     multiline=True, default="", dynamicPrompts=False,
                 ),
                 "threshold": described(
                     "FLOAT",
-                    "The least similarity (cosine) at which a segment gets a name. About 0.3 to "
-                    "0.5 for networks of face recognition, 0.7 to 0.85 for CLIP vision: the sheet "
-                    "shows what yours gives.",
+                    "The least similarity (cosine) at which a segment gets a name. Usual values "
+                    "are 0.3 to 0.5 for face recognition networks and 0.7 to 0.85 for CLIP "
+                    "vision. The sheet shows the similarities that your network gives.",
                     default=0.4, min=-1.0, max=1.0, step=0.01,
                 ),
             },
             "optional": {
                 "clip_vision": described(
                     "CLIP_VISION",
-                    "From Load CLIP Vision: compares all of what is seen, clothes and light "
-                    "included. Connect this or an embedder.",
+                    "From Load CLIP Vision. It compares everything that is visible, including "
+                    "clothes and light. Connect this or an embedder.",
                 ),
                 "embedder": described(
                     "PERSON_EMBEDDER",
@@ -118,26 +120,28 @@ class LabelSEGSByPerson:
                 ),
                 "bbox_detector": described(
                     "BBOX_DETECTOR",
-                    "Finds the face in each reference picture; the largest find is what is "
-                    "compared. Without it all of the picture is.",
+                    "Finds the face in each reference picture, and the largest face is compared. "
+                    "Without a detector the whole picture is compared.",
                 ),
                 "face_landmarks": described(
                     "FACE_LANDMARKS",
-                    "Landmarks in the image, by which faces are turned and scaled so that the eyes "
-                    "are where networks of face recognition expect them.",
+                    "Landmarks of the faces in the image. The faces are rotated and scaled so "
+                    "that the eyes are where face recognition networks expect them.",
                 ),
                 "reference_landmarks": described(
-                    "FACE_LANDMARKS", "The same for the reference pictures.",
+                    "FACE_LANDMARKS",
+                    "Landmarks of the faces in the reference pictures, used in the same way.",
                 ),
                 "margin": described(
                     "FLOAT",
-                    "How much around a segment's box is looked at, on each side, as a share of the "
-                    "box. Faces with landmarks have a margin of their own.",
+                    "How much of the surroundings of a segment's box is compared, on each side, "
+                    "as a share of the box. Faces with landmarks have a fixed margin.",
                     default=0.2, min=0.0, max=2.0, step=0.05,
                 ),
                 "unknown_label": described(
                     "STRING",
-                    "The label of segments that are like nobody. Empty: they keep theirs.",
+                    "The label of segments that match no person. If it is empty, these segments "
+                    "keep their labels.",
                     default="unknown",
                 ),
             },
