@@ -59,8 +59,8 @@ class Server(Protocol):
             ServerFault: it does not come up in time; the worker then leaves.
         """
 
-    def failed(self, client: Client) -> None:
-        """The server behind this client failed."""
+    def failed(self, client: Client) -> bool:
+        """The server behind this client failed; whether that was not known before."""
 
     def mark(self) -> int: ...
 
@@ -107,11 +107,13 @@ class OwnServer:
                     fault = found
             raise Gone(str(fault or "it was stopped"), False)
 
-    def failed(self, client: Client) -> None:
+    def failed(self, client: Client) -> bool:
         with self._lock:
-            if client is self._current:  # and not one that was started since
-                self._current = None
-                self._child.stop(grace=2.0)
+            if client is not self._current:  # another one was started since
+                return False
+            self._current = None
+            self._child.stop(grace=2.0)
+            return True
 
     def mark(self) -> int:
         return self._child.mark()
@@ -159,8 +161,9 @@ class ForeignServer:
                     pause = min(pause * 2, 15.0, self._patience / 4 + 0.05)
         return self._client
 
-    def failed(self, client: Client) -> None:
+    def failed(self, client: Client) -> bool:
         self._is_up = False
+        return True
 
     def mark(self) -> int:
         return 0
@@ -173,6 +176,35 @@ class ForeignServer:
 
     def stop(self) -> None:
         self._stopped = True
+
+
+class _Line:
+    """The units that stand in a server's queue, the one that it runs first.
+
+    Where a server fails, all of them fail, one after another; those that have failed keep their
+    place until another one queues, so that the one in front is known.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._units: list[int] = []
+        self._failed: set[int] = set()
+
+    def queue(self, unit: int) -> None:
+        with self._lock:
+            self._units = [one for one in self._units if one not in self._failed]
+            self._failed.clear()
+            self._units.append(unit)
+
+    def ended(self, unit: int) -> None:
+        with self._lock:
+            self._units.remove(unit)
+
+    def failed(self, unit: int) -> bool:
+        """A unit failed with the server; whether it was the one in front."""
+        with self._lock:
+            self._failed.add(unit)
+            return self._units[:1] == [unit]
 
 
 class Worker:
@@ -190,6 +222,7 @@ class Worker:
         self._not_finite: set[int] = set()  # units that came back as NaN
         self._is_doubted = False  # it was started anew after NaN, and no good picture came since
         self._faults = 0
+        self._line = _Line()
         self._stopped = False
         self._session = uuid.uuid4()
 
@@ -215,7 +248,8 @@ class Worker:
             raise Gone(f"the server failed {self._faults} times in a row", False)
         client = self.server.client()
         outcome = self._outcome(client, task)
-        self._faults = self._faults + 1 if outcome.kind == SERVER else 0
+        if outcome.kind != SERVER:
+            self._faults = 0
         self._is_doubted &= outcome.kind != FINISHED
         return outcome
 
@@ -237,8 +271,7 @@ class Worker:
                 return self._after_nan(client, task, fault)
             return Outcome(UNIT, str(fault))
         except ServerFault as fault:
-            if fault.running or not client.is_up():
-                self.server.failed(client)
+            self._faults += self.server.failed(client)
             return Outcome(SERVER, str(fault), running=fault.running)
         except Problem as problem:
             return Outcome(PROBLEM, str(problem))
@@ -309,14 +342,20 @@ class Worker:
         unit, job = task.unit, self.job
         prompt = job.workflow.prompt_for(name, unit.key, unit.source, unit.extra)
         wanted = str(uuid.uuid5(self._session, f"{unit.id} {unit.tries} {unit.deaths}"))
-        prompt_id = client.queue(prompt, job.workflow.extra, wanted)
+        self._line.queue(unit.id)
         try:
+            prompt_id = client.queue(prompt, job.workflow.extra, wanted)
             history = wait_for(client, prompt_id, job.limits.unit, lambda: self._stopped)
-        except ServerFault:
+        except ServerFault as fault:
+            was_run = self._line.failed(unit.id) and not self._stopped
             if not isinstance(self.server, OwnServer):
                 with suppress(ServerFault, UnitFault):
-                    client.cancel(prompt_id)
+                    client.cancel(wanted)
+            raise ServerFault(str(fault), fault.running or was_run) from fault
+        except BaseException:
+            self._line.ended(unit.id)
             raise
+        self._line.ended(unit.id)
         with suppress(ServerFault):
             client.forget(prompt_id)
         return history

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from detailers.batch.client import Client, File, History, Refused, read_history, wait_for
 from detailers.batch.faults import Problem, ServerFault, UnitFault
+from detailers.batch.worker import _Line
 
 ID = "00000000-0000-0000-0000-000000000001"
 
@@ -205,3 +206,13 @@ def test_addresses_that_are_none(url):
 def test_short_addresses():
     assert Client("gpu7:8188").url == "http://gpu7:8188"
     assert Client("https://gpu7/comfy/").url == "https://gpu7/comfy"
+
+
+def test_of_the_units_in_a_server_that_dies_the_one_in_front_was_run():
+    line = _Line()
+    for unit in (1, 2, 3):
+        line.queue(unit)
+    line.ended(1)
+    assert [line.failed(3), line.failed(2)] == [False, True]
+    line.queue(4)  # on the server that was started anew
+    assert line.failed(4)

@@ -198,7 +198,7 @@ def test_a_unit_that_kills_every_child_is_set_aside(folder, capsys):
     folder.add("a.png", "b.png")
     folder.overrides("a.png", mode="die")
     status, told = folder.run(capsys)
-    assert (status, list(folder.results())) == (3, ["b.png"])
+    assert (status, list(folder.results())) == (3, ["b.png"]), told
     assert [line["input"] for line in told["failed"]] == ["a.png"]
 
 
