@@ -106,7 +106,8 @@ class Run:
         plan = self.decide(segs, image, row, version)
         plan.report()
         self.report.planned(plan, row, version, self._places(segs, row))
-        if plan.jobs and self.detail.variants > 1 and not self.detail.kept.variants:
+        several = any(job.detail.variants > 1 for job in plan.jobs)
+        if several and not self.detail.kept.variants:
             note(
                 "variants",
                 "Each segment is drawn only once, as nothing takes the variants. Connect the output"

@@ -160,7 +160,7 @@ def label_by_person(
     size, count = Size(rgb.shape[2], rgb.shape[1]), len(rgb)
     _, items = normalise(segs, size, "segs")
     held = images_of(items, count)
-    asked = _Asked(embedder)
+    asked = Asked(embedder)
     windows = [
         [
             sight_of(row, box, asked.shape, size, how.margin, how.landmarks)
@@ -238,7 +238,7 @@ def _assigned(
 # Asking the embedder
 
 
-class _Asked:
+class Asked:
     """Asks an embedder, a few pictures at a time.
 
     Attributes:
