@@ -9,6 +9,7 @@
     python run.py bench [options]        speed and memory, compared with the least possible work
     python run.py bench quality          picture quality against a known truth
     python run.py bench people           names of people, and texts by person
+    python run.py bench variants         scores to choose variants by
     python run.py bench odd              odd values in every input of every node
     python run.py bench fuzz             random wildcard texts and YAML files
     python run.py bench wildcards        the cost of large and hostile wildcard files
@@ -484,6 +485,7 @@ COMMANDS = ("install", "demo", "test", "serve", "bench", "folder")
 BENCHES = (
     "quality",
     "people",
+    "variants",
     "odd",
     "fuzz",
     "wildcards",

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.detectors.confidence import confidence_in
+from detailers.core.prompts.variant_texts import dealt_texts
+from detailers.core.segs.likeness import likeness_to_persons, likeness_to_texts
+from detailers.core.segs.people import Persons
 from detailers.core.segs.seg import (
     SEG,
     BatchImage,
@@ -27,6 +30,8 @@ from detailers.core.segs.variants import (
 )
 from detailers.tests.fake_backend import make_seg
 from detailers.utils.notes import collected_notes
+from detailers.wildcards.grammar import expand
+from detailers.wildcards.library import Library
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -232,6 +237,81 @@ def test_confidence_is_of_the_surest_find_in_the_segments_box():
     assert confidence_in(seg, Detector(beside)) == 0
     assert confidence_in(seg, Detector()) == 0
     assert confidence_in(make_seg(REGION), Detector(here)) is None
+
+
+class Colours:
+    """The mean colour of a picture is its vector."""
+
+    size = (8, 8)
+
+    def __init__(self):
+        self.seen = []
+
+    def embed(self, pictures):
+        self.seen += list(pictures)
+        return pictures.mean(dim=(1, 2))
+
+
+RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def coloured(segment, number, colour, label="A", frames=1):
+    picture = np.tile(np.array(colour, np.float32), (frames, 10, 20, 1))
+    seg = make_seg((4, 5, 24, 15), label=label)
+    return as_variant(seg, Variant(segment, number, 7 + number), picture)
+
+
+def by_persons(items, *colours, names=None):
+    pictures = torch.stack([torch.tensor(own).expand(5, 7, 3) for own in colours])
+    known = Persons(pictures, names or [""] * len(colours), [None] * len(colours))
+    scores = likeness_to_persons(candidates_of(items), Colours(), known)
+    return [[None if own is None else round(own, 3) for own in row] for row in scores]
+
+
+def test_references_are_compared_with_every_segment_and_the_most_alike_counts():
+    items = [coloured(0, 0, RED), coloured(0, 1, (1.0, 1.0, 0.0)), coloured(0, 2, BLUE)]
+    assert by_persons(items, RED) == [[1.0, 0.707, 0.0]]
+    assert by_persons(items, RED, BLUE) == [[1.0, 0.707, 1.0]]
+
+
+def test_references_with_names_go_with_segments_of_these_labels():
+    items = [coloured(0, 0, RED, "anna"), coloured(1, 0, RED, "ben"), coloured(2, 0, RED, "cleo")]
+    found = by_persons(items, RED, GREEN, names=["anna", "ben"])
+    assert found == [[1.0], [0.0], [None]]
+
+
+def test_of_a_clip_the_frames_are_compared():
+    clip = coloured(0, 0, RED, frames=40)
+    clip.cropped_image[20:] = GREEN
+    assert by_persons([clip], RED) == [[0.5]]
+
+
+def test_only_the_segments_box_is_compared():
+    seg = coloured(0, 0, GREEN)._replace(bbox=(4, 5, 10, 11))
+    seg.cropped_image[:, :8, :8] = RED
+    assert by_persons([seg], RED) == [[1.0]]
+
+
+def test_texts_are_dealt_and_drawn_as_in_the_detailer():
+    items = [coloured(0, 0, RED), coloured(0, 1, RED), coloured(1, 0, RED, "hand")]
+    groups = candidates_of(items)
+    texts = dealt_texts(groups, "[LAB] [A] face {a|b|c|d} <lora:x:1> [hand] fingers", Library([]))
+    found = [[texts(group, seg) for seg in group.segs] for group in groups]
+    assert found == [[f"face {expand('{a|b|c|d}', seed, Library([]))}" for seed in (7, 8)],
+                     ["fingers"]]  # fmt: skip
+    assert dealt_texts(groups, "one [SEP] [SKIP]", Library([]))(groups[1], items[2]) == ""
+
+
+def test_likeness_to_texts_asks_for_vectors_of_the_pictures_length():
+    items = [coloured(0, 0, RED), coloured(0, 1, BLUE)]
+    asked = []
+
+    def vector_for(group, seg, length):
+        asked.append((group.place, seg.variant.number, length))
+        return torch.tensor(BLUE) if seg.variant.number else None
+
+    assert likeness_to_texts(candidates_of(items), Colours(), vector_for) == [[None, 1.0]]
+    assert asked == [(Place(0), 0, 3), (Place(0), 1, 3)]
 
 
 # The grid

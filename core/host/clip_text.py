@@ -11,7 +11,7 @@ from ..checked_calls import Source
 
 _REMEDY = (
     "Connect the text encoder that belongs to 'clip_vision', with its text projection: the CLIP-L"
-    " file of a text encoder for ViT-L, or an SDXL checkpoint's CLIP for ViT-bigG. The CLIP of an SD"
+    " file for ViT-L, or the CLIP of an SDXL checkpoint for ViT-bigG. The CLIP of an SD"
     " 1.5 checkpoint has no projection."
 )
 

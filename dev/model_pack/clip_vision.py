@@ -23,12 +23,15 @@ class DetailersTestClipVision:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"kind": (["clip_vision_model", "siglip_vision_model"],)}}
+        return {
+            "required": {"kind": (["clip_vision_model", "siglip_vision_model"],)},
+            "optional": {"projection": ("INT", {"default": 16})},
+        }
 
-    def run(self, kind="clip_vision_model"):
+    def run(self, kind="clip_vision_model", projection=16):
         config = {**CONFIG, "model_type": kind}
         if kind == "clip_vision_model":
-            config["projection_dim"] = 16
+            config["projection_dim"] = projection
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "config.json")
             file.write_text(json.dumps(config))

@@ -212,7 +212,9 @@ def test_sharpness_chooses_the_sharpest(results, server):
     ("settings", "told"),
     [
         ({"choices": "0:2, best"}, "'choices', entry 2: 'best' is no choice"),
-        ({"by": "detector confidence"}, "nothing is connected to 'bbox_detector'"),
+        ({"by": "detector confidence"}, "'bbox_detector' is not connected"),
+        ({"by": "reference similarity"}, "'embedder' is not connected"),
+        ({"by": "text similarity"}, "'clip_vision' is not connected"),
     ],
 )
 def test_what_cannot_be_chosen_by_is_told(server, settings, told):
@@ -276,3 +278,51 @@ def test_a_rule_gives_single_segments_variants(results, server):
     assert changed[:, 80:144].mean() > 0.5
     assert not changed[:, :80].any()
     assert not changed[:, 144:].any()
+
+
+# Scores by networks
+
+
+def scores_in(out, name="scores"):
+    told = json.loads(json.loads(str(out[name]["s0"])))
+    return [[variant["score"] for variant in own["variants"]] for own in told["segments"]]
+
+
+def test_the_variant_wins_that_is_most_like_its_reference(results, server):
+    place = output_of(server, "DetailerForEach", "variants")
+    scene = Scene()
+    drawn = scene.drawn(variants=3)
+    vision = scene.add("DetailersTestClipVision", kind="clip_vision_model")[0]
+    wanted = scene.add("ImageCrop", image=scene.drawn(seed=5 + 2 * STEP)[0], width=64, height=64,
+                       x=0, y=0)[0]  # fmt: skip
+    settings = {"by": "reference similarity", "clip_vision": vision, "references": wanted}
+    out = results(
+        scene, scores=chosen(scene, drawn, place, **settings)[3],
+        named=chosen(scene, drawn, place, names="nobody", **settings)[3],
+    )  # fmt: skip
+    first, *_ = scores_in(out)
+    assert int(np.argmax(first)) == 2
+    assert first[2] > 0.999
+    assert scores_in(out, "named") == [[None] * 3] * 3
+
+
+def test_texts_are_compared_by_a_clip_that_leads_to_the_same_space(
+    results, run, server, checkpoint
+):
+    place = output_of(server, "DetailerForEach", "variants")
+    scene = Scene()
+    drawn = scene.drawn(variants=2)
+    clip = scene.add("CheckpointLoaderSimple", ckpt_name=checkpoint("sd15"))[1]
+    vision, other = (
+        scene.add("DetailersTestClipVision", kind="clip_vision_model", projection=width)[0]
+        for width in (768, 16)
+    )
+    settings = {"by": "text similarity", "clip": clip, "text": "a face"}
+    out = results(scene, scores=chosen(scene, drawn, place, clip_vision=vision, **settings)[3])
+    found = scores_in(out)
+    assert all(-1 <= score <= 1 for own in found for score in own)
+    assert len({score for own in found for score in own}) == 6
+    chosen(scene, drawn, place, clip_vision=other, **settings)
+    done = server.run(scene)
+    assert not done.ok
+    assert "should give a vector of 16 numbers for a text" in f"{done.error} {done.messages}"
