@@ -2,14 +2,14 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { fitBelow, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { counted, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { keepOutputs } from "./detailers_outputs.js";
 
 const UI = "detailers_variants"; // in a node's output, and the name of the widget
 const CHOICES = "choices"; // the widget that holds what is chosen by hand
 const ORIGINAL = "original";
-const MARGIN = 8; // around the grid, in pixels of the graph, as are all here
-const MOST_HEIGHT = 420; // a higher grid scrolls
+const MOST_HEIGHT = 420; // pixels of the graph; a higher grid scrolls
 const CELL = 76;
 const FRAME = { hand: "#3dc770", score: "#8fb8de", none: "transparent" };
 const STYLE = {
@@ -29,7 +29,7 @@ const STYLE = {
   foot: { margin: "5px 2px 2px", opacity: "0.75" },
 }; // prettier-ignore
 
-const grids = new WeakMap(); // by node: {widget, element, entries, heights}
+const grids = new WeakMap(); // by node: {element, entries, heights}
 
 /** A number that a place in the text has, or the original; the text goes by segment and image. */
 const keyOf = ({ segment, image }) => (image === null ? `${segment}` : `${segment}@${image}`);
@@ -193,48 +193,35 @@ function add(node) {
     if (element.scrollHeight > element.clientHeight && !event.ctrlKey) event.stopPropagation();
   });
   const grid = { element, entries: [], heights: new Map() };
-  const height = () => heightIn(grid, node.size[0]);
-  grid.widget = node.addDOMWidget(UI, UI, element, {
-    serialize: false, hideOnZoom: false, margin: MARGIN, getValue: () => "", setValue() {},
-    getMinHeight: height, getMaxHeight: height,
-  }); // prettier-ignore
-  grid.widget.serialize = false;
   grids.set(node, grid);
   return grid;
 }
 
-/** The height of a grid in a node of some width. */
+/** The height of a grid in some width; its pictures are squares, which need not be there yet. */
 function heightIn({ element, heights }, width) {
-  if (!element.childElementCount) return 0;
   if (!heights.has(width)) {
     const copy = element.cloneNode(true);
     Object.assign(copy.style, {
       position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
-      width: `${width - 2 * MARGIN}px`, transform: "none",
+      width: `${width}px`, transform: "none",
     }); // prettier-ignore
     document.body.append(copy);
-    heights.set(width, copy.offsetHeight + 2 * MARGIN);
+    heights.set(width, copy.offsetHeight);
     copy.remove();
   }
   return heights.get(width);
 }
 
 function show(node, entries) {
-  if (typeof node.addDOMWidget !== "function") return;
-  const known = grids.get(node);
-  if (!entries.length && !known) return;
-  const grid = known ?? add(node);
-  if (JSON.stringify(grid.shown) === JSON.stringify(entries.map(({ data }) => data))) {
-    grid.entries = entries;
-    draw(node);
+  if (!entries.length) {
+    if (grids.delete(node)) removeBelow(node, UI);
     return;
   }
+  const grid = grids.get(node) ?? add(node);
   grid.entries = entries;
-  grid.shown = entries.map(({ data }) => data);
   draw(node);
-  if (LiteGraph.vueNodesMode) return; // as elements of the page, nodes grow by themselves
-  const least = node.computeSize()[1];
-  if (node.size[1] < least) node.setSize([node.size[0], least]);
+  if (shownBelow(node, UI) === grid.element) fitBelow(node);
+  else showBelow(node, UI, grid.element, (width) => heightIn(grid, width));
 }
 
 keepOutputs(UI, (node) => plainType(node) === "ChooseVariants", show);

@@ -37,10 +37,7 @@ def sharpness(seg: SEG) -> float | None:
 
 @in_float32
 def _variance_of_laplacian(rgb: torch.Tensor, weight: torch.Tensor) -> float | None:
-    """Args:
-    rgb: [N,h,w,3].
-    weight: [N or 1,h,w] 0..1.
-    """
+    """The variance over each picture of [N,h,w,3] by a weight [N or 1,h,w] 0..1, and their mean."""
     if min(rgb.shape[1:3]) < 3 or not weight.sum() > 0:
         return None
     luma = (rgb * rgb.new_tensor(_LUMINANCE)).sum(-1)

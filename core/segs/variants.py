@@ -96,6 +96,7 @@ class Candidates:
 
     @property
     def label(self) -> str:
+        """The segment's label."""
         return str(self.segs[0].label)
 
 
@@ -116,6 +117,7 @@ class Chosen:
 
     @property
     def seg(self) -> SEG | None:
+        """The variant that is pasted; None for the original."""
         return None if self.index is None else self.candidates.segs[self.index]
 
 

@@ -221,7 +221,11 @@ def _by_texts(groups: Sequence[Candidates], sources: dict[str, Any]) -> Scores:
 
 
 def for_editor(before: Sequence[torch.Tensor], chosen: Sequence[Chosen]) -> list[dict[str, Any]]:
-    """What the node shows by itself: small pictures, numbers and scores."""
+    """What the node shows by itself: small pictures, numbers and scores.
+
+    Args:
+        before: [1,h,w,3] for each segment, what the image shows there.
+    """
     pictures = [
         fitted(picture, SIDE)
         for first, own in zip(before, chosen, strict=True)
