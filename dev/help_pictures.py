@@ -3,7 +3,8 @@
     python -m dev.help_pictures --comfyui DIR --python PY
 
 loads each graph below into the real editor and writes `web/docs/images/<name>.webp`; and of a scene
-of the miniature world what Label SEGS by Person shows, as `people_sheet.webp`.
+of the miniature world what Label SEGS by Person shows, as `people_sheet.webp`. Some graphs are run
+first, for what one of their nodes shows.
 """
 
 from __future__ import annotations
@@ -147,11 +148,36 @@ GRAPHS: dict[str, Mapping[str, Node]] = {
     },
 }  # fmt: skip
 
+# Graphs that are run on a picture of the examples, and the type of the node that is shown.
+RUN: dict[str, tuple[str, str, Mapping[str, Node]]] = {
+    "preview_segments": ("4_text_per_segment.jpg", "PreviewSegments", {
+        "image": Node("LoadImage", 0, values={"image": "4_text_per_segment.jpg"}, upload=True),
+        "detector": Node("DetailersFaceDetectorProvider", 0),
+        "find": Node("BboxDetectorSEGS", 0, {"bbox_detector": "detector", "image": "image"},
+                     {"labels": "face"}),
+        "preview": Node("PreviewSegments", 1, {"image": "image", "segs": "find"},
+                        {"seed": 7, "off": "1",
+                         "wildcard": "[ASC] an old man, smiling [SEP] a young woman"}),
+    }),
+}  # fmt: skip
+ALONE = """(type) => {
+    const graph = window.app.graph;
+    for (const node of [...graph.nodes]) if (node.type !== type) graph.remove(node);
+}"""
+
 
 def picture(editor: Editor, name: str, info: dict) -> Image.Image:
-    """A graph as the editor draws it."""
-    editor.load(workflow_file(GRAPHS[name], (), info, name))
-    editor.page.evaluate(SHRINK)
+    """A graph as the editor draws it; of one that is run, the node that is meant."""
+    if name in RUN:
+        file, shown, graph = RUN[name]
+        shutil.copy(ROOT / "example_workflows" / file, editor.server.base / "input" / file)
+        editor.load(workflow_file(graph, (), info, name))
+        editor.queue()
+        editor.page.evaluate(ALONE, shown)
+        editor.page.wait_for_timeout(1000)  # pictures load
+    else:
+        editor.load(workflow_file(GRAPHS[name], (), info, name))
+        editor.page.evaluate(SHRINK)
     left, top, right, bottom = editor.page.evaluate(BOX)
     clip = {"x": left - MARGIN, "y": top - MARGIN,
             "width": right - left + 2 * MARGIN, "height": bottom - top + 2 * MARGIN}  # fmt: skip
@@ -211,7 +237,7 @@ def main() -> None:
         place = server.base / "models" / "person_embedders"
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(EMBEDDER, place / NETWORK)
-        write_pictures(server, options.names or (*GRAPHS, SHEET))
+        write_pictures(server, options.names or (*GRAPHS, *RUN, SHEET))
 
 
 def write_pictures(server: Server, names: Sequence[str]) -> None:
