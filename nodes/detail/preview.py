@@ -117,7 +117,7 @@ def _small(picture: torch.Tensor) -> torch.Tensor:
     if scale >= 1:
         return picture
     return resample(
-        picture, Size(*(max(1, round(side * scale)) for side in (width, height))), "area"
+        picture, Size(*(max(1, round(side * scale)) for side in (width, height))), "bilinear"
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from detailers.tests.host.by_hand import PIXELS
 from detailers.tests.host.graphs import Graph, box
+from PIL import Image
 
 WIDTH, HEIGHT = 256, 192
 SEGMENTS = [
@@ -124,6 +125,20 @@ def test_the_node_shows_pictures_and_table(run, server):
     assert [row["image"] for row in shown["segments"]] == [0] * 5 + [1] * 5 + [0, 1]
 
 
+def test_pictures_of_large_images_are_small(run, server):
+    graph = Graph()
+    image, segs = graph.plain(2600, 130, 0xFF0000), graph.segs(2600, 130, box(2000, 8, 2080, 88))
+    look = graph.add(
+        "PreviewSegments", image=image, segs=segs, off="", **SIZES, force_inpaint=True, wildcard=""
+    )
+    (shown,) = run(graph).outputs[look.key]["detailers_segments"]
+    assert shown["image"] == {"width": 2600, "height": 130, "count": 1}
+    file = server.base / "temp" / shown["pictures"][0]["filename"]
+    with Image.open(file) as picture:
+        assert picture.size == (1024, 51)
+        assert picture.getpixel((500, 20)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
@@ -162,7 +177,7 @@ PLAN = """
 - {label: hand, text: "{blue|green} hand", negative: grey, guide_size: 80, crop_padding: 6}
 - {label: over, text_before: cyan, seed: 7}
 - {label: right, skip: not this one}
-- {select: largest 1, text: white, max_size: 96, guide_size: 128}
+- {select: largest 1, text: white, max_size: 110, guide_size: 128}
 """
 
 
@@ -181,4 +196,4 @@ def test_a_segment_plan_is_told_too(results):
     assert (rows[3]["rules"], rows[3]["seed"]) == ([2], 7)
     assert rows[3]["text"] in ("cyan, a magenta thing", "cyan, a yellow thing")
     assert (rows[5]["status"], rows[5]["reason"]) == ("skipped", "not this one")
-    assert (rows[2]["status"], max(rows[2]["working_size"])) == ("planned", 96)
+    assert (rows[2]["status"], rows[2]["working_size"]) == ("planned", [110, 110])
