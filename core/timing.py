@@ -1,12 +1,13 @@
-"""Where the time of a node's run goes: every moment belongs to one stage.
+"""The time that each stage of a node's run takes. Every moment belongs to one stage.
 
-`measured` opens a watch for what runs inside, and `stage` says what is worked on there. Stages may
-lie in one another: the inner one counts, so that all of them together are the whole time.
+`measured` opens a stopwatch for the code inside it, and `stage` names the stage of the code inside
+it. Where stages are nested, only the innermost one counts, so the sum of all stages is the whole
+time.
 
-Time is that of the clock on the wall. A device that is given work and answers later is not waited
-for, as that would slow the run: its time counts for the stage that first needs what it makes.
-ComfyUI's samplers and VAEs hand their results over in the CPU's memory, so that is the stage
-itself, unless ComfyUI keeps everything on the device (`--gpu-only`).
+Times are wall times. The stopwatch never waits for a device that works in the background, because
+that would slow the run. The time of such work belongs to the stage that first needs the result.
+ComfyUI's samplers and VAEs return their results in CPU memory, so this is normally the stage that
+asked for the work; it is not with `--gpu-only`, which keeps all results on the device.
 """
 
 from __future__ import annotations
@@ -18,31 +19,35 @@ from contextvars import ContextVar
 
 DETECT, TEXT, RESIZE, ENCODE = "detect", "text", "resize", "encode"
 SAMPLE, DECODE, PASTE = "sample", "decode", "paste"
-REPORT, OTHER = "report", "other"  # to tell of the run; all that is none of these
+REPORT, OTHER = "report", "other"  # pictures and messages about the run; everything else
 STAGES = (DETECT, TEXT, RESIZE, ENCODE, SAMPLE, DECODE, PASTE, REPORT, OTHER)
 
-Clock = Callable[[], float]  # seconds, from any beginning
+Clock = Callable[[], float]  # seconds since any moment
 
 
 class Stopwatch:
-    """How long each stage has taken."""
+    """Adds up the time of each stage.
+
+    Attributes:
+        claimed: whether the run of a detailer uses it already.
+    """
 
     def __init__(self, clock: Clock = time.perf_counter) -> None:
         self.clock = clock
         self.begun = clock()
-        self.claimed = False  # by the run of a detailer
+        self.claimed = False
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._stage, self._since = OTHER, self.begun
 
     def switch(self, stage: str) -> str:
-        """Go on with another stage; which it was before."""
+        """Start a stage, one of STAGES, and return the one that was running before."""
         now, before = self.clock(), self._stage
         self._seconds[before] += now - self._since
         self._stage, self._since = stage, now
         return before
 
     def read(self) -> tuple[float, dict[str, float]]:
-        """Seconds since the watch was opened, and those of each stage."""
+        """Seconds since the stopwatch was made, and the seconds of each stage."""
         self.switch(self._stage)
         return self.clock() - self.begun, dict(self._seconds)
 
@@ -52,7 +57,7 @@ _watch: ContextVar[Stopwatch | None] = ContextVar("detailers_stopwatch", default
 
 @contextmanager
 def measured(clock: Clock = time.perf_counter) -> Iterator[Stopwatch]:
-    """Measure what runs inside, apart from what is measured outside."""
+    """Open a new stopwatch for the code inside."""
     watch = Stopwatch(clock)
     token = _watch.set(watch)
     try:
@@ -63,7 +68,7 @@ def measured(clock: Clock = time.perf_counter) -> Iterator[Stopwatch]:
 
 @contextmanager
 def measured_once() -> Iterator[Stopwatch]:
-    """As `measured`, with the watch that is open already where no run has claimed it."""
+    """As `measured`, but keep the stopwatch that is open if no run has claimed it."""
     watch = _watch.get()
     if watch is not None and not watch.claimed:
         yield watch
@@ -74,20 +79,20 @@ def measured_once() -> Iterator[Stopwatch]:
 
 @contextmanager
 def claimed() -> Iterator[Stopwatch]:
-    """The watch of a run that goes on inside, which is no other run's."""
+    """A stopwatch for the run of a detailer inside, which no other run uses."""
     with measured_once() as watch:
         watch.claimed = True
         yield watch
 
 
 def current() -> Stopwatch | None:
-    """The watch that is open."""
+    """The stopwatch that is open, or None."""
     return _watch.get()
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """What runs inside belongs to a stage, one of STAGES."""
+    """The code inside belongs to a stage, one of STAGES."""
     watch = _watch.get()
     if watch is None:
         yield

@@ -1,4 +1,4 @@
-"""What a node shows beside its outputs: for ComfyUI to send to the editor and keep as history."""
+"""Collects what a node shows in the editor. ComfyUI sends it there and keeps it in the history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _shown: ContextVar[Shown | None] = ContextVar("detailers_shown", default=None)
 
 
 def show(name: str, entry: Any) -> None:
-    """Add an entry, of what JSON knows, to the UI output of the node that runs, if one does."""
+    """Add an entry to the UI output of the running node. `entry`: any value that JSON can hold."""
     shown = _shown.get()
     if shown is not None:
         shown.setdefault(name, []).append(entry)
@@ -20,7 +20,7 @@ def show(name: str, entry: Any) -> None:
 
 @contextmanager
 def collected_shown() -> Iterator[Shown]:
-    """What is shown by what runs inside."""
+    """The entries that the code inside adds."""
     shown: Shown = {}
     token = _shown.set(shown)
     try:

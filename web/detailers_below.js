@@ -1,19 +1,19 @@
-// What is shown in a node below its widgets and belongs to its last run: the file has none of it.
+// Shows elements below the widgets of a node. They are not saved in the workflow file.
 
-const MARGIN = 8; // around an element, in pixels of the graph, as are all here
-const GAP = 4; // that the editor leaves between widgets
+const MARGIN = 8; // around an element; all sizes here are in pixels of the graph
+const GAP = 4; // between widgets, as the editor has it
 
-const shownIn = new WeakMap(); // by node: {before, parts: Map of name to part}
-const prepared = new WeakSet(); // nodes that are saved as if nothing was below
+const shownIn = new WeakMap(); // node -> {before: its height, parts: Map of name to part}
+const prepared = new WeakSet(); // nodes that are saved without these elements
 
 /** The element that a node shows under a name. */
 export const shownBelow = (node, name) => shownIn.get(node)?.parts.get(name)?.element;
 
 /**
- * Shows an element below a node's widgets, in place of the one of that name.
+ * Shows an element below a node's widgets. It replaces an earlier element of the same name.
  *
- * @param height takes a width and says how high the element is there, in pixels; without it that is
- * measured once for each width.
+ * @param height function that takes a width and returns the height of the element, in pixels.
+ * Without it, the height is measured once for each width.
  */
 export function showBelow(node, name, element, height) {
   if (typeof node.addDOMWidget !== "function") return;
@@ -39,14 +39,14 @@ export function showBelow(node, name, element, height) {
   fitBelow(node);
 }
 
-/** Makes a node as high as what it shows, once that has another height. */
+/** Adapts the height of a node after the height of an element has changed. */
 export function fitBelow(node) {
   const own = shownIn.get(node);
   if (!own) return;
   for (const part of own.parts.values()) {
     const [was, now] = [part.height ?? 0, heightIn(part, node.size[0])];
     part.height = now;
-    // As elements of the page, nodes grow by themselves.
+    // Nodes that are elements of the page grow by themselves.
     if (LiteGraph.vueNodesMode || was === now) continue;
     const height = was ? node.size[1] + now - was : node.size[1];
     setHeight(node, Math.max(height, node.computeSize()[1]));
@@ -54,7 +54,7 @@ export function fitBelow(node) {
   node.setDirtyCanvas?.(true, true);
 }
 
-/** Removes what a node shows under a name. */
+/** Removes the element of a name from a node. */
 export function removeBelow(node, name) {
   const own = shownIn.get(node);
   const part = own?.parts.get(name);
@@ -77,14 +77,14 @@ export function removeBelow(node, name) {
   node.setDirtyCanvas?.(true, true);
 }
 
-/** What the editor chains to for a widget, and what nobody needs once that is gone. */
+/** The callbacks of a node that the editor replaces for a widget, to restore them afterwards. */
 const hooksOf = ({ onAdded, onRemoved, onResize }) => ({ onAdded, onRemoved, onResize });
 
 function setHeight(node, height) {
   if (node.size[1] !== height) node.setSize([node.size[0], height]);
 }
 
-/** The height that a node has without some of what it shows. */
+/** The height of a node without some of its elements. */
 function heightWithout(node, own, parts) {
   const now = node.size[1];
   if (now < own.before) return now;
@@ -92,7 +92,7 @@ function heightWithout(node, own, parts) {
   return Math.max(own.before, now - most);
 }
 
-/** Has a node saved as if nothing was below. */
+/** Lets a node be saved as if it had no elements below. */
 function prepare(node) {
   if (prepared.has(node)) return;
   prepared.add(node);
@@ -104,7 +104,7 @@ function prepare(node) {
       const places = [...own.parts.values()].map(({ widget }) => this.widgets.indexOf(widget));
       for (const index of places.sort((one, other) => other - one)) {
         if (Array.isArray(values) && index < values.length && !(index in values)) {
-          values.splice(index, 1); // of another widget that has come later
+          values.splice(index, 1); // the value belongs to a widget that was added later
         }
       }
       saved.size = [saved.size[0], heightWithout(this, own, [...own.parts.values()])];
@@ -113,7 +113,7 @@ function prepare(node) {
   };
 }
 
-/** The height of a part in a node of some width, with its margins. */
+/** The height of a part with its margins, in a node of a given width. */
 function heightIn({ element, heights, measure }, width) {
   if (measure) return measure(width - 2 * MARGIN) + 2 * MARGIN;
   if (!heights.has(width)) {

@@ -1,18 +1,19 @@
-// How detailers get on is shown in them: while they run the crops that are sampled and the time that
-// is left, then each crop before and after, and the whole picture under a slider.
+// Shows the run of a detailer in the node. While it runs: the crops that are being sampled and the
+// time that is left. Afterwards: each crop before and after, and the whole picture with a slider.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { fitBelow, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { places, plainType, root } from "./detailers_graph.js";
+import { said } from "./detailers_words.js";
 import { isKnown, onQueue, onRuns, onShown, shownKey } from "./detailers_workflow.js";
 
-const VIEW = "detailers_view"; // in a node's output, of a prompt's marks, and the widget's name
+const VIEW = "detailers_view"; // key in a node's output and in its _meta, and name of the widget
 const SETTING = "Detailers.View";
-const LOOKED_AT = 32; // runs of the history, after the page was opened anew
-const [HEAD, STRIP, THUMB] = [26, 122, 68]; // heights, and a picture's side, in pixels
-const MOST_COMPARED = 420; // pixels, the height of the slider's pictures
-const MOST_LIVE = 6; // crops of a wave of which there are pictures on the way
+const LOOKED_AT = 32; // the most runs of the history that are searched after a reload
+const [HEAD, STRIP, THUMB] = [26, 122, 68]; // heights of the parts, and side of a picture, in pixels
+const MOST_COMPARED = 420; // the greatest height of pictures with a slider, in pixels
+const MOST_LIVE = 6; // the most crops of a wave that are shown while they are sampled
 
 const STYLE = `
 .detailers-view { box-sizing: border-box; overflow: hidden; border-radius: 6px;
@@ -57,13 +58,13 @@ const STYLE = `
   font-weight: normal; color: #fff; background: rgba(0, 0, 0, 0.55); pointer-events: none; }
 `;
 
-// By the key of a workflow: by the path of a node: {run, contents: {node: [...]}, live}.
+// key of a workflow -> path of a node -> {run, contents: {node: [...]}, live}
 const kept = new WeakMap();
-const chosen = new WeakMap(); // by node: what is compared, {image} or {pair}; absent: the strip
-const drawn = new WeakMap(); // by node: {live, contents} as it shows them, as JSON
-const lookedBack = new WeakSet(); // keys of workflows of which earlier results were asked for
+const chosen = new WeakMap(); // node -> what its slider shows, {image} or {pair}; absent: no slider
+const drawn = new WeakMap(); // node -> {live, contents} that it shows, as JSON
+const lookedBack = new WeakSet(); // keys of workflows for which the history was searched
 
-let isOn = true; // the setting; the editor says what it is at the start, and whenever it changes
+let isOn = true; // the setting. The editor tells its value at the start and after each change.
 
 function viewsOf(key) {
   if (!kept.has(key)) kept.set(key, new Map());
@@ -101,7 +102,7 @@ function end(views, { run, detail: { node, display_node: shownAt, output } }) {
   view.contents.set(String(node), list);
 }
 
-/** The end of a run that was queued before the page was opened anew: no message says whose it is. */
+/** Handles the end of a run that was queued before a reload. No message tells its workflow. */
 function overUnknown() {
   const views = viewsOf(shownKey());
   if (![...views.values()].some(({ live }) => live)) return;
@@ -119,7 +120,7 @@ function over(views) {
 
 // What is known already -----------------------------------------------------------------------
 
-/** Takes what the editor has of earlier runs, as it does for pictures, or else the history. */
+/** Finds the results of earlier runs: first in the editor, then in the history. */
 async function lookBack() {
   const [key, id] = [shownKey(), root()?.id];
   if (!isOn || lookedBack.has(key)) return;
@@ -129,7 +130,7 @@ async function lookBack() {
   if (!all.some(({ node }) => isDetailer(node))) return;
   takeOutputs(views, all);
   if (!views.size && id) takeHistory(views, await history(), id, all);
-  takeOutputs(views, all); // of a run that was chosen from the history
+  takeOutputs(views, all); // the editor sets these late if a run was loaded from the history
   if (key === shownKey()) showAll();
 }
 
@@ -141,7 +142,9 @@ function takeOutputs(views, all) {
     if (!Array.isArray(list) || !list.length) continue;
     for (const { node, path } of all) {
       const names = [path, node.graph?.id ? `${node.graph.id}:${node.id}` : path];
-      if (names.includes(name)) viewAt(views, path, null).contents.set("", list);
+      if (!names.includes(name)) continue;
+      const view = viewAt(views, path, null);
+      if (view.run === null) view.contents = new Map([["", list]]);
     }
   }
 }
@@ -171,10 +174,10 @@ function takeHistory(views, runs, id, all) {
 
 // What is shown -------------------------------------------------------------------------------
 
-/** Shows in every node of the graph how it gets on, or what has become of its segments. */
+/** Shows the progress or the result in every node of the visible graph. */
 function showAll() {
   const views = isOn ? viewsOf(shownKey()) : new Map();
-  const found = new Map(); // a node inside a subgraph is at several places
+  const found = new Map(); // a node in a subgraph can be at several places
   for (const { node, path } of places()) {
     const view = views.get(path);
     if (!found.has(node)) found.set(node, { live: null, contents: [] });
@@ -196,13 +199,13 @@ function show(node, { live, contents }) {
   const before = drawn.get(node);
   if (before?.live === now.live && before.contents === now.contents) return;
   drawn.set(node, now);
-  // The pair that was compared is another one now.
+  // A new result has other pairs.
   if (before?.contents !== now.contents && chosen.get(node)?.pair !== undefined) chosen.delete(node);
   let element = shownBelow(node, VIEW);
   if (!element) {
     element = made("div", "detailers-view");
     element.setAttribute("role", "group");
-    element.setAttribute("aria-label", "Segments of this node's last run");
+    element.setAttribute("aria-label", said("Segments of this node's last run"));
     fill(node, element, { live, contents });
     showBelow(node, VIEW, element, (width) => HEAD + bodyHeight(node, width));
     return;
@@ -211,7 +214,7 @@ function show(node, { live, contents }) {
   fitBelow(node);
 }
 
-/** The height of what is below the head, in a node of some width. */
+/** The height of the part below the head. */
 function bodyHeight(node, width) {
   const aspect = chosen.get(node)?.aspect;
   return aspect ? Math.round(Math.min(MOST_COMPARED, Math.max(STRIP, width * aspect))) : STRIP;
@@ -261,18 +264,21 @@ function fill(node, element, { live, contents }) {
 }
 
 const percent = (share) => `${Math.round(100 * (share ?? 0))}%`;
-const plural = (number, one, more = `${one}s`) => `${number} ${number === 1 ? one : more}`;
+const segments = (count) => (count === 1 ? said("1 segment") : said("{count} segments", { count }));
+const retries = (count) => (count === 1 ? said("1 retry") : said("{count} retries", { count }));
+const faults = (count) => (count === 1 ? said("1 fault") : said("{count} faults", { count }));
 
-function time(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+function time(duration) {
+  if (duration < 60) return said("{seconds} s", { seconds: duration.toFixed(duration < 10 ? 1 : 0) });
+  const [minutes, seconds] = [Math.floor(duration / 60), Math.floor(duration % 60)];
+  return said("{minutes} min {seconds} s", { minutes, seconds });
 }
 
 function onTheWay({ first, last, of, left }) {
   const place = first === last ? `${first}` : `${first}–${last}`;
-  const rest = left === null || left === undefined ? "" : ` · about ${time(left)} left`;
-  return `${place} of ${of}${rest}`;
+  const now = said("{place} of {count}", { place, count: of });
+  if (left === null || left === undefined) return now;
+  return `${now} · ${said("about {time} left", { time: time(left) })}`;
 }
 
 function inAll(contents) {
@@ -280,20 +286,20 @@ function inAll(contents) {
   const [more, seconds] = ["more", "seconds"].map((name) =>
     contents.reduce((sum, content) => sum + (content[name] ?? 0), 0),
   );
-  const retries = pairs.reduce((sum, pair) => sum + pair.retries, 0);
-  const faults = pairs.filter((pair) => pair.fault).length;
-  const parts = [plural(pairs.length + more, "segment"), time(seconds)];
-  if (retries) parts.push(plural(retries, "retry", "retries"));
-  if (faults) parts.push(plural(faults, "fault"));
+  const again = pairs.reduce((sum, pair) => sum + pair.retries, 0);
+  const bad = pairs.filter((pair) => pair.fault).length;
+  const parts = [segments(pairs.length + more), time(seconds)];
+  if (again) parts.push(retries(again));
+  if (bad) parts.push(faults(bad));
   return parts.join(" · ");
 }
 
-/** The crops that are worked on. */
+/** The crops that are being sampled. */
 function crops({ pictures }) {
   const row = made("div", "detailers-view-strip");
   for (const entry of (pictures ?? []).slice(0, MOST_LIVE)) {
     const thumbs = made("div", "detailers-view-thumbs");
-    const picture = pictureOf(entry, "The crop that is sampled");
+    const picture = pictureOf(entry, said("The crop that is sampled"));
     picture.style.width = picture.style.height = `${STRIP - 10}px`;
     thumbs.append(picture);
     row.append(thumbs);
@@ -308,7 +314,7 @@ function strip(node, element, contents) {
   const pairs = contents.flatMap((content) => content.pairs);
   pairs.forEach((pair, index) => row.append(pairOf(node, element, contents, pair, index, isBatch)));
   const more = contents.reduce((sum, content) => sum + (content.more ?? 0), 0);
-  if (more) row.append(made("div", "detailers-view-none", `and ${more} more`));
+  if (more) row.append(made("div", "detailers-view-none", said("and {more} more", { more })));
   row.addEventListener("wheel", (event) => {
     if (row.scrollWidth <= row.clientWidth || event.ctrlKey) return;
     row.scrollLeft += event.deltaX || event.deltaY;
@@ -322,18 +328,16 @@ function pairOf(node, element, contents, pair, index, isBatch) {
   const figure = made("figure", "detailers-view-pair");
   figure.style.margin = "0";
   const thumbs = made("div", "detailers-view-thumbs");
-  thumbs.append(pictureOf(pair.before, "before"), pictureOf(pair.after, "unchanged"));
+  thumbs.append(pictureOf(pair.before, said("before")), pictureOf(pair.after, said("unchanged")));
   const [width, height] = pair.size;
   const place = isBatch ? `${pair.image}/${pair.segment}` : `${pair.segment}`;
   const first = made("figcaption", "", `${place} · ${pair.label} · ${width}×${height}`);
   const second = made("figcaption", "", time(pair.seconds));
-  if (pair.retries) second.append(made("span", "detailers-view-again", ` · ${plural(pair.retries, "retry", "retries")}`));
-  if (pair.fault) second.append(made("span", "detailers-view-fault", " · fault"));
-  const words = [
-    `Segment ${pair.segment}${isBatch ? ` of image ${pair.image}` : ""}, "${pair.label}": a crop of`,
-    `${pair.crop.join("×")} pixels, sampled at ${width}×${height}.`, pair.fault,
-  ]; // prettier-ignore
-  figure.title = words.filter(Boolean).join(" ");
+  if (pair.retries) second.append(made("span", "detailers-view-again", ` · ${retries(pair.retries)}`));
+  if (pair.fault) second.append(made("span", "detailers-view-fault", ` · ${faults(1)}`));
+  const its = { place, label: pair.label, crop: pair.crop.join("×"), size: `${width}×${height}` };
+  const words = said("Segment {place}, {label}: a crop of {crop} pixels, sampled at {size}.", its);
+  figure.title = [words, pair.fault].filter(Boolean).join(" ");
   if (pair.after) {
     figure.tabIndex = 0;
     figure.setAttribute("role", "button");
@@ -359,7 +363,7 @@ function choices(node, element, contents) {
     return own;
   };
   const buttons = [
-    button("Segments", "Each segment before and after", !now, () =>
+    button(said("Segments"), said("Each segment before and after"), !now, () =>
       choose_(node, element, contents, null),
     ),
   ];
@@ -367,9 +371,11 @@ function choices(node, element, contents) {
     const isImage = now?.image !== undefined;
     const next = isImage ? (now.image + 1) % images.length : 0;
     const count = images.length > 1 && isImage ? ` ${now.image + 1}/${images.length}` : "";
-    const title = images.length > 1 ? "Whole pictures before and after, one by one" : "The whole picture before and after";
+    const title = images.length > 1
+      ? said("The whole pictures before and after, one after another")
+      : said("The whole picture before and after");
     buttons.push(
-      button(`Picture${count}`, title, isImage, () =>
+      button(`${said("Picture")}${count}`, title, isImage, () =>
         choose_(node, element, contents, { image: next }),
       ),
     );
@@ -377,7 +383,7 @@ function choices(node, element, contents) {
   return buttons;
 }
 
-/** Shows a pair under a slider, or with null the strip. */
+/** Shows a pair with a slider, or with null the strip. */
 function choose_(node, element, contents, what, size) {
   const [width, height] = size ?? contents[0]?.image_size ?? [1, 1];
   if (what) chosen.set(node, { ...what, aspect: height / width });
@@ -386,7 +392,7 @@ function choose_(node, element, contents, what, size) {
   fitBelow(node);
 }
 
-/** What is chosen, under a slider. */
+/** The chosen pair with a slider. */
 function compared(node, contents) {
   const now = chosen.get(node);
   const pair = now?.pair !== undefined
@@ -398,13 +404,13 @@ function compared(node, contents) {
   }
   const box = made("div", "detailers-view-compare");
   box.style.aspectRatio = `${1 / now.aspect}`;
-  const [after, before] = [pictureOf(pair.after, "after"), pictureOf(pair.before, "before")];
+  const [after, before] = [pictureOf(pair.after, said("after")), pictureOf(pair.before, said("before"))];
   const line = made("div");
-  const names = [made("b", "", "before"), made("b", "", "after")];
+  const names = [made("b", "", said("before")), made("b", "", said("after"))];
   names[0].style.left = names[1].style.right = "6px";
   const slider = made("input");
   Object.assign(slider, { type: "range", min: 0, max: 100, step: 0.1, value: 50 });
-  slider.setAttribute("aria-label", "How much of the picture is shown as it was before");
+  slider.setAttribute("aria-label", said("Between before and after"));
   const move = () => {
     before.style.clipPath = `inset(0 ${100 - slider.value}% 0 0)`;
     line.style.left = `${slider.value}%`;

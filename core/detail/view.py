@@ -1,7 +1,7 @@
-"""What the editor shows of a run: the crops on their way, and each before and after.
+"""What the editor shows of a run: the crops that are being sampled, then each one before and after.
 
-All pictures are small and go to the viewer one by one, as each crop is there anyway. Nothing is
-made where nobody looks.
+All pictures are small. Each is made when its crop is in memory anyway. Without a viewer no picture
+is made.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..geometry import Size
 from ..timing import REPORT, stage
 from .report import Record, Worked
 
-SHOWN = "detailers_view"  # where it stands in a node's UI output
-CROP_SIDE = 160  # pixels, the longer side of a crop's picture
-IMAGE_SIDE = 512  # that of a whole image's
-MOST_PAIRS = 64  # crops of which there are pictures
-MOST_IMAGES = 4  # images of a batch that can be compared
+SHOWN = "detailers_view"  # key in a node's UI output
+CROP_SIDE = 160  # longer side of the picture of a crop, in pixels
+IMAGE_SIDE = 512  # longer side of the picture of a whole image, in pixels
+MOST_PAIRS = 64  # the most crops that get pictures
+MOST_IMAGES = 4  # the most images of a batch that get pictures
 _PAUSE = 0.25  # seconds between two messages about steps
 
-Entry = dict[str, str]  # a picture, as ComfyUI's editor asks for it
+Entry = dict[str, str]  # names the file of a picture, as ComfyUI's editor asks for it
 
 
 @dataclass
@@ -44,18 +44,18 @@ class RunView:
     def __init__(self, viewer: Viewer | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.viewer, self.clock = viewer, clock
         self._pairs: dict[int, _Pair] = {}  # by the id of the crop's record
-        self._shown: list[Worked] = []  # those with pictures, in the order of work
-        self._of = self._begun = self._ended = 0  # crops in all, that have begun, that are over
-        self._first: tuple[float, int] | None = None  # when a step was first told of, and which
+        self._shown: list[Worked] = []  # crops with pictures, in working order
+        self._of = self._begun = self._ended = 0  # crops: all, started, finished
+        self._first: tuple[float, int] | None = None  # time and number of the first step
         self._told = float("-inf")
         self._current: list[Entry] = []
 
     def starts(self, crops: int) -> None:
-        """The run works on so many crops."""
+        """The run starts. `crops`: the number of crops that it will sample."""
         self._of = crops
 
     def wave(self, crops: Sequence[tuple[Worked, torch.Tensor]]) -> None:
-        """These crops, each with its pixels [N,h,w,3], are worked on from now on."""
+        """A wave starts. `crops`: its crops, each with its pixels [N,h,w,3] 0..1."""
         self._begun += len(crops)
         if self.viewer is None:
             return
@@ -72,7 +72,7 @@ class RunView:
             self._tell(None)
 
     def step(self, done: int, total: int) -> None:
-        """So many of all steps are done."""
+        """`done` of `total` steps of the sampler are done, counted over all crops."""
         if self.viewer is None:
             return
         now = self.clock()
@@ -88,7 +88,7 @@ class RunView:
             self._tell(left, done / max(1, total))
 
     def over(self, record: Record, pixels: torch.Tensor | None) -> None:
-        """A crop is finished and looks like this now, [N,h,w,3]; None: nothing of it is used."""
+        """A crop is finished. `pixels`: its result [N,h,w,3] 0..1, or None if it is not used."""
         self._ended += 1
         pair = self._pairs.get(id(record))
         if self.viewer is None or pair is None or pixels is None:
@@ -100,8 +100,9 @@ class RunView:
         """The run is over.
 
         Args:
-            before: [B,H,W,C], the node's images.
-            after: what they have become, perhaps several times over; None if they stay.
+            before: the node's images [B,H,W,C] 0..1.
+            after: the result [n*B,H,W,C] 0..1; None if the node does not change the images.
+            seconds: that the run took.
         """
         if self.viewer is None or not self._shown:
             return
@@ -119,7 +120,7 @@ class RunView:
             )
 
     def _images(self, before: torch.Tensor, after: torch.Tensor) -> list[dict[str, Entry]]:
-        """Whole images before and after: some of a batch, spread over it."""
+        """Pictures of whole images before and after; of a large batch, evenly spread ones."""
         count = len(after)
         step = -(-count // MOST_IMAGES)
         return [
@@ -160,6 +161,6 @@ class RunView:
 
 
 def _middle(pixels: torch.Tensor) -> torch.Tensor:
-    """The picture that stands for a crop, [1,h,w,3]: the one in the middle of a clip."""
+    """The picture [1,h,w,3] that is shown for a crop: of a clip the middle frame."""
     row = len(pixels) // 2
     return pixels[row : row + 1]

@@ -1,8 +1,8 @@
-"""A detailer's report read as a segment plan: what each segment was made with, as a rule for it.
+"""Makes a segment plan of a detailer's report. The plan repeats the run.
 
-The rules choose segments by their places, so the plan is for the same SEGS. They set what rules
-can set: texts with their choices made, LoRAs, seeds and settings. The picture is the same where
-the models, the image and all that no rule sets are the same.
+There is one rule for each segment. It selects the segment by its index, so the plan is for the same
+SEGS. It sets everything that a rule can set: the resolved texts, LoRAs, seed and settings. The
+picture is the same if the models, the image and all other settings of the node are the same.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ..detail.report import SCHEMA, SKIPPED, VERSION
 from ..detail.segment_plan import Overrides, Rule, SegmentPlan
 from ..detail.selectors import INDEX, And, OfImage, Ordinal, Selector, Span
 
-LONGEST_REPORT = 50_000_000  # signs
-_BEGINNING = 200  # signs in which a report says what it is
+LONGEST_REPORT = 50_000_000  # characters
+_BEGINNING = 200  # the schema is named within so many characters
 
 
 class ReportError(ValueError):
-    """A text is no report that can be used as a plan; the message says why."""
+    """The text is a report that cannot be made a plan. The message says why."""
 
 
 def is_report(text: str) -> bool:
-    """Whether a text says of itself that it is a report."""
+    """Whether a text claims to be a report."""
     beginning = text.lstrip()[:_BEGINNING]
     return beginning.startswith("{") and f'"{SCHEMA}"' in beginning
 
@@ -35,28 +35,28 @@ def plan_of_report(text: str) -> SegmentPlan:
     """The plan that repeats the run of a report.
 
     Raises:
-        ReportError: it is not whole, or of a version that is not known.
+        ReportError: the report is incomplete, or has an unknown version.
     """
     if len(text) > LONGEST_REPORT:
-        raise ReportError(f"The report has {len(text)} signs; the most are {LONGEST_REPORT}.")
+        raise ReportError(f"The report has {len(text)} characters; the limit is {LONGEST_REPORT}.")
     try:
         report = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ReportError(
-            f"The report is not whole ({error}). Copy all of what the output 'report' gave."
+            f"The report is incomplete ({error}). Copy the whole text of the output 'report'."
         ) from None
     version = report.get("version") if isinstance(report, dict) else None
     if version != VERSION:
         raise ReportError(
-            f"The report is of version {version!r}, but this pack reads version {VERSION}. Make it "
-            "again with this version of the pack."
+            f"The report has version {version!r}, but this pack reads version {VERSION}. Run the "
+            "detailer again with this version of the pack."
         )
     try:
         return _plan(report)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ReportError(
-            f"The report cannot be read ({type(error).__name__}: {error}). Give it as the output "
-            "'report' gave it."
+            f"The report cannot be read ({type(error).__name__}: {error}). Use the text of the "
+            "output 'report' without changes."
         ) from None
 
 
@@ -68,15 +68,15 @@ def _plan(report: Mapping[str, Any]) -> SegmentPlan:
     if len(versions) > 1:
         note(
             "plan",
-            f"The report is of a run that made {len(versions)} versions with seeds of their own, so"
-            " the plan sets no seeds. Give the node the seed of that run.",
+            f"The report describes {len(versions)} versions with different seeds, so the plan sets"
+            " no seeds. Set the node's seed to the seed of that run.",
         )
     first = [entry for entry in pasted if entry["version"] == min(versions)]
     rules: dict[tuple[int, int], Rule] = {}
     order: list[list[int]] = [[] for _ in range(images)]
     for entry in first:
         image, index = map(int, entry["place"])
-        if (image, index) in rules:  # a picture of each image, by one rule
+        if (image, index) in rules:  # a segment that holds for several images has one rule
             continue
         overrides = _overrides(entry, settings, seeded=len(versions) == 1)
         rules[image, index] = Rule(_selector(image, index, images), overrides)
@@ -90,7 +90,7 @@ def _selector(image: int, index: int, images: int) -> Selector:
 
 
 def _overrides(entry: Mapping[str, Any], settings: Mapping[str, Any], seeded: bool) -> Overrides:
-    """What a rule sets so that a segment is made as it was."""
+    """What the rule of a segment sets."""
     if entry["status"] == SKIPPED and not entry["by_size"]:
         return Overrides(skip=True, reason=str(entry["reason"]))
     if entry["status"] == SKIPPED:
@@ -124,9 +124,9 @@ def _overrides(entry: Mapping[str, Any], settings: Mapping[str, Any], seeded: bo
 
 
 def _added_loras(entry: Mapping[str, Any]) -> tuple[Lora, ...]:
-    """The LoRAs that the texts of a segment do not load by themselves, or not as they were.
+    """The LoRAs that a rule has to set, because the texts do not load them with this strength.
 
-    One that a text names and that was not loaded has the strength 0.
+    A LoRA that a text names but that was not loaded gets the strength 0.
     """
     texts = (entry["text_before"], entry["text"], entry["negative"])
     named = {lora.name: lora for text in texts if text for lora in parse_prompt(text).loras}

@@ -1,4 +1,4 @@
-"""What a run costs in ComfyUI: calls of the network and memory; and what it runs on."""
+"""Measures a run in ComfyUI: calls of the network, and memory. Describes host and device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COUNTING = "detailers_calls"  # the key of the wrapper that counts
 
 
 def counting_calls(guider: Any, count: Callable[[], None]) -> None:
-    """Have `count` called whenever a guider calls its network; neither model nor result changes."""
+    """Call `count` whenever the guider calls its network. Model and result stay the same."""
 
     def wrapper(executor: Any, *args: Any, **options: Any) -> Any:
         count()
@@ -33,10 +33,10 @@ def counting_calls(guider: Any, count: Callable[[], None]) -> None:
 
 
 class MemoryWatch:
-    """The most memory in use: of a CUDA device as PyTorch counts it, else of the process.
+    """Finds the peak of the memory in use: of a CUDA device, or else of the process.
 
-    PyTorch keeps the most of a device by itself; asking for it waits for nothing. The process is
-    looked at when `look` is called.
+    PyTorch counts the peak of a CUDA device; reading it does not wait for the device. The memory
+    of the process is read whenever `look` is called.
     """
 
     def __init__(self) -> None:

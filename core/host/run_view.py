@@ -1,4 +1,4 @@
-"""How a run is shown in ComfyUI's editor: small pictures in its temporary folder, and messages."""
+"""Shows a run in ComfyUI's editor: with small pictures in the temporary folder, and messages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .messages import running_node, tell_editor, wants
 
 log = logging.getLogger(__name__)
 
-_FOLDER = "detailers"  # in the temporary folder, which ComfyUI empties when it starts
+_FOLDER = "detailers"  # in the temporary folder. ComfyUI empties that when it starts.
 _QUALITY = 85  # of JPEG
-MARK = "detailers_view"  # among the `_meta` of the nodes of a prompt whose editor shows runs
+MARK = "detailers_view"  # the editor sets this in the `_meta` of a node of its prompts
 
 
 def editor_view() -> EditorView | None:
-    """The editor that has queued the prompt that runs; None unless it shows runs."""
+    """The editor that queued the running prompt. None: there is none, or its setting is off."""
     running = running_node()
     return EditorView(running[1]) if running is not None and wants(MARK) else None
 
@@ -52,12 +52,12 @@ class EditorView:
 
 
 def shrunk(pixels: torch.Tensor, side: int) -> torch.Tensor:
-    """A picture [1,h,w,C] no larger than `side` pixels, its pixels averaged."""
+    """A picture [1,h,w,C] with its longer side reduced to `side` pixels by averaging."""
     height, width = pixels.shape[1:3]
     scale = side / max(height, width)
     if scale >= 1:
         return pixels
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    skip = max(1, int(1 / scale) // 4)  # 4 x 4 pixels are enough to average for each that is left
+    skip = max(1, int(1 / scale) // 4)  # averaging 4 x 4 pixels is enough
     fewer = pixels[:, ::skip, ::skip].movedim(-1, 1).float()
     return F.interpolate(fewer, size=size, mode="area").movedim(1, -1)
