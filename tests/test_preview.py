@@ -197,6 +197,12 @@ def test_no_segments_leave_the_picture():
     assert made.segs == ((120, 160), [])
 
 
+def test_half_signs_in_a_label_are_written_as_escapes():
+    made = looked_at([FOUR[0]._replace(label="\ud800 目")])
+    assert made.text().encode("utf-8")
+    assert told(made, "label") == [("\ud800 目",)]
+
+
 def test_nothing_is_asked_of_model_and_vae_but_their_sizes():
     backend = FakeBackend()
     looked_at(FOUR, models=make_detail().models, backend=backend, text="a [SEP] b")

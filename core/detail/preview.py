@@ -155,7 +155,8 @@ class Preview:
         table = self.table()
         rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in table.pop("segments"))
         head = json.dumps(table, ensure_ascii=False)[:-1]
-        return f'{head}, "segments": [\n{rows}\n]}}' if rows else f'{head}, "segments": []}}'
+        text = f'{head}, "segments": [\n{rows}\n]}}' if rows else f'{head}, "segments": []}}'
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")  # half signs, as escapes
 
 
 class PlanningRun(Run):
