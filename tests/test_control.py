@@ -9,11 +9,18 @@ from detailers.core.detail.images import detail_image
 from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Box, Size
 from detailers.core.pixels.resample import resize
-from detailers.core.prompts.control import ControlNet, SegmentControl, adapt_segs, control_segs
+from detailers.core.prompts.control import (
+    ControlNet,
+    SegmentControl,
+    adapt_segs,
+    control_segs,
+    with_strength,
+)
 from detailers.core.prompts.control import without_control as cleared
 from detailers.core.prompts.cut_conditioning import Cut
 from detailers.tests.fake_backend import (
     FakeBackend,
+    FakeControl,
     FakeModel,
     FakeVAE,
     fake_models,
@@ -22,6 +29,7 @@ from detailers.tests.fake_backend import (
     noise_image,
     ramp_image,
 )
+from detailers.utils.notes import collected_notes
 
 IMAGE = ramp_image(1, 30, 60)
 REGION = (10, 5, 30, 15)
@@ -268,3 +276,42 @@ def test_a_cut_wins_over_the_place_that_a_wrapper_was_made_for():
     cut = Cut(Size(60, 30), Box(0, 0, 20, 10), Size(30, 16), Size(32, 16), 4)
     seg.control_net_wrapper.apply([], [], torch.zeros(1, 16, 32, 3), None, cut=cut)
     assert torch.equal(attached.hints[0][:, :, :30], resize(picture[:, :10, :20], Size(30, 16)))
+
+
+# The strength that a segment plan sets
+
+
+def test_the_strength_of_all_controlnets_in_conditionings():
+    first, second = FakeControl(), FakeControl()
+    first.strength, second.strength = 0.9, 0.2
+    second.set_previous_controlnet(first)
+    sides = [[["a", {"control": second, "x": 1}], ["b", {}]], [["c", {"control": second}]]]
+    done = {}
+    positive, negative = (with_strength(side, 0.5, done) for side in sides)
+    own = positive[0][1]["control"]
+    assert (own.strength, own.previous_controlnet.strength) == (0.5, 0.5)
+    assert negative[0][1]["control"] is own
+    assert positive[0][1]["x"] == 1
+    assert positive[1] == ["b", {}]
+    assert (second.strength, second.previous_controlnet.strength) == (0.2, 0.9)
+    assert with_strength(sides[0], 0.0, {})[0] == ["a", {"x": 1}]
+    assert with_strength("placeholder", 0.5, {}) == "placeholder"
+
+
+def test_a_controlnet_without_a_strength_keeps_its_own():
+    control = FakeControl()
+    with collected_notes() as notes:
+        assert with_strength([["a", {"control": control}]], 0.5, {})[0][1]["control"] is control
+    assert ["FakeControl" in note.text for note in notes] == [True]
+
+
+def test_a_wrapper_gets_a_strength_where_it_had_none():
+    attached = Attached()
+    segs = control_segs(SEGS, ControlNet("net", 0.0), attached)
+    segs, _ = adapted(segs, noise_image(1, 30, 60), 1.0)
+    _, (seg,) = control_segs(segs, ControlNet("other", 0.3), attached)
+    wrapper = seg.control_net_wrapper.with_strength(0.7)
+    chain = [wrapper, wrapper.previous.previous]
+    assert [own.control.strength for own in chain] == [0.7, 0.7]
+    assert [own.control.net for own in chain] == ["other", "net"]
+    assert seg.control_net_wrapper.control.strength == 0.3

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from detailers.core.prompts.segment_text import SegmentTexts
+from detailers.core.prompts.segment_text import AddedText, SegmentTexts
+from detailers.core.settings import NEGATIVE_PLACEHOLDER
 from detailers.tests.fake_backend import FakeBackend, FakeClip, fake_models, text_of
-from detailers.wildcards.grammar import WildcardError
+from detailers.utils.notes import collected_notes
+from detailers.wildcards.grammar import Lora, WildcardError
 from detailers.wildcards.library import Library
 
 
@@ -120,3 +122,71 @@ def test_the_nodes_conditioning_stays_as_it_was(backend):
     texts.apply("red", 0, concat=True)
     assert torch.equal(models.positive[0][0], before)
     assert texts_of(models) == ["positive"]
+
+
+# What a segment plan adds
+
+
+def added_to(backend, text=None, concat=False, models=None, **added):
+    models = models or fake_models(positive=text_of("positive", words=2))
+    return SegmentTexts(backend, models).apply(text, 0, concat, AddedText(**added))
+
+
+def tokens_of(conditioning):
+    return [token[0] for token in conditioning[0][0][0].tolist()]
+
+
+def test_a_text_before_puts_its_tokens_before_those_of_the_positive(backend):
+    assert tokens_of(added_to(backend, before="red hats").positive) == [3, 4, 1, 1]
+    assert tokens_of(added_to(backend, "sky", concat=True, before="red").positive) == [3, 1, 1, 3]
+
+
+def test_a_negative_text_replaces_the_negative_alone(backend):
+    models = fake_models()
+    changed = added_to(backend, models=models, negative="red hat")
+    assert changed.positive is models.positive
+    assert changed.negative[0][1]["text"] == "red hat"
+    assert added_to(backend, models=models, negative="").negative[0][1]["text"] == ""
+
+
+def test_a_placeholder_for_the_negative_stays(backend):
+    models = fake_models(negative=NEGATIVE_PLACEHOLDER)
+    with collected_notes() as notes:
+        assert added_to(backend, models=models, negative="red").negative == NEGATIVE_PLACEHOLDER
+    assert ["negative" in note.text for note in notes] == [True]
+    assert backend.texts == []
+
+
+def test_added_loras_patch_the_models_and_encode_the_texts(backend):
+    ink = Lora("ink", 0.5, 0.5)
+    changed = added_to(backend, "red <lora:oil:1>", negative="blue", loras=(ink,))
+    assert backend.loras == [("oil", "ink")]
+    assert changed.model.loras == ("oil", "ink")
+    assert backend.texts == [(FakeClip(("oil", "ink")), text) for text in ("red", "blue")]
+
+
+def test_an_added_lora_wins_over_its_namesake_and_may_take_it_away(backend):
+    texts = SegmentTexts(backend, fake_models())
+    seen = []
+    backend.apply_loras = lambda model, clip, loras: seen.append(loras) or (model, clip)
+    for strength in (0.9, 0.0):
+        added = AddedText(loras=(Lora("ink", strength, strength),))
+        texts.apply("red <lora:ink:0.5>", 0, False, added)
+    assert seen == [(Lora("ink", 0.9, 0.9),)]
+
+
+def test_texts_that_several_segments_share_are_encoded_once(backend):
+    texts = SegmentTexts(backend, fake_models())
+    for seed in range(4):
+        texts.apply("red", seed, False, AddedText(before="a", negative="blue"))
+        texts.apply("blue", seed, True, AddedText(negative="red"))
+    assert sorted(text for _, text in backend.texts) == ["a", "blue", "red"]
+
+
+def test_what_came_of_the_choices_is_told(backend):
+    told = []
+    texts = SegmentTexts(backend, fake_models())
+    added = AddedText("{a|a}", "{b|b}", (Lora("ink"),))
+    texts.apply("{c|c}", 0, True, added, lambda *own: told.append(own))
+    texts.apply(None, 0, False, AddedText(negative="d"), lambda *own: told.append(own))
+    assert told == [("c", (Lora("ink"),), "a", "b"), (None, (), None, "d")]

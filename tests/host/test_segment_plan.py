@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from detailers.core.detail.segment_plan import LIMITS
 from detailers.tests.host.graphs import DETAILERS, Graph, box
 from detailers.tests.host.test_control import Scene
 from detailers.tests.host.test_face import WIDGETS as FACE
@@ -409,3 +410,18 @@ def test_what_is_no_plan_is_refused(server, value):
     assert not done.ok
     assert "'segment_plan' should be a segment plan" in done.error.message
     assert "Segment Rule" in done.error.message
+
+
+def test_rules_take_what_the_widgets_take(server):
+    node = server.object_info("DetailerForEach")["input"]
+    widgets = {**node["required"], **node["optional"]}
+    control = server.object_info("ImpactControlNetApplyAdvancedSEGS")["input"]["required"]
+    widgets["control_strength"] = control["strength"]
+    bounds = {
+        name: (options["min"], options["max"])
+        for name, (kind, options, *_) in widgets.items()
+        if kind in ("INT", "FLOAT") and name in LIMITS
+    }
+    assert bounds == {name: LIMITS[name][1:] for name in bounds}
+    numbers = {name for name, (kind, _, _) in LIMITS.items() if kind is not bool}
+    assert numbers - bounds.keys() == {"seed_offset", "crop_padding"}
