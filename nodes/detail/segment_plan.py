@@ -29,6 +29,7 @@ _ON, _OFF = "on", "off"
 _TEXT_MODES = {
     "replace": "text", "add before": "text_before", "add after": "text_after",
 }  # fmt: skip
+_SAME = {"denoise_by_size": "denoise", "seed_or_offset": "seed"}  # widgets of one setting
 _MULTILINE = {"multiline": True, "dynamicPrompts": False, "default": ""}
 _EXAMPLE = """\
 # - select: left to right 1 of label face
@@ -97,7 +98,7 @@ class SegmentRule:
             },
             "optional": {
                 "rules": described("SEGMENT_PLAN", "Rules that come before this one."),
-                "seed": described(
+                "seed_or_offset": described(
                     "STRING",
                     "The seed of these segments; with a sign, such as +5, what is added to the "
                     "seed that each has otherwise. Empty: as it is without this rule.",
@@ -261,8 +262,9 @@ def _overrides(widgets: Mapping[str, Any]) -> Overrides:
     mode = given.pop("text_mode", "replace")
     if "text" in given:
         given[_TEXT_MODES[mode]] = given.pop("text")
-    if "denoise_by_size" in given:
-        given["denoise"] = given.pop("denoise_by_size")
+    for name, other in _SAME.items():
+        if name in given:
+            given[other] = given.pop(name)
     own: dict[str, Any] = {}
     for name, value in given.items():
         own |= read_setting(name, value, choices())

@@ -226,7 +226,7 @@ def test_segment_texts_and_the_plans_of_them_give_the_same_pictures(results):
             "back": {"wildcard": made[2]},
         }
         for way, own in ways.items():
-            own = {"guide_size": 16, **own}
+            own = {"guide_size": 64, **own}
             links[f"{way}{place}"] = graph.detail("DetailerForEach", image, segs, model, **own)[0]
     out = {name: saved["t0"] for name, saved in results(graph, **links).items()}
     for place, text in enumerate(texts):
@@ -245,7 +245,7 @@ def test_equal_settings_share_calls_and_texts_are_encoded_once(counted, greener)
         four = [box(48 * i, 0, 48 * i + 40, 40, label="abab"[i]) for i in range(4)]
         segs, image = graph.segs(192, 40, *four), graph.image(192, 40)
         model = graph.model("flat8", prior_std=0.5 + 0.001 * len(text))  # nothing is cached
-        settings = {"guide_size": 40, "steps": 3, "segment_plan": plan(graph, text)[0], **settings}
+        settings = {"guide_size": 64, "steps": 3, "segment_plan": plan(graph, text)[0], **settings}
         return counted(graph, graph.detail("DetailerForEach", image, segs, model, **settings)[0])
 
     nodes = 2  # texts of the node, positive and negative
@@ -264,14 +264,17 @@ def test_equal_settings_share_calls_and_texts_are_encoded_once(counted, greener)
 # Other forms, batches and nodes
 
 
+TWO = [{"bbox": [8, 8, 40, 56]}, {"bbox": [56, 8, 88, 56]}]
+MIDDLES = [{"bbox": [20, 28, 28, 36]}, {"bbox": [68, 28, 76, 36]}]
+FOUND = json.dumps([[*own["bbox"], "face", 0.9] for own in TWO])
+
+
 def test_masks_and_faces_take_plans(results):
     graph = Graph()
     model = graph.model("flat8", prior_std=0.0)
     image = graph.image(96, 64)
     mask = graph.mask(96, 64, [8, 8, 40, 56, "r"], [56, 8, 88, 56, "r"])
-    where = [{"bbox": [8, 8, 40, 56]}, {"bbox": [56, 8, 88, 56]}]
-    found = json.dumps([[*own["bbox"], "face", 0.9] for own in where])
-    detector = graph.add("DetailersTestDetector", boxes=found)[0]
+    detector = graph.add("DetailersTestDetector", boxes=FOUND)[0]
     rule = plan(graph, "- {select: rightmost, text: blue}\n- {select: else, text: green}")[0]
     face = graph.add(
         "FaceDetailer", image=image, **graph.parts(model), **FACE, bbox_detector=detector,
@@ -280,18 +283,17 @@ def test_masks_and_faces_take_plans(results):
     masked = graph.detail("MaskDetailerPipe", image, mask, model, segment_plan=rule)
     out = results(graph, image=image, face=face[0], mask=masked[0])
     for name in ("face", "mask"):
-        shown = colours(out[name]["t0"], out["image"]["t0"], where)
+        shown = colours(out[name]["t0"], out["image"]["t0"], MIDDLES)
         assert shown == ["green", "blue"], name
 
 
 def test_a_plan_goes_through_each_image_by_itself(results):
     rule = "- {select: index 1, text: blue}\n- {select: image 1 and index 0, text: green}"
-    first, second = (
-        [box(8, 8, 40, 56, of=[image, 2]), box(56, 8, 88, 56, of=[image, 2])] for image in (0, 1)
-    )
     graph = Graph()
     model, images = graph.model("flat8", prior_std=0.0), graph.image(96, 64, 2)
-    segs = graph.segs(96, 64, *first, *second)
+    detector = graph.add("DetailersTestDetector", boxes=FOUND)[0]
+    look = {"threshold": 0.5, "dilation": 0, "crop_factor": 1.0, "drop_size": 1, "labels": "all"}
+    segs = graph.add("BboxDetectorSEGS", bbox_detector=detector, image=images, **look)[0]
     own = {"segment_plan": plan(graph, rule)[0]}
     apart = graph.detail("SEGSDetailer", images, segs, model, **own)[0]
     out = results(
@@ -303,7 +305,7 @@ def test_a_plan_goes_through_each_image_by_itself(results):
     for name in ("together", "apart"):
         for image, wanted in enumerate((["red", "blue"], ["green", "blue"])):
             pictures = (out[part]["t0"][image : image + 1] for part in (name, "image"))
-            assert colours(*pictures, first) == wanted, (name, image)
+            assert colours(*pictures, TWO) == wanted, (name, image)
 
 
 WIDGETS = {
@@ -319,7 +321,7 @@ AS_TEXT = {
         {"select": "else", "text": "green", "text_mode": "add before"},
     ],
     "- {select: x > 50% and width > 10, seed: +3, steps: 3, cfg: 2, sampler_name: heun}": {
-        "select": "expression", "which": "x > 50% and width > 10", "seed": "+3", "steps": 3,
+        "select": "expression", "which": "x > 50% and width > 10", "seed_or_offset": "+3", "steps": 3,
         "cfg": 2.0, "sampler_name": "heun",
     },
     "- {select: index -1, denoise: {16: 0.5, 32: 0.9}, feather: 4, skip: off, guide_size: 64}": {
@@ -384,7 +386,7 @@ def test_what_the_node_tells(run):
         ("SegmentRule", {"select": "index"}, "In 'which' at sign 1, a number is wanted"),
         ("SegmentRule", {"select": "expression", "which": "width <"}, "'which' at sign 8"),
         ("SegmentRule", {"label": ","}, "In 'label'"),
-        ("SegmentRule", {"seed": "x"}, "'seed' should be a whole number"),
+        ("SegmentRule", {"seed_or_offset": "x"}, "'seed' should be a whole number"),
         ("SegmentRule", {"steps": 0}, "'steps' should be a whole number from 1"),
         ("SegmentRule", {"denoise_by_size": "a: 1"}, "a size"),
     ],
