@@ -243,7 +243,7 @@ class _PlanReader:
 
         if len(self.text) > LONGEST_PLAN:
             raise PlanError(
-                f"The segment plan has {len(self.text)} signs; the most are {LONGEST_PLAN}."
+                f"'plan' has {len(self.text)} signs; the most are {LONGEST_PLAN}. Shorten it."
             )
         # Nodes are composed, not constructed: whatever tags there are, nothing is built of them.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -380,9 +380,7 @@ class _PlanReader:
         source = self.lines[line].strip() if line < len(self.lines) else ""
         shown = f" The line is: {source:.80}" if source else ""
         remedy = "" if problem.endswith("?") else "."
-        return PlanError(
-            f"The segment plan, line {line + 1}, column {column + 1}: {problem}{remedy}{shown}"
-        )
+        return PlanError(f"'plan', line {line + 1}, column {column + 1}: {problem}{remedy}{shown}")
 
 
 def _is_null(node: Any) -> bool:

@@ -220,6 +220,7 @@ class Samples:
             "UPSCALER_HOOK": lambda: None,
             "PASTE_OPTIONS": lambda: self.made_by("DetailersPasteOptions"),
             "CROP_OPTIONS": lambda: self.made_by("DetailersCropOptions"),
+            "SEGMENT_PLAN": lambda: self.made_by("SegmentPlan"),
             "IMAGE_PATH": lambda: "",
         }
 

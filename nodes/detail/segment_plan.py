@@ -257,17 +257,16 @@ def _selected(label: str, select: str, which: str) -> Selector:
 
 
 def _overrides(widgets: Mapping[str, Any]) -> Overrides:
-    """What the widgets set; those that are left open set nothing."""
+    """The settings of the widgets; a widget that is open sets nothing."""
     given = {name: value for name, value in widgets.items() if not _is_open(value)}
-    mode = given.pop("text_mode", "replace")
-    if "text" in given:
-        given[_TEXT_MODES[mode]] = given.pop("text")
-    for name, other in _SAME.items():
-        if name in given:
-            given[other] = given.pop(name)
+    names = {**_SAME, "text": _TEXT_MODES[given.pop("text_mode", "replace")]}
     own: dict[str, Any] = {}
-    for name, value in given.items():
-        own |= read_setting(name, value, choices())
+    for widget, value in given.items():
+        name = names.get(widget, widget)
+        try:
+            own |= read_setting(name, value, choices())
+        except ValueError as error:
+            raise ValueError(f"In '{widget}', {error}" if widget in _SAME else str(error)) from None
     return Overrides(**own)
 
 

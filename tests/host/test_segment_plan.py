@@ -321,7 +321,8 @@ AS_TEXT = {
         {"select": "else", "text": "green", "text_mode": "add before"},
     ],
     "- {select: x > 50% and width > 10, seed: +3, steps: 3, cfg: 2, sampler_name: heun}": {
-        "select": "expression", "which": "x > 50% and width > 10", "seed_or_offset": "+3", "steps": 3,
+        "select": "expression", "which": "x > 50% and width > 10", "seed_or_offset": "+3",
+        "steps": 3,
         "cfg": 2.0, "sampler_name": "heun",
     },
     "- {select: index -1, denoise: {16: 0.5, 32: 0.9}, feather: 4, skip: off, guide_size: 64}": {
