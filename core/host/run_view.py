@@ -35,14 +35,17 @@ class EditorView:
         self.node_id = node_id
 
     def picture(self, pixels: torch.Tensor, side: int) -> dict[str, str]:
-        from PIL import Image
+        import cv2
 
         small = shrunk(with_channels(pixels, 3)[..., :3], side)
         folder = Path(folder_paths.get_temp_directory(), _FOLDER)
         name = f"{uuid.uuid4().hex}.jpg"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(to_bytes(small)).save(folder / name, quality=_QUALITY)
+            _, data = cv2.imencode(
+                ".jpg", to_bytes(small)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+            )
+            (folder / name).write_bytes(data)
         except OSError as error:  # the run goes on, and the editor shows an empty place
             log.warning("a picture for the editor cannot be written: %s", error)
         return {"filename": name, "subfolder": _FOLDER, "type": "temp"}
@@ -52,12 +55,20 @@ class EditorView:
 
 
 def shrunk(pixels: torch.Tensor, side: int) -> torch.Tensor:
-    """A picture [1,h,w,C] with its longer side reduced to `side` pixels by averaging."""
+    """A picture [1,h,w,C] with its longer side reduced to `side` pixels by averaging, as float32.
+
+    OpenCV is many times as fast as PyTorch at this on a CPU. Pixels that are on another device are
+    reduced there.
+    """
     height, width = pixels.shape[1:3]
     scale = side / max(height, width)
     if scale >= 1:
-        return pixels
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    skip = max(1, int(1 / scale) // 4)  # averaging 4 x 4 pixels is enough
-    fewer = pixels[:, ::skip, ::skip].movedim(-1, 1).float()
-    return F.interpolate(fewer, size=size, mode="area").movedim(1, -1)
+        return pixels.float()
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if pixels.device.type == "cpu":
+        import cv2
+
+        small = cv2.resize(pixels[0].float().numpy(), size, interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(small)[None]
+    averaged = F.interpolate(pixels.movedim(-1, 1).float(), size=size[::-1], mode="area")
+    return averaged.movedim(1, -1)
