@@ -214,7 +214,7 @@ def test_a_rule_turns_the_refiner_and_inpainting_on_and_off(results):
 def test_segment_texts_and_the_plans_of_them_give_the_same_pictures(results):
     graph = Graph()
     model, image, segs = graph.model("image8"), graph.image(*SIZE), graph.segs(*SIZE, *SEGMENTS)
-    texts = [text for text in DEALT if text.strip()]
+    texts = [text for text in DEALT if "[" in text]
     texts += ["[CONCAT]blue[SEP:42]{green|white}", "[LAB][ALL]{red|green}[hand]<lora:none:0.5>"]
     links = {}
     for place, text in enumerate(texts):
