@@ -35,6 +35,7 @@ class EditorView:
         self.node_id = node_id
 
     def picture(self, pixels: torch.Tensor, side: int) -> dict[str, str]:
+        """Write pixels [1,h,w,C] 0..1 as a small JPEG for the editor; return where it is."""
         import cv2
 
         small = shrunk(with_channels(pixels, 3)[..., :3], side)
@@ -51,6 +52,7 @@ class EditorView:
         return {"filename": name, "subfolder": _FOLDER, "type": "temp"}
 
     def tell(self, **data: Any) -> None:
+        """Send data on the run to the editor."""
         tell_editor("view", node=self.node_id, **data)
 
 
