@@ -214,6 +214,22 @@ def test_only_the_part_of_a_reference_that_shows_the_person_counts():
     assert named(*painted(GREEN, RED), known) == ["unknown", "A"]
 
 
+def test_that_part_has_the_margin_of_a_segment():
+    """A box is looked at with as much around it, whether it is in the image or in a reference."""
+    image, segs = painted(GREEN, RED, GREEN)
+    middle = (segs[0], segs[1][1:2])
+    embedder = Colours((30, 30))
+    known = Persons(image, ["A"], [Box(16, 0, 32, 16)])
+    label_by_person(middle, image, known, embedder, Naming(0.5, "?", 0.5))
+    reference, segment = embedder.seen
+    assert reference[15, :6, 1].min() > 0.9
+    torch.testing.assert_close(reference, segment)
+    whole = Persons(image, ["A"], [None])
+    label_by_person(middle, image, whole, embedder, Naming(0.5, "?", 0.5))
+    assert embedder.seen[2][:, 0, 1].min() > 0.9  # from border to border: nothing is around it
+    assert embedder.seen[2][15, 10:20, 0].min() > 0.9
+
+
 def landmarks(size, *faces):
     """FACE_LANDMARKS of one image: two eyes and the mouth of each face."""
     lines = {part: [(n, n)] for n, part in enumerate(("right_eye", "left_eye", "lips"))}

@@ -55,12 +55,16 @@ class Persons:
         """The names, each once, in order."""
         return list(dict.fromkeys(self.names))
 
-    def windows(self, shape: Size) -> list[Window]:
-        """What of each picture is compared, in the proportions of a size."""
+    def windows(self, shape: Size, margin: float) -> list[Window]:
+        """What of each picture is compared, in the proportions of a size.
+
+        Args:
+            margin: as in `Naming`, around the boxes. A picture without a box has none.
+        """
         height, width = self.pictures.shape[1:3]
         size, whole = Size(width, height), Box(0, 0, width, height)
         return [
-            sight_of(row, box or whole, shape, size, 0.0, self.landmarks)
+            sight_of(row, box or whole, shape, size, margin if box else 0.0, self.landmarks)
             for row, box in enumerate(self.boxes)
         ]
 
@@ -168,7 +172,9 @@ def label_by_person(
         ]
         for seg, rows in zip(items, held, strict=True)
     ]
-    known, faces = asked.embed(to_rgb(persons.pictures)[0], persons.windows(asked.shape))
+    known, faces = asked.embed(
+        to_rgb(persons.pictures)[0], persons.windows(asked.shape, how.margin)
+    )
     seen, crops = asked.embed(rgb, [window for own in windows for window in own])
     visible = [place for place, own in enumerate(windows) if own]
     owners = [number for number, place in enumerate(visible) for _ in windows[place]]
