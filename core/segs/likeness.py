@@ -37,7 +37,7 @@ def likeness_to_persons(
         ValueError, RuntimeError: the embedder gave no vectors, or raised.
     """
     asked = Asked(embedder)
-    known, _ = asked.embed(to_rgb(persons.pictures)[0], persons.windows(asked.shape))
+    known, _ = asked.embed(to_rgb(persons.pictures)[0], persons.windows(asked.shape, MARGIN))
     scores: Scores = []
     for group in groups:
         own = [row for row, name in enumerate(persons.names) if name in (group.label, "")]

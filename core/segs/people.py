@@ -17,7 +17,7 @@ from ..geometry import Box, Size
 from ..memory import divided
 from ..pixels.image import to_rgb
 from .image_batch import counted, images_of
-from .seg import SEGS, edited, normalise
+from .seg import SEG, SEGS, edited, normalise
 from .sights import Window, cut, sight_of, sights_of
 from .who import assign, similarities
 
@@ -155,49 +155,82 @@ def label_by_person(
         ValueError, RuntimeError: the embedder gave no vectors, or raised.
     """
     each = persons.each
-    if how.unknown in each:
+    if how.unknown.casefold() in {name.casefold() for name in each}:
         raise ValueError(
             f"'unknown_label' is {quoted(how.unknown)}, which is also one of 'names'. Choose "
             "another label for those who are like nobody."
         )
     rgb, _ = to_rgb(image)
-    size, count = Size(rgb.shape[2], rgb.shape[1]), len(rgb)
-    _, items = normalise(segs, size, "segs")
-    held = images_of(items, count)
-    asked = Asked(embedder)
+    _, items = normalise(segs, Size(rgb.shape[2], rgb.shape[1]), "segs")
+    held = images_of(items, len(rgb))
+    compared = _compared(items, held, rgb, persons, embedder, how)
+    _tell_alike(compared.between, each, how.threshold)
+    rows = [held[place] for place in compared.places]
+    found = _assigned(compared.scores, rows, len(rgb), how.threshold)
+    results = [
+        Named(own[0] if len(own) == 1 else None, how.unknown or seg.label, None)
+        for seg, own in zip(items, held, strict=True)
+    ]
+    for number, (place, person) in enumerate(zip(compared.places, found, strict=True)):
+        label = results[place].label if person is None else each[person]
+        scores, crop = compared.scores[number].tolist(), compared.crops[number]
+        results[place] = Named(results[place].image, label, person, scores, crop)
+    header, given = segs
+    labelled = [edited(seg, label=one.label) for seg, one in zip(given, results, strict=True)]
+    return (header, labelled), results, compared.faces
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """How alike segments are to persons.
+
+    Attributes:
+        places: of the segments that show something, among all.
+        scores: [T,P], of these.
+        crops: what of each was compared first.
+        between: [P,P], of the persons among one another.
+        faces: a picture of each person.
+    """
+
+    places: list[int]
+    scores: torch.Tensor
+    crops: list[torch.Tensor]
+    between: torch.Tensor
+    faces: list[torch.Tensor]
+
+
+def _compared(
+    items: Sequence[SEG], held: Sequence[Sequence[int]], image: torch.Tensor, persons: Persons,
+    embedder: PersonEmbedder, how: Naming,
+) -> _Compared:  # fmt: skip
+    """Compare segments with persons.
+
+    Args:
+        held: the images that each segment is in.
+        image: [B,H,W,3].
+    """
+    asked, size = Asked(embedder), Size(image.shape[2], image.shape[1])
     windows = [
         [
             sight_of(row, box, asked.shape, size, how.margin, how.landmarks)
-            for row, box in sights_of(seg, rows, count)
+            for row, box in sights_of(seg, rows, len(image))
         ]
         for seg, rows in zip(items, held, strict=True)
     ]
-    known, faces = asked.embed(
-        to_rgb(persons.pictures)[0], persons.windows(asked.shape, how.margin)
+    pictures, _ = to_rgb(persons.pictures)
+    known, faces = asked.embed(pictures, persons.windows(asked.shape, how.margin))
+    seen, crops = asked.embed(image, [window for own in windows for window in own])
+    places = [place for place, own in enumerate(windows) if own]
+    things = [number for number, place in enumerate(places) for _ in windows[place]]
+    each = persons.each
+    person_of = [each.index(name) for name in persons.names]
+    return _Compared(
+        places,
+        similarities(seen, things, known, person_of),
+        [crops[things.index(number)] for number in range(len(places))],
+        similarities(known, person_of, known, person_of),
+        [faces[person_of.index(person)] for person in range(len(each))],
     )
-    seen, crops = asked.embed(rgb, [window for own in windows for window in own])
-    visible = [place for place, own in enumerate(windows) if own]
-    owners = [number for number, place in enumerate(visible) for _ in windows[place]]
-    of_person = [each.index(name) for name in persons.names]
-    _tell_alike(similarities(known, of_person, known, of_person), each, how.threshold)
-    scores = similarities(seen, owners, known, of_person)
-    found = _assigned(scores, [held[place] for place in visible], count, how.threshold)
-
-    def named(place: int) -> Named:
-        label = how.unknown or items[place].label
-        row = held[place][0] if len(held[place]) == 1 else None
-        if place not in visible:
-            return Named(row, label, None)
-        number = visible.index(place)
-        person = found[number]
-        label = label if person is None else each[person]
-        return Named(row, label, person, scores[number].tolist(), crops[owners.index(number)])
-
-    results = [named(place) for place in range(len(items))]
-    header, given = segs
-    labelled = [edited(seg, label=one.label) for seg, one in zip(given, results, strict=True)]
-    firsts = [of_person.index(person) for person in range(len(each))]
-    return (header, labelled), results, [faces[first] for first in firsts]
 
 
 def _tell_alike(likeness: torch.Tensor, names: Sequence[str], threshold: float) -> None:
