@@ -86,6 +86,18 @@ def test_the_registry_gets_pictures_of_the_size_it_asks_for(name, largest, shape
     assert width == pytest.approx(height * shape, abs=1)
 
 
+def test_what_pip_installs_is_folder_runs_alone():
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'packages = ["detailers_batch"]' in text
+    assert 'detailers_batch = "batch"' in text
+    assert 'detailers-folder = "detailers_batch.cli:main"' in text
+    (data,) = re.findall(r'^detailers_batch = \["(.*)"\]$', text, re.MULTILINE)
+    assert [file.name for file in (ROOT / "batch").glob(data)] == ["face_detailer.json"]
+    imports = re.compile(r"^\s*from (?:\.\.\S*|batch|core|dev|utils)\b", re.MULTILINE)
+    for file in (ROOT / "batch").glob("*.py"):
+        assert not imports.search(file.read_text(encoding="utf-8")), file  # nothing else is there
+
+
 def test_what_is_needed_is_said_alike_for_pip_and_for_the_registry():
     text = (ROOT / "pyproject.toml").read_text()
     (listed,) = re.findall(r"^dependencies = \[(.*)\]$", text, re.MULTILINE)
