@@ -247,11 +247,16 @@ def ray(host: Host, folder: Path, units: int) -> dict:
     more = ["--ray", "--cpus-per-worker", "0.25", "--workers", "4"]
     run(host.arguments(folder / "in", folder / "out", 1.0, *more))
     seconds, by_worker = span(folder / "out")
+    done = records(folder / "out")
+    first = {name: min(u["ended"] for u in done if u["worker"] == name) for name in by_worker}
+    all_up, last = max(first.values()), max(unit["ended"] for unit in done)
+    busy = sum(unit["seconds"] for unit in done if unit["ended"] > all_up)
     return {
         "units": units,
         "ideal s": units / 4,
         "run s": round(seconds, 2),
         "efficiency": round(units / 4 / seconds, 3),
+        "once all were up": round(busy / 4 / (last - all_up), 3),
         "units by worker": " ".join(map(str, sorted(by_worker.values()))),
     }
 
@@ -404,7 +409,7 @@ def main() -> None:
         "overhead": lambda at: overhead(host, at, units or 100),
         "unlike": lambda at: unlike(host, at, units or 240),
         "ledger": lambda at: ledger(at, units or 100_000),
-        "ray": lambda at: ray(host, at, units or 200),
+        "ray": lambda at: ray(host, at, units or 400),
         "simulated": lambda at: simulated(at, units or 10_000_000, chosen.seed),
     }
     os.environ["DETAILERS_STARTED_IN"] = "."
