@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js";
 import { fitBelow, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { counted, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { keepOutputs } from "./detailers_outputs.js";
+import { said } from "./detailers_words.js";
 
 const UI = "detailers_variants"; // in a node's output, and the name of the widget
 const CHOICES = "choices"; // the widget that holds what is chosen by hand
@@ -141,17 +142,17 @@ function rowOf(node, place, entry, choices) {
   };
   const row = make("div", STYLE.row);
   row.setAttribute("role", "group");
-  row.setAttribute("aria-label", `Variants of segment ${keyOf(entry)}`);
+  row.setAttribute("aria-label", said("Variants of segment {place}", { place: keyOf(entry) }));
   row.append(
     cellOf(node, place, entry, {
-      value: ORIGINAL, name: ORIGINAL, told: "As it was before",
+      value: ORIGINAL, name: said("original"), told: said("As it was before"),
       picture: entry.original, state: stateOf(ORIGINAL),
     }),
   ); // prettier-ignore
   for (const { number, score, seed, picture } of entry.variants) {
-    const parts = [`Variant ${number}`];
-    if (seed !== null) parts.push(`seed ${seed}`);
-    if (score !== null) parts.push(`score ${score}`);
+    const parts = [said("Variant {number}", { number })];
+    if (seed !== null) parts.push(said("seed {seed}", { seed }));
+    if (score !== null) parts.push(said("score {score}", { score }));
     const name = score === null ? `${number}` : `${number} · ${written(score)}`;
     const told = parts.join(", ");
     row.append(
@@ -171,7 +172,7 @@ function draw(node) {
   let pending = false;
   for (const { place, data } of entries) {
     const choices = readChoices(valueAt(place, CHOICES));
-    if (entries.length > 1) parts.push(make("div", STYLE.head, `Node ${place.path}`));
+    if (entries.length > 1) parts.push(make("div", STYLE.head, said("Node {path}", { path: place.path })));
     for (const entry of data.flatMap(({ segments }) => segments)) {
       parts.push(make("div", STYLE.head, `${keyOf(entry)} · ${entry.label}`));
       const { row, isPending } = rowOf(node, place, entry, choices);
@@ -179,7 +180,7 @@ function draw(node) {
       pending ||= isPending;
     }
   }
-  if (pending) parts.push(make("div", STYLE.foot, "Run again to paste what is chosen now."));
+  if (pending) parts.push(make("div", STYLE.foot, said("Run again to paste what is chosen now.")));
   element.replaceChildren(...parts);
   element.scrollTop = top;
   grid.heights.clear();

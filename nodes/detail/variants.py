@@ -63,8 +63,8 @@ class ChooseVariants:
                 "by": described(
                     list(SCORES),
                     "How segments without a choice of yours are decided. first: the one that the "
-                    "detailer pastes. The others take the highest score; the help page has what "
-                    "each is worth.",
+                    "detailer pastes. The others take the highest score, which is not always the "
+                    "best picture: the help page has figures.",
                     default=FIRST,
                 ),
                 "choices": described(
