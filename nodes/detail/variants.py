@@ -70,8 +70,7 @@ class ChooseVariants:
                 "choices": described(
                     "STRING",
                     "Your choices, which go before any score; clicking in the node writes them. "
-                    "0:2, 1:original takes variant 2 of segment 0 and leaves segment 1 as it was. "
-                    "In a batch 0@3:2 is segment 0 of image 3.",
+                    "0:2, 1:original takes variant 2 of segment 0 and leaves segment 1 as it was.",
                     default="",
                 ),
                 **inputs("feather"),
