@@ -185,11 +185,9 @@ def main() -> int:
         )
         report.add(table(heads))
     if options.write:
-        report.write(CONCLUSION)
+        report.write()
     return 0
 
-
-CONCLUSION = ""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -128,14 +128,14 @@ def bench_variants(add_place: AddPlace = _handed_over) -> argparse.ArgumentParse
         "bench variants",
         """Which score is worth choosing variants by.
 
-    python run.py bench variants               24 scenes, four variants of each head
+    python run.py bench variants               20 scenes, four variants of each head
 
 Heads of the miniature world are redrawn several times; each score of Choose Variants takes one, and
 how near it comes to the truth is compared with the mean, with the first and with the best.""",
     )
     add_place(parser)
     add = parser.add_argument
-    add("--scenes", type=int, default=24, help="that are redrawn (default: %(default)s)")
+    add("--scenes", type=int, default=20, help="that are redrawn (default: %(default)s)")
     add("--variants", type=int, default=4, help="of each head (default: %(default)s)")
     add("--first", type=int, default=20_000, help="seed of the first (default: %(default)s)")
     add("--write", action="store_true", help="into bench/RESULTS.md")

@@ -63,8 +63,9 @@ class ChooseVariants:
                 "by": described(
                     list(SCORES),
                     "How segments without a choice of yours are decided. first: the one that the "
-                    "detailer pastes. The others take the highest score, which is not always the "
-                    "best picture: the help page has figures.",
+                    "detailer pastes. The others take the highest score. In tests no score chose "
+                    "better than chance: where it matters, look and choose yourself. The help page "
+                    "has figures.",
                     default=FIRST,
                 ),
                 "choices": described(
