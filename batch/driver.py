@@ -32,6 +32,7 @@ from .worker import Job
 from .workflow import Workflow
 
 OK, SET_ASIDE, INTERRUPTED = 0, 3, 130
+MOST_SCANNED = 32  # batches that the scan may be ahead of the loop, so that memory stays flat
 GROW_EVERY = 10.0  # seconds between two looks for workers that could join
 
 
@@ -60,6 +61,7 @@ class Scanned:
     states: Sequence[int] = ()
     is_end: bool = False
     fault: BaseException | None = None
+    has_room: bool = False  # it holds one of the few places for what the loop has yet to see
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Driver:
         self._rescanned: set[str] = set()
         self._why_left: list[str] = []
         self._is_scanned = False
+        self._room = threading.Semaphore(MOST_SCANNED)
+        self._has_ended = False
 
     # The run
 
@@ -171,6 +175,7 @@ class Driver:
         except KeyboardInterrupt:
             status = "interrupted"
         finally:
+            self._has_ended = True
             self._stop_all()
             with suppress(Problem):  # the first one is told
                 self.dispatcher.settle()
@@ -181,13 +186,16 @@ class Driver:
 
     def _scan(self) -> None:
         try:
-            self.scan.run(
-                lambda units, states: self._events.put(Scanned(units, states)),
-                lambda: self._interrupts > 0,
-            )
+            self.scan.run(self._tell_scanned, lambda: self._interrupts > 0 or self._has_ended)
             self._events.put(Scanned(is_end=True))
         except BaseException as error:  # handed on to the loop
             self._events.put(Scanned(is_end=True, fault=error))
+
+    def _tell_scanned(self, units: Sequence[NewUnit], states: Sequence[int]) -> None:
+        while not self._room.acquire(timeout=0.5):
+            if self._has_ended:
+                return
+        self._events.put(Scanned(units, states, has_room=True))
 
     def _await(self, place: Place) -> None:
         self._coming[place.name] = place
@@ -244,6 +252,8 @@ class Driver:
             self._placed(event)
 
     def _scanned(self, event: Scanned) -> None:
+        if event.has_room:
+            self._room.release()
         for unit, state in zip(event.units, event.states, strict=True):
             self.dispatcher.known(unit, state)
             if unit.part >= 0:

@@ -1,11 +1,14 @@
 """Whole folder runs, with a stand-in for ComfyUI: children, foreign servers, faults and kills."""
 
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -232,6 +235,39 @@ def test_a_foreign_server_that_is_away_is_left_and_the_others_go_on(folder, caps
         status, told = folder.run(capsys, "--patience", "0.5", servers=f"{away},{url}")
     assert (status, len(folder.results())) == (0, 6)
     assert any("gives no answer of a ComfyUI" in line["text"] for line in told["told"])
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b'{"system": 5}', None], ids=range(3))
+def test_a_foreign_server_that_answers_garbage_or_never_is_told(folder, capsys, answer):
+    folder.add("a.png")
+
+    def answering(own):
+        with contextlib.suppress(OSError):  # it ends when the test does
+            while True:
+                connection, _ = own.accept()
+                if answer is None:
+                    continue  # and never answers
+                with connection:
+                    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
+                    connection.sendall(head.encode() + answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        threading.Thread(target=answering, args=[own], daemon=True).start()
+        url = f"http://127.0.0.1:{own.getsockname()[1]}"
+        limits = ["--patience", "0.5", "--answer-timeout", "0.5"]
+        status, lines = folder.run(capsys, *limits, servers=url)
+    assert status == 1
+    assert f"{url} gives no answer of a ComfyUI in 0.5 s" in lines["problem"][0]["text"]
+
+
+def test_a_scan_that_is_far_ahead_of_the_loop_loses_nothing(folder, capsys, server, monkeypatch):
+    folder.add(*(f"{number}.png" for number in range(30)))
+    monkeypatch.setattr("detailers.batch.units.BATCH", 1)
+    monkeypatch.setattr("detailers.batch.driver.MOST_SCANNED", 2)
+    for _ in range(2):
+        status, told = folder.run(capsys, servers=server)
+        assert (status, told["summary"][0]["done"]) == (0, 30)
+    assert told["summary"][0]["done_before"] == 30
 
 
 def test_where_no_server_is_left_the_run_ends_and_goes_on_later(folder, capsys, tmp_path):
