@@ -123,4 +123,4 @@ def test_what_no_editor_hears_of(told):
 def test_a_remote_value_without_a_place(told):
     ((kind, text),) = told("remote")
     assert kind == "remote"
-    assert "node 999 is not there" in text
+    assert "there is no node 999" in text
