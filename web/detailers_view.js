@@ -43,9 +43,10 @@ const STYLE = `
 .detailers-view-none { display: flex; align-items: center; justify-content: center; opacity: 0.6; }
 .detailers-view-strip figcaption { max-width: ${2 * THUMB + 1}px; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; margin-top: 2px; }
-.detailers-view-strip figcaption + figcaption { margin-top: 0; opacity: 0.7; }
-.detailers-view-fault { color: color-mix(in srgb, #d9534f 70%, var(--input-text, #ddd)); }
-.detailers-view-again { color: color-mix(in srgb, #c9973f 70%, var(--input-text, #ddd)); }
+.detailers-view-strip figcaption + figcaption { margin-top: 0;
+  color: color-mix(in srgb, var(--input-text, #ddd) 70%, transparent); }
+.detailers-view-fault { color: color-mix(in srgb, #d9534f 75%, var(--input-text, #ddd)); }
+.detailers-view-again { color: color-mix(in srgb, #c9973f 65%, var(--input-text, #ddd)); }
 .detailers-view-compare { position: relative; overflow: hidden; touch-action: none;
   min-height: ${STRIP}px; max-height: ${MOST_COMPARED}px; }
 .detailers-view-compare img { position: absolute; inset: 0; width: 100%; height: 100%;
