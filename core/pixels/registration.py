@@ -1,0 +1,365 @@
+"""Bringing a redrawn crop back onto the crop that it was made from.
+
+Edit models repaint the whole picture that they are given, and often shift, scale or turn it by a
+little. What lies around the redrawn part shows by how much. A similarity (shift, scale, rotation)
+is found in two steps: the best of a grid of scales and rotations by phase correlation (C. Kuglin &
+D. Hines, "The phase correlation image alignment method", 1975), then a refinement by least squares
+from coarse to fine (B. Lucas & T. Kanade, 1981; S. Baker & I. Matthews, "Lucas-Kanade 20 years on",
+2004) in which pixels that do not fit count less and less (J. Tukey's biweight). Each channel's
+brightness and contrast are fitted along, so that a tint does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+
+from ..geometry import Size
+from .mask import dilate
+from .precision import in_float32
+from .resample import resize
+
+COARSE_SIDE = 128  # the longer side at which scales and rotations are tried
+FINE_SIDE = 640  # the longer side at most at which the fit is refined
+SCALES = tuple(1 + step / 50 for step in range(-3, 4))
+ANGLES = tuple(range(-3, 4))  # degrees
+WIDEST_SHIFT = 0.15  # of the longer side: a shift beyond it is no slip of an edit model
+ROUNDS = 30  # of the refinement at one size; it usually ends after five to ten
+SETTLED = 0.003  # pixels that no corner moves by any more
+TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed errors
+MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
+FEWEST = 256  # pixels around the redrawn part that a fit needs
+FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in 0..1
+STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
+CLEARLY_BETTER = 0.92  # the error left over must be below this share of the error before
+ALIKE = 0.5  # correlation with the surroundings from which on a result shows the same picture
+CELLS = 4  # pixels of the error's blur: registration is judged by things, not by grain
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Where the pixels of a result lie in the crop: turned, scaled and shifted about the centre.
+
+    A point p of the crop, from the centre, is found at `scale * R(angle) * p + shift` in the result.
+    """
+
+    scale: float = 1.0
+    angle: float = 0.0  # degrees clockwise
+    shift: tuple[float, float] = (0.0, 0.0)  # x, y in pixels of the size it is for
+
+    @property
+    def matrix(self) -> tuple[float, float]:
+        """scale * cos and scale * sin of the angle."""
+        turn = math.radians(self.angle)
+        return self.scale * math.cos(turn), self.scale * math.sin(turn)
+
+    def farthest(self, size: Size) -> float:
+        """How far the corner that moves most is moved, in pixels."""
+        a, b = self.matrix
+        corners = product((-size.width / 2, size.width / 2), (-size.height / 2, size.height / 2))
+        return max(
+            math.hypot((a - 1) * x - b * y + self.shift[0], b * x + (a - 1) * y + self.shift[1])
+            for x, y in corners
+        )
+
+    def at(self, share: float) -> Similarity:
+        """The same for a picture `share` times as large."""
+        return Similarity(self.scale, self.angle, (self.shift[0] * share, self.shift[1] * share))
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a comparison of a result with its crop gave.
+
+    Attributes:
+        similarity: how the result has to be moved; None leaves it where it is.
+        refused: why the result must not be pasted; empty where it may.
+    """
+
+    similarity: Similarity | None = None
+    refused: str = ""
+
+
+@in_float32
+def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -> Registration:
+    """Find how a result lies on the crop that it was made from.
+
+    Args:
+        result: [1,h,w,3] 0..1, a redrawn crop.
+        original: [1,h,w,3] 0..1, the crop before.
+        mask: [1,h,w] 0..1; where it is above 0 the result may show something else.
+
+    Returns:
+        The similarity for pictures of this size, found to about 0.1 pixels where the surroundings
+        have texture. A result is refused if its surroundings do not show the crop's.
+    """
+    share = min(1.0, FINE_SIDE / max(result.shape[1:3]))
+    fine = Size(*(max(16, round(side * share)) for side in (result.shape[2], result.shape[1])))
+    pictures = [resize(picture, fine)[0].movedim(-1, 0) for picture in (result, original)]
+    around = (_fitted(mask, fine) <= 0).float()
+    around = 1 - dilate(1 - around[None], 3)[0]
+    if float(around.sum()) < FEWEST or not _has_texture(pictures[1], around):
+        return Registration()
+    found = _refined(*pictures, around, _coarse(*pictures, around))
+    before, _ = _misfit(*pictures, around, Similarity())
+    after, likeness = _misfit(*pictures, around, found)
+    moved = found.farthest(fine)
+    is_sane = moved <= 2 * WIDEST_SHIFT * max(fine) and after <= before
+    if not is_sane:
+        found, likeness = Similarity(), _misfit(*pictures, around, Similarity())[1]
+    if likeness < ALIKE:
+        return Registration(
+            refused="what lies around its mask does not show the same picture any more"
+            f" (likeness {likeness:.2f}, {ALIKE} is needed)."
+        )
+    if not is_sane or moved <= STILL or after > CLEARLY_BETTER * before:
+        return Registration()
+    return Registration(found.at(result.shape[2] / fine.width))
+
+
+@in_float32
+def moved_back(
+    result: torch.Tensor, original: torch.Tensor, similarity: Similarity
+) -> torch.Tensor:
+    """The result moved onto the crop, in one bicubic resampling.
+
+    Args:
+        result, original: [N,h,w,3].
+        similarity: as `register` found it for this size.
+
+    Returns:
+        [N,h,w,3] 0..1; what the moved result does not reach is the original.
+    """
+    grid = _grid(similarity, Size(result.shape[2], result.shape[1]), result)
+    planes = F.grid_sample(
+        result.movedim(-1, 1), grid.expand(len(result), -1, -1, -1), "bicubic", "border", False
+    )
+    inside = (grid.abs() <= 1).all(dim=-1)[..., None]
+    return torch.where(inside, planes.movedim(1, -1).clamp_(0, 1), original)
+
+
+def _fitted(mask: torch.Tensor, size: Size) -> torch.Tensor:
+    """The mask [1,h,w] at another size, [H,W]: above 0 wherever a covered pixel is."""
+    return F.adaptive_max_pool2d(mask[:, None].float(), (size.height, size.width))[0, 0]
+
+
+def _has_texture(original: torch.Tensor, around: torch.Tensor) -> bool:
+    grey = _detail(original.mean(dim=0))
+    return float(((grey**2) * around).sum() / around.sum()) ** 0.5 >= FLAT
+
+
+def _detail(planes: torch.Tensor, reach: int = 8) -> torch.Tensor:
+    """Planes [...,h,w] without their coarse brightness."""
+    flat = planes.reshape(1, -1, *planes.shape[-2:])
+    size = 2 * min(reach, min(planes.shape[-2:]) // 2 - 1) + 1
+    across, half = F.avg_pool2d(flat, (1, size), 1, (0, size // 2), count_include_pad=False), size // 2
+    soft = F.avg_pool2d(across, (size, 1), 1, (half, 0), count_include_pad=False)
+    return (flat - soft).view(planes.shape)
+
+
+def _grid(similarity: Similarity, size: Size, like: torch.Tensor) -> torch.Tensor:
+    """Where each pixel is found, for `grid_sample` without aligned corners: [1,h,w,2]."""
+    a, b = similarity.matrix
+    x, y = _from_centre(size, like)
+    across = (a * x - b * y + similarity.shift[0]) * (2 / size.width)
+    down = (b * x + a * y + similarity.shift[1]) * (2 / size.height)
+    return torch.stack((across, down), dim=-1)[None]
+
+
+def _from_centre(size: Size, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """x [1,w] and y [h,1] of each pixel's middle, from the centre of the picture."""
+    x, y = (
+        torch.arange(side, device=like.device, dtype=torch.float32) - (side - 1) / 2
+        for side in size
+    )
+    return x[None, :], y[:, None]
+
+
+def _coarse(result: torch.Tensor, original: torch.Tensor, around: torch.Tensor) -> Similarity:
+    """The best of a grid of scales and angles, with its shift in whole coarse pixels.
+
+    Args:
+        result, original: [3,h,w].
+        around: [h,w], 1 where both should show the same.
+    """
+    own = Size(result.shape[2], result.shape[1])
+    share = min(1.0, COARSE_SIDE / max(own))
+    small = Size(*(max(8, round(side * share)) for side in own))
+    grey = [
+        _detail(F.adaptive_avg_pool2d(picture[None], (small.height, small.width))[0].mean(dim=0), 4)
+        for picture in (result, original)
+    ]
+    weight = F.adaptive_avg_pool2d(around[None, None], (small.height, small.width))[0, 0]
+    tried = [Similarity(scale, angle) for scale in SCALES for angle in ANGLES]
+    grids = torch.cat([_grid(one, small, result) for one in tried])
+    turned = F.grid_sample(
+        grey[0].expand(len(tried), 1, -1, -1), grids, "bilinear", "zeros", False
+    )[:, 0]
+    peaks, shifts = _correlation(turned, grey[1] * weight)
+    best = int(peaks.argmax())
+    x, y = shifts[best]
+    a, b = tried[best].matrix
+    shift = (a * x - b * y) / share, (b * x + a * y) / share
+    return Similarity(tried[best].scale, tried[best].angle, shift)
+
+
+def _correlation(
+    turned: torch.Tensor, original: torch.Tensor
+) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """The peak of the phase correlation of each picture [n,h,w] with one [h,w], and its shift."""
+    height, width = original.shape
+    shape = (2 * height, 2 * width)
+    spectrum = torch.fft.rfft2(turned, shape) * torch.fft.rfft2(original, shape).conj()
+    surface = torch.fft.irfft2(spectrum / spectrum.abs().clamp(min=1e-9).sqrt(), shape)
+    reach = max(2, round(WIDEST_SHIFT * max(height, width)))
+    y, x = (torch.arange(-reach, reach + 1, device=original.device) for _ in range(2))
+    near = surface[:, y % shape[0]][:, :, x % shape[1]].flatten(1)
+    peaks, places = near.max(dim=1)
+    side = 2 * reach + 1
+    return peaks, [(place % side - reach, place // side - reach) for place in places.tolist()]
+
+
+def _refined(
+    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, start: Similarity
+) -> Similarity:
+    """A similarity refined by least squares, from coarse to fine.
+
+    Args:
+        result, original: [3,h,w].
+        around: [h,w].
+    """
+    own = Size(result.shape[2], result.shape[1])
+    shares = [1.0]
+    while min(own) * shares[-1] / 2 >= 48:
+        shares.append(shares[-1] / 2)
+    found = start
+    for share in reversed(shares):
+        size = Size(*(max(16, round(side * share)) for side in own))
+        planes = [
+            F.interpolate(picture[None], (size.height, size.width), mode="area")[0]
+            if size != own
+            else picture
+            for picture in (result, original)
+        ]
+        weight = -F.adaptive_max_pool2d(-around[None, None], (size.height, size.width))[0, 0]
+        ratio = size.width / own.width
+        found = _least_squares(*planes, weight, found.at(ratio)).at(1 / ratio)
+    return found
+
+
+def _least_squares(
+    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, start: Similarity
+) -> Similarity:
+    """Gauss-Newton steps at one size until no corner moves any more.
+
+    Each channel's contrast and brightness are fitted to the crop's before each step.
+    """
+    size = Size(result.shape[2], result.shape[1])
+    x, y = _from_centre(size, result)
+    found = start
+    result, original = (_softened(picture) for picture in (result, original))
+    for _ in range(ROUNDS):
+        grid = _grid(found, size, result)
+        seen = F.grid_sample(result[None], grid, "bicubic", "border", False)[0]
+        known = around * (grid[0].abs() < 1).all(dim=-1)
+        if float(known.sum()) < FEWEST:
+            return start
+        seen = _with_contrast_of(seen, original, known)
+        error = original - seen
+        weight = known * _biweight(error, known)
+        across, down = _slopes(seen)
+        columns = [across, down, across * x + down * y, down * x - across * y]
+        rows = torch.stack(columns).flatten(2)  # [4,3,h*w]
+        weighted = rows * weight.flatten()
+        normal = torch.einsum("ikp,jkp->ij", weighted, rows).double()
+        wanted = torch.einsum("ikp,kp->i", weighted, error.flatten(1)).double()
+        try:
+            step = torch.linalg.solve(normal + 1e-9 * normal.trace() * torch.eye(4).to(normal), wanted)
+        except torch.linalg.LinAlgError:
+            return found
+        before, found = found, _composed(found, step.tolist())
+        if not all(map(math.isfinite, (found.scale, found.angle, *found.shift))):
+            return start
+        if _difference(before, found, size) < SETTLED:
+            break
+    return found
+
+
+def _composed(found: Similarity, step: list[float]) -> Similarity:
+    """The similarity after a small one: p is looked up at `found` of `p + step`."""
+    dx, dy, grow, turn = step
+    a, b = found.matrix
+    c, d = 1 + grow, turn
+    scale_cos, scale_sin = a * c - b * d, b * c + a * d
+    shift = found.shift[0] + a * dx - b * dy, found.shift[1] + b * dx + a * dy
+    angle = math.degrees(math.atan2(scale_sin, scale_cos))
+    return Similarity(math.hypot(scale_cos, scale_sin), angle, shift)
+
+
+def _difference(one: Similarity, other: Similarity, size: Size) -> float:
+    (a, b), (c, d) = one.matrix, other.matrix
+    reach = math.hypot(size.width, size.height) / 2
+    apart = (shift - own for shift, own in zip(one.shift, other.shift, strict=True))
+    return math.hypot(a - c, b - d) * reach + math.hypot(*apart)
+
+
+def _softened(picture: torch.Tensor) -> torch.Tensor:
+    """A picture [3,h,w] without the finest grain, whose slopes say little."""
+    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=picture.device) / 16
+    planes = F.pad(picture[:, None], (2, 2, 2, 2), mode="replicate")
+    planes = F.conv2d(planes, kernel.view(1, 1, 1, 5))
+    return F.conv2d(planes, kernel.view(1, 1, 5, 1))[:, 0]
+
+
+def _slopes(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slopes of a picture [3,h,w] across and down, by central differences."""
+    wide = F.pad(picture[None], (1, 1, 1, 1), mode="replicate")[0]
+    return (wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2]) / 2, (wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1]) / 2
+
+
+def _with_contrast_of(
+    seen: torch.Tensor, original: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """A picture [3,h,w] with the mean and spread of another where both are known [h,w]."""
+    total = known.sum()
+    means = [(picture * known).sum(dim=(1, 2), keepdim=True) / total for picture in (seen, original)]
+    spreads = [
+        (((picture - mean) ** 2) * known).sum(dim=(1, 2), keepdim=True).div(total).sqrt()
+        for picture, mean in zip((seen, original), means, strict=True)
+    ]
+    ratio = (spreads[1] / spreads[0].clamp(min=1e-4)).clamp(0.5, 2)
+    return (seen - means[0]) * ratio + means[1]
+
+
+def _biweight(error: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """J. Tukey's weights [h,w] 0..1 of errors [3,h,w]: pixels that do not fit count nothing."""
+    size = error.abs().mean(dim=0)
+    spread = MAD_TO_SPREAD * size[known > 0].median()
+    return (1 - (size / (TUKEY * spread).clamp(min=1e-4)) ** 2).clamp(min=0) ** 2
+
+
+def _misfit(
+    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, similarity: Similarity
+) -> tuple[float, float]:
+    """The error around the redrawn part, and the likeness -1..1, with a similarity put on."""
+    size = Size(result.shape[2], result.shape[1])
+    grid = _grid(similarity, size, result)
+    seen = F.grid_sample(result[None], grid, "bicubic", "border", False)[0]
+    known = around * (grid[0].abs() < 1).all(dim=-1)
+    total = known.sum().clamp(min=1)
+    seen = _with_contrast_of(seen, original, known)
+    ours, theirs = (_coarser(_detail(picture, 16)) for picture in (seen, original))
+    error = (ours - theirs).abs().mean(dim=0)
+    kept = torch.minimum(error, 3 * error[known > 0].median()) if bool(known.any()) else error
+    products = [((one * other) * known).sum() for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))]
+    likeness = products[0] / (products[1] * products[2]).sqrt().clamp(min=1e-9)
+    return float((kept * known).sum() / total), float(likeness)
+
+
+def _coarser(planes: torch.Tensor) -> torch.Tensor:
+    """Planes [3,h,w] without grain."""
+    return F.avg_pool2d(planes[None], CELLS + 1, 1, CELLS // 2, count_include_pad=False)[0]
