@@ -60,6 +60,8 @@ class Masking:
 
 FEATHER, MULTIBAND = "feather", "multiband"
 BLENDS = (FEATHER, MULTIBAND)
+REGISTER_OFF, REGISTER_AUTO = "off", "auto"
+REGISTER_CHOICES = (REGISTER_OFF, REGISTER_AUTO)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Pasting:
     mask_grow: int = 0  # the mask is grown by this many pixels before pasting; below 0 it shrinks
     fade: int | None = None  # reach of the edge to either side; None is Masking.feather
     fade_inside: bool = False  # fade towards the crop's border where the mask would be cut there
+    register: str = REGISTER_OFF  # one of REGISTER_CHOICES, see `core/pixels/registration.py`
 
 
 OFF, MASK, LANDMARKS, ANGLE = "off", "mask", "landmarks", "angle"

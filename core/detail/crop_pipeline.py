@@ -18,14 +18,15 @@ from ..pixels.batches import joined_rows
 from ..pixels.crop_view import Cut
 from ..pixels.image import is_black, usable
 from ..pixels.mask import feather, for_latent, resize_mask
+from ..pixels.registration import moved_back, register
 from ..pixels.vae_shift import restore_kept
 from ..prompts.control import SegmentControl, with_strength
 from ..prompts.cut_conditioning import Shows, cut_conditioning
 from ..sampling.faults import fault_of
 from ..sampling.scheduler import Decode, Encode, Pipeline, run_each, run_pipelines
-from ..settings import Conditioning, Models, Refiner
+from ..settings import REGISTER_AUTO, Conditioning, Models, Refiner
 from ..streams import is_nested, mask_for_streams, picture
-from ..timing import ENCODE, TEXT, stage
+from ..timing import ENCODE, PASTE, TEXT, stage
 from .canvas import Canvas, lengthened, mask_over_time, row_slices, rows_of
 from .crop import Crop, Enhanced
 from .progress import Steps
@@ -75,6 +76,7 @@ class CropPipeline:
     def __init__(self, run: Run, crop: Crop) -> None:
         self.run, self.crop = run, crop
         self.detail, self.backend, self.hook = crop.job.detail, run.backend, run.hook
+        self._elsewhere = ""  # why the last result cannot be brought onto the crop
 
     @property
     def _control_strength(self) -> float | None:
@@ -121,6 +123,8 @@ class CropPipeline:
         broken = fault_of(pixels, self.crop.pixels)
         if broken:
             return broken, retry.when_broken or self.hook.should_retry(pixels)
+        if self._elsewhere:
+            return self._elsewhere, retry.when_broken or self.hook.should_retry(pixels)
         if retry.when_broken and any(is_black(row) for row in pixels.split(1)):
             return "the result is black.", True
         if self.hook.should_retry(pixels):
@@ -390,9 +394,30 @@ class CropPipeline:
             latent = {**touched, "samples": samples}
         return latent
 
+    def _registered(self, pixels: torch.Tensor, part: slice) -> torch.Tensor:
+        """The result [n,H,W,3] of these rows, moved onto the crop by what lies around the mask.
+
+        A result that shows something else is named in `_elsewhere`, and stays as it is.
+        """
+        if self.detail.pasting.register != REGISTER_AUTO or self.crop.video or not usable(pixels):
+            return pixels
+        original = self.crop.enlarged(part)
+        masks = rows_of(self.crop.soft_mask(self.detail.masking.noise_mask_feather), part)
+        done = []
+        for row, (own, before) in enumerate(zip(pixels.split(1), original.split(1), strict=True)):
+            with stage(PASTE):
+                found = register(own, before, masks[min(row, len(masks) - 1)][None])
+            if found.refused:
+                self._elsewhere = found.refused
+            elif found.similarity is not None:
+                note("registration", f"{self.crop.job.name.capitalize()} {found.similarity}")
+                own = moved_back(own, before.to(own), found.similarity)
+            done.append(own)
+        return joined_rows(done)
+
     def _decode(self, canvas: Canvas, vae: Any, latent: dict) -> Pipeline[torch.Tensor]:
         """The pixels [N,h,w,3] of a latent, with the size and the rows of the crop."""
-        tiled = self.detail.tiling.decode
+        tiled, self._elsewhere = self.detail.tiling.decode, ""
         latent = self.hook.pre_decode(latent)
         samples = picture(latent["samples"])
         rows = len(self.crop.pixels)
@@ -403,6 +428,7 @@ class CropPipeline:
             pixels = yield Decode(vae, samples if whole else samples[part], tiled, self.crop.name)
             pixels = checked_calls.made_pixels(checked_calls.vae(vae, "decode"), pixels, count)
             pixels = canvas.unpad(pixels[:count])  # a VAE may give more frames than the clip has
+            pixels = self._registered(pixels, part)
             pixels = self.hook.post_decode(pixels)
             out[part] = self.crop.shrunk(pixels, part)
         return out

@@ -33,6 +33,7 @@ SETTLED = 0.003  # pixels that no corner moves by any more
 TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed errors
 MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
 FEWEST = 256  # pixels around the redrawn part that a fit needs
+LEAST_AROUND = 0.05  # share of a crop that has to lie around the redrawn part
 FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in 0..1
 STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
 CLEARLY_BETTER = 0.92  # the error left over must be below this share of the error before
@@ -44,12 +45,19 @@ CELLS = 4  # pixels of the error's blur: registration is judged by things, not b
 class Similarity:
     """Where the pixels of a result lie in the crop: turned, scaled and shifted about the centre.
 
-    A point p of the crop, from the centre, is found at `scale * R(angle) * p + shift` in the result.
+    A point p of the crop, from its centre, lies in the result at `scale * R(angle) * p + shift`.
     """
 
     scale: float = 1.0
     angle: float = 0.0  # degrees clockwise
     shift: tuple[float, float] = (0.0, 0.0)  # x, y in pixels of the size it is for
+
+    def __str__(self) -> str:
+        """How a result is moved, as messages name it."""
+        return (
+            f"is moved back onto its crop: by {-self.shift[0]:+.1f}, {-self.shift[1]:+.1f} pixels,"
+            f" {-self.angle:+.2f} degrees and {100 / self.scale - 100:+.2f}% in size."
+        )
 
     @property
     def matrix(self) -> tuple[float, float]:
@@ -102,7 +110,8 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
     pictures = [resize(picture, fine)[0].movedim(-1, 0) for picture in (result, original)]
     around = (_fitted(mask, fine) <= 0).float()
     around = 1 - dilate(1 - around[None], 3)[0]
-    if float(around.sum()) < FEWEST or not _has_texture(pictures[1], around):
+    enough = max(FEWEST, LEAST_AROUND * around.numel())
+    if float(around.sum()) < enough or not _has_texture(pictures[1], around):
         return Registration()
     found = _refined(*pictures, around, _coarse(*pictures, around))
     before, _ = _misfit(*pictures, around, Similarity())
@@ -156,7 +165,10 @@ def _detail(planes: torch.Tensor, reach: int = 8) -> torch.Tensor:
     """Planes [...,h,w] without their coarse brightness."""
     flat = planes.reshape(1, -1, *planes.shape[-2:])
     size = 2 * min(reach, min(planes.shape[-2:]) // 2 - 1) + 1
-    across, half = F.avg_pool2d(flat, (1, size), 1, (0, size // 2), count_include_pad=False), size // 2
+    across, half = (
+        F.avg_pool2d(flat, (1, size), 1, (0, size // 2), count_include_pad=False),
+        size // 2,
+    )
     soft = F.avg_pool2d(across, (size, 1), 1, (half, 0), count_include_pad=False)
     return (flat - soft).view(planes.shape)
 
@@ -278,7 +290,9 @@ def _least_squares(
         normal = torch.einsum("ikp,jkp->ij", weighted, rows).double()
         wanted = torch.einsum("ikp,kp->i", weighted, error.flatten(1)).double()
         try:
-            step = torch.linalg.solve(normal + 1e-9 * normal.trace() * torch.eye(4).to(normal), wanted)
+            step = torch.linalg.solve(
+                normal + 1e-9 * normal.trace() * torch.eye(4).to(normal), wanted
+            )
         except torch.linalg.LinAlgError:
             return found
         before, found = found, _composed(found, step.tolist())
@@ -318,7 +332,9 @@ def _softened(picture: torch.Tensor) -> torch.Tensor:
 def _slopes(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Slopes of a picture [3,h,w] across and down, by central differences."""
     wide = F.pad(picture[None], (1, 1, 1, 1), mode="replicate")[0]
-    return (wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2]) / 2, (wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1]) / 2
+    return (wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2]) / 2, (
+        wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1]
+    ) / 2
 
 
 def _with_contrast_of(
@@ -326,7 +342,9 @@ def _with_contrast_of(
 ) -> torch.Tensor:
     """A picture [3,h,w] with the mean and spread of another where both are known [h,w]."""
     total = known.sum()
-    means = [(picture * known).sum(dim=(1, 2), keepdim=True) / total for picture in (seen, original)]
+    means = [
+        (picture * known).sum(dim=(1, 2), keepdim=True) / total for picture in (seen, original)
+    ]
     spreads = [
         (((picture - mean) ** 2) * known).sum(dim=(1, 2), keepdim=True).div(total).sqrt()
         for picture, mean in zip((seen, original), means, strict=True)
@@ -355,7 +373,10 @@ def _misfit(
     ours, theirs = (_coarser(_detail(picture, 16)) for picture in (seen, original))
     error = (ours - theirs).abs().mean(dim=0)
     kept = torch.minimum(error, 3 * error[known > 0].median()) if bool(known.any()) else error
-    products = [((one * other) * known).sum() for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))]
+    products = [
+        ((one * other) * known).sum()
+        for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))
+    ]
     likeness = products[0] / (products[1] * products[2]).sqrt().clamp(min=1e-9)
     return float((kept * known).sum() / total), float(likeness)
 

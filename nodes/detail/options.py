@@ -15,6 +15,8 @@ from ...core.settings import (
     OFF,
     REFERENCE_CHOICES,
     REFERENCES_AUTO,
+    REGISTER_CHOICES,
+    REGISTER_OFF,
     CropOptions,
     Pasting,
     Upright,
@@ -95,10 +97,22 @@ class DetailersPasteOptions:
                     "image does not fade there.",
                     **on_off,
                 ),
-            }
+            },
+            "optional": {
+                "register": described(
+                    list(REGISTER_CHOICES),
+                    "For edit models, which often shift, scale or turn what they repaint by a "
+                    "little. auto: the result is moved back onto the crop by what lies around the "
+                    "mask, and is not pasted if that shows something else. Frames of a clip stay.",
+                    default=REGISTER_OFF,
+                ),
+            },
         }  # fmt: skip
 
-    def run(self, blend, color_match, restore_unmasked, mask_grow, feather, fade_at_border):
+    def run(
+        self, blend, color_match, restore_unmasked, mask_grow, feather, fade_at_border,
+        register=REGISTER_OFF,
+    ):  # fmt: skip
         options = Pasting(
             blend=blend,
             colour_match=color_match,
@@ -106,6 +120,7 @@ class DetailersPasteOptions:
             mask_grow=mask_grow,
             fade=None if feather < 0 else feather,
             fade_inside=fade_at_border,
+            register=register,
         )
         return (options,)
 
