@@ -60,8 +60,10 @@ class Masking:
 
 FEATHER, MULTIBAND = "feather", "multiband"
 BLENDS = (FEATHER, MULTIBAND)
-REGISTER_OFF, REGISTER_AUTO = "off", "auto"
-REGISTER_CHOICES = (REGISTER_OFF, REGISTER_AUTO)
+# Switches of Pasting: AUTO goes by the pictures.
+OFF, AUTO, RESIDUAL = "off", "auto", "residual"
+REGISTER_CHOICES = (OFF, AUTO)
+VAE_LOSS_CHOICES = (OFF, RESIDUAL, AUTO)
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,11 @@ class Pasting:
     mask_grow: int = 0  # the mask is grown by this many pixels before pasting; below 0 it shrinks
     fade: int | None = None  # reach of the edge to either side; None is Masking.feather
     fade_inside: bool = False  # fade towards the crop's border where the mask would be cut there
-    register: str = REGISTER_OFF  # one of REGISTER_CHOICES, see `core/pixels/registration.py`
+    register: str = OFF  # one of REGISTER_CHOICES, see `core/pixels/registration.py`
+    vae_loss: str = OFF  # one of VAE_LOSS_CHOICES, see `core/pixels/vae_loss.py`
 
 
-OFF, MASK, LANDMARKS, ANGLE = "off", "mask", "landmarks", "angle"
+MASK, LANDMARKS, ANGLE = "mask", "landmarks", "angle"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from detailers.core.detail.images import detail_image
 from detailers.core.geometry import Size
 from detailers.core.pixels.registration import Similarity, moved_back, register
-from detailers.core.settings import REGISTER_AUTO
+from detailers.core.settings import AUTO
 from detailers.tests.fake_backend import FakeBackend, fill, make_detail, make_seg, noise_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,7 +174,7 @@ def detailed(image, backend, **options):
 def test_a_detailer_moves_the_result_back_before_it_is_pasted(caplog):
     image = scene(232, 232)
     slipped = detailed(image, Slipping())
-    registered = detailed(image, Slipping(), register=REGISTER_AUTO)
+    registered = detailed(image, Slipping(), register=AUTO)
     inside = (slice(None), slice(88, 144), slice(88, 144))
     assert (slipped[inside] - image[inside]).abs().mean() > 0.05
     assert (registered[inside] - image[inside]).abs().mean() < 0.02  # two resamplings
@@ -187,7 +187,7 @@ def test_a_detailer_moves_the_result_back_before_it_is_pasted(caplog):
 def test_what_has_not_slipped_is_pasted_to_the_bit():
     image = scene(232, 232)
     plain = detailed(image, FakeBackend(fill(0.3)))
-    assert torch.equal(detailed(image, FakeBackend(fill(0.3)), register=REGISTER_AUTO), plain)
+    assert torch.equal(detailed(image, FakeBackend(fill(0.3)), register=AUTO), plain)
     assert not torch.equal(plain, image)
 
 
@@ -197,6 +197,6 @@ def test_a_picture_of_something_else_is_not_pasted(caplog):
             return scene(*super().decode(vae, latent, tiled=tiled).shape[1:3], seed=7)
 
     image = scene(232, 232)
-    assert torch.equal(detailed(image, Elsewhere(), register=REGISTER_AUTO), image)
+    assert torch.equal(detailed(image, Elsewhere(), register=AUTO), image)
     assert "keeps its original pixels: what lies around its mask does not show" in caplog.text
     assert not torch.equal(detailed(image, Elsewhere()), image)

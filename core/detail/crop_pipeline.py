@@ -19,12 +19,13 @@ from ..pixels.crop_view import Cut
 from ..pixels.image import is_black, usable
 from ..pixels.mask import feather, for_latent, resize_mask
 from ..pixels.registration import moved_back, register
+from ..pixels.vae_loss import compensated
 from ..pixels.vae_shift import restore_kept
 from ..prompts.control import SegmentControl, with_strength
 from ..prompts.cut_conditioning import Shows, cut_conditioning
 from ..sampling.faults import fault_of
 from ..sampling.scheduler import Decode, Encode, Pipeline, run_each, run_pipelines
-from ..settings import REGISTER_AUTO, Conditioning, Models, Refiner
+from ..settings import AUTO, OFF, Conditioning, Models, Refiner
 from ..streams import is_nested, mask_for_streams, picture
 from ..timing import ENCODE, PASTE, TEXT, stage
 from .canvas import Canvas, lengthened, mask_over_time, row_slices, rows_of
@@ -77,6 +78,7 @@ class CropPipeline:
         self.run, self.crop = run, crop
         self.detail, self.backend, self.hook = crop.job.detail, run.backend, run.hook
         self._elsewhere = ""  # why the last result cannot be brought onto the crop
+        self._source: torch.Tensor | None = None  # the crop's own latent, where it is needed later
 
     @property
     def _control_strength(self) -> float | None:
@@ -190,6 +192,9 @@ class CropPipeline:
             own = self._with_control_strength(self._localised(refiner.models, cut))
             refiner = replace(refiner, models=own)
         models, latent, control_images = yield from self._encode(canvas, models, noise_mask, cut)
+        # What a hook has changed before the encoder is no error of the VAE.
+        compares = detail.pasting.vae_loss != OFF and not hook.has("post_upscale")
+        self._source = picture(latent["samples"]) if compares else None
         models = self._with_control_strength(models)
         models, refiner = yield from self._with_references(canvas, models, refiner, latent, cut)
         latent = self._completed(models, hook.post_encode(latent))
@@ -232,9 +237,10 @@ class CropPipeline:
         )
         if inside is not None:  # pixels that were not redrawn say nothing about the VAE
             soft = torch.where(inside, soft, torch.ones_like(soft))
-        cell = self.backend.ratio(self.detail.models.vae) * self.crop.cell
         for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1])):
-            own = restore_kept(pixels[rows], self.crop.pixels[rows], rows_of(soft, rows), cell)
+            own = restore_kept(
+                pixels[rows], self.crop.pixels[rows], rows_of(soft, rows), self._cell
+            )
             pixels[rows] = (
                 own if inside is None else torch.where(inside[..., None], own, pixels[rows])
             )
@@ -399,7 +405,7 @@ class CropPipeline:
 
         A result that shows something else is named in `_elsewhere`, and stays as it is.
         """
-        if self.detail.pasting.register != REGISTER_AUTO or self.crop.video or not usable(pixels):
+        if self.detail.pasting.register != AUTO or self.crop.video or not usable(pixels):
             return pixels
         original = self.crop.enlarged(part)
         masks = rows_of(self.crop.soft_mask(self.detail.masking.noise_mask_feather), part)
@@ -415,22 +421,56 @@ class CropPipeline:
             done.append(own)
         return joined_rows(done)
 
+    @property
+    def _cell(self) -> float:
+        """Pixels of the crop that a side of a latent pixel covers."""
+        return self.backend.ratio(self.detail.models.vae) * self.crop.cell
+
+    def _pixels(
+        self, canvas: Canvas, vae: Any, samples: torch.Tensor, rows: slice, part: slice
+    ) -> Pipeline[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Decode rows of a latent and, where it is asked for, of the crop's own latent.
+
+        Both are decoded in one request, unless they are clips.
+
+        Returns:
+            Pixels [n,H,W,3] of the working size, and those of the crop's own latent, or None.
+        """
+        count, own = part.stop - part.start, samples[rows]
+        latents = [own]
+        if self._source is not None and self._source.shape == samples.shape:
+            latents.append(self._source[rows].to(own))
+        counts = [count] * len(latents)
+        is_clip = own.ndim == 5 and own.shape[2] > 1
+        if len(latents) == 2 and len(own) == count and not is_clip:
+            latents, counts = [torch.cat(latents)], [2 * count]
+        decoded: list[torch.Tensor] = []
+        for latent, wanted in zip(latents, counts, strict=True):
+            pixels = yield Decode(vae, latent, self.detail.tiling.decode, self.crop.name)
+            pixels = checked_calls.made_pixels(checked_calls.vae(vae, "decode"), pixels, wanted)
+            # A VAE may give more frames than the clip has.
+            decoded += canvas.unpad(pixels[:wanted]).split(count)
+        return decoded[0], decoded[1] if len(decoded) > 1 else None
+
     def _decode(self, canvas: Canvas, vae: Any, latent: dict) -> Pipeline[torch.Tensor]:
         """The pixels [N,h,w,3] of a latent, with the size and the rows of the crop."""
-        tiled, self._elsewhere = self.detail.tiling.decode, ""
+        self._elsewhere = ""
         latent = self.hook.pre_decode(latent)
         samples = picture(latent["samples"])
         rows = len(self.crop.pixels)
         whole = self.hook.has("post_decode") or samples.ndim > 4 or len(samples) != rows
         out = torch.empty_like(self.crop.pixels)
         for part in row_slices(rows, canvas.size, whole):
-            count = part.stop - part.start
-            pixels = yield Decode(vae, samples if whole else samples[part], tiled, self.crop.name)
-            pixels = checked_calls.made_pixels(checked_calls.vae(vae, "decode"), pixels, count)
-            pixels = canvas.unpad(pixels[:count])  # a VAE may give more frames than the clip has
-            pixels = self._registered(pixels, part)
-            pixels = self.hook.post_decode(pixels)
+            rows_of_part = slice(None) if whole else part
+            decoded, before = yield from self._pixels(canvas, vae, samples, rows_of_part, part)
+            pixels = self.hook.post_decode(self._registered(decoded, part))
             out[part] = self.crop.shrunk(pixels, part)
+            if before is not None and usable(before) and usable(out[part]):
+                with stage(PASTE):
+                    out[part] = compensated(
+                        out[part], self.crop.pixels[part], self.crop.shrunk(before, part),
+                        self.detail.pasting.vae_loss, self._cell,
+                    )  # fmt: skip
         return out
 
 

@@ -16,7 +16,7 @@ from ...core.settings import (
     REFERENCE_CHOICES,
     REFERENCES_AUTO,
     REGISTER_CHOICES,
-    REGISTER_OFF,
+    VAE_LOSS_CHOICES,
     CropOptions,
     Pasting,
     Upright,
@@ -104,14 +104,22 @@ class DetailersPasteOptions:
                     "For edit models, which often shift, scale or turn what they repaint by a "
                     "little. auto: the result is moved back onto the crop by what lies around the "
                     "mask, and is not pasted if that shows something else. Frames of a clip stay.",
-                    default=REGISTER_OFF,
+                    default=OFF,
+                ),
+                "vae_loss": described(
+                    list(VAE_LOSS_CHOICES),
+                    "What becomes of the detail and the colours that the VAE changes. off: the "
+                    "result is pasted as it was decoded. residual: only the model's change is put "
+                    "onto the image. auto: that, as far as the result resembles the image there. "
+                    "The crop is decoded twice.",
+                    default=OFF,
                 ),
             },
         }  # fmt: skip
 
     def run(
         self, blend, color_match, restore_unmasked, mask_grow, feather, fade_at_border,
-        register=REGISTER_OFF,
+        register=OFF, vae_loss=OFF,
     ):  # fmt: skip
         options = Pasting(
             blend=blend,
@@ -121,6 +129,7 @@ class DetailersPasteOptions:
             fade=None if feather < 0 else feather,
             fade_inside=fade_at_border,
             register=register,
+            vae_loss=vae_loss,
         )
         return (options,)
 

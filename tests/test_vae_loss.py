@@ -1,0 +1,127 @@
+"""Pasting the change that a model made instead of the picture that the VAE made of it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detailers.core.detail.images import detail_image
+from detailers.core.pixels.vae_loss import compensated
+from detailers.core.settings import AUTO, OFF, RESIDUAL
+from detailers.tests.fake_backend import (
+    FakeBackend,
+    brighten,
+    identity,
+    make_detail,
+    make_seg,
+    noise_image,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CELL = 4.0
+
+
+def through_a_vae(picture, tint=0.0, soft=True):
+    """A picture that has lost its fine detail and has another tint."""
+    planes = picture.movedim(-1, 1)
+    if soft:
+        planes = F.avg_pool2d(planes, 3, 1, 1, count_include_pad=False)
+    return planes.movedim(1, -1) + tint * torch.tensor([1.0, 0.0, -1.0])
+
+
+def detailed_picture(seed=0, size=64):
+    coarse = noise_image(1, 8, 8, seed=seed).movedim(-1, 1)
+    coarse = F.interpolate(coarse, size=(size, size), mode="bicubic").movedim(1, -1)
+    return (0.3 + 0.3 * coarse + 0.1 * (noise_image(1, size, size, seed=seed + 50) - 0.5)).clamp(
+        0, 1
+    )
+
+
+def error(one, other):
+    return float((one - other).square().mean()) ** 0.5
+
+
+@pytest.mark.parametrize("way", [RESIDUAL, AUTO])
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 99), tint=st.floats(-0.1, 0.1))
+def test_what_was_not_changed_is_the_original_to_the_bit(way, seed, tint):
+    original = detailed_picture(seed)
+    decoded = through_a_vae(original, tint)
+    assert torch.equal(compensated(decoded.clone(), original, decoded, way, CELL), original)
+
+
+@pytest.mark.parametrize("way", [RESIDUAL, AUTO])
+def test_a_small_change_keeps_the_detail_that_the_vae_loses(way):
+    original = detailed_picture()
+    truth = (original + 0.05 * torch.linspace(-1, 1, 64)[None, None, :, None]).clamp(0, 1)
+    decoded, result = through_a_vae(original, 0.04), through_a_vae(truth, 0.04)
+    assert error(result, truth) > 0.03
+    assert error(compensated(result, original, decoded, way, CELL), truth) < 0.006
+
+
+def test_auto_takes_a_tint_off_but_brings_no_detail_of_another_picture():
+    original, truth = detailed_picture(1), detailed_picture(2)
+    decoded, result = through_a_vae(original, 0.05), through_a_vae(truth, 0.05)
+    plain = error(through_a_vae(truth), truth)  # what is lost without the tint
+    assert error(compensated(result, original, decoded, AUTO, CELL), truth) < 1.08 * plain
+    assert error(compensated(result, original, decoded, RESIDUAL, CELL), truth) > 1.25 * plain
+    assert error(result, truth) > 1.5 * plain
+
+
+def test_values_stay_within_their_range():
+    original = noise_image(1, 32, 32)
+    result = compensated(original * 2 - 0.5, original, original * 0.5, RESIDUAL, CELL)
+    assert float(result.min()) == 0.0
+    assert float(result.max()) == 1.0
+
+
+def test_half_precision_stays():
+    original = noise_image(1, 32, 32).half()
+    result = compensated(original * 0.9, original, original * 0.95, AUTO, CELL)
+    assert result.dtype == torch.float16
+
+
+# In a detailer
+
+
+class Tinting(FakeBackend):
+    """Its VAE loses contrast."""
+
+    def decode(self, vae, latent, *, tiled, tile=None):
+        return super().decode(vae, latent, tiled=tiled) * 0.9 + 0.02
+
+
+def detailed(draw, count=1, **options):
+    image = 0.2 + 0.5 * noise_image(count, 40, 60)
+    segs = ((40, 60), [make_seg((8, 8, 40, 32), (16, 12, 32, 28))])
+    backend = Tinting(draw)
+    detail = make_detail(guide_size=16, guide_size_for_bbox=True, batch=0, **options)
+    return image, detail_image(image, segs, detail, backend).image, backend
+
+
+@pytest.mark.parametrize("way", [RESIDUAL, AUTO])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_detailer_that_changes_nothing_gives_the_image_back(way, count):
+    image, result, backend = detailed(identity, count, vae_loss=way)
+    assert torch.equal(result, image)
+    assert [shape[0] for shape in backend.decoded] == [2 * count]  # both in one call
+
+
+def test_only_the_change_is_pasted():
+    image, result, _ = detailed(brighten(0.1), vae_loss=RESIDUAL)
+    inside = (slice(None), slice(8, 32), slice(8, 40))
+    assert torch.allclose(result[inside], image[inside] + 0.09, atol=1e-5)
+
+
+def test_without_it_the_crop_is_decoded_once():
+    image, result, backend = detailed(identity, vae_loss=OFF)
+    assert [shape[0] for shape in backend.decoded] == [1]
+    assert not torch.equal(result, image)
+
+
+def test_what_a_hook_changed_before_the_encoder_is_no_error_of_the_vae():
+    class Darker:
+        def post_upscale(self, pixels, mask=None):
+            return pixels * 0.5
+
+    plain = detailed(identity, hook=Darker(), vae_loss=OFF)[1]
+    assert torch.equal(detailed(identity, hook=Darker(), vae_loss=AUTO)[1], plain)
