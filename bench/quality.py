@@ -24,7 +24,7 @@ from PIL import Image
 from dev.contact_sheet import Cell, contact_sheet
 from dev.options import bench_quality
 
-from .quality_runs import BASE, CONTRAST, TINT, Case, Runs
+from .quality_runs import BASE, CONTRAST, TINT, TINTING, Case, Runs
 from .quality_tables import Outcome, attribute_table, summary, table
 from .scenes import USUAL, Kind, make_scene
 
@@ -84,7 +84,7 @@ PARTS = (
         "The same with a VAE that shifts colours: what it decodes has "
         f"{CONTRAST:g} of the contrast, and {TINT[0]:+g} of red and {TINT[2]:+g} of blue.",
         "paste",
-        tuple(replace(case, kind=ALONE, tint=True) for case in PASTES[:-1]),
+        tuple(replace(case, kind=ALONE, vae=TINTING) for case in PASTES[:-1]),
     ),
     Part(
         "The same with the usual VAE where all of the image was poor: a rim then also parts a head "

@@ -10,13 +10,14 @@ import copy
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from scipy.ndimage import maximum_filter
@@ -33,6 +34,8 @@ BASE = SETTINGS | {
     "detail_batch": 0,
 }  # fmt: skip
 CONTRAST, TINT = 0.92, (0.03, 0.0, -0.03)  # of a VAE that shifts colours
+BLUR = 0.9  # pixels, standard deviation of what a blurring VAE takes off
+USUAL_VAE, TINTING, BLURRING = "usual", "tinting", "blurring"
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,15 @@ class Case:
         widgets: inputs of Detailer (SEGS) that differ from BASE. An input from another node is
             {"node": ID, "inputs": {...}}; a known fact of the scene is {"known": "landmarks"}.
         truth: paste the truth itself instead of detailing.
-        tint: the VAE changes the colours of all decoded pixels by TINT.
+        vae: USUAL_VAE. TINTING changes the colours of all decoded pixels by TINT, BLURRING blurs
+            them by BLUR.
     """
 
     name: str
     widgets: dict[str, Any] = field(default_factory=dict)
     kind: Kind = USUAL
     truth: bool = False
-    tint: bool = False
+    vae: str = USUAL_VAE
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class Case:
     @property
     def key(self) -> str:
         """A key that is equal for cases that do the same, even with different names."""
-        return json.dumps((self.inputs, repr(self.kind), self.truth, self.tint))
+        return json.dumps((self.inputs, repr(self.kind), self.truth, self.vae))
 
 
 @dataclass
@@ -145,13 +149,17 @@ class Bench:
         from dev.miniature.nodes import DetailersMiniatureLoader
 
         self.model, self.clip, self.vae = DetailersMiniatureLoader().run()
-        self.tinting = _with_a_tint(self.vae)
+        self.vaes = {
+            USUAL_VAE: self.vae,
+            TINTING: _changed(self.vae, _tinted),
+            BLURRING: _changed(self.vae, _blurred),
+        }
         self.empty = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(""))
 
     def measure(self, case: Case, seed: int, attributes: bool) -> Measured:
         test = make_scene(seed, case.kind)
         started = time.process_time()
-        after = self.paste_truth(test) if case.truth else self.detail(test, case.inputs, case.tint)
+        after = self.paste_truth(test) if case.truth else self.detail(test, case.inputs, case.vae)
         seconds = time.process_time() - started
         reach = 2 * case.inputs["feather"] + 1
         touched = maximum_filter(np.maximum.reduce(test.masks), reach) > 0
@@ -159,13 +167,15 @@ class Bench:
         return Measured(heads, metrics.change_outside(test.before, after, touched), seconds)
 
     @torch.inference_mode()
-    def detail(self, test: TestScene, widgets: dict[str, Any], tint: bool = False) -> np.ndarray:
+    def detail(
+        self, test: TestScene, widgets: dict[str, Any], vae: str = USUAL_VAE
+    ) -> np.ndarray:
         """The picture that Detailer (SEGS) makes: [H,W,3]."""
         image = torch.from_numpy(test.before)[None]
         inputs = {name: self._value(value, test) for name, value in widgets.items()}
         (result,) = self._run(
             "DetailerForEach", image=image, segs=self.segs(test), model=self.model, clip=self.clip,
-            vae=self.tinting if tint else self.vae, positive=self.empty, negative=self.empty,
+            vae=self.vaes[vae], positive=self.empty, negative=self.empty,
             wildcard=test.text, **inputs,
         )  # fmt: skip
         return result[0].numpy()
@@ -200,7 +210,13 @@ class Bench:
         if isinstance(value, dict) and "known" in value:
             return getattr(test, value["known"])
         if isinstance(value, dict) and "node" in value:
-            declared = self.nodes[value["node"]].INPUT_TYPES()["required"]
+            groups = self.nodes[value["node"]].INPUT_TYPES()
+            declared = {
+                name: given
+                for group in groups.values()
+                for name, given in group.items()
+                if len(given) > 1 and "default" in given[1]
+            }
             inputs = {name: options["default"] for name, (_, options) in declared.items()}
             inputs |= {
                 name: self._value(given, test) for name, given in value.get("inputs", {}).items()
@@ -209,15 +225,20 @@ class Bench:
         return value
 
 
-def _with_a_tint(vae: Any) -> Any:
-    tinting = copy.copy(vae)
+def _changed(vae: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The VAE with a change of the pixels [N,H,W,3] that it decodes."""
+    changed = copy.copy(vae)
+    changed.decode = lambda *args, **kwargs: change(vae.decode(*args, **kwargs))
+    return changed
 
-    def decode(*args: Any, **kwargs: Any) -> torch.Tensor:
-        pixels = vae.decode(*args, **kwargs)
-        return (0.5 + CONTRAST * (pixels - 0.5) + pixels.new_tensor(TINT)).clamp(0, 1)
 
-    tinting.decode = decode
-    return tinting
+def _tinted(pixels: torch.Tensor) -> torch.Tensor:
+    return (0.5 + CONTRAST * (pixels - 0.5) + pixels.new_tensor(TINT)).clamp(0, 1)
+
+
+def _blurred(pixels: torch.Tensor) -> torch.Tensor:
+    rows = [cv2.GaussianBlur(row.numpy(), (0, 0), BLUR) for row in pixels.cpu()]
+    return torch.from_numpy(np.stack(rows)).to(pixels)
 
 
 MEASURES = (metrics.psnr, metrics.ssim, metrics.seam_energy, metrics.rim_colour)

@@ -36,6 +36,7 @@ class Kind:
         characters, head_width, tilt: as `draw_scene` takes them.
         heads_alone: only the heads are those of a base model. Around them is the truth, so that a
             visible rim comes from the paste.
+        sharp: nothing is poor. The detailed picture is the truth.
         boxes: the masks are boxes around the heads, as of a detector without shapes.
         crop_factor: how much larger than a mask's box its crop is.
     """
@@ -44,6 +45,7 @@ class Kind:
     head_width: tuple[float, float] = HEAD_WIDTH
     tilt: float = TILT
     heads_alone: bool = False
+    sharp: bool = False
     boxes: bool = False
     crop_factor: float = CROP_FACTOR
 
@@ -144,6 +146,8 @@ def prepared(scene: Scene, seed: int, kind: Kind = USUAL) -> TestScene:
     if kind.heads_alone:
         share = cv2.GaussianBlur(np.maximum.reduce(heads), (0, 0), _FADE)[..., None]
         poor = [share * picture + (1 - share) * truth for picture in poor]
+    if kind.sharp:
+        poor = [truth, truth]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * GROWN + 1, 2 * GROWN + 1))
     masks = [(cv2.dilate(head, kernel) >= 0.5).astype(np.float32) for head in heads]
     if kind.boxes:
