@@ -167,9 +167,7 @@ class Bench:
         return Measured(heads, metrics.change_outside(test.before, after, touched), seconds)
 
     @torch.inference_mode()
-    def detail(
-        self, test: TestScene, widgets: dict[str, Any], vae: str = USUAL_VAE
-    ) -> np.ndarray:
+    def detail(self, test: TestScene, widgets: dict[str, Any], vae: str = USUAL_VAE) -> np.ndarray:
         """The picture that Detailer (SEGS) makes: [H,W,3]."""
         image = torch.from_numpy(test.before)[None]
         inputs = {name: self._value(value, test) for name, value in widgets.items()}

@@ -101,17 +101,18 @@ class DetailersPasteOptions:
             "optional": {
                 "register": described(
                     list(REGISTER_CHOICES),
-                    "For edit models, which often shift, scale or turn what they repaint by a "
-                    "little. auto: the result is moved back onto the crop by what lies around the "
-                    "mask, and is not pasted if that shows something else. Frames of a clip stay.",
+                    "For edit models, which often shift, scale or rotate the picture slightly. "
+                    "auto: the surroundings of the mask tell how far the result has moved; it is "
+                    "moved back, or not pasted if the surroundings show something else. Frames of "
+                    "a clip are not moved.",
                     default=OFF,
                 ),
                 "vae_loss": described(
                     list(VAE_LOSS_CHOICES),
-                    "What becomes of the detail and the colours that the VAE changes. off: the "
-                    "result is pasted as it was decoded. residual: only the model's change is put "
-                    "onto the image. auto: that, as far as the result resembles the image there. "
-                    "The crop is decoded twice.",
+                    "How to treat the detail and the colours that the VAE changes. off: paste the "
+                    "decoded result. residual: add only the model's change to the image. auto: "
+                    "like residual, as far as the result resembles the image at that place. The "
+                    "crop is decoded twice.",
                     default=OFF,
                 ),
             },
