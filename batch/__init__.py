@@ -11,16 +11,18 @@ HTTP alone. The modules, from the ground up; each imports only those before it:
     models      the model files that a prompt names
     units       what is to be done: the files of IN, clips cut into parts
     pictures    formats and metadata of what comes back
-    clips       clips cut and joined
+    clips       a part of a clip as a file, parts put together
     outputs     results into OUT: temporary name, sync, rename
     scheduler   who gets which unit, and what becomes of a fault; no threads, no clock of its own
     dispatch    scheduler, ledger and outputs as one: take, finish, flush
+    joining     clips whose parts are done
     client      HTTP to one ComfyUI, with time limits; its answers are checked
     guard       a process that ends a ComfyUI when the driver is gone
     child       a ComfyUI of our own: started, watched, started anew
     convert     editor-format workflows, by the host's editor in headless Chromium
     worker      a unit on a server, from the file to what was saved
     places      where workers are: threads of this process
+    crew        all workers of a run: children of our own, or servers that run already
     ray_places  actors of a Ray cluster
     progress    the line that tells how far the run is
     report      what the ledger has to tell: --status and --report
