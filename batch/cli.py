@@ -289,6 +289,7 @@ def run(options: argparse.Namespace) -> int:
         options.input_node,
         (*default_overrides(options), *options.overrides),
         checkpoint if checkpoint and checkpoint.is_file() else None,
+        is_default=not options.workflow,
     )
     return Driver(settings, wanted, crew(options, settings), options.json).run()
 

@@ -45,12 +45,14 @@ class Wanted:
         input_node: id, title or class of the node that takes the input.
         overrides: texts NODE.INPUT=VALUE.
         checkpoint: file of a checkpoint that is not in a folder of models.
+        is_default: the file is the one that comes with folder runs.
     """
 
     file: Path
     input_node: str | None = None
     overrides: tuple[str, ...] = ()
     checkpoint: Path | None = None
+    is_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class Driver:
         if workflows.is_editor_format(content):
             editor, content = content, self._converted(content)
         prompt = workflows.as_prompt(content, self.wanted.file.name)
+        if self.wanted.is_default:
+            prompt = workflows.with_own_nodes(prompt, description.info)
         making = self.settings.making
         return workflows.prepare(
             prompt, description.info, making, self.wanted.input_node, self.wanted.overrides, editor

@@ -26,6 +26,7 @@ OTHER_SAVERS = ("SaveImageAdvanced", "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimat
 PREVIEWS = ("PreviewImage", "MaskPreview")
 REPORT = "report"  # an output of that name gives what a detailer did, as JSON
 READER, READS = "PreviewAny", "report-of-"
+OWN = " //Detailers"  # after the ids of this project's nodes where another pack has them, too
 SEED_NAMES = ("seed", "noise_seed")
 LARGEST_SEED = 2**53 - 1  # what JavaScript and all nodes can hold
 PREFIX = "filename_prefix"
@@ -207,6 +208,15 @@ def check_classes(prompt: Prompt, info: Mapping[str, dict]) -> None:
             "of the workflow. Install the packs that they are from, or name their folders with "
             "--pack."
         )
+
+
+def with_own_nodes(prompt: Prompt, info: Mapping[str, dict]) -> Prompt:
+    """The prompt with this project's nodes, where another pack has taken their plain ids."""
+    named = {id: f"{node['class_type']}{OWN}" for id, node in prompt.items()}
+    return {
+        id: {**node, "class_type": named[id]} if named[id] in info else node
+        for id, node in prompt.items()
+    }
 
 
 def without_previews(prompt: Prompt) -> Prompt:

@@ -7,7 +7,14 @@ from detailers.batch.client import History
 from detailers.batch.faults import Problem
 from detailers.batch.settings import Making
 from detailers.batch.worker import report_of
-from detailers.batch.workflow import as_prompt, is_editor_format, prepare, read, resolve
+from detailers.batch.workflow import (
+    as_prompt,
+    is_editor_format,
+    prepare,
+    read,
+    resolve,
+    with_own_nodes,
+)
 from detailers.dev.folder import default_prompt
 from detailers.dev.server import ROOT
 from detailers.tests.folder_runs import INFO
@@ -182,6 +189,14 @@ def test_forms_of_files(tmp_path):
     example = read(ROOT / "example_workflows" / "1_face_detailer.json")
     assert is_editor_format(example)
     assert not is_editor_format(graph())
+
+
+def test_the_default_workflow_has_our_nodes_beside_a_pack_with_the_same_ids():
+    info = {"Detail": {}, "Detail //Detailers": {}, "LoadImage": {}, "SaveImage": {}}
+    found = with_own_nodes(graph(), info)
+    kinds = {id: node["class_type"] for id, node in found.items()}
+    assert kinds == {"1": "LoadImage", "2": "Detail //Detailers", "3": "SaveImage"}
+    assert with_own_nodes(graph(), {"Detail": {}}) == graph()
 
 
 def test_the_default_workflow_is_the_first_example():
