@@ -72,6 +72,7 @@ from ..backend import MemoryUse
 from ..geometry import Size
 from ..sampling.scheduler import SamplerCall
 from ..settings import Detail, Sampling
+from ..timing import REPORT, Stopwatch, stage
 from .plan import Job, Plan, Skipped
 
 SCHEMA, VERSION = "detailers.report", 1
@@ -164,19 +165,23 @@ class RunReport:
         self.waves += 1
 
     def as_text(
-        self, seconds: float, stages: Mapping[str, float], memory: MemoryUse,
-        about: Mapping[str, str], notes: Iterable[Note],
-    ) -> str:  # fmt: skip
-        """The report as JSON."""
-        content = self.content(seconds, stages, memory, about, notes)
-        text = json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+        self, watch: Stopwatch, memory: MemoryUse, about: Mapping[str, str], notes: Iterable[Note]
+    ) -> str:
+        """The report as JSON. Making it is part of the stage "report", but for the last step."""
+        with stage(REPORT):
+            content = _plain(self.content(memory, about, notes))
+        seconds, stages = watch.read()
+        content["times"] = {
+            "total": round(seconds, 6),
+            "stages": {name: round(part, 6) for name, part in stages.items()},
+        }
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "backslashreplace").decode("utf-8")  # half signs, as escapes
 
     def content(
-        self, seconds: float, stages: Mapping[str, float], memory: MemoryUse,
-        about: Mapping[str, str], notes: Iterable[Note],
-    ) -> dict[str, Any]:  # fmt: skip
-        """The report as data; the docstring of the module describes it."""
+        self, memory: MemoryUse, about: Mapping[str, str], notes: Iterable[Note]
+    ) -> dict[str, Any]:
+        """The report as data, without the times; the docstring of the module describes it."""
         entries = self._entries()
         calls = {id(call): call for own in self.worked for call in own.record.calls}
         return {
@@ -188,10 +193,7 @@ class RunReport:
             "settings": settings_of(self.detail),
             "segments": [entry for entry, _ in entries],
             "waves": _waves([own for _, own in entries]),
-            "times": {
-                "total": round(seconds, 6),
-                "stages": {name: round(part, 6) for name, part in stages.items()},
-            },
+            "times": None,
             "counts": {
                 "sampled": len(self.worked),
                 "skipped": sum(own is None for _, own in entries),

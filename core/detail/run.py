@@ -244,11 +244,8 @@ class Run:
         """
         watch = current()
         self.view.ends(before, after, watch.read()[0])
-        seconds, stages = watch.read()
         with heard_notes() as notes:
-            return self.report.as_text(
-                seconds, stages, self._memory(), self.backend.about(), tuple(notes)
-            )
+            return self.report.as_text(watch, self._memory(), self.backend.about(), tuple(notes))
 
     def after_paste(self, image: torch.Tensor) -> None:
         """Let the hook change the image [B,H,W,3] into which a result was just pasted, in place."""
