@@ -302,7 +302,7 @@ def test_the_variant_wins_that_is_most_like_its_reference(results, server):
     )  # fmt: skip
     first, *_ = scores_in(out)
     assert int(np.argmax(first)) == 2
-    assert first[2] > 0.999
+    assert first[2] > max(first[:2])
     assert scores_in(out, "named") == [[None] * 3] * 3
 
 
