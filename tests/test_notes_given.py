@@ -9,7 +9,7 @@ from detailers.core.segs.edit import assign_labels, combine_with_masks
 from detailers.core.segs.filter import closest_to_mask, pick
 from detailers.core.segs.seg import normalise
 from detailers.tests.fake_backend import FakeVAE, fake_models, make_seg
-from detailers.tests.test_enhance import enhance
+from detailers.tests.test_crop_pipeline import enhance
 from detailers.utils.notes import collected_notes
 
 TWO = ((30, 60), [make_seg((0, 0, 60, 30)), make_seg((10, 5, 40, 25))])
