@@ -46,11 +46,11 @@ def gif(width, height, frame_width, frame_height):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_huge_and_damaged_pictures_are_errors_at_once(content, tmp_path):
     (tmp_path / "a.png").write_bytes(content)
-    start = time.monotonic()
+    start = time.process_time()
     for source in (content, tmp_path / "a.png"):
         with pytest.raises(ValueError, match=r"^it(s| )"):
             read_rgba(source)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_picture_of_many_huge_frames_is_refused(tmp_path):

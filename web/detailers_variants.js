@@ -43,7 +43,7 @@ export function readChoices(text) {
   const joined = String(text ?? "").replace(/\s*([:：@])\s*/g, "$1");
   for (const entry of joined.split(/[\s,;，、；]+/)) {
     if (!entry) continue;
-    const match = ENTRY.exec(entry);
+    const match = entry.match(ENTRY);
     if (!match) return null;
     const key = match[2] === undefined ? `${+match[1]}` : `${+match[1]}@${+match[2]}`;
     choices.delete(key);
