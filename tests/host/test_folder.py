@@ -145,7 +145,7 @@ def test_a_clip_in_parts_is_as_long_as_it_was(folder, capsys, server):
 
 
 @pytest.mark.skipif(not any(map(shutil.which, CHROMIUM)), reason="needs a Chromium")
-def test_the_editor_makes_the_prompt_of_an_editor_file(server):
+def test_the_editor_makes_the_prompt_of_an_editor_file(host, server):
     pytest.importorskip("playwright")
     content = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     found = converted(server.url, content)
@@ -156,6 +156,8 @@ def test_the_editor_makes_the_prompt_of_an_editor_file(server):
     for id, node in expected.items():
         inputs = {name: value for name, value in node["inputs"].items() if name != "upload"}
         assert inputs.items() <= found[id]["inputs"].items()
+    if host.label != "main":  # one browser more is enough
+        return
     content["nodes"][0]["type"] = "FromAnotherPack"
     with pytest.raises(Problem, match="does not know these nodes of the workflow: FromAnotherPack"):
         converted(server.url, content)
