@@ -233,6 +233,8 @@ def test_outputs_that_have_moved(editor):
         ("mask", [("3", 0)]),
         ("detailer_pipe", [("4", 0)]),
         ("cnet_images", []),
+        ("report", []),
+        ("variants", []),
     ]
     assert editor.node(3).inputs[0].ends == [("1", 3)]
 
