@@ -73,6 +73,7 @@ PATHS = {
     ("MMDetDetectorProvider", "model_name"): ("models/ultralytics", ".pt", {}),
     ("MMDetLoader", "model_name"): ("models/ultralytics", ".pt", {}),
     ("ONNXDetectorProvider", "model_name"): ("models/onnx", ".onnx", {}),
+    ("PersonEmbedderLoader", "model_name"): ("models/person_embedders", ".onnx", {}),
     ("SAMLoader", "model_name"): ("models/sams", ".pth", {"device_mode": "CPU"}),
     ("ImpactHFTransformersClassifierProvider", "manual_repo_id"): (
         "models/classifiers", "", {"preset_repo_id": "Manual repo id", "device_mode": "CPU"},
@@ -86,12 +87,13 @@ PATHS = {
     ),
 }  # fmt: skip
 # Other inputs with a text, and with a choice that sounds like a file: none of them is a path. Those
-# of wildcard texts go the way of `populated_text`.
+# of wildcard texts go the way of `populated_text`, and so do the LoRAs of a segment rule.
 NO_PATHS = {
-    "delimiter", "exclude_tags", "join_with", "label", "label_opt", "labels", "manual_expr",
-    "picks", "postfix_all", "prefix_all", "restrict_to_tags", "sampler_name", "string",
-    "string_list", "string_value", "strings", "text", "value", "widget_name", "wildcard",
-    "wildcard_text", "preset_repo_id",
+    "choices", "delimiter", "denoise_by_size", "exclude_tags", "join_with", "label",
+    "label_opt", "labels", "manual_expr", "picks", "plan", "postfix_all", "prefix_all",
+    "reason", "restrict_to_tags", "sampler_name", "seed_or_offset", "string", "string_list",
+    "string_value", "strings", "text", "unknown_label", "value", "which", "widget_name",
+    "wildcard", "wildcard_text", "preset_repo_id",
 }  # fmt: skip
 SOUNDS_LIKE_A_FILE = (
     "file",
@@ -173,7 +175,15 @@ def laid_out():
     for name in ("input", "output", "temp", "user"):
         getattr(folder_paths, f"set_{name}_directory")(str(host / name))
     known = folder_paths.folder_names_and_paths
-    for kind in ("loras", "ultralytics", "onnx", "sams", "classifiers", "wildcards"):
+    for kind in (
+        "loras",
+        "person_embedders",
+        "ultralytics",
+        "onnx",
+        "sams",
+        "classifiers",
+        "wildcards",
+    ):
         suffixes = known[kind][1] if kind in known else set()
         known[kind] = [str(host / "models" / kind)], suffixes
     known["ultralytics_bbox"] = [str(host / "models/ultralytics/bbox")], known["ultralytics"][1]
