@@ -90,10 +90,10 @@ PATHS = {
 # of wildcard texts go the way of `populated_text`, and so do the LoRAs of a segment rule.
 NO_PATHS = {
     "choices", "delimiter", "denoise_by_size", "exclude_tags", "join_with", "label",
-    "label_opt", "labels", "manual_expr", "picks", "plan", "postfix_all", "prefix_all",
-    "reason", "restrict_to_tags", "sampler_name", "seed_or_offset", "string", "string_list",
-    "string_value", "strings", "text", "unknown_label", "value", "which", "widget_name",
-    "wildcard", "wildcard_text", "preset_repo_id",
+    "label_opt", "labels", "loras", "manual_expr", "names", "negative", "off", "picks", "plan",
+    "postfix_all", "prefix_all", "preset_repo_id", "reason", "restrict_to_tags",
+    "sampler_name", "seed_or_offset", "string", "string_list", "string_value", "strings",
+    "text", "unknown_label", "value", "which", "widget_name", "wildcard", "wildcard_text",
 }  # fmt: skip
 SOUNDS_LIKE_A_FILE = (
     "file",
