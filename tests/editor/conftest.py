@@ -15,6 +15,9 @@ for host in HOSTS.values():
     if host.newest_frontend:
         EDITORS["newest"] = host, ["--front-end-root", str(host.newest_frontend)]
 
+# The first editor is tested with both ways of drawing nodes, the others with the usual one.
+USUAL_RENDERERS = {"oldest": "canvas", "newest": "vue"}
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "one_editor: tried in the first editor alone")
@@ -25,7 +28,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.editor)
-            if item.get_closest_marker("one_editor") and not _is_first(item):
+            if not _is_first(item) and (item.get_closest_marker("one_editor") or _is_rare(item)):
                 once.append(item)
     if once:
         config.hook.pytest_deselected(items=once)
@@ -34,6 +37,13 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_first(item):
     return item.callspec.params["editor"] == next(iter(EDITORS), "no host")
+
+
+def _is_rare(item):
+    """Whether its way of drawing nodes is the one that few people use in this editor."""
+    drawn = {str(value).lower() for value in item.callspec.params.values()} & {"canvas", "vue"}
+    usual = USUAL_RENDERERS.get(item.callspec.params["editor"])
+    return usual is not None and bool(drawn - {usual})
 
 
 def cannot_run(reason):
