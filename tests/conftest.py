@@ -51,6 +51,7 @@ def group_of(item):
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(config, items):
     """Set the groups of tests, and the tests that are repeated."""
     again = config.pluginmanager.hasplugin("rerunfailures") and config.option.reruns is None

@@ -535,14 +535,13 @@ def test_every_shared_file_means_what_it_meant(opened, tell):
     assert not set().union(*(row.unknown for row in rows))
 
 
+@pytest.mark.one_editor
 @pytest.mark.limit(1200)  # seconds: some seventy prompts
-def test_shared_files_of_known_nodes_run(opened, editor, tell, request):
+def test_shared_files_of_known_nodes_run(opened, editor, tell):
     """With small stand-ins for their models, at small sizes; each must show a picture.
 
     In the first host's own editor only: what editors make of a file is compared in all of them.
     """
-    if request.node.callspec.params["editor"] != next(iter(configured_hosts())):
-        pytest.skip("the files run in the first host's own editor")
     rows, prompts = opened
     stand_ins.write_files(editor.server.base)
     info = editor.server.object_info()
