@@ -478,7 +478,7 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
     processes = min(cores + 1, 4)
     if arguments or not hosts or cores < 2 or lacking(python, ["xdist"]):
         return []
-    return ["--numprocesses", str(processes), "--dist", "loadgroup"]
+    return ["--numprocesses", str(processes), "--dist", "loadscope"]
 
 
 COMMANDS = ("install", "demo", "test", "serve", "bench", "folder")

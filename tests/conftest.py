@@ -37,30 +37,41 @@ load_pack()
 pytest_plugins = [f"{PACK}.tests.limits"]
 
 
-def group_of(item):
-    """The group of a test, whose tests run in one process; None: any process.
+def group_of(nodeid):
+    """The group of a test, whose tests run in one process; its own id: any process.
 
     The tests of one editor are a group, and so are two halves of the modules that use a host: each
     group starts its own server.
     """
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    if "editor" in params:
-        return f"editor {params['editor']}"
-    if "host" in params:
-        return f"host {params['host']} {zlib.crc32(item.path.stem.encode()) % 2}"
-    return None
+    path, _, name = nodeid.partition("::")
+    _, _, parameters = name.partition("[")
+    folder, module = Path(path).parts[-2:]
+    first = parameters.split("-")[0].rstrip("]")
+    if folder == "editor" and first:
+        return f"editor {first}"
+    if folder == "host" and first:
+        return f"host {first} {zlib.crc32(module.encode()) % 2}"
+    return nodeid
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def pytest_xdist_make_scheduler(config, log):
+    """With several processes, tests of a group stay together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Set the groups of tests, and the tests that are repeated."""
+    """Set which tests are repeated."""
     again = config.pluginmanager.hasplugin("rerunfailures") and config.option.reruns is None
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         if again and folder in ("host", "editor"):
             item.add_marker(pytest.mark.flaky(reruns=TRIES - 1))
-        if group := group_of(item):
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
