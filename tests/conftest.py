@@ -54,6 +54,7 @@ def group_of(nodeid):
     return nodeid
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody calls it
 def pytest_xdist_make_scheduler(config, log):
     """With several processes, tests of a group stay together."""
     from xdist.scheduler import LoadScopeScheduling
