@@ -214,7 +214,8 @@ def test_a_child_is_started_anew_once_after_a_picture_of_nan(folder, capsys):
     assert len(folder.results()) == 3
     (again,) = [line for line in told["again"] if line["input"] == "a.png"]
     assert "without one finite value" in again["fault"]
-    assert "started anew" in again["fault"]
+    # The black one may come first, and the server is not started anew twice in a row.
+    assert any("started anew" in line["fault"] for line in told["again"])
 
 
 @pytest.mark.parametrize("mode", ["nan", "not-finite"])
