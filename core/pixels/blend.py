@@ -15,7 +15,7 @@ from ..geometry import Box, Size
 from ..settings import MULTIBAND, Pasting
 from .colour import ColourChange, FrameColours, frames_of, rim
 from .image import crop, paste, usable
-from .mask import SIGMAS_OF_REACH, blur, fade, feather, grow
+from .mask import SIGMAS_OF_REACH, blur_image, fade, feather, grow
 from .precision import in_float32
 
 RIM = 20  # width in pixels of the mask's rim, where colours are compared
@@ -209,6 +209,4 @@ def _coarser(difference: torch.Tensor, weight: torch.Tensor, reach: int) -> torc
 
 def _blurred(image: torch.Tensor, reach: int) -> torch.Tensor:
     """An image [B,h,w,C] blurred with a gaussian of this reach."""
-    planes = image.movedim(-1, 1)
-    soft = blur(planes.reshape(-1, *planes.shape[-2:]), reach, reach / SIGMAS_OF_REACH)
-    return soft.view(planes.shape).movedim(1, -1)
+    return blur_image(image, reach, reach / SIGMAS_OF_REACH)

@@ -63,6 +63,13 @@ def blur(planes: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
     return along_height(planes, _gaussian(height, min(radius, height - 1), sigma))
 
 
+def blur_image(image: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
+    """An image [N,H,W,C] of any range, blurred as `blur` does with planes."""
+    planes = image.movedim(-1, 1)
+    soft = blur(planes.reshape(-1, *planes.shape[-2:]), radius, sigma)
+    return soft.view(planes.shape).movedim(1, -1)
+
+
 @in_float32
 def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
     """Soften edges over exactly `reach` pixels to either side, even of a small mask.

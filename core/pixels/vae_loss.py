@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 
 from ..settings import RESIDUAL
-from .mask import SIGMAS_OF_REACH, blur
+from .mask import SIGMAS_OF_REACH, blur_image
 from .precision import in_float32
 
 COARSE = 2.0  # latent pixels: a coarser error is a shift of colours, a finer one is lost detail
@@ -67,7 +67,5 @@ def _followed(result: torch.Tensor, decoded: torch.Tensor, cell: float) -> torch
 
 def _soft(picture: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian of [N,h,w,C]."""
-    reach = max(1, round(SIGMAS_OF_REACH * max(sigma, 0.5)))
-    planes = picture.movedim(-1, 1)
-    soft = blur(planes.reshape(-1, *planes.shape[-2:]), reach, max(sigma, 0.5))
-    return soft.view(planes.shape).movedim(1, -1)
+    sigma = max(sigma, 0.5)
+    return blur_image(picture, max(1, round(SIGMAS_OF_REACH * sigma)), sigma)
