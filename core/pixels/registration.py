@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry import Size
+from .colour import MAD_TO_SPREAD
 from .mask import dilate
 from .precision import in_float32
 from .resample import resize
@@ -31,7 +32,6 @@ WIDEST_SHIFT = 0.15  # of the longer side: a shift beyond it is no slip of an ed
 ROUNDS = 30  # of the refinement at one size; it usually ends after five to ten
 SETTLED = 0.003  # pixels that no corner moves by any more
 TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed errors
-MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
 FEWEST = 256  # pixels around the redrawn part that a fit needs
 LEAST_AROUND = 0.05  # share of a crop that has to lie around the redrawn part
 FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in 0..1
@@ -106,7 +106,7 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
         have texture. A result is refused if its surroundings do not show the crop's.
     """
     share = min(1.0, FINE_SIDE / max(result.shape[1:3]))
-    fine = Size(*(max(16, round(side * share)) for side in (result.shape[2], result.shape[1])))
+    fine = _scaled(Size(result.shape[2], result.shape[1]), share, 16)
     pictures = [resize(picture, fine)[0].movedim(-1, 0) for picture in (result, original)]
     around = (_fitted(mask, fine) <= 0).float()
     around = 1 - dilate(1 - around[None], 3)[0]
@@ -114,12 +114,12 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
     if float(around.sum()) < enough or not _has_texture(pictures[1], around):
         return Registration()
     found = _refined(*pictures, around, _coarse(*pictures, around))
-    before, _ = _misfit(*pictures, around, Similarity())
+    before, unmoved = _misfit(*pictures, around, Similarity())
     after, likeness = _misfit(*pictures, around, found)
     moved = found.farthest(fine)
     is_sane = moved <= 2 * WIDEST_SHIFT * max(fine) and after <= before
     if not is_sane:
-        found, likeness = Similarity(), _misfit(*pictures, around, Similarity())[1]
+        likeness = unmoved
     if likeness < ALIKE:
         return Registration(
             refused="what lies around its mask does not show the same picture any more"
@@ -149,6 +149,11 @@ def moved_back(
     )
     inside = (grid.abs() <= 1).all(dim=-1)[..., None]
     return torch.where(inside, planes.movedim(1, -1).clamp_(0, 1), original)
+
+
+def _scaled(size: Size, share: float, least: int) -> Size:
+    """A size times `share`, its sides at least `least` pixels."""
+    return Size(*(max(least, round(side * share)) for side in size))
 
 
 def _fitted(mask: torch.Tensor, size: Size) -> torch.Tensor:
@@ -200,7 +205,7 @@ def _coarse(result: torch.Tensor, original: torch.Tensor, around: torch.Tensor) 
     """
     own = Size(result.shape[2], result.shape[1])
     share = min(1.0, COARSE_SIDE / max(own))
-    small = Size(*(max(8, round(side * share)) for side in own))
+    small = _scaled(own, share, 8)
     grey = [
         _detail(F.adaptive_avg_pool2d(picture[None], (small.height, small.width))[0].mean(dim=0), 4)
         for picture in (result, original)
@@ -250,7 +255,7 @@ def _refined(
         shares.append(shares[-1] / 2)
     found = start
     for share in reversed(shares):
-        size = Size(*(max(16, round(side * share)) for side in own))
+        size = _scaled(own, share, 16)
         planes = [
             F.interpolate(picture[None], (size.height, size.width), mode="area")[0]
             if size != own
@@ -275,9 +280,7 @@ def _least_squares(
     found = start
     result, original = (_softened(picture) for picture in (result, original))
     for _ in range(ROUNDS):
-        grid = _grid(found, size, result)
-        seen = F.grid_sample(result[None], grid, "bicubic", "border", False)[0]
-        known = around * (grid[0].abs() < 1).all(dim=-1)
+        seen, known = _seen(result, around, found)
         if float(known.sum()) < FEWEST:
             return start
         seen = _with_contrast_of(seen, original, known)
@@ -337,6 +340,15 @@ def _slopes(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ) / 2
 
 
+def _seen(
+    result: torch.Tensor, around: torch.Tensor, similarity: Similarity
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The result [3,h,w] as a similarity shows it, and where it counts: [h,w] 0..1."""
+    grid = _grid(similarity, Size(result.shape[2], result.shape[1]), result)
+    seen = F.grid_sample(result[None], grid, "bicubic", "border", False)[0]
+    return seen, around * (grid[0].abs() < 1).all(dim=-1)
+
+
 def _with_contrast_of(
     seen: torch.Tensor, original: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
@@ -364,10 +376,7 @@ def _misfit(
     result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, similarity: Similarity
 ) -> tuple[float, float]:
     """The error around the redrawn part, and the likeness -1..1, with a similarity put on."""
-    size = Size(result.shape[2], result.shape[1])
-    grid = _grid(similarity, size, result)
-    seen = F.grid_sample(result[None], grid, "bicubic", "border", False)[0]
-    known = around * (grid[0].abs() < 1).all(dim=-1)
+    seen, known = _seen(result, around, similarity)
     total = known.sum().clamp(min=1)
     seen = _with_contrast_of(seen, original, known)
     ours, theirs = (_coarser(_detail(picture, 16)) for picture in (seen, original))
