@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...utils.check import quoted
-from ...utils.seeds import MAX_SEED
 from ...wildcards.grammar import Lora, parse_prompt
 from ..detail.segment_plan import (
     LIMITS,
@@ -92,7 +91,7 @@ def _read_seed(value: Any) -> dict[str, Any]:
     text = str(value).strip()
     if text[:1] in ("+", "-"):
         return {"seed_offset": _check_of("seed_offset")(text)}
-    return {"seed": validate_values.whole_number(Input("seed", {"min": 0, "max": MAX_SEED}))(value)}
+    return {"seed": _check_of("seed")(value)}
 
 
 def _read_denoise(value: Any) -> dict[str, Any]:
