@@ -52,7 +52,6 @@ class SamplerCall:
     All that had a row in it are told of the same object.
     """
 
-    rows: int  # runs that it was made for
     model_calls: int  # how often the network was called
 
 
@@ -347,7 +346,7 @@ def _serve_samples(asked: Sequence[Sample], backend: Backend, budget: MemoryBudg
         before = backend.model_calls
         with stage(SAMPLE):
             result = sampled(group)
-        call = SamplerCall(len(group), backend.model_calls - before)
+        call = SamplerCall(backend.model_calls - before)
         for request in group:
             request.called(call)
         return result
