@@ -222,14 +222,14 @@ class _PlanReader:
         if not pairs.keys() & {"rules", "order"}:
             return SegmentPlan((self._rule(root),))
         self._check_keys(pairs, ("order", "rules"))
-        rules = pairs.get("rules", (None, None))[1]
-        if rules is not None and not _is_null(rules) and rules.id != "sequence":
+        rules = _value_of("rules", pairs)
+        if rules is not None and rules.id != "sequence":
             raise self._error(rules, "after rules a list is wanted: each rule begins with a dash")
-        read = () if rules is None or _is_null(rules) else self._rules(rules)
-        return SegmentPlan(read, self._order(pairs.get("order", (None, None))[1]))
+        read = () if rules is None else self._rules(rules)
+        return SegmentPlan(read, self._order(_value_of("order", pairs)))
 
     def _order(self, node: Any) -> str:
-        if node is None or _is_null(node):
+        if node is None:
             return ""
         order = " ".join(self._scalar(node).split()).casefold()
         if order not in ORDERS:
@@ -291,8 +291,8 @@ class _PlanReader:
     def _selector(self, pairs: Mapping[str, tuple[Any, Any]]) -> Selector:
         selector, label = ALL, None
         for key in ("select", "label"):
-            node = pairs.get(key, (None, None))[1]
-            if node is None or _is_null(node):
+            node = _value_of(key, pairs)
+            if node is None:
                 continue
             try:
                 if key == "select":
@@ -380,6 +380,12 @@ class _PlanReader:
         shown = f" The line is: {source:.80}" if source else ""
         remedy = "" if problem.endswith("?") else "."
         return PlanError(f"'plan', line {line + 1}, column {column + 1}: {problem}{remedy}{shown}")
+
+
+def _value_of(key: str, pairs: Mapping[str, tuple[Any, Any]]) -> Any:
+    """The node of a key's value; None where there is no such key, or no value."""
+    node = pairs.get(key, (None, None))[1]
+    return None if node is None or _is_null(node) else node
 
 
 def _is_null(node: Any) -> bool:
