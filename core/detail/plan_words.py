@@ -176,13 +176,21 @@ def text_of_plan(plan: SegmentPlan) -> str:
     terms = [term for rule in plan.rules for term in _terms(rule.selector)]
     kinds = {type(term) for term in terms} - {All, Else}
     if kinds == {Label}:
-        text = _labelled(plan, terms)
+        if plan.order:
+            raise NoWords("it goes by labels and has an order of work")
+        labels, scene = _one_of_each(terms)
+        words = _words(plan, scene)
+        text = _labelled(labels, words)
     elif kinds <= {Ordinal}:
-        text = _in_turn(plan, terms)
+        if plan.order not in _MODES:
+            raise NoWords(f"its order is '{plan.order}'")
+        scene = _row(plan, terms)
+        words = _words(plan, scene)
+        text = _in_turn(plan.order, words)
     else:
         raise NoWords("its rules select by more than places, or more than labels")
     again = plan_of_text(text)
-    if again.lost or not _is_alike(plan, again.plan, terms):
+    if again.lost or again.plan.order != plan.order or _words(again.plan, scene) != words:
         raise NoWords("its texts or labels hold signs that segment texts take for marks")
     return text
 
@@ -226,17 +234,14 @@ def _concat(words: Sequence[_Words]) -> bool:
     return kinds == {True}
 
 
-def _in_turn(plan: SegmentPlan, terms: Sequence[Selector]) -> str:
-    """A text with a part for each place."""
-    if plan.order not in _MODES:
-        raise NoWords(f"its order is '{plan.order}'")
-    words = _words(plan, _row(plan, terms))
+def _in_turn(order: str, words: Sequence[_Words]) -> str:
+    """A text with a part for each place, of the words for a row of segments."""
     period, end = _period(words), _end_of_parts(words)
     if period is None and end == len(words):
         raise NoWords("its places do not come again in turn, as the parts of [SEP] do")
     parts = [*words[:end], None] if period is None else words[:period]
     marks = ["[CONCAT]"] if _concat(words) else []
-    marks += [f"[{_MODES[plan.order]}]"] if plan.order else []
+    marks += [f"[{_MODES[order]}]"] if order else []
     if parts and parts[0] is not None and parts[0].seed is not None:
         raise NoWords("it sets the seed of the first segment, which [SEP] cannot name")
     text = " ".join(marks) + (" " if marks else "")
@@ -286,12 +291,8 @@ def _row(plan: SegmentPlan, terms: Sequence[Selector]) -> Scene:
     return Scene(tuple(views), Size(2 * count, 1))
 
 
-def _labelled(plan: SegmentPlan, terms: Sequence[Selector]) -> str:
-    """A text with an entry for each label."""
-    if plan.order:
-        raise NoWords("it goes by labels and has an order of work")
-    labels, scene = _one_of_each(terms)
-    words = _words(plan, scene)
+def _labelled(labels: Sequence[str], words: Sequence[_Words]) -> str:
+    """A text with an entry for each label, of the words for these and, last, any other label."""
     if any(own.seed is not None for own in words):
         raise NoWords("it sets seeds by label")
     every, entries = words[-1], dict(zip(labels, words, strict=False))
@@ -325,12 +326,3 @@ def _one_of_each(terms: Sequence[Selector]) -> tuple[list[str], Scene]:
     other = "x" * (1 + max((len(label) for label in labels), default=0))
     views = (View(Box(0, 0, 1, 1), label) for label in (*labels, other))
     return labels, Scene(tuple(views), Size(1, 1))
-
-
-def _is_alike(plan: SegmentPlan, other: SegmentPlan, terms: Sequence[Selector]) -> bool:
-    """Whether two plans say the same of all segments that a plan of such terms tells apart."""
-    if plan.order != other.order:
-        return False
-    is_by_label = any(isinstance(term, Label) for term in terms)
-    scene = _one_of_each(terms)[1] if is_by_label else _row(plan, terms)
-    return _words(plan, scene) == _words(other, scene)
