@@ -136,6 +136,17 @@ def read_segment_text(text: str) -> SegmentText:
     return SegmentText(mode, concat, (), entries)
 
 
+def begins_with_marker(text: str) -> bool:
+    """Whether a text, after blanks, begins with one of the markers above."""
+    markers = (_MARKER, _SEPARATOR, _VERDICT)
+    return any(marker.match(text.lstrip()) for marker in markers)
+
+
+def has_separator(text: str) -> bool:
+    """Whether a text has several parts."""
+    return _SEPARATOR.search(text) is not None
+
+
 def in_parts(text: str) -> tuple[str, str, list[Part]]:
     """A segment text in its parts, for callers that deal them themselves.
 

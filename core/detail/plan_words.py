@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...wildcards.deal import Part, read_segment_text
+from ...wildcards.deal import Part, begins_with_marker, has_separator, read_segment_text
 from ...wildcards.grammar import strip_comments
 from ..geometry import Box, Size
 from .segment_plan import NOTHING, Overrides, Rule, SegmentPlan, joined
@@ -54,19 +54,13 @@ class Converted:
     lost: tuple[str, ...] = ()
 
 
-_MARKED = re.compile(
-    r"\s*\[(?:CONCAT|(?:ASC|DSC)(?:-SIZE)?|RND|LAB|SKIP|STOP|SEP(?::[^\[\]]*)?)\]", re.IGNORECASE
-)
-_SEPARATED = re.compile(r"\[SEP(?::[^\[\]]*)?\]", re.IGNORECASE)
 _YAML = re.compile(r"\s*(?:-\s|[\[{]|\w+\s*:(?:\s|$))")
 
 
 def is_segment_text(text: str) -> bool:
     """Whether a text is a segment text rather than a plan in YAML: by its marks."""
     text = strip_comments(text)
-    if _MARKED.match(text):
-        return True
-    return _SEPARATED.search(text) is not None and not _YAML.match(text)
+    return begins_with_marker(text) or (has_separator(text) and not _YAML.match(text))
 
 
 # To a plan -------------------------------------------------------------------------------------
