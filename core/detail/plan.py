@@ -28,6 +28,9 @@ from ..segs.seg import SEG, padded
 from ..settings import Detail
 from .segment_plan import UNCHOSEN, UNSTEERED, Chosen, Overrides, Steering, joined
 
+BY_SKIP = "its text is [SKIP]"  # reasons why a segment text leaves a segment as it is
+BY_STOP = "the segment text ends the run before it ([STOP])"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -150,7 +153,7 @@ def make_plan(
         entries.append(_job_of(seg, image, detail, entry, chosen, touch_size, rotate))
     reached = {entry.index for entry in dealt}
     entries += [
-        Skipped(position, seg, "the segment text ends the run before it ([STOP])")
+        Skipped(position, seg, BY_STOP)
         for position, seg in enumerate(segs)
         if position not in reached
     ]
@@ -162,7 +165,7 @@ def _why_skipped(seg: SEG, dealt: Dealt, overrides: Overrides) -> str:
     if overrides.skip:
         return overrides.reason or "a rule of the segment plan skips it"
     if dealt.skip and overrides.skip is None:
-        return "its text is [SKIP]"
+        return BY_SKIP
     return _unusable(seg, Box.of(seg.bbox), Box.of(seg.crop_region))
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ...wildcards.deal import Part, begins_with_marker, has_separator, read_segment_text
 from ...wildcards.grammar import strip_comments
 from ..geometry import Box, Size
+from .plan import BY_SKIP, BY_STOP
 from .segment_plan import NOTHING, Overrides, Rule, SegmentPlan, joined
 from .selectors import (
     ALL,
@@ -41,7 +42,6 @@ _ORDERS = {
 }  # fmt: skip
 _MODES = {order: mode for mode, order in _ORDERS.items()}
 _WORDED = ("text", "text_before", "text_after", "seed", "skip", "reason")  # what texts can say
-_STOPPED = "the segment text ends the run before it ([STOP])"
 _MOST_PARTS = 200
 _MOST_PLACES = 5000
 
@@ -94,14 +94,14 @@ def _rules_in_turn(parts: Sequence[Part], order: str, concat: bool) -> Iterator[
         only = end is None and len(parts) == 1
         yield Rule(ALL if only else Ordinal(order, (span,)), overrides)
     if end is not None:
-        stopped = Overrides(skip=True, reason=_STOPPED)
+        stopped = Overrides(skip=True, reason=BY_STOP)
         yield Rule(Ordinal(order, (Span(end + first, None),)), stopped)
 
 
 def _said(part: Part, concat: bool) -> Overrides:
     text = part.text.strip()
     if part.verdict:
-        return Overrides(skip=True, reason="its text is [SKIP]")
+        return Overrides(skip=True, reason=BY_SKIP)
     if not text:
         return Overrides(seed=part.seed)
     return Overrides(**{"text_after" if concat else "text": text}, seed=part.seed)
