@@ -44,14 +44,12 @@ from ..settings import Detail
 from .images import plans_by_image, still_mask
 from .plan import Job, Plan
 from .run import Run
+from .segment_plan import PLAIN
 
 VERSION = 1  # of the table's form
 USUAL_GRID = 8  # pixels, of most VAEs
-_SETTINGS = (  # of a rule, beside texts and seeds
-    "steps", "cfg", "denoise", "sampler_name", "scheduler", "guide_size", "max_size", "feather",
-    "noise_mask_feather", "crop_padding", "inpaint_model", "control_strength", "refiner",
-    "variants",
-)  # fmt: skip
+# Of a rule, beside those for which a row has names of its own.
+_SETTINGS = tuple(name for name in PLAIN if name not in ("negative", "seed", "skip"))
 _GREY: Colour = (0.72, 0.72, 0.72)
 _TINT = 0.3  # how strongly masks are coloured
 _REASON_WIDTH = 34  # letters of a line

@@ -95,7 +95,7 @@ class Overrides:
         """These settings, replaced by those that a later rule sets."""
         if later is NOTHING:
             return self
-        changed = {name: getattr(later, name) for name in _PLAIN}
+        changed = {name: getattr(later, name) for name in PLAIN}
         changed = {name: value for name, value in changed.items() if value is not None}
         if later.text is None:
             changed["text_before"] = joined(later.text_before, self.text_before)
@@ -151,7 +151,7 @@ class Overrides:
 
 # Settings for which a later value replaces an earlier one.
 _JOINED = ("text", "text_before", "text_after", "seed_offset", "loras", "reason")
-_PLAIN = tuple(item.name for item in fields(Overrides) if item.name not in _JOINED)
+PLAIN = tuple(item.name for item in fields(Overrides) if item.name not in _JOINED)
 _PARTS = {  # of Detail
     "sizing": ("guide_size", "max_size"),
     "sampling": ("steps", "cfg", "denoise", "sampler_name", "scheduler"),
