@@ -12,9 +12,13 @@ from ...utils.check import check_image
 from ..widgets import grown, inputs
 from .images import (
     CATEGORY,
+    OPTIONS,
     REPORT,
+    SAMPLING,
+    SIZE,
     VARIANTS,
     VARIANTS_TOOLTIP,
+    WAVES,
     image_list,
     keeping,
     make_detail,
@@ -89,12 +93,10 @@ _DETECTION = {
     ),
 }  # fmt: skip
 _KEPT = KeptCrops(segs=False, cropped=False)
-_SIZE = ("guide_size", "guide_size_for", "max_size")
-_SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
 _PASTE = ("denoise", "feather", "noise_mask", "force_inpaint")
 _ENDING = (
     "inpaint_model", "noise_mask_feather", "scheduler_func_opt", "tiled_encode", "tiled_decode",
-    "detail_batch", "size_grid", "paste_options", "crop_options", "segment_plan", "variants",
+    *WAVES, *OPTIONS,
 )  # fmt: skip
 _DETECTORS = {
     "sam_model_opt": (
@@ -142,7 +144,7 @@ class FaceDetailer:
         return {
             "required": {
                 **inputs(
-                    "image", "model", "clip", "vae", *_SIZE, *_SAMPLING, "positive", "negative",
+                    "image", "model", "clip", "vae", *SIZE, *SAMPLING, "positive", "negative",
                     *_PASTE,
                 ),
                 **_DETECTION,
@@ -216,7 +218,7 @@ class FaceDetailerPipe(FaceDetailer):
             "required": {
                 **inputs("image"),
                 "detailer_pipe": ("DETAILER_PIPE", pipe),
-                **inputs(*_SIZE, *_SAMPLING, *_PASTE),
+                **inputs(*SIZE, *SAMPLING, *_PASTE),
                 **_DETECTION,
                 **inputs("drop_size", "refiner_ratio", "cycle"),
             },

@@ -33,10 +33,10 @@ from .options import given
 from .pipes import pipe_models, read_pipe
 
 CATEGORY = "Detailers/Detailer"
-_SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
-_SIZE = ("guide_size", "guide_size_for", "max_size")
-_WAVES = ("detail_batch", "size_grid")
-_OPTIONS = ("paste_options", "crop_options", "segment_plan", "variants")
+SAMPLING = ("seed", "steps", "cfg", "sampler_name", "scheduler")
+SIZE = ("guide_size", "guide_size_for", "max_size")
+WAVES = ("detail_batch", "size_grid")
+OPTIONS = ("paste_options", "crop_options", "segment_plan", "variants")
 REPORT = "A report of the run as JSON: sizes, seeds, texts, times and messages of every segment."
 VARIANTS = "variants"  # the name of an output
 VARIANTS_TOOLTIP = "All variants of each segment as segments, for Choose Variants."
@@ -166,13 +166,13 @@ class DetailerForEach:
     def INPUT_TYPES(cls):
         return {
             "required": inputs(
-                "image", "segs", "model", "clip", "vae", *_SIZE, *_SAMPLING, "positive",
+                "image", "segs", "model", "clip", "vae", *SIZE, *SAMPLING, "positive",
                 "negative", "denoise", "feather", "noise_mask", "force_inpaint", "wildcard",
                 "cycle",
             ),
             "optional": inputs(
                 "detailer_hook", "inpaint_model", "noise_mask_feather", "scheduler_func_opt",
-                "tiled_encode", "tiled_decode", *_WAVES, *_OPTIONS,
+                "tiled_encode", "tiled_decode", *WAVES, *OPTIONS,
             ),
         }  # fmt: skip
 
@@ -304,12 +304,12 @@ class DetailerForEachPipe:
     def INPUT_TYPES(cls):
         return {
             "required": inputs(
-                "image", "segs", *_SIZE, *_SAMPLING, "denoise", "feather", "noise_mask",
+                "image", "segs", *SIZE, *SAMPLING, "denoise", "feather", "noise_mask",
                 "force_inpaint", "basic_pipe", "wildcard", "refiner_ratio", "cycle",
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "inpaint_model", "noise_mask_feather",
-                "scheduler_func_opt", "tiled_encode", "tiled_decode", *_WAVES, *_OPTIONS,
+                "scheduler_func_opt", "tiled_encode", "tiled_decode", *WAVES, *OPTIONS,
             ),
         }  # fmt: skip
 
@@ -372,7 +372,7 @@ class SEGSDetailer:
     def INPUT_TYPES(cls):
         return {
             "required": inputs(
-                "image", "segs", *_SIZE, *_SAMPLING, "denoise", "noise_mask", "force_inpaint",
+                "image", "segs", *SIZE, *SAMPLING, "denoise", "noise_mask", "force_inpaint",
                 "basic_pipe", "refiner_ratio", "batch_size", "cycle",
                 max_size={"default": 768},
                 seed="Every segment of the first version uses this seed + 1, every segment of "
@@ -380,7 +380,7 @@ class SEGSDetailer:
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "inpaint_model", "noise_mask_feather",
-                "scheduler_func_opt", *_WAVES, *_OPTIONS,
+                "scheduler_func_opt", *WAVES, *OPTIONS,
             ),
         }  # fmt: skip
 
@@ -439,7 +439,7 @@ class MaskDetailerPipe:
             "redrawn, and the mask only limits the part that is pasted.",
         }  # fmt: skip
         required = inputs(
-            "image", "mask", "basic_pipe", *_SIZE, *_SAMPLING, "denoise", "feather",
+            "image", "mask", "basic_pipe", *SIZE, *SAMPLING, "denoise", "feather",
             "crop_factor", "drop_size", "refiner_ratio", "batch_size", "cycle",
             guide_size={"default": 384},
             guide_size_for={"label_on": "mask bbox", "label_off": "crop region"},
@@ -452,7 +452,7 @@ class MaskDetailerPipe:
             "required": {name: required[name] for name in names},
             "optional": inputs(
                 "refiner_basic_pipe_opt", "detailer_hook", "inpaint_model", "noise_mask_feather",
-                "bbox_fill", "contour_fill", "scheduler_func_opt", *_WAVES, *_OPTIONS,
+                "bbox_fill", "contour_fill", "scheduler_func_opt", *WAVES, *OPTIONS,
                 contour_fill={"default": True},
             ),
         }  # fmt: skip

@@ -10,7 +10,10 @@ from ...utils.check import check_image, check_segs
 from ..widgets import inputs
 from .images import (
     CATEGORY,
+    OPTIONS,
     REPORT,
+    SAMPLING,
+    SIZE,
     VARIANTS,
     VARIANTS_TOOLTIP,
     image_list,
@@ -47,14 +50,13 @@ class SEGSDetailerForAnimateDiff:
     def INPUT_TYPES(cls):
         return {
             "required": inputs(
-                "image_frames", "segs", "guide_size", "guide_size_for", "max_size", "seed",
-                "steps", "cfg", "sampler_name", "scheduler", "denoise", "basic_pipe",
+                "image_frames", "segs", *SIZE, *SAMPLING, "denoise", "basic_pipe",
                 "refiner_ratio",
                 guide_size={"default": 256}, max_size={"default": 768}, seed=_SEED,
             ),
             "optional": inputs(
                 "refiner_basic_pipe_opt", "noise_mask_feather", "scheduler_func_opt",
-                "paste_options", "crop_options", "segment_plan", "variants",
+                *OPTIONS,
             ),
         }  # fmt: skip
 
@@ -103,14 +105,13 @@ class DetailerForEachPipeForAnimateDiff:
     def INPUT_TYPES(cls):
         return {
             "required": inputs(
-                "image_frames", "segs", "guide_size", "guide_size_for", "max_size", "seed",
-                "steps", "cfg", "sampler_name", "scheduler", "denoise", "feather", "basic_pipe",
+                "image_frames", "segs", *SIZE, *SAMPLING, "denoise", "feather", "basic_pipe",
                 "refiner_ratio",
                 guide_size={"default": 384}, seed=_SEED,
             ),
             "optional": inputs(
                 "detailer_hook", "refiner_basic_pipe_opt", "noise_mask_feather",
-                "scheduler_func_opt", "paste_options", "crop_options", "segment_plan", "variants",
+                "scheduler_func_opt", *OPTIONS,
             ),
         }  # fmt: skip
 
