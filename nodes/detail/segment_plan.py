@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.detail.plan_words import NoWords, is_segment_text, plan_of_text, text_of_plan
-from ...core.detail.segment_plan import NOTE, Overrides, Rule, SegmentPlan
+from ...core.detail.segment_plan import LIMITS, NOTE, Overrides, Rule, SegmentPlan
 from ...core.detail.selectors import (
     ALL,
     ELSE,
@@ -24,6 +24,7 @@ from .images import CATEGORY
 
 OWN = "node's own"
 UNSET = -1
+_OPEN = " -1: as it is without this rule."  # the end of the tooltips of numbers
 _EXPRESSION = "expression"
 _ON, _OFF = "on", "off"
 _TEXT_MODES = {
@@ -124,25 +125,21 @@ class SegmentRule:
                     default="",
                 ),
                 "noise_mask_feather": _number("noise_mask_feather"),
-                "crop_padding": described(
-                    "INT",
+                "crop_padding": _limited(
+                    "crop_padding",
                     "The crop grows by this many image pixels on every side, so that the model "
-                    "sees more of the surroundings. -1: as it is without this rule.",
-                    default=UNSET, min=UNSET, max=16384, step=1,
+                    "sees more of the surroundings.",
+                    step=1,
                 ),
                 "inpaint_model": _switch("on: the model is an inpainting model."),
-                "control_strength": described(
-                    "FLOAT",
-                    "The strength of the ControlNets of these segments; 0 is without them. -1: as "
-                    "it is without this rule.",
-                    default=UNSET, min=UNSET, max=10.0, step=0.01,
+                "control_strength": _limited(
+                    "control_strength",
+                    "The strength of the ControlNets of these segments; 0 is without them.",
+                    step=0.01,
                 ),
                 "refiner": _switch("off: these segments are sampled without the refiner."),
-                "variants": described(
-                    "INT",
-                    "How many variants of each of these segments are made. -1: as it is without "
-                    "this rule.",
-                    default=UNSET, min=UNSET, max=16, step=1,
+                "variants": _limited(
+                    "variants", "How many variants of each of these segments are made.", step=1,
                 ),
                 "reason": described(
                     "STRING", "Why they are skipped, for the list of notes.", default="",
@@ -222,11 +219,19 @@ def choices():
 def _number(name: str) -> tuple[str, dict[str, Any]]:
     """A widget of the detailers that may also be left open."""
     kind, options = inputs(name)[name]
-    tooltip = f"{options['tooltip']} -1: as it is without this rule."
-    changed = {"default": UNSET, "min": UNSET, "tooltip": tooltip}
+    changed = {"default": UNSET, "min": UNSET, "tooltip": options["tooltip"] + _OPEN}
     if options.get("step", 0) > 1:  # steps would be counted from -1
         changed["step"] = 1
     return kind, {**options, **changed}
+
+
+def _limited(name: str, tooltip: str, step: float) -> tuple[str, dict[str, Any]]:
+    """A widget of another kind than the detailers', up to the most that a rule may set."""
+    kind, _, most = LIMITS[name]
+    return described(
+        "INT" if kind is int else "FLOAT", tooltip + _OPEN,
+        default=UNSET, min=UNSET, max=most, step=step,
+    )  # fmt: skip
 
 
 def _choice(name: str) -> tuple[list[str], dict[str, Any]]:
