@@ -122,11 +122,9 @@ class CropPipeline:
     def _judge(self, pixels: torch.Tensor) -> tuple[str, bool]:
         """What is wrong with a result (empty if nothing is), and whether to sample it again."""
         retry = self.detail.retry
-        broken = fault_of(pixels, self.crop.pixels)
-        if broken:
-            return broken, retry.when_broken or self.hook.should_retry(pixels)
-        if self._elsewhere:
-            return self._elsewhere, retry.when_broken or self.hook.should_retry(pixels)
+        fault = fault_of(pixels, self.crop.pixels) or self._elsewhere
+        if fault:
+            return fault, retry.when_broken or self.hook.should_retry(pixels)
         if retry.when_broken and any(is_black(row) for row in pixels.split(1)):
             return "the result is black.", True
         if self.hook.should_retry(pixels):
