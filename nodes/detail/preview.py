@@ -79,11 +79,12 @@ class PreviewSegments:
 
     def run(self, image, segs, off="", model=None, vae=None, **widgets):
         check_image(image, "image")
+        segs = given_segs(segs)
         models = Models(model, None, vae, [], [])
         detail = make_detail(models, **_UNUSED, **widgets)
-        made = preview(image, given_segs(segs), off, detail, ComfyBackend())
+        made = preview(image, segs, off, detail, ComfyBackend())
         return {
-            "ui": {UI: [for_editor(image, made, len(given_segs(segs)[1]))]},
+            "ui": {UI: [for_editor(image, made, len(segs[1]))]},
             "result": (made.image, made.text(), made.segs),
         }
 
