@@ -101,12 +101,10 @@ def with_notes(result: Any, notes: Sequence[Note]) -> Any:
     because it joins the outputs of a node that runs once for each item of a list, entry by entry.
     """
     has_ui = isinstance(result, dict) and "ui" in result
-    if not (notes or has_ui) or (isinstance(result, dict) and "expand" in result):
+    if not (notes or has_ui):
         return result
     shown = [{"kind": note.kind, "text": note.text} for note in notes[:MOST_NOTES]]
     if len(notes) > MOST_NOTES:
         text = f"And {len(notes) - MOST_NOTES} more; ComfyUI's log has them all."
         shown.append({"kind": "more", "text": text})
-    if isinstance(result, dict):
-        return {**result, "ui": {**result.get("ui", {}), NOTES: shown}}
-    return {"ui": {NOTES: shown}, "result": result}
+    return with_shown(result, {NOTES: shown})
