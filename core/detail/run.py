@@ -117,13 +117,17 @@ class Run:
 
     def _places(self, segs: list[SEG], row: int | None) -> dict[int, tuple[int, int]]:
         """Of each position its image, the first of several, and its place among those of it."""
-        if row is not None:
-            return {position: (row, position) for position in range(len(segs))}
         places: dict[int, tuple[int, int]] = {}
-        for image, own in enumerate(positions_by_image(segs, self.rows)):
+        for image, own in self._by_image(segs, row).items():
             for index, position in enumerate(own):
                 places.setdefault(position, (image, index))
         return places
+
+    def _by_image(self, segs: list[SEG], row: int | None) -> dict[int, list[int]]:
+        """The positions of the segments of each image, or of the one that all are of."""
+        if row is None:
+            return dict(enumerate(positions_by_image(segs, self.rows)))
+        return {row: list(range(len(segs)))}
 
     def decide(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
         """Decide the jobs for the segments of an image.
@@ -153,12 +157,9 @@ class Run:
         plan: SegmentPlan | None = self.detail.segment_plan
         if plan is None:
             return UNSTEERED
-        by_image = {row: list(range(len(segs)))}
-        if row is None:
-            by_image = dict(enumerate(positions_by_image(segs, self.rows)))
         chosen: dict[int, Chosen] = {}
         order: list[int] = []
-        for index, places in by_image.items():
+        for index, places in self._by_image(segs, row).items():
             scene = scene_of([segs[place] for place in places], image, index, self.rows)
             own = plan.choose(scene)
             self._coverage.add(scene, own, places)
