@@ -24,7 +24,7 @@ from ..pixels.vae_shift import restore_kept
 from ..prompts.control import SegmentControl, with_strength
 from ..prompts.cut_conditioning import Shows, cut_conditioning
 from ..sampling.faults import fault_of
-from ..sampling.scheduler import Decode, Encode, Pipeline, run_each, run_pipelines
+from ..sampling.scheduler import Decode, Encode, Pipeline, run_each
 from ..settings import AUTO, OFF, Conditioning, Models, Refiner
 from ..streams import is_nested, mask_for_streams, picture
 from ..timing import ENCODE, PASTE, TEXT, stage
@@ -47,11 +47,9 @@ def enhance(run: Run, crops: Sequence[Crop]) -> list[Enhanced]:
     Returns:
         The result of each crop.
     """
-    run.begin_wave([(crop.worked, crop.pixels) for crop in crops])
-    return run_pipelines(
-        [CropPipeline(run, crop).pipeline() for crop in crops], run.backend, run.budget,
-        _spent(crops),
-    )  # fmt: skip
+    results: dict[int, Enhanced] = {}
+    enhance_each(run, crops, results.__setitem__)
+    return [results[index] for index in range(len(crops))]
 
 
 def enhance_each(
@@ -64,11 +62,11 @@ def enhance_each(
     """
     run.begin_wave([(crop.worked, crop.pixels) for crop in crops])
     pipelines = [CropPipeline(run, crop).pipeline() for crop in crops]
-    run_each(pipelines, run.backend, finished, run.budget, _spent(crops))
 
+    def spent(place: int, seconds: float) -> None:
+        crops[place].record.spend(seconds)
 
-def _spent(crops: Sequence[Crop]) -> Callable[[int, float], None]:
-    return lambda place, seconds: crops[place].record.spend(seconds)
+    run_each(pipelines, run.backend, finished, run.budget, spent)
 
 
 class CropPipeline:

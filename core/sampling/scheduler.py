@@ -137,20 +137,18 @@ def run_pipelines(
     pipelines: Sequence[Pipeline[Result]],
     backend: Backend,
     budget: MemoryBudget | None = None,
-    spent: Spent | None = None,
 ) -> list[Result]:
     """Run all pipelines to their ends, side by side.
 
     Args:
         budget: the memory budget that earlier calls of the same node run have learnt. This call
             adds to it.
-        spent: takes the index of a pipeline and the seconds that were worked on it.
 
     Returns:
         The results of the pipelines, in their order.
     """
     results: dict[int, Result] = {}
-    run_each(pipelines, backend, results.__setitem__, budget, spent)
+    run_each(pipelines, backend, results.__setitem__, budget)
     return [results[index] for index in range(len(pipelines))]
 
 
