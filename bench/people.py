@@ -35,6 +35,7 @@ from dev.options import bench_people
 from .gpu import part
 from .quality import Report
 from .quality_runs import BASE, Bench
+from .quality_tables import markdown
 from .scenes import TestScene, prepared, right_attributes
 
 HEADING = "## Who is who"
@@ -84,11 +85,8 @@ class PeopleBench(Bench):
     @torch.inference_mode()
     def redrawn(self, test: TestScene, segs: tuple, text: str) -> np.ndarray:
         """The picture that Detailer (SEGS) makes with a text for the segments: [H,W,3]."""
-        (result,) = self._run(
-            "DetailerForEach", image=torch.from_numpy(test.before)[None], segs=segs,
-            model=self.model, clip=self.clip, vae=self.vae, positive=self.empty,
-            negative=self.empty, wildcard=text, **BASE,
-        )  # fmt: skip
+        links = self.links(test, segs)
+        (result,) = self._run("DetailerForEach", **links, wildcard=text, **BASE)
         return result[0].numpy()
 
 
@@ -173,7 +171,7 @@ def names_table(bench: PeopleBench, found: dict[str, list[Heads]]) -> str:
     rows = [(f"{value:g}", counted(bench, poor, value)) for value in THRESHOLDS]
     rows.append((f"{THRESHOLD:g}, each head alone", each_alone(poor, THRESHOLD)))
     rows.append((f"{THRESHOLD:g}, in truth", counted(bench, found["truth"], THRESHOLD)))
-    return _table("threshold", HEAD, [(name, counts.cells()) for name, counts in rows])
+    return markdown(("threshold", *HEAD), [(name, *counts.cells()) for name, counts in rows])
 
 
 # What texts by person are worth
@@ -209,8 +207,9 @@ def measure_texts(bench: PeopleBench, seeds: Sequence[int]) -> str:
             for name, own, level in zip(pictures, values, psnr, strict=True):
                 hits.setdefault(name, []).append(own)
                 gains.setdefault(name, []).append(level - psnr[0])
-    head = ("heads", *(name.replace("_", " ") for name in ON_HEAD), "any", "all", "gain, dB")
-    return _table("texts", head, [(name, _cells(hits[name], gains[name])) for name in hits])
+    attributes = (name.replace("_", " ") for name in ON_HEAD)
+    head = ("texts", "heads", *attributes, "any", "all", "gain, dB")
+    return markdown(head, [(name, *_cells(hits[name], gains[name])) for name in hits])
 
 
 def _with_labels(segs: tuple, names: Sequence[str]) -> tuple:
@@ -224,15 +223,6 @@ def _cells(heads: Sequence[dict[str, bool]], gains: Sequence[float]) -> list[str
         str(len(heads)), *(f"{share:.1%}" for share in each), f"{mean(each):.1%}",
         f"{mean(all(own.values()) for own in heads):.1%}", f"{mean(gains):+.2f}",
     ]  # fmt: skip
-
-
-def _table(first: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    lines = [
-        (first, *head),
-        ("---", *["---:"] * len(head)),
-        *((name, *cells) for name, cells in rows),
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 # The command

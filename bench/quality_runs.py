@@ -169,14 +169,18 @@ class Bench:
     @torch.inference_mode()
     def detail(self, test: TestScene, widgets: dict[str, Any], vae: str = USUAL_VAE) -> np.ndarray:
         """The picture that Detailer (SEGS) makes: [H,W,3]."""
-        image = torch.from_numpy(test.before)[None]
         inputs = {name: self._value(value, test) for name, value in widgets.items()}
-        (result,) = self._run(
-            "DetailerForEach", image=image, segs=self.segs(test), model=self.model, clip=self.clip,
-            vae=self.vaes[vae], positive=self.empty, negative=self.empty,
-            wildcard=test.text, **inputs,
-        )  # fmt: skip
+        links = self.links(test, self.segs(test), vae)
+        (result,) = self._run("DetailerForEach", **links, wildcard=test.text, **inputs)
         return result[0].numpy()
+
+    def links(self, test: TestScene, segs: tuple, vae: str = USUAL_VAE) -> dict[str, Any]:
+        """The inputs of Detailer (SEGS) from other nodes, for a scene's poor picture."""
+        return {
+            "image": torch.from_numpy(test.before)[None], "segs": segs, "model": self.model,
+            "clip": self.clip, "vae": self.vaes[vae], "positive": self.empty,
+            "negative": self.empty,
+        }  # fmt: skip
 
     @torch.inference_mode()
     def paste_truth(self, test: TestScene) -> np.ndarray:

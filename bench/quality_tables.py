@@ -42,14 +42,15 @@ def table(outcomes: Sequence[Outcome], first: str) -> str:
         first, "heads", "PSNR, dB", "gain, dB", "SSIM", "seam energy", "rim colour, ΔE",
         "largest change outside", "s a scene",
     )  # fmt: skip
-    lines = [_line(head), f"| --- |{' ---: |' * (len(head) - 1)}"]
-    for place, name in enumerate(("as it came", "Lanczos")):
-        lines.append(_line(_cells(outcomes[0], name, place, ("", ""))))
+    rows = [
+        _cells(outcomes[0], name, place, ("", ""))
+        for place, name in enumerate(("as it came", "Lanczos"))
+    ]
     for outcome in outcomes:
         scenes = len({head.seed for head in outcome.heads})
         last = (f"{outcome.outside:g}", f"{outcome.seconds / scenes:.2f}")
-        lines.append(_line(_cells(outcome, outcome.name, 2, last)))
-    return "\n".join(lines)
+        rows.append(_cells(outcome, outcome.name, 2, last))
+    return markdown(head, rows)
 
 
 def _cells(outcome: Outcome, name: str, place: int, last: tuple[str, str]) -> list[str]:
@@ -66,24 +67,26 @@ def _cells(outcome: Outcome, name: str, place: int, last: tuple[str, str]) -> li
 def attribute_table(outcome: Outcome) -> str:
     """How often each attribute, and all of a head, are right before, after and in the truth."""
     columns = ("before", "after", "in the truth")
-    lines = [_line(("attribute right", *columns)), f"| --- |{' ---: |' * len(columns)}"]
+    rows = []
 
-    def share(name: str, hits: Iterable[Iterable[bool]]) -> str:
-        return _line((name, *(f"{mean(map(float, side)):.1%}" for side in hits)))
+    def share(name: str, hits: Iterable[Iterable[bool]]) -> tuple[str, ...]:
+        return (name, *(f"{mean(map(float, side)):.1%}" for side in hits))
 
     sides = [[head.right[side] for head in outcome.heads] for side in range(len(columns))]
     for attribute in ON_HEAD:
         name = attribute.replace("_", " ")
-        lines.append(share(name, [[right[attribute] for right in side] for side in sides]))
+        rows.append(share(name, [[right[attribute] for right in side] for side in sides]))
     every = [[hit for right in side for hit in right.values()] for side in sides]
-    lines.append(share("any of them", every))
+    rows.append(share("any of them", every))
     whole = [[all(right.values()) for right in side] for side in sides]
-    lines.append(share("all of a head", whole))
-    return "\n".join(lines)
+    rows.append(share("all of a head", whole))
+    return markdown(("attribute right", *columns), rows)
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; all columns but the first hold numbers."""
+    lines = [head, ("---", *["---:"] * (len(head) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def summary(outcome: Outcome) -> str:

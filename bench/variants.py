@@ -27,6 +27,7 @@ from dev.options import bench_variants
 from .gpu import part
 from .quality import Report
 from .quality_runs import BASE, Bench
+from .quality_tables import markdown
 from .scenes import TestScene, make_scene, right_attributes
 
 HEADING = "## Variants"
@@ -73,16 +74,15 @@ class VariantBench(Bench):
     @torch.inference_mode()
     def heads(self, test: TestScene, denoise: float, count: int) -> list[Head]:
         """What the variants of each head are worth, and how they score."""
-        image = torch.from_numpy(test.before)[None]
+        links = self.links(test, self.segs(test))
         settings = BASE | {"denoise": denoise, "variants": count}
         _, _, (header, items) = self.nodes["DetailerForEach"]().run(
-            image=image, segs=self.segs(test), model=self.model, clip=self.clip, vae=self.vae,
-            positive=self.empty, negative=self.empty, wildcard=test.text, **settings,
-        )  # fmt: skip
+            **links, wildcard=test.text, **settings
+        )
         groups = self.variants.candidates_of(items)
         pasted = [
             self.pictures.paste_segs(
-                image, (header, [group.segs[number] for group in groups]), self.blending
+                links["image"], (header, [group.segs[number] for group in groups]), self.blending
             )[0].numpy()
             for number in range(count)
         ]
@@ -130,24 +130,22 @@ class VariantBench(Bench):
 def table(heads: Sequence[Head]) -> str:
     """A row for each way to choose."""
 
-    def row(name: str, take: Callable[[Head], int]) -> str:
+    def row(name: str, take: Callable[[Head], int]) -> tuple[str, ...]:
         taken = [take(head) for head in heads]
         psnr = [head.psnr[own] for head, own in zip(heads, taken, strict=True)]
         gains = [own - mean(head.psnr) for own, head in zip(psnr, heads, strict=True)]
         best = mean(own == int(np.argmax(h.psnr)) for own, h in zip(taken, heads, strict=True))
         right = mean(head.right[own] for head, own in zip(heads, taken, strict=True))
         error = stdev(gains) / len(gains) ** 0.5
-        cells = (f"{mean(psnr):.2f}", f"{mean(gains):+.2f} ± {error:.2f}", f"{best:.0%}",
-                 f"{right:.1%}")  # fmt: skip
-        return f"| {name} | {' | '.join(cells)} |"
+        gain = f"{mean(gains):+.2f} ± {error:.2f}"
+        return name, f"{mean(psnr):.2f}", gain, f"{best:.0%}", f"{right:.1%}"
 
     every = mean(mean(head.psnr) for head in heads)
     right = mean(mean(head.right) for head in heads)
     count = len(heads[0].psnr)
-    return "\n".join([
-        "| chosen by | PSNR, dB | above the mean, dB | is the best | attributes right |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        f"| mean of all {count} | {every:.2f} | | {1 / count:.0%} | {right:.1%} |",
+    head = ("chosen by", "PSNR, dB", "above the mean, dB", "is the best", "attributes right")
+    return markdown(head, [
+        (f"mean of all {count}", f"{every:.2f}", "", f"{1 / count:.0%}", f"{right:.1%}"),
         row("first", lambda head: 0),
         *(row(name, lambda head, name=name: head.chosen(name)) for name in heads[0].scores),
         row("truth", lambda head: int(np.argmax(head.psnr))),
