@@ -59,12 +59,20 @@ def mixture(first_seed: int) -> Iterator[np.ndarray]:
         seed += 1
 
 
-def head_window(scene: Scene, index: int, random: np.random.Generator) -> Window:
-    """A square around a head, 1.4 to 2.5 times as large, somewhat off its middle and inside."""
+def head_window(
+    scene: Scene, index: int, random: np.random.Generator,
+    times: tuple[float, float] = (1.4, 2.5), off: float = 0.12,
+) -> Window:  # fmt: skip
+    """A square around a head, larger than it, somewhat off its middle and inside.
+
+    Args:
+        times: how many times as large as the head it is, at least and at most.
+        off: how far off the middle it may be, as a share of its side.
+    """
     left, top, right, bottom = scene.characters[index].head_box()
     head = max(right - left, bottom - top)
-    side = head * random.uniform(1.4, 2.5)
-    play = 0.12 * side * random.uniform(-1, 1, 2)
+    side = head * random.uniform(*times)
+    play = off * side * random.uniform(-1, 1, 2)
     x = np.clip((left + right - side) / 2 + play[0], 0, SIDE - side)
     y = np.clip((top + bottom - side) / 2 + play[1], 0, SIDE - side)
     return (x, y, x + side, y + side)

@@ -17,16 +17,18 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
+from .crops import head_window
 from .look import PHRASES
 from .people import LENGTH, PEOPLE, PERSON, SIZE, PersonNet, person_of, values_of
 from .session import Session
-from .world import SIDE, Degradation, Scene, Window, degrade, draw_scene
+from .world import Degradation, degrade, draw_scene
 
 SEED = 3_000_000  # of the first training scene
 STORED = 96  # pixels along each side of a picture in memory
 POOL = 8_000  # pictures in memory
 FRESH = 3  # new ones for each step
 BATCH = 64
+TIMES, OFF = (1.05, 1.75), 0.06  # of a window, as a detector's box with a margin has them
 CLEAN = 0.2  # share of the rows that are not made poor
 SCALE, MARGIN = 16.0, 0.2  # of the cosines, and by how much the right one has to lead
 
@@ -98,21 +100,10 @@ def pictures(first_seed: int, per_character: int = 4) -> Iterator[Picture]:
         random = np.random.default_rng([seed, 4])
         for index, character in enumerate(scene.characters):
             for _ in range(per_character):
-                window = _around_head(scene, index, random)
+                window = head_window(scene, index, random, TIMES, OFF)
                 pixels = np.round(scene.picture((STORED, STORED), window) * 255).astype(np.uint8)
                 yield Picture(pixels, window[2] - window[0], values_of(character.look))
         seed += 1
-
-
-def _around_head(scene: Scene, index: int, random: np.random.Generator) -> Window:
-    """A square around a head, as a box of a detector with a margin is, somewhat off its middle."""
-    left, top, right, bottom = scene.characters[index].head_box()
-    head = max(right - left, bottom - top)
-    side = head * random.uniform(1.05, 1.75)
-    play = 0.06 * side * random.uniform(-1, 1, 2)
-    x = np.clip((left + right - side) / 2 + play[0], 0, SIDE - side)
-    y = np.clip((top + bottom - side) / 2 + play[1], 0, SIDE - side)
-    return (x, y, x + side, y + side)
 
 
 def _seen(picture: Picture, random: np.random.Generator) -> np.ndarray:
