@@ -14,7 +14,7 @@ from ..geometry import Box, Size
 from ..pixels.image import crop
 from ..pixels.mask import bbox
 from ..pixels.rotated_crop import RotatedCrop, enclosing_box
-from .face_landmarks import eyes_in, read_landmarks
+from .face_landmarks import eyes_in_box, read_landmarks
 from .image_batch import in_image
 from .seg import SEG, seg_mask
 
@@ -104,12 +104,10 @@ def eyes_within(
     """
     if landmarks is None or row >= len(read_landmarks(landmarks)[0]):
         return None
-    inside = []
-    for left, right in eyes_in(landmarks, image, row):
-        x, y = (left + right) / 2
-        if box.x1 <= x < box.x2 and box.y1 <= y < box.y2 and np.hypot(*(right - left)) >= 1:
-            inside.append((left, right))
-    return max(inside, key=lambda pair: float(np.hypot(*(pair[1] - pair[0]))), default=None)
+    pairs = eyes_in_box(landmarks, image, row, box)
+    apart = [float(np.hypot(*(right - left))) for left, right in pairs]
+    widest = max(apart, default=0.0)
+    return pairs[apart.index(widest)] if widest >= 1 else None
 
 
 def cut(images: torch.Tensor, window: Window, shape: Size) -> torch.Tensor:

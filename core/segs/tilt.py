@@ -13,7 +13,7 @@ from ..geometry import Box, Size
 from ..pixels.mask import union
 from ..pixels.rotated_crop import RotatedCrop, enclosing_box, rotated_rectangle
 from ..settings import ANGLE, LANDMARKS, MASK, OFF, Upright
-from .face_landmarks import eyes_in
+from .face_landmarks import eyes_in_box
 from .seg import SEG, moved_mask, seg_mask
 
 LEAST = math.radians(3)  # a segment that leans by less counts as upright
@@ -101,8 +101,7 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
     middle = np.array([(bbox.x1 + bbox.x2) / 2, (bbox.y1 + bbox.y2) / 2])
     faces = [
         (float(np.abs((right + left) / 2 - middle).sum()), right, left)
-        for right, left in eyes_in(landmarks, image, row)
-        if _holds(bbox, (right + left) / 2)
+        for right, left in eyes_in_box(landmarks, image, row, bbox)
     ]
     if not faces:
         note(
@@ -113,7 +112,3 @@ def _by_eyes(seg: SEG, landmarks: Any, image: Size, row: int) -> float:
     _, right, left = min(faces, key=lambda face: face[0])
     across, down = (left - right).tolist()
     return math.atan2(down, across)
-
-
-def _holds(box: Box, point: np.ndarray) -> bool:
-    return box.x1 <= point[0] < box.x2 and box.y1 <= point[1] < box.y2
