@@ -6,7 +6,7 @@ from typing import Any
 
 from ..geometry import Box, Size
 from ..pixels.image import to_rgb
-from ..segs.seg import SEG, confidence, own_picture
+from ..segs.seg import SEG, box_in_picture, confidence, own_picture
 from .given import found_by
 
 _LEAST = 0.05  # finds that the detector is less sure of are not asked for
@@ -32,10 +32,9 @@ def confidence_in(seg: SEG, detector: Any, name: str = "bbox_detector") -> float
     if picture is None:
         return None
     rgb, _ = to_rgb(picture)
-    region, size = Box.of(seg.crop_region), Size(rgb.shape[2], rgb.shape[1])
-    if region.empty:
+    if Box.of(seg.crop_region).empty:
         return None
-    box = Box.of(seg.bbox).shifted(-region.x1, -region.y1).scaled(region.size, size)
+    box = box_in_picture(seg, Size(rgb.shape[2], rgb.shape[1]))
     best = []
     for image in rgb.split(1):
         _, found = found_by(detector, name, image, _LEAST, 0, 1.0, 1)

@@ -9,8 +9,8 @@ import torch
 from ..geometry import Box, Size
 from ..pixels.image import to_rgb
 from .people import Asked, PersonEmbedder, Persons
-from .seg import SEG, own_picture
-from .sights import MOST_SIGHTS, Window, around_box
+from .seg import SEG, box_in_picture, own_picture
+from .sights import around_box, some_of
 from .variants import Candidates
 from .who import similarities
 
@@ -80,13 +80,11 @@ def _alike(seen: torch.Tensor, known: torch.Tensor) -> float | None:
 def _seen(asked: Asked, seg: SEG) -> torch.Tensor:
     """Vectors [S,D] of what a segment's picture shows in its box; of a clip some frames."""
     picture, _ = to_rgb(own_picture(seg))
-    region, size = Box.of(seg.crop_region), Size(picture.shape[2], picture.shape[1])
-    box = Box.of(seg.bbox).shifted(-region.x1, -region.y1).scaled(region.size, size)
-    box = box.clipped(size)
+    size = Size(picture.shape[2], picture.shape[1])
+    box = box_in_picture(seg, size).clipped(size)
     if box.empty:
         box = Box(0, 0, *size)
-    step = max(1.0, len(picture) / MOST_SIGHTS)
-    rows = [int(i * step) for i in range(min(len(picture), MOST_SIGHTS))]
-    windows: list[Window] = [around_box(row, box, asked.shape, MARGIN) for row in rows]
+    rows = some_of(range(len(picture)))
+    windows = [around_box(row, box, asked.shape, MARGIN) for row in rows]
     vectors, _ = asked.embed(picture.float(), windows)
     return vectors

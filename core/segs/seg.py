@@ -145,6 +145,12 @@ def seg_mask(seg: Any, like: torch.Tensor | None = None) -> torch.Tensor:
     return mask[None] if mask.ndim == 2 else mask
 
 
+def box_in_picture(seg: Any, picture: Size) -> Box:
+    """The bounding box of a SEG in a picture of its crop region that has this size."""
+    region = Box.of(seg.crop_region)
+    return Box.of(seg.bbox).shifted(-region.x1, -region.y1).scaled(region.size, picture)
+
+
 def image_size(segs: SEGS) -> Size:
     """The image size of SEGS; if they have none, the least size that contains all regions."""
     header, items = segs

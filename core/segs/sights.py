@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from ..pixels.rotated_crop import RotatedCrop, enclosing_box
 from .face_landmarks import eyes_in_box, read_landmarks
 from .image_batch import in_image
 from .seg import SEG, seg_mask
+
+Sight = TypeVar("Sight")
 
 MOST_SIGHTS = 16  # images in which a segment that holds for many is looked at
 # Where the eyes are in the square of 112 pixels that networks of face recognition are trained on
@@ -35,7 +37,7 @@ class Window:
     angle: float = 0.0  # radians clockwise
 
 
-def sights_of(seg: SEG, rows: Sequence[int], images: int) -> Iterator[tuple[int, Box]]:
+def sights_of(seg: SEG, rows: Sequence[int], images: int) -> list[tuple[int, Box]]:
     """The images in which a segment is seen, some of many, and its box in each.
 
     Args:
@@ -44,8 +46,13 @@ def sights_of(seg: SEG, rows: Sequence[int], images: int) -> Iterator[tuple[int,
     """
     boxes = [(row, _box_in(seg, row, images)) for row in rows]
     boxes = [(row, box) for row, box in boxes if not box.empty]
-    step = max(1.0, len(boxes) / MOST_SIGHTS)
-    yield from (boxes[int(i * step)] for i in range(min(len(boxes), MOST_SIGHTS)))
+    return some_of(boxes)
+
+
+def some_of(sights: Sequence[Sight]) -> list[Sight]:
+    """At most MOST_SIGHTS of many, evenly spread."""
+    step = max(1.0, len(sights) / MOST_SIGHTS)
+    return [sights[int(i * step)] for i in range(min(len(sights), MOST_SIGHTS))]
 
 
 def _box_in(seg: SEG, row: int, count: int) -> Box:
