@@ -183,7 +183,7 @@ def _glyphs(text: str, height: int) -> np.ndarray:
     """A line of text [h,w] 0..1; h is a little more than the height, for what hangs below."""
     from PIL import Image, ImageDraw
 
-    font = _font(height)
+    font = font_of(height)
     left, above, right, below = font.getbbox(text or " ")
     highest, lowest = font.getbbox("Åg")[1::2]  # about the same for all lines of a height
     top, bottom = min(above, highest), max(below, lowest)
@@ -197,12 +197,13 @@ def _glyphs(text: str, height: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _font(height: int):
+def font_of(height: float):
+    """Pillow's own font at a height in pixels; before Pillow 10.1 it has one size."""
     from PIL import ImageFont
 
     try:
         return ImageFont.load_default(height)
-    except TypeError:  # before Pillow 10.1
+    except TypeError:
         return ImageFont.load_default()
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..geometry import Size
+from ..geometry import Box, Size
+from ..pixels.marks import Colour, cover, font_of
 from ..pixels.resample import resize
 from .people import Named
 
@@ -102,23 +103,18 @@ def _fitted(picture: torch.Tensor | None, width: int) -> torch.Tensor | float:
     return resize(picture[None].float().cpu().clamp(0, 1), Size(width, HEIGHT))[0]
 
 
-def _write(
-    tile: torch.Tensor, top: int, text: str, height: int, colour: tuple[float, float, float]
-) -> None:
+def _write(tile: torch.Tensor, top: int, text: str, height: int, colour: Colour) -> None:
     """Write a line of text into a tile [H,W,3]; what does not fit is cut off."""
-    glyphs = _glyphs(text, height)[:height, : tile.shape[1] - 2 * _GAP, None]
-    part = tile[top : top + len(glyphs), _GAP : _GAP + glyphs.shape[1]]
-    part.lerp_(torch.tensor(colour), glyphs)
+    glyphs = _glyphs(text, height)[:height, : tile.shape[1] - 2 * _GAP]
+    place = Box(0, 0, glyphs.shape[1], len(glyphs)).shifted(_GAP, top)
+    cover(tile, place, colour, glyphs)
 
 
 def _glyphs(text: str, height: int) -> torch.Tensor:
     """A line of text [h,w], 0..1."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    try:
-        font = ImageFont.load_default(0.72 * height)
-    except TypeError:  # before Pillow 10.1 there is one size
-        font = ImageFont.load_default()
+    font = font_of(0.72 * height)
     width = max(1, math.ceil(font.getlength(text)))
     picture = Image.new("L", (width, height))
     ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
