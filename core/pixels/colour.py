@@ -28,6 +28,8 @@ _AXES = (
     (0.0259040371, 0.7827717662, -0.8086757660),
 )
 _FROM_CONES, _FROM_AXES = (np.linalg.inv(rows).tolist() for rows in (_CONES, _AXES))
+# How much of the light of a colour is red, green and blue: ITU-R BT.709.
+LUMINANCE = (0.2126, 0.7152, 0.0722)
 FEWEST = 64  # the least pixels of a ring from which colours can be estimated
 COARSE = 4  # side in pixels of the cells that are averaged, so that texture does not count
 MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD

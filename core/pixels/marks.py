@@ -17,14 +17,13 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry import Box, Size
+from .colour import LUMINANCE
 
 Colour = tuple[float, float, float]  # red, green and blue, 0..1
 
 _DARK: Colour = (0.0, 0.0, 0.0)
 _SEAM = 0.6  # how dark the seam of a line is, 0..1
 _GOLDEN = (math.sqrt(5) - 1) / 2  # of a turn: any few steps in a row lie far apart
-# How much of the light of a colour is green, and so on: ITU-R BT.709.
-_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def distinct_colour(index: int) -> Colour:
@@ -41,7 +40,7 @@ def as_hex(colour: Colour) -> str:
 
 def ink_on(colour: Colour) -> Colour:
     """Black or white, whichever is easier to read on a colour."""
-    light = sum(part * value**2.2 for part, value in zip(_LUMINANCE, colour, strict=True))
+    light = sum(part * value**2.2 for part, value in zip(LUMINANCE, colour, strict=True))
     return _DARK if light > 0.18 else (1.0, 1.0, 1.0)
 
 

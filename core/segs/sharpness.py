@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry import Size
+from ..pixels.colour import LUMINANCE
 from ..pixels.image import to_rgb
 from ..pixels.mask import union
 from ..pixels.precision import in_float32
 from ..pixels.resample import resize
 from .seg import SEG, own_picture, seg_mask
-
-_LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue: ITU-R BT.709
 
 
 def sharpness(seg: SEG) -> float | None:
@@ -40,7 +39,7 @@ def _variance_of_laplacian(rgb: torch.Tensor, weight: torch.Tensor) -> float | N
     """The variance over each picture of [N,h,w,3] by a weight [N or 1,h,w] 0..1, and their mean."""
     if min(rgb.shape[1:3]) < 3 or not weight.sum() > 0:
         return None
-    luma = (rgb * rgb.new_tensor(_LUMINANCE)).sum(-1)
+    luma = (rgb * rgb.new_tensor(LUMINANCE)).sum(-1)
     plane = F.pad(luma[:, None], (1, 1, 1, 1), mode="replicate")
     kernel = plane.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     edges = F.conv2d(plane, kernel[None, None])[:, 0]
