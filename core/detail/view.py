@@ -16,6 +16,7 @@ import torch
 from ...utils.shown import show
 from ..backend import Viewer
 from ..geometry import Size
+from ..pixels.image import middle
 from ..timing import REPORT, stage
 from .report import Record, Worked
 
@@ -64,7 +65,7 @@ class RunView:
             for worked, pixels in crops:
                 if worked.job.variant or len(self._pairs) >= MOST_PAIRS:
                     continue
-                entry = self.viewer.picture(_middle(pixels), CROP_SIDE)
+                entry = self.viewer.picture(middle(pixels), CROP_SIDE)
                 size = Size(pixels.shape[2], pixels.shape[1])
                 self._pairs[id(worked.record)] = _Pair(size, entry)
                 self._shown.append(worked)
@@ -94,7 +95,7 @@ class RunView:
         if self.viewer is None or pair is None or pixels is None:
             return
         with stage(REPORT):
-            pair.after = self.viewer.picture(_middle(pixels), CROP_SIDE)
+            pair.after = self.viewer.picture(middle(pixels), CROP_SIDE)
 
     def ends(self, before: torch.Tensor, after: torch.Tensor | None, seconds: float) -> None:
         """The run is over.
@@ -158,9 +159,3 @@ class RunView:
             done=round(done, 4),
             pictures=self._current,
         )
-
-
-def _middle(pixels: torch.Tensor) -> torch.Tensor:
-    """The picture [1,h,w,3] that is shown for a crop: of a clip the middle frame."""
-    row = len(pixels) // 2
-    return pixels[row : row + 1]

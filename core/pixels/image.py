@@ -33,6 +33,12 @@ def crop(image: torch.Tensor, box: Box) -> torch.Tensor:
     return image[:, box.y1 : box.y2, box.x1 : box.x2]
 
 
+def middle(pictures: torch.Tensor) -> torch.Tensor:
+    """The picture [1,h,w,C] that stands for several [N,h,w,C]: of a clip the middle frame."""
+    row = len(pictures) // 2
+    return pictures[row : row + 1]
+
+
 def split_alpha(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The image [B,H,W,1 or 3] without alpha, and the alpha [B,H,W,1] or None, as views."""
     if image.shape[-1] != 4:

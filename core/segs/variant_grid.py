@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry import Box, Size
-from ..pixels.image import crop, to_rgb
+from ..pixels.image import crop, middle, to_rgb
 from ..pixels.marks import can_draw, cover, made_tag, put_tag
 from ..pixels.resample import resize
 from .image_batch import images_of
@@ -25,9 +25,7 @@ _PLATE = (0.16, 0.16, 0.18)
 
 def shown(picture: torch.Tensor) -> torch.Tensor:
     """What stands for a segment's picture [N,h,w,C]: [1,h,w,3], of a clip its middle frame."""
-    rgb, _ = to_rgb(picture)
-    middle = len(rgb) // 2
-    return rgb[middle : middle + 1]
+    return middle(to_rgb(picture)[0])
 
 
 def originals(image: torch.Tensor, groups: Sequence[Candidates]) -> list[torch.Tensor]:
