@@ -197,13 +197,8 @@ def measure_texts(bench: PeopleBench, seeds: Sequence[int]) -> str:
             "by the true name": bench.redrawn(test, right, f"[LAB] {by_name}"),
         }
         for index in known:
-            rows, columns = test.box(index)
-            mask = test.masks[index][rows, columns]
             values = right_attributes(test, index, list(pictures.values()))
-            psnr = [
-                metrics.psnr(picture[rows, columns], test.truth[rows, columns], mask)
-                for picture in pictures.values()
-            ]
+            psnr = [test.measured(metrics.psnr, index, one) for one in pictures.values()]
             for name, own, level in zip(pictures, values, psnr, strict=True):
                 hits.setdefault(name, []).append(own)
                 gains.setdefault(name, []).append(level - psnr[0])

@@ -263,6 +263,4 @@ def _untouched(seed: int, kind: Kind, index: int) -> tuple[list[float], list[flo
 
 
 def _measured(test: TestScene, index: int, picture: np.ndarray) -> list[float]:
-    rows, columns = test.box(index)
-    truth, mask = test.truth[rows, columns], test.masks[index][rows, columns]
-    return [measure(picture[rows, columns], truth, mask) for measure in MEASURES]
+    return [test.measured(measure, index, picture) for measure in MEASURES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -23,6 +23,8 @@ from dev.miniature.world import (
     draw_scene,
     enlarge,
 )
+
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # of picture, truth and mask
 
 GROWN = 6  # pixels by which a head's mask reaches into its surroundings, as a detector's would
 _FADE = 1.0  # standard deviation, in pixels, of the edge between a poor head and a sharp image
@@ -99,6 +101,12 @@ class TestScene:
             slice(max(0, top - margin), min(SIDE, bottom + margin)),
             slice(max(0, left - margin), min(SIDE, right + margin)),
         )
+
+    def measured(self, measure: Measure, index: int, picture: np.ndarray) -> float:
+        """A measure of `dev.metrics` of a character's head in a picture [H,W,3]."""
+        rows, columns = self.box(index)
+        truth, mask = self.truth[rows, columns], self.masks[index][rows, columns]
+        return measure(picture[rows, columns], truth, mask)
 
     def renderings(self, index: int, attribute: str) -> dict[str, np.ndarray]:
         """The rendering of `box` for each value of an attribute of the character."""

@@ -95,9 +95,7 @@ class VariantBench(Bench):
     def _head(
         self, test: TestScene, index: int, pasted: Sequence[np.ndarray], scores: dict[str, Any]
     ) -> Head:
-        rows, columns = test.box(index)
-        truth, mask = test.truth[rows, columns], test.masks[index][rows, columns]
-        psnr = [metrics.psnr(picture[rows, columns], truth, mask) for picture in pasted]
+        psnr = [test.measured(metrics.psnr, index, picture) for picture in pasted]
         right = [mean(own.values()) for own in right_attributes(test, index, pasted)]
         return Head(tuple(psnr), tuple(right), {name: tuple(own) for name, own in scores.items()})
 
