@@ -91,12 +91,9 @@ def images_of(items: Sequence[SEG], count: int) -> list[list[int]]:
         items: SEGs of our own class.
         count: number of images in the batch.
     """
-    held, unknown, foreign = [], 0, set()
+    unknown, foreign = 0, set()
     for seg in items:
         place = seg.batch_image
-        held.append(rows_of(seg, count))
-        if place is not None and place.index is not None and place.count == count:
-            continue
         if place is None:
             unknown += count > 1 and not _has_each(seg, count)
         elif place.count != count and (place.index is not None or _has_each(seg, place.count)):
@@ -116,7 +113,7 @@ def images_of(items: Sequence[SEG], count: int) -> list[list[int]]:
             " image, 'Mask Batch to SEGS (one each)' makes segments.",
         )
     tell_united(items, count, "image")
-    return held
+    return [rows_of(seg, count) for seg in items]
 
 
 def rows_of(seg: SEG, count: int) -> list[int]:
