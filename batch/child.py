@@ -72,7 +72,7 @@ class Child:
                 [sys.executable, str(GUARD), str(self.folder), *self._command()],
                 cwd=self.comfy.tree,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=log,
                 stderr=log,
                 env=self._environment(),
                 start_new_session=os.name == "posix",  # Ctrl-C is for the driver alone
@@ -158,8 +158,6 @@ class Child:
                 process.wait(grace)
             except subprocess.TimeoutExpired:
                 _kill_group(process)
-            with contextlib.suppress(OSError):
-                process.stdout.close()
             _kill_group(process)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -20,8 +20,6 @@ def main() -> int:
     folder, *command = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent())
-    print(child.pid, flush=True)
-    os.close(1)
 
     is_alone = threading.Event()
 
