@@ -51,7 +51,6 @@ class Child:
         self.folder: Path | None = None
         self.client: Client | None = None
         self._process: subprocess.Popen | None = None
-        self._log_start = 0
 
     # Life
 
@@ -142,11 +141,6 @@ class Child:
 
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """The process of the guard, which leads the group of all that was started."""
-        return self._process.pid if self._process else None
 
     def stop(self, grace: float = 10.0) -> None:
         """End it, gently at first, and remove its folder."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import socket
 import time
 import urllib.parse
@@ -31,7 +30,6 @@ class Refused(UnitFault):
 
     Attributes:
         nodes: the ids of the nodes that it names.
-        full: the server's own disk is full.
     """
 
     def __init__(self, text: str, nodes: set[str]):
@@ -404,7 +402,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def size_of(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size

@@ -119,7 +119,7 @@ class Driver:
             description = self.crew.describe()
             workflow = self._workflow(description)
             self._begin(workflow, description)
-            return self._go(workflow)
+            return self._go()
 
     def _workflow(self, description: Description) -> Workflow:
         content = workflows.read(self.wanted.file)
@@ -166,7 +166,7 @@ class Driver:
             self.dispatcher.scheduler, self.dispatcher.counts, self.as_json, self.stream
         )
 
-    def _go(self, workflow: Workflow) -> int:
+    def _go(self) -> int:
         started = time.monotonic()
         threading.Thread(target=self._scan, daemon=True).start()
         for place in self.crew.places(self.job):

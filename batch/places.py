@@ -60,7 +60,6 @@ class LocalPlace:
         self._worker: Worker | None = None
         self._lock = threading.Lock()
         self._has_left = False
-        self._threads: list[threading.Thread] = []
         self._tell: Callable[[Event], object] = lambda event: None
 
     def start(self, tell: Callable[[Event], object]) -> None:
@@ -68,9 +67,7 @@ class LocalPlace:
         self._spawn(self._begin)
 
     def _spawn(self, run: Callable[[], Any]) -> None:
-        thread = threading.Thread(target=run, name=self.name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        threading.Thread(target=run, name=self.name, daemon=True).start()
 
     def _begin(self) -> None:
         try:

@@ -56,10 +56,6 @@ class _Seat:
         self.begin(job)  # it may have been started anew
         return self._worker.run(task)
 
-    def pid(self) -> tuple[int, int | None]:
-        """The process of the actor and that of its ComfyUI's guard."""
-        return os.getpid(), self._server.pid
-
     def stop(self) -> None:
         self._server.stop()
 
@@ -174,8 +170,7 @@ class RayCrew:
                 f"The Ray cluster has no room for a worker that takes {each:g} {kind}. "
                 "--cpus-per-worker N takes CPUs instead."
             )
-        actors = list(self._actors.values())
-        calls = [actor.describe.remote() for actor in actors]
+        calls = [actor.describe.remote() for actor in self._actors.values()]
         faults = []
         while calls:
             done, calls = self._ray.wait(calls, timeout=PENDING + self._settings.limits.start)
@@ -183,7 +178,6 @@ class RayCrew:
                 raise Problem("No actor of the Ray cluster got ready in time; see `ray status`.")
             try:
                 info, folders = self._ray.get(done[0])
-                self._first = actors[0]
                 return Description(info, tuple(map(Path, folders)))
             except self._ray.exceptions.RayError as error:
                 faults.append(_cause(error))

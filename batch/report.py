@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .faults import Problem
-from .ledger import APPLICATION, ASIDE, DONE, STATES, VERSION, Ledger, from_text
+from .ledger import APPLICATION, ASIDE, DONE, STATES, VERSION, DriverLock, Ledger, from_text
 from .progress import duration
 from .settings import Folders
 
@@ -94,8 +94,6 @@ def status(out: Path, clock: float | None = None) -> dict[str, Any]:
 
 def is_running(out: Path) -> bool:
     """Whether a driver holds OUT."""
-    from .ledger import DriverLock
-
     folder = Folders(out, out).own
     if not (folder / "driver.lock").exists():
         return False

@@ -88,7 +88,6 @@ class OwnServer:
         self._lock = threading.Lock()
         self._stopped = False
         self._current: Client | None = None
-        self.starts = 0
 
     def client(self) -> Client:
         with self._lock:
@@ -99,7 +98,6 @@ class OwnServer:
                 if self._stopped:
                     break
                 try:
-                    self.starts += 1
                     self._child.start(lambda: self._stopped)
                     self._current = self._child.client
                     return self._current
@@ -126,10 +124,6 @@ class OwnServer:
         if folder is not None:
             saved = [folder / file.type / file.subfolder / file.name for file in files]
             self._child.clear([folder / "input" / name, *saved])
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid
 
     def stop(self) -> None:
         self._stopped = True
