@@ -8,7 +8,7 @@ their units are done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,9 +108,12 @@ class Dispatcher:
 
     # Units come in
 
-    def recover(self) -> None:
-        """Bring to an end what an earlier run had staged, or have it done anew."""
-        staged = self.ledger.units("state = 2")
+    def recover(self, staged: Iterable[Unit]) -> None:
+        """Bring to an end what an earlier run had staged, or have it done anew.
+
+        Args:
+            staged: those units, as `Ledger.begin` gives them.
+        """
         good, bad = [], []
         for unit in staged:
             entries = self.ledger.outputs(unit.id)

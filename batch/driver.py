@@ -146,11 +146,11 @@ class Driver:
     def _begin(self, workflow: Workflow, description: Description) -> None:
         settings, wanted = self.settings, self.wanted
         self.job = Job(workflow, settings.making, settings.limits)
-        self.ledger.begin(settings.making.in_key(), workflow.digest(), time.time())
+        staged = self.ledger.begin(settings.making.in_key(), workflow.digest(), time.time())
         self.store = Store(settings.folders, self.ledger)
         self.store.prepare()
         self.dispatcher = Dispatcher(self.ledger, self.store, settings.limits, self._told)
-        self.dispatcher.recover()
+        self.dispatcher.recover(staged)
         if settings.retry:
             self.ledger.retry_failed()
         own = {wanted.checkpoint.name: wanted.checkpoint} if wanted.checkpoint else {}

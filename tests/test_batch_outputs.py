@@ -24,11 +24,11 @@ class Run:
         self.begin()
 
     def begin(self):
-        self.ledger.begin({}, "", 0.0)
+        staged = self.ledger.begin({}, "", 0.0)
         self.store = Store(self.folders, self.ledger)
         self.store.prepare()
         self.dispatcher = Dispatcher(self.ledger, self.store, tell=self.told.append)
-        self.dispatcher.recover()
+        self.dispatcher.recover(staged)
         self.dispatcher.scheduler.join("w", 2)
 
     def add(self, *inputs, key=None, name=0):
