@@ -59,6 +59,15 @@ def stable_hash(path: Path, clock_ns: Callable[[], int] = time.time_ns) -> tuple
     raise OSError(f"{path} changes while it is read")
 
 
+def sync_file(path: Path) -> None:
+    """Have the disk keep the content of a file."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the disk keep the names in a folder; nothing where the system has no such call."""
     if os.name != "posix":
@@ -77,10 +86,8 @@ def write_durably(path: Path, content: bytes) -> None:
     mark = hashlib.sha256(as_bytes(path.name)).hexdigest()[:12]
     temporary = path.with_name(f".{os.getpid()}-{mark}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_bytes(content)
+        sync_file(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

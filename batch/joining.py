@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from . import clips, pictures
+from . import clips
 from .dispatch import FINISHED, PROBLEM, UNIT, Outcome
 from .faults import Problem, UnitFault, is_full
-from .files import sha256
+from .files import sha256, sync_file
 from .ledger import ASIDE, DONE, PARTS, STAGED, Ledger, Unit
 from .outputs import Saved, Store, cannot_write
 from .units import CLIPS
@@ -110,6 +110,6 @@ class Joiner:
         with suppress(FileNotFoundError):
             target.unlink()
         clips.join(paths, target, self.source / clip.input if self.with_sound else None)
-        pictures.sync_file(target)
+        sync_file(target)
         size = target.stat().st_size
         return Saved(node, 0, 1, paths[0].suffix, sha256(target).hex(), size, target)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .faults import Problem, is_full
-from .files import fitting, named_candidates, sha256, sync_folder
+from .files import fitting, named_candidates, sha256, sync_file, sync_folder
 from .ledger import Ledger, Unit
 from .settings import Folders
 
@@ -120,10 +120,8 @@ class Store:
 
     def _write(self, path: Path, content: bytes) -> None:
         try:
-            with path.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            path.write_bytes(content)
+            sync_file(path)
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -221,8 +219,7 @@ class Store:
             copy = self.staging / f"{unit.id}-twin-{number}"
             try:
                 shutil.copyfile(original, copy)
-                with copy.open("r+b") as file:
-                    os.fsync(file.fileno())
+                sync_file(copy)
             except OSError as error:
                 raise cannot_write(copy, error) from error
             suffix = Path(entry["path"]).suffix

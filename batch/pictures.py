@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import struct
 import zlib
@@ -248,11 +247,3 @@ def is_black_picture(file: Path) -> bool:
             return picture.convert("RGB").getextrema() == ((0, 0),) * 3
     except Exception:
         return False
-
-
-def sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -29,7 +29,7 @@ from .faults import (
     UnitFault,
     is_full,
 )
-from .files import sha256
+from .files import sha256, sync_file
 from .outputs import Saved, cannot_write, plain
 from .settings import Comfy, Limits, Making
 from .units import result_suffix
@@ -380,7 +380,7 @@ class Worker:
                 raise NotFinite("the picture came back without one finite value (all black).")
             final = self._finished(fetched, source, suffix, task)
             if final != fetched or task.staging is not None:
-                pictures.sync_file(final)
+                sync_file(final)
             if final != fetched:
                 found, size = sha256(final).hex(), final.stat().st_size
             own_suffix = suffix if final == fetched else final.suffix
