@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from .faults import (
 from .files import sha256, sync_file
 from .outputs import Saved, cannot_write, plain
 from .settings import Comfy, Limits, Making
-from .units import result_suffix
+from .units import WRITTEN, result_suffix
 from .workflow import READS, Workflow
 
 CAST = b"invalid value encountered in cast"  # what NumPy says when NaN becomes a byte
@@ -362,10 +363,8 @@ class Worker:
         Args:
             doubt: black pictures may be NaN, which ComfyUI saves as black.
         """
-        of = {file.node: 0 for file in history.files}
-        counts = dict(of)
-        for file in history.files:
-            of[file.node] += 1
+        of = Counter(file.node for file in history.files)
+        counts: Counter[str] = Counter()
         for file in history.files:
             number = counts[file.node]
             counts[file.node] += 1
@@ -379,16 +378,14 @@ class Worker:
             if doubt and suffix == ".png" and pictures.is_black(fetched):
                 raise NotFinite("the picture came back without one finite value (all black).")
             final = self._finished(fetched, source, suffix, task)
-            if final != fetched or task.staging is not None:
-                sync_file(final)
             if final != fetched:
                 found, size = sha256(final).hex(), final.stat().st_size
-            own_suffix = suffix if final == fetched else final.suffix
-            kept = self._kept_suffix(task, own_suffix)
+            kept = self._kept_suffix(task, final.suffix)
             saved = Saved(file.node, number, of[file.node], kept, found, size)
             if task.staging is None:
                 yield replace(saved, content=final.read_bytes())
             else:
+                sync_file(final)
                 yield replace(saved, path=final)
 
     def _finished(self, fetched: Path, source: Path, suffix: str, task: Task) -> Path:
@@ -404,9 +401,8 @@ class Worker:
     def _kept_suffix(self, task: Task, suffix: str) -> str:
         """A suffix as the input has it, such as .JPEG."""
         given = Path(task.unit.input).suffix
-        same = {".jpeg": ".jpg"}
         is_same = self.job.making.format == "same" and (
-            same.get(given.lower(), given.lower()) == same.get(suffix, suffix)
+            WRITTEN.get(given.lower(), given.lower()) == WRITTEN.get(suffix, suffix)
         )
         return given if is_same else suffix
 
