@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,11 @@ def spans(file: Path, split: str) -> list[tuple[int, int]]:
                 starts = list(range(0, count, int(split)))
     except (OSError, IndexError, ValueError, av.FFmpegError) as error:
         raise Problem(f"The clip cannot be read: {error}.") from error
-    ends = [*starts[1:], count]
-    return [
-        (first, min(LONGEST, end - first)) if split == "shots" else (first, end - first)
-        for start, end in zip(starts, ends, strict=True)
-        for first in (range(start, end, LONGEST) if split == "shots" else (start,))
-    ]
+    return [(start, end - start) for start, end in pairwise([*starts, count])]
 
 
 def _shots(frames: Iterator[Any]) -> tuple[list[int], int]:
-    """The first frames of shots, and the number of frames."""
+    """The first frames of shots and of parts of long ones, and the number of frames."""
     import numpy as np
 
     starts, count, before = [0], 0, None
@@ -69,7 +65,8 @@ def _shots(frames: Iterator[Any]) -> tuple[list[int], int]:
         if is_long and before is not None and np.abs(histogram - before).sum() / 2 > SHOT:
             starts.append(count - 1)
         before = histogram
-    return starts, count
+    shots = pairwise([*starts, count])
+    return [first for start, end in shots for first in range(start, end, LONGEST)], count
 
 
 def cut(file: Path, target: Path, first: int, frames: int) -> None:
