@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from . import clips
@@ -12,7 +11,7 @@ from .dispatch import FINISHED, PROBLEM, UNIT, Outcome
 from .faults import Problem, UnitFault, is_full
 from .files import sha256, sync_file
 from .ledger import ASIDE, DONE, PARTS, STAGED, Ledger, Unit
-from .outputs import Saved, Store, cannot_write
+from .outputs import Saved, Store, cannot_write, plain
 from .units import CLIPS
 
 
@@ -105,10 +104,9 @@ class Joiner:
         return saved
 
     def _joined_clip(self, clip: Unit, node: str, paths: Sequence[Path]) -> Saved:
-        target = self.store.staging / f"{clip.id}-joined-{len(node)}-{node.replace(':', '_')}"
-        target = target.with_name(target.name + paths[0].suffix)
-        with suppress(FileNotFoundError):
-            target.unlink()
+        name = f"{clip.id}-joined-{len(node)}-{plain(node)}{paths[0].suffix}"
+        target = self.store.staging / name
+        target.unlink(missing_ok=True)
         clips.join(paths, target, self.source / clip.input if self.with_sound else None)
         sync_file(target)
         size = target.stat().st_size
