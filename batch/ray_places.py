@@ -248,15 +248,13 @@ def ray_crew(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        options["include_dashboard"] = False
     # Other machines get this package with the job; ComfyUI and the packs have to be there.
     shipped = tempfile.TemporaryDirectory(prefix="detailers-ray-")
     options["runtime_env"] = {"py_modules": [str(ship(Path(shipped.name)))]}
     try:
-        if address == "local":
-            options = {**options, "include_dashboard": False}
-            ray.init(address="local", **options)
-        else:
-            ray.init(address=address, **options)
+        ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise Problem(f"--ray: the cluster {address} cannot be reached: {error}") from error
     finally:
