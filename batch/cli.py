@@ -316,7 +316,7 @@ def crew(options: argparse.Namespace, settings: Settings):
         checkpoint=_path(options.checkpoint) if options.checkpoint else None,
         args=tuple(options.comfyui_args),
     )
-    metadata = settings.making.metadata in ("all", "workflow")
+    metadata = settings.making.keeps_workflow
     if options.ray:
         from .ray_places import ray_crew
 

@@ -120,8 +120,7 @@ def own_crew(
     for number in range(count):
         device = number % gpus if gpus > 1 else None
         name = f"gpu{number}" if gpus > 1 and count == gpus else f"worker{number}"
-        own = comfy if gpus else Comfy(**{**vars(comfy), "args": ("--cpu", *comfy.args)})
-        servers[name] = OwnServer(own, limits, device, metadata)
+        servers[name] = OwnServer(comfy if gpus else comfy.on_cpu(), limits, device, metadata)
     return LocalCrew(servers, lanes)
 
 

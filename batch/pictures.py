@@ -95,12 +95,11 @@ def finish(saved: Path, source: Path, suffix: str, making: Making) -> Path:
     kept = metadata_of(source)
     if making.metadata in ("none", "workflow"):
         kept = Metadata(profile=kept.profile)
-    with_workflow = making.metadata in ("all", "workflow")
     target = saved.with_name(f"{saved.stem}.final{suffix.lower()}")
     if suffix.lower() == ".png" and saved.suffix.lower() == ".png":
-        target.write_bytes(b"".join(png_with(saved.read_bytes(), kept, with_workflow)))
+        target.write_bytes(b"".join(png_with(saved.read_bytes(), kept, making.keeps_workflow)))
     else:
-        _encode(saved, target, kept, with_workflow, making.quality)
+        _encode(saved, target, kept, making.keeps_workflow, making.quality)
     saved.unlink()
     return target
 

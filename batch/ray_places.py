@@ -137,9 +137,7 @@ class RayCrew:
         self._settings = settings
         self._workers = workers
         self._resource = ("CPU", cpus) if cpus else ("GPU", 1.0)
-        if cpus and "--cpu" not in comfy.args:
-            comfy = Comfy(**{**vars(comfy), "args": ("--cpu", *comfy.args)})
-        self._made_with = (comfy, settings.limits, metadata)
+        self._made_with = (comfy.on_cpu() if cpus else comfy, settings.limits, metadata)
         options = {"num_cpus": cpus, "num_gpus": 0} if cpus else {"num_cpus": 0, "num_gpus": 1}
         # Units at work side by side, and calls such as stop besides; no task is done twice by Ray.
         self._class = ray.remote(_Seat).options(

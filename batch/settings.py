@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 FORMATS = ("same", "png", "jpg", "webp", "exr", "mp4")
@@ -28,6 +28,10 @@ class Making:
     metadata: str = "all"
     seed: str = "fixed"
     split: str = ""
+
+    @property
+    def keeps_workflow(self) -> bool:
+        return self.metadata in ("all", "workflow")
 
     def in_key(self) -> dict:
         return asdict(self)
@@ -75,6 +79,10 @@ class Comfy:
     models: tuple[Path, ...] = ()
     checkpoint: Path | None = None
     args: tuple[str, ...] = ()
+
+    def on_cpu(self) -> Comfy:
+        """The same without a GPU."""
+        return self if "--cpu" in self.args else replace(self, args=("--cpu", *self.args))
 
 
 @dataclass(frozen=True)
