@@ -41,6 +41,11 @@ CONVERT = """async (workflow) => {
 }"""
 
 
+def find_chromium() -> str | None:
+    """The path of a Chromium or Chrome of the system."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
 def converted(url: str, content: dict, timeout: float = 120.0) -> dict[str, dict]:
     """The prompt that the editor at `url` makes of a workflow.
 
@@ -50,7 +55,7 @@ def converted(url: str, content: dict, timeout: float = 120.0) -> dict[str, dict
     Raises:
         Problem: there is no Chromium, the editor does not open, or it does not know a node.
     """
-    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    browser = find_chromium()
     if browser is None:
         raise Problem(
             "The workflow is in the editor's format, and only ComfyUI's editor can make a prompt "

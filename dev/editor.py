@@ -13,24 +13,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch.convert import FLAGS, READY, find_chromium
+
 from .server import PromptRefused, Run, Server
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the page must not need the web
-]
+NO_WEB = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # the page must not need it
 
 # Settings without which a new user's first visit opens the tutorial and template dialogs.
 NO_GREETING = {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": "99.0.0"}
@@ -39,9 +31,6 @@ NO_CHROMIUM = (
     "no Chromium found: install one, e.g. `apt-get install chromium` on Debian "
     "or Google Chrome, so that it is on the PATH"
 )
-
-READY = """() => window.app?.graph && window.app.extensionManager
-    && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 50"""
 
 # The page's own record of runs that have ended, as its extensions hear of them.
 RECORD_ENDS = """() => {
@@ -140,12 +129,6 @@ class Node:
     outputs: list[Slot]
 
 
-def find_chromium() -> str | None:
-    """The path of a Chromium or Chrome of the system."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    return next(filter(None, map(shutil.which, names)), None)
-
-
 class Editor:
     """The editor page of a running server; a context manager.
 
@@ -198,7 +181,8 @@ class Editor:
         if chromium is None:
             raise FileNotFoundError(NO_CHROMIUM)
         self._playwright = sync_playwright().start()
-        self.browser = self._playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        flags = [*FLAGS, NO_WEB]
+        self.browser = self._playwright.chromium.launch(executable_path=chromium, args=flags)
 
     def __exit__(self, *exc_info: object) -> None:
         if self._playwright is not None:

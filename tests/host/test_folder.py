@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from detailers.batch import cli
-from detailers.batch.convert import CHROMIUM, converted
+from detailers.batch.convert import converted, find_chromium
 from detailers.batch.faults import Problem
 from detailers.dev.folder import draw_scenes, miniature_prompt
 from detailers.dev.server import MINIATURE, MODEL_PACK, ROOT
@@ -144,7 +144,7 @@ def test_a_clip_in_parts_is_as_long_as_it_was(folder, capsys, server):
     assert levels == pytest.approx([20 * number for number in range(12)], abs=6)
 
 
-@pytest.mark.skipif(not any(map(shutil.which, CHROMIUM)), reason="needs a Chromium")
+@pytest.mark.skipif(find_chromium() is None, reason="needs a Chromium")
 def test_the_editor_makes_the_prompt_of_an_editor_file(host, server):
     pytest.importorskip("playwright")
     content = json.loads(EXAMPLE.read_text(encoding="utf-8"))
