@@ -5,8 +5,8 @@
         assert run.ok, run.error
 
 The server listens on a free loopback port and keeps its models, inputs, outputs and custom nodes
-in a base directory of its own, so nothing is written into the ComfyUI tree. Needs the standard
-library and numpy; `Watch` also needs aiohttp, which every ComfyUI environment has.
+in a base directory of its own, so nothing is written into the ComfyUI tree. Needs batch/, the
+standard library and numpy; `Watch` also needs aiohttp, which every ComfyUI environment has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import mimetypes
 import os
 import shutil
-import socket
 import struct
 import subprocess
 import sys
@@ -34,6 +33,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from batch import child
+from batch.client import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_PACK = ROOT / "dev" / "model_pack"
@@ -508,22 +510,13 @@ class Server:
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def link_folder(source: Path, link: Path) -> None:
-    """Make `link` show the folder `source`, by a copy where links are not allowed."""
+    """Make `link` show the folder `source` in place of what is there."""
     if link.is_symlink():
         link.unlink()
     elif link.exists():
         shutil.rmtree(link)
-    try:
-        link.symlink_to(source, target_is_directory=True)
-    except OSError:
-        shutil.copytree(source, link, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+    child.link_folder(source, link)
 
 
 def has_accelerator(python: str | Path) -> bool:
