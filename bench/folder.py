@@ -24,15 +24,14 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
-from batch.client import Client, free_port
 from batch.dispatch import FINISHED, UNIT, Dispatcher, Outcome
 from batch.ledger import Ledger, NewUnit
 from batch.outputs import Store
 from batch.settings import Folders, Limits
 from dev import options
+from dev.stand_in import FAKE, prompt, results, stand_in
 
 ROOT = Path(__file__).resolve().parent.parent
-FAKE = ROOT / "dev" / "fake_comfyui"
 FLUSH_EVERY = 64  # results that come together, as they do from many workers
 
 
@@ -52,7 +51,7 @@ class Host:
             command += ["--python", self.python, "--miniature", "1", *steps]
         else:
             workflow = source.parent / "workflow.json"
-            workflow.write_text(json.dumps(prompt(seconds)))
+            workflow.write_text(json.dumps(prompt(seconds=seconds)))
             command = [sys.executable, "-m", "batch", "--workflow", str(workflow)]
             command += ["--comfyui", str(FAKE)] if "--servers" not in more else []
         return [*command, str(source), str(out), "--json", *more]
@@ -70,16 +69,6 @@ class Host:
             Image.frombytes("RGB", (side, side), content).save(source / f"p{number:05}.png")
 
 
-def prompt(seconds: float) -> dict:
-    detail = {"image": ["1", 0], "seconds": seconds, "mode": "", "seed": 1, "model": ""}
-    saver = {"images": ["2", 0], "filename_prefix": "x"}
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
-        "2": {"class_type": "FakeDetailer", "inputs": detail},
-        "3": {"class_type": "SaveImage", "inputs": saver},
-    }
-
-
 def run(command: list[str]) -> dict:
     """Run to the end; the summary."""
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -87,14 +76,6 @@ def run(command: list[str]) -> dict:
     if done.returncode:
         raise RuntimeError(f"a run ended with status {done.returncode}: {lines[-1:]}")
     return next(line for line in lines if line["event"] == "summary")
-
-
-def results(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and ".detailers" not in path.parts and "ledger" not in path.name
-    }
 
 
 def records(out: Path) -> list[dict]:
@@ -198,20 +179,8 @@ def stand_ins(folder: Path, slownesses: list[float]) -> Iterator[str]:
     with ExitStack() as stack:
         urls = []
         for number, slowness in enumerate(slownesses):
-            base, port = folder / f"server{number}", free_port()
-            for name in ("input", "output"):
-                (base / name).mkdir(parents=True)
-            command = [sys.executable, str(FAKE / "main.py"), "--port", str(port)]
-            command += ["--input-directory", str(base / "input")]
-            command += ["--output-directory", str(base / "output")]
-            environment = {**os.environ, "FAKE_SLOWNESS": str(slowness)}
-            process = subprocess.Popen(command, env=environment)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            urls.append(f"http://127.0.0.1:{port}")
-        for url in urls:
-            while not Client(url).is_up():
-                time.sleep(0.05)
+            server = stand_in(folder / f"server{number}", FAKE_SLOWNESS=str(slowness))
+            urls.append(stack.enter_context(server)[0])
         yield ",".join(urls)
 
 

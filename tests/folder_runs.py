@@ -1,18 +1,16 @@
-"""Folder runs for tests: a folder of small pictures, a prompt, and the stand-in for ComfyUI."""
+"""Folder runs for tests: a folder of small pictures, and what becomes of it."""
 
 import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 from detailers.batch import cli
-from detailers.batch.client import Client, free_port
 from detailers.dev.server import ROOT
+from detailers.dev.stand_in import FAKE, prompt, results
 from PIL import Image
 
-FAKE = ROOT / "dev" / "fake_comfyui"
 INFO = {
     "LoadImage": {"input": {"required": {"image": [[], {"image_upload": True}]}}},
     "LoadVideo": {"input": {"required": {"file": ["COMBO", {"video_upload": True}]}}},
@@ -39,16 +37,6 @@ INFO = {
     },
     "PreviewImage": {"input": {"required": {"images": ["IMAGE"]}}, "output_node": True},
 }
-
-
-def prompt(**detailer):
-    """A prompt for the stand-in; `detailer` sets inputs of its FakeDetailer."""
-    inputs = {"image": ["1", 0], "seconds": 0.0, "mode": "", "seed": 5, "model": "", **detailer}
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
-        "2": {"class_type": "FakeDetailer", "inputs": inputs, "_meta": {"title": "Detail"}},
-        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
-    }
 
 
 def picture(seed, size=(16, 12)):
@@ -102,11 +90,7 @@ class Folder:
 
     def results(self):
         """{path: bytes} of what is in OUT besides the run's own."""
-        return {
-            path.relative_to(self.out).as_posix(): path.read_bytes()
-            for path in self.out.rglob("*")
-            if path.is_file() and ".detailers" not in path.parts and "ledger" not in path.name
-        }
+        return results(self.out)
 
     def records(self, capsys):
         capsys.readouterr()
@@ -120,26 +104,6 @@ def events(text):
         content = json.loads(line)
         found.setdefault(content["event"], []).append(content)
     return found
-
-
-@contextmanager
-def stand_in(folder, **environment):
-    """A stand-in server that runs already: its URL."""
-    port = free_port()
-    for name in ("input", "output"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(FAKE / "main.py"), "--port", str(port)]
-    command += ["--input-directory", str(folder / "input")]
-    command += ["--output-directory", str(folder / "output")]
-    process = subprocess.Popen(command, env={**os.environ, **environment})
-    client = Client(f"http://127.0.0.1:{port}", 10)
-    try:
-        while not client.is_up():
-            assert process.poll() is None
-        yield client.url, process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def pixels(content, folder):

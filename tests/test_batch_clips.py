@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from detailers.batch.clips import cut, join, spans
 from detailers.batch.faults import Problem, UnitFault
-from detailers.tests.folder_runs import Folder, stand_in
+from detailers.dev.stand_in import stand_in
+from detailers.tests.folder_runs import Folder
 
 av = pytest.importorskip("av", reason="needs the package av")
 RATE = 12

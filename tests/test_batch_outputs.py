@@ -11,6 +11,7 @@ from detailers.batch.faults import Problem
 from detailers.batch.ledger import ASIDE, DONE, NEW, STAGED, Ledger, NewUnit
 from detailers.batch.outputs import Saved, Store
 from detailers.batch.settings import Folders
+from detailers.dev.stand_in import results
 
 
 class Run:
@@ -59,11 +60,7 @@ class Run:
         self.dispatcher.finish("w", unit, Outcome(FINISHED, saved=saved, report={"n": 1}))
 
     def results(self):
-        return {
-            path.relative_to(self.folders.out).as_posix(): path.read_bytes()
-            for path in self.folders.out.rglob("*")
-            if path.is_file() and ".detailers" not in path.parts and "ledger" not in path.name
-        }
+        return results(self.folders.out)
 
     def states(self):
         rows = self.ledger._read("SELECT input, state FROM units ORDER BY id")

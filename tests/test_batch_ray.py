@@ -9,7 +9,8 @@ import time
 
 import pytest
 from detailers.batch import cli
-from detailers.tests.folder_runs import Folder, prompt
+from detailers.dev.stand_in import prompt
+from detailers.tests.folder_runs import Folder
 
 try:
     import ray

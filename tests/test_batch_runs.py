@@ -16,7 +16,8 @@ from detailers.batch import cli
 from detailers.batch.client import free_port
 from detailers.batch.ledger import DriverLock
 from detailers.batch.settings import Folders
-from detailers.tests.folder_runs import FAKE, Folder, events, picture, pixels, prompt, stand_in
+from detailers.dev.stand_in import FAKE, prompt, stand_in
+from detailers.tests.folder_runs import Folder, events, picture, pixels
 from PIL import Image
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs signals")
