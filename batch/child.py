@@ -86,7 +86,7 @@ class Child:
                 self.stop()
                 raise ServerFault(text)
             time.sleep(0.1)
-        for line in self.log().splitlines():
+        for line in self._whole_log().splitlines():
             if "(IMPORT FAILED): " in line and str(self.folder) in line:
                 log = self.log()
                 self.stop()
@@ -160,8 +160,11 @@ class Child:
 
     def log(self) -> str:
         """The end of its log."""
+        return self._whole_log()[-MOST_LOG:]
+
+    def _whole_log(self) -> str:
         with contextlib.suppress(OSError):
-            return self._log_file.read_text(encoding="utf-8", errors="replace")[-MOST_LOG:]
+            return self._log_file.read_text(encoding="utf-8", errors="replace")
         return ""
 
     def mark(self) -> int:
