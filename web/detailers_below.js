@@ -77,6 +77,19 @@ export function removeBelow(node, name) {
   node.setDirtyCanvas?.(true, true);
 }
 
+/** The height that an element has at a width, in pixels. */
+export function heightOf(element, width) {
+  const copy = element.cloneNode(true);
+  Object.assign(copy.style, {
+    position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
+    width: `${width}px`, transform: "none",
+  }); // prettier-ignore
+  document.body.append(copy);
+  const height = copy.offsetHeight;
+  copy.remove();
+  return height;
+}
+
 /** The callbacks of a node that the editor replaces for a widget, to restore them afterwards. */
 const hooksOf = ({ onAdded, onRemoved, onResize }) => ({ onAdded, onRemoved, onResize });
 
@@ -116,15 +129,6 @@ function prepare(node) {
 /** The height of a part with its margins, in a node of a given width. */
 function heightIn({ element, heights, measure }, width) {
   if (measure) return measure(width - 2 * MARGIN) + 2 * MARGIN;
-  if (!heights.has(width)) {
-    const copy = element.cloneNode(true);
-    Object.assign(copy.style, {
-      position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
-      width: `${width - 2 * MARGIN}px`, transform: "none",
-    }); // prettier-ignore
-    document.body.append(copy);
-    heights.set(width, copy.offsetHeight + 2 * MARGIN);
-    copy.remove();
-  }
+  if (!heights.has(width)) heights.set(width, heightOf(element, width - 2 * MARGIN) + 2 * MARGIN);
   return heights.get(width);
 }

@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { heightOf } from "./detailers_below.js";
 import { counted, places, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { includesIndex, readIndices, toggledIndex, writtenIndices } from "./detailers_indices.js";
 import { keepOutputs } from "./detailers_outputs.js";
@@ -394,16 +395,7 @@ function refresh(view) {
 // In the node
 
 function heightIn({ element, heights }, width) {
-  if (!heights.has(width)) {
-    const copy = element.cloneNode(true);
-    Object.assign(copy.style, {
-      position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
-      width: `${width - 2 * MARGIN}px`, transform: "none",
-    }); // prettier-ignore
-    document.body.append(copy);
-    heights.set(width, copy.offsetHeight + 2 * MARGIN);
-    copy.remove();
-  }
+  if (!heights.has(width)) heights.set(width, heightOf(element, width - 2 * MARGIN) + 2 * MARGIN);
   return heights.get(width);
 }
 

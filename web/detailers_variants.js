@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { fitBelow, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
+import { fitBelow, heightOf, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { counted, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { keepOutputs } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
@@ -200,16 +200,7 @@ function add(node) {
 
 /** The height of a grid in some width; its pictures are squares, which need not be there yet. */
 function heightIn({ element, heights }, width) {
-  if (!heights.has(width)) {
-    const copy = element.cloneNode(true);
-    Object.assign(copy.style, {
-      position: "absolute", visibility: "hidden", left: "0", top: "0", height: "auto",
-      width: `${width}px`, transform: "none",
-    }); // prettier-ignore
-    document.body.append(copy);
-    heights.set(width, copy.offsetHeight);
-    copy.remove();
-  }
+  if (!heights.has(width)) heights.set(width, heightOf(element, width));
   return heights.get(width);
 }
 
