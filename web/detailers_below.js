@@ -90,6 +90,13 @@ export function heightOf(element, width) {
   return height;
 }
 
+/** Lets the wheel scroll an element that is higher than it is shown, instead of zooming the graph. */
+export function scrollByWheel(element) {
+  element.addEventListener("wheel", (event) => {
+    if (element.scrollHeight > element.clientHeight && !event.ctrlKey) event.stopPropagation();
+  });
+}
+
 /** The callbacks of a node that the editor replaces for a widget, to restore them afterwards. */
 const hooksOf = ({ onAdded, onRemoved, onResize }) => ({ onAdded, onRemoved, onResize });
 

@@ -1,7 +1,7 @@
 // Shows the notes of a node's last run in the node, until it runs again.
 
 import { app } from "../../scripts/app.js";
-import { removeBelow, showBelow, shownBelow } from "./detailers_below.js";
+import { removeBelow, scrollByWheel, showBelow, shownBelow } from "./detailers_below.js";
 import { places } from "./detailers_graph.js";
 import { onRuns, onShown, shownKey } from "./detailers_workflow.js";
 
@@ -79,9 +79,7 @@ function listOf(texts) {
     if (element.childElementCount) row.style.marginTop = "4px";
     element.append(row);
   }
-  element.addEventListener("wheel", (event) => {
-    if (element.scrollHeight > element.clientHeight && !event.ctrlKey) event.stopPropagation();
-  });
+  scrollByWheel(element);
   return element;
 }
 

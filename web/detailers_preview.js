@@ -3,7 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { heightOf } from "./detailers_below.js";
+import { heightOf, scrollByWheel } from "./detailers_below.js";
 import { counted, places, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { includesIndex, readIndices, toggledIndex, writtenIndices } from "./detailers_indices.js";
 import { keepOutputs } from "./detailers_outputs.js";
@@ -208,9 +208,7 @@ function build(view) {
     table.append(button);
     return { row, button, group: groups.get(row.number) };
   });
-  table.addEventListener("wheel", (event) => {
-    if (table.scrollHeight > table.clientHeight && !event.ctrlKey) event.stopPropagation();
-  });
+  scrollByWheel(table);
   view.note = make("div", "detailers-segments-note");
   view.head = headOf(view);
   const parts = [view.head, view.picture, table, view.note].filter(Boolean);

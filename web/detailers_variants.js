@@ -2,7 +2,14 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { fitBelow, heightOf, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
+import {
+  fitBelow,
+  heightOf,
+  removeBelow,
+  scrollByWheel,
+  showBelow,
+  shownBelow,
+} from "./detailers_below.js";
 import { counted, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { keepOutputs } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
@@ -190,9 +197,7 @@ function draw(node) {
 function add(node) {
   const element = make("div", STYLE.grid);
   element.className = "detailers-variants";
-  element.addEventListener("wheel", (event) => {
-    if (element.scrollHeight > element.clientHeight && !event.ctrlKey) event.stopPropagation();
-  });
+  scrollByWheel(element);
   const grid = { element, entries: [], heights: new Map() };
   grids.set(node, grid);
   return grid;
