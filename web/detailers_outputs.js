@@ -50,6 +50,10 @@ export function keepOutputs(name, isOne, show) {
   });
 }
 
+/** The address of a picture that is named as in a node's output. */
+export const urlOf = ({ filename, subfolder, type }) =>
+  api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type })}`);
+
 /** The outputs of a workflow's nodes in the server's history, the latest first: [path, output]. */
 async function lastOutputs(workflow) {
   try {

@@ -6,7 +6,7 @@ import { api } from "../../scripts/api.js";
 import { heightOf, scrollByWheel } from "./detailers_below.js";
 import { counted, places, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { includesIndex, readIndices, toggledIndex, writtenIndices } from "./detailers_indices.js";
-import { keepOutputs } from "./detailers_outputs.js";
+import { keepOutputs, urlOf } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
 
 const UI = "detailers_segments"; // in a node's output, and the name of the widget
@@ -96,9 +96,6 @@ function draw(kind, className, attributes) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
 }
-
-const urlOf = ({ filename, subfolder, type }) =>
-  api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type })}`);
 
 /** Black or white, whichever is easier to read on a colour such as #ff8000. */
 function inkOn(colour) {

@@ -1,7 +1,6 @@
 // Choose Variants shows each segment's variants; a click on one chooses it.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
 import {
   fitBelow,
   heightOf,
@@ -11,7 +10,7 @@ import {
   shownBelow,
 } from "./detailers_below.js";
 import { counted, plainType, setValue, valueAt } from "./detailers_graph.js";
-import { keepOutputs } from "./detailers_outputs.js";
+import { keepOutputs, urlOf } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
 
 const UI = "detailers_variants"; // in a node's output, and the name of the widget
@@ -133,9 +132,6 @@ function cellOf(node, place, entry, { value, name, told, picture, state }) {
   });
   return cell;
 }
-
-const urlOf = ({ filename, subfolder, type }) =>
-  api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type })}`);
 
 const written = (score) => (score === null ? "" : String(Number(Number(score).toPrecision(3))));
 

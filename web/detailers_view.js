@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { fitBelow, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { places, plainType, root } from "./detailers_graph.js";
+import { urlOf } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
 import { isKnown, onQueue, onRuns, onShown, shownKey } from "./detailers_workflow.js";
 
@@ -233,7 +234,7 @@ function pictureOf(entry, label) {
   const picture = made("img");
   picture.alt = label;
   picture.draggable = false;
-  picture.setAttribute("src", api.apiURL(`/view?${new URLSearchParams(entry)}`));
+  picture.setAttribute("src", urlOf(entry));
   return picture;
 }
 
