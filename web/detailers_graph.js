@@ -121,6 +121,19 @@ export function setValue(place, name, value) {
   return true;
 }
 
+/** Acts on every new value of a node's widget, whether it is set in the node or where it is used. */
+export function onValue(node, name, act) {
+  const own = widget(node, name);
+  if (!own) return;
+  const changed = own.callback;
+  own.callback = function (...args) {
+    const result = changed?.apply(this, args);
+    act();
+    return result;
+  };
+  node.detailersValueSet = (set) => set === name && act();
+}
+
 /** A number after a control ("increment" and so on) has changed it; undefined if it has not. */
 export function controlled(value, control, { min = 0, max = Infinity } = {}) {
   const [low, high] = [Math.max(min, 0), Math.min(max, LARGEST)];

@@ -4,7 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { heightOf, scrollByWheel } from "./detailers_below.js";
-import { counted, places, plainType, setValue, valueAt } from "./detailers_graph.js";
+import { counted, onValue, places, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { includesIndex, readIndices, toggledIndex, writtenIndices } from "./detailers_indices.js";
 import { keepOutputs, urlOf } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
@@ -454,16 +454,6 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    if (!isOne(node)) return;
-    const refreshThis = () => views.has(node) && refresh(views.get(node));
-    const widget = node.widgets?.find(({ name }) => name === OFF);
-    if (!widget) return;
-    const changed = widget.callback;
-    widget.callback = function (...args) {
-      const result = changed?.apply(this, args);
-      refreshThis();
-      return result;
-    };
-    node.detailersValueSet = (name) => name === OFF && refreshThis();
+    if (isOne(node)) onValue(node, OFF, () => views.has(node) && refresh(views.get(node)));
   },
 });

@@ -9,7 +9,7 @@ import {
   showBelow,
   shownBelow,
 } from "./detailers_below.js";
-import { counted, plainType, setValue, valueAt } from "./detailers_graph.js";
+import { counted, onValue, plainType, setValue, valueAt } from "./detailers_graph.js";
 import { keepOutputs, urlOf } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
 
@@ -223,15 +223,6 @@ app.registerExtension({
   name: "Detailers.Variants",
 
   nodeCreated(node) {
-    if (plainType(node) !== "ChooseVariants") return;
-    const widget = node.widgets?.find(({ name }) => name === CHOICES);
-    if (!widget) return;
-    const original = widget.callback;
-    widget.callback = function (...args) {
-      const result = original?.apply(this, args);
-      draw(node);
-      return result;
-    };
-    node.detailersValueSet = (name) => name === CHOICES && draw(node);
+    if (plainType(node) === "ChooseVariants") onValue(node, CHOICES, () => draw(node));
   },
 });
