@@ -43,8 +43,10 @@ export function keepOutputs(name, isOne, show) {
     const own = known(key);
     const missing = [...places()].filter(({ node, path }) => isOne(node) && !own.has(path));
     if (!missing.length || !root()?.id) return;
-    for (const [path, output] of await lastOutputs(root().id)) {
-      if (output?.[name] && !own.has(path)) own.set(path, output[name]);
+    for (const { outputs } of await lastRuns(root().id)) {
+      for (const [path, output] of Object.entries(outputs ?? {})) {
+        if (output?.[name] && !own.has(path)) own.set(path, output[name]);
+      }
     }
     if (key === shownKey()) showAll();
   });
@@ -54,15 +56,14 @@ export function keepOutputs(name, isOne, show) {
 export const urlOf = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type })}`);
 
-/** The outputs of a workflow's nodes in the server's history, the latest first: [path, output]. */
-async function lastOutputs(workflow) {
+/** The runs of a workflow in the server's history, the latest first: {prompt, outputs}. */
+export async function lastRuns(workflow) {
   try {
     const answer = await api.fetchApi(`/history?max_items=${RUNS}`);
     const runs = Object.values(await answer.json());
     return runs
       .filter(({ prompt }) => prompt?.[3]?.extra_pnginfo?.workflow?.id === workflow)
-      .sort((a, b) => b.prompt[0] - a.prompt[0])
-      .flatMap(({ outputs }) => Object.entries(outputs ?? {}));
+      .sort((a, b) => b.prompt[0] - a.prompt[0]);
   } catch (error) {
     console.warn("Detailers: the server's history cannot be read", error);
     return [];

@@ -5,13 +5,12 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { fitBelow, removeBelow, showBelow, shownBelow } from "./detailers_below.js";
 import { places, plainType, root } from "./detailers_graph.js";
-import { urlOf } from "./detailers_outputs.js";
+import { lastRuns, urlOf } from "./detailers_outputs.js";
 import { said } from "./detailers_words.js";
 import { isKnown, onQueue, onRuns, onShown, shownKey } from "./detailers_workflow.js";
 
 const VIEW = "detailers_view"; // key in a node's output and in its _meta, and name of the widget
 const SETTING = "Detailers.View";
-const LOOKED_AT = 32; // the most runs of the history that are searched after a reload
 const [HEAD, STRIP, THUMB] = [26, 122, 68]; // heights of the parts, and side of a picture, in pixels
 const MOST_COMPARED = 420; // the greatest height of pictures with a slider, in pixels
 const MOST_LIVE = 6; // the most crops of a wave that are shown while they are sampled
@@ -131,7 +130,7 @@ async function lookBack() {
   const all = [...places()];
   if (!all.some(({ node }) => isDetailer(node))) return;
   takeOutputs(views, all);
-  if (!views.size && id) takeHistory(views, await history(), id, all);
+  if (!views.size && id) takeHistory(views, await lastRuns(id), all);
   takeOutputs(views, all); // the editor sets these late if a run was loaded from the history
   if (key === shownKey()) showAll();
 }
@@ -151,20 +150,9 @@ function takeOutputs(views, all) {
   }
 }
 
-async function history() {
-  try {
-    const answer = await api.fetchApi(`/history?max_items=${LOOKED_AT}`);
-    return Object.values(await answer.json()).sort((one, other) => other.prompt[0] - one.prompt[0]);
-  } catch (error) {
-    console.warn("Detailers: the history cannot be read", error);
-    return [];
-  }
-}
-
 /** The newest results of the nodes of a workflow. */
-function takeHistory(views, runs, id, all) {
+function takeHistory(views, runs, all) {
   for (const { prompt, outputs } of runs) {
-    if (prompt[3]?.extra_pnginfo?.workflow?.id !== id) continue;
     for (const { node, path } of all) {
       const list = outputs?.[path]?.[VIEW];
       const isSame = prompt[2]?.[path]?.class_type === (node.comfyClass ?? node.type);
