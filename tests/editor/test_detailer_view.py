@@ -5,11 +5,14 @@ import itertools
 import json
 
 import pytest
-from detailers.tests.editor.test_flow import VUE, node
+from detailers.tests.editor.test_flow import drawn, node
+from detailers.tests.editor.test_notes import HEIGHT, IN_SIGHT
 from detailers.tests.editor.test_other_workflow import wait_until
 from detailers.tests.editor.test_subgraphs import shown_outside
 from detailers.tests.editor.test_widgets import graph_of
 from detailers.tests.host.graphs import box
+
+__all__ = ["drawn"]  # a fixture
 
 SEEDS = itertools.count(7000)  # another picture is not in the host's cache
 SETTING = "Detailers.View"
@@ -63,27 +66,10 @@ COMPARED = """() => {
 }"""
 SAVED = """() => JSON.stringify((window.app.rootGraph ?? window.app.graph).serialize().nodes
     .sort((one, other) => one.id - other.id))"""  # a click brings a node to the front
-HEIGHT = """(id) => LiteGraph.vueNodesMode
-    ? document.querySelector(`[data-node-id="${id}"]`).offsetHeight
-    : window.app.graph.getNodeById(id).size[1]"""
-IN_SIGHT = """(id) => {
-    app.canvas.ds.scale = 1;
-    app.canvas.centerOnNode(app.canvas.graph.getNodeById(id));
-    app.canvas.setDirty(true, true);
-}"""
-ENTER = "(id) => window.app.canvas.setGraph(window.app.graph.getNodeById(id).subgraph)"
 RESEED = """(seed) => {
     const widget = window.app.graph.getNodeById(2).widgets.find(({name}) => name === "seed");
     widget.value = seed;
 }"""
-
-
-@pytest.fixture(params=["canvas", "vue"])
-def drawn(editor, request):
-    editor.page.evaluate(VUE, request.param == "vue")
-    editor.page.evaluate(WATCH)
-    yield editor
-    editor.page.evaluate(VUE, False)
 
 
 def detailing():

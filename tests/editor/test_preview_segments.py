@@ -4,11 +4,13 @@ import itertools
 import json
 
 import pytest
-from detailers.tests.editor.test_flow import VUE, node
+from detailers.tests.editor.test_flow import drawn, node
 from detailers.tests.editor.test_notes import ENTER, SET
 from detailers.tests.editor.test_other_workflow import COUNT, SHOW
 from detailers.tests.editor.test_subgraphs import shown_outside
 from detailers.tests.editor.test_widgets import graph_of
+
+__all__ = ["drawn"]  # a fixture
 
 SIDE = 256
 SEEDS = itertools.count(50, 100)  # what the host has in its cache is not sent again
@@ -37,13 +39,6 @@ POINT = """([x, y]) => {
     return [left + x / 256 * width, top + y / 256 * height];
 }"""
 SAVED = "() => (window.app.rootGraph ?? window.app.graph).serialize()"
-
-
-@pytest.fixture(params=["canvas", "vue"])
-def drawn(editor, request):
-    editor.page.evaluate(VUE, request.param == "vue")
-    yield editor
-    editor.page.evaluate(VUE, False)
 
 
 def looking(off="", seed=None):
