@@ -56,9 +56,10 @@ def counted(run):
         sink = graph.add("DetailersTestSink", value=graph.value(0))
         return json.loads(run(graph).outputs[sink.key]["text"][0])
 
-    def counted(graph, link):
+    def counted(graph, *links):
         before = counters()
-        graph.add("DetailersTestSink", value=link)
+        for link in links:
+            graph.add("DetailersTestSink", value=link)
         run(graph)
         after = counters()
         return {name: after[name] - before[name] for name in before}

@@ -6,10 +6,11 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from detailers.dev.server import DIRECT
-from detailers.tests.host.graphs import DETAILERS, Graph, box
+from detailers.tests.host.graphs import DETAILERS, Graph
+from detailers.tests.host.test_scheduler import ROW, SIZE, counted
 
-SIZE = (224, 64)
-ROW = [box(x, 0, x + 64, 64, mask="e") for x in (0, 80, 160)]
+__all__ = ["counted"]  # a fixture
+
 STEP = 1_000_000  # between the seeds of two variants
 
 
@@ -30,26 +31,6 @@ class Scene(Graph):
 
 def output_of(server, node, name):
     return server.object_info(node)["output_name"].index(name)
-
-
-@pytest.fixture
-def counted(run):
-    """Run a graph; how often what was called, by the name of the counter."""
-
-    def counters():
-        graph = Graph()
-        sink = graph.add("DetailersTestSink", value=graph.value(0))
-        return json.loads(run(graph).outputs[sink.key]["text"][0])
-
-    def counted(graph, **links):
-        before = counters()
-        for name, link in links.items():
-            graph.add("DetailersTestSave", value=link, name=name)
-        run(graph)
-        after = counters()
-        return {name: after[name] - before[name] for name in before}
-
-    return counted
 
 
 @pytest.mark.parametrize("node", DETAILERS)
@@ -82,7 +63,7 @@ def test_variants_make_no_more_calls_of_the_model_than_one(counted, server):
     for count in (1, 4):
         scene = Scene()
         drawn = scene.drawn(variants=count, steps=5, seed=11 + count)
-        seen[count] = counted(scene, picture=drawn[0], all=drawn[place])
+        seen[count] = counted(scene, drawn[0], drawn[place])
     assert seen[1]["model_calls"] == seen[4]["model_calls"] == 5
     assert (seen[1]["model_rows"], seen[4]["model_rows"]) == (15, 60)
     assert (seen[1]["decode_rows"], seen[4]["decode_rows"]) == (3, 12)
