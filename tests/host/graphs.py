@@ -56,6 +56,11 @@ def box(x1, y1, x2, y2, **more):
     return {"bbox": [x1, y1, x2, y2], "mask": "full", **more}
 
 
+def read_json(saved):
+    """What a text of JSON holds that a node gave and DetailersTestSave saved."""
+    return json.loads(json.loads(str(saved["s0"])))  # it saves a text as JSON
+
+
 class Node:
     """A node of a graph; node[i] is the link to its output i."""
 

@@ -1,11 +1,9 @@
 """What PreviewSegments tells, against what a detailer with the same settings does."""
 
-import json
-
 import numpy as np
 import pytest
 from detailers.tests.host.by_hand import PIXELS
-from detailers.tests.host.graphs import Graph, box
+from detailers.tests.host.graphs import Graph, box, read_json
 from PIL import Image
 
 WIDTH, HEIGHT = 256, 192
@@ -49,10 +47,6 @@ class Looking(Graph):
         return self.detail("DetailerForEach", self.picture, segs, self.model_links, **settings)
 
 
-def table(saved):
-    return json.loads(json.loads(str(saved["s0"])))
-
-
 def of_both(entry):
     """What the table tells of a segment and a report does too; of what stays, nothing else."""
     status = "planned" if entry["status"] == "done" else entry["status"]
@@ -72,11 +66,11 @@ def test_what_is_told_is_what_a_detailer_does(results, off, batch):
     look = graph.preview(off)
     drawn = graph.drawn(look[2])
     out = results(graph, table=look[1], segs=look[2], picture=drawn[0], report=drawn[1])
-    told = table(out["table"])
+    told = read_json(out["table"])
     assert told["image"] == {"width": WIDTH, "height": HEIGHT, "count": batch}
     rows = [row for row in told["segments"] if row["status"] != "off"]
     assert [of_both(row) for row in rows] == [
-        of_both(entry) for entry in table(out["report"])["segments"]
+        of_both(entry) for entry in read_json(out["report"])["segments"]
     ]
     done = [row for row in rows if row["status"] == "planned"]
     assert len(done) == (2 if off else 4) * batch
@@ -95,7 +89,7 @@ def test_the_table_has_sizes_seeds_texts_levels_and_reasons(results):
     graph = Looking()
     look = graph.preview("5")
     out = results(graph, table=look[1], shown=look[0])
-    rows = {row["number"]: row for row in table(out["table"])["segments"]}
+    rows = {row["number"]: row for row in read_json(out["table"])["segments"]}
     names = ("working_size", "seed", "level", "wave")
     assert [rows[0][name] for name in names] == [[112, 112], 40, 0, 0]
     assert [rows[1][name] for name in names] == [[89, 102], 99, 1, 1]
@@ -165,11 +159,11 @@ def test_a_turned_crop_and_a_hook_are_told_too(results):
     look = graph.preview(detailer_hook=hooks[0], **options)
     drawn = graph.drawn(graph.found, detailer_hook=hooks[1], **options)
     out = results(graph, table=look[1], report=drawn[1])
-    rows = table(out["table"])["segments"]
+    rows = read_json(out["table"])["segments"]
     assert [row["angle"] for row in rows] == [20.0, 20.0]
     assert [row["working_size"] for row in rows] == [[72, 88]] * 2
     assert [of_both(row) for row in rows] == [
-        of_both(entry) for entry in table(out["report"])["segments"]
+        of_both(entry) for entry in read_json(out["report"])["segments"]
     ]
 
 
@@ -187,9 +181,9 @@ def test_a_segment_plan_is_told_too(results):
     look = graph.preview(off="0", **plan)
     drawn = graph.drawn(look[2], **plan)
     out = results(graph, table=look[1], report=drawn[1])
-    rows = {row["number"]: row for row in table(out["table"])["segments"]}
+    rows = {row["number"]: row for row in read_json(out["table"])["segments"]}
     assert [of_both(row) for row in rows.values() if row["status"] != "off"] == [
-        of_both(entry) for entry in table(out["report"])["segments"]
+        of_both(entry) for entry in read_json(out["report"])["segments"]
     ]
     assert rows[1]["settings"] == {"guide_size": 80.0, "crop_padding": 6}
     assert rows[1]["crop_region"] == [46, 0, 114, 74]

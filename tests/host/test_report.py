@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from detailers.core.detail.report import pack_version
 from detailers.core.timing import STAGES
-from detailers.tests.host.graphs import DETAILERS, Graph, box
+from detailers.tests.host.graphs import DETAILERS, Graph, box, read_json
 from detailers.tests.host.test_face import FACES
 from detailers.tests.host.test_face import WIDGETS as FACE
 from detailers.tests.test_report import SEGMENT
@@ -49,8 +49,7 @@ def reports(server):
         graph.add("DetailersTestSave", value=node[REPORT[name]], name=f"report_{name}")
     done = server.run(graph)
     assert done.ok, done.error or done.messages
-    saved = {name: server.result(f"report_{name}")["s0"].item() for name in nodes}
-    return {name: json.loads(json.loads(text)) for name, text in saved.items()}  # JSON of a text
+    return {name: read_json(server.result(f"report_{name}")) for name in nodes}
 
 
 @pytest.mark.parametrize("name", REPORT)

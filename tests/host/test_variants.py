@@ -1,12 +1,10 @@
 """Variants of segments in the real host: how often models are called, and what is kept."""
 
 import json
-from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from detailers.dev.server import DIRECT
-from detailers.tests.host.graphs import DETAILERS, Graph
+from detailers.tests.host.graphs import DETAILERS, Graph, read_json
 from detailers.tests.host.test_scheduler import ROW, SIZE, counted
 
 __all__ = ["counted"]  # a fixture
@@ -136,7 +134,7 @@ def test_what_is_chosen_is_pasted(results, server):
     variants = [out["segs"][f"segs0_{index}_variant"].tolist() for index in range(3)]
     assert variants == [[0, 0, 5], [1, 2, 6 + 2 * STEP], [2, 0, 7]]
     assert picture_of(out, "grid").shape == (1, 3 * 204, 4 * 204, 3)
-    told = json.loads(json.loads(str(out["scores"]["s0"])))
+    told = read_json(out["scores"])
     assert (told["schema"], told["version"], told["by"]) == ("detailers.variants", 1, "first")
     assert [(own["segment"], own["chosen"], own["chosen_by"]) for own in told["segments"]] == [
         (0, 0, "first"), (1, 2, "hand"), (2, 0, "first"),
@@ -150,14 +148,11 @@ def test_choosing_another_one_samples_nothing(run, server):
 
     shown, calls, pictures = [], [], []
     for choices in ("", "0:1", "0:2, 2:original"):
-        scene["choice"] = {
-            "class_type": "ChooseVariants",
-            "inputs": {"image": scene.picture, "variants": drawn[place], "by": "first",
-                       "feather": 0, "choices": choices},
-        }  # fmt: skip
-        scene["saved"] = {
-            "class_type": "DetailersTestSave", "inputs": {"value": ["choice", 0], "name": "chosen"},
-        }  # fmt: skip
+        choice = scene.add_as(
+            "choice", "ChooseVariants", image=scene.picture, variants=drawn[place], by="first",
+            feather=0, choices=choices,
+        )  # fmt: skip
+        scene.add_as("saved", "DetailersTestSave", value=choice[0], name="chosen")
         shown += run(scene).outputs["choice"]["detailers_variants"]
         saved = server.result("chosen")
         calls.append(json.loads(str(saved["stats"]))["model_calls"])
@@ -172,8 +167,7 @@ def test_choosing_another_one_samples_nothing(run, server):
     assert [variant["number"] for variant in entry["variants"]] == [0, 1, 2]
     assert entry["variants"][1]["seed"] == str(54 + STEP)
     for picture in (entry["original"], entry["variants"][2]["picture"]):
-        with DIRECT.open(f"{server.url}/view?{urlencode(picture)}", timeout=30) as answer:
-            assert answer.read(4) == b"\x89PNG"
+        assert server.view(**picture)[:4] == b"\x89PNG"
 
 
 def test_sharpness_chooses_the_sharpest(results, server):
@@ -181,7 +175,7 @@ def test_sharpness_chooses_the_sharpest(results, server):
     scene = Scene()
     drawn = scene.drawn(variants=4)
     out = results(scene, all=drawn[place], scores=chosen(scene, drawn, place, by="sharpness")[3])
-    told = json.loads(json.loads(str(out["scores"]["s0"])))
+    told = read_json(out["scores"])
     for own in told["segments"]:
         scores = [variant["score"] for variant in own["variants"]]
         assert len(set(scores)) == 4
@@ -237,7 +231,7 @@ def test_the_report_names_every_variant_and_its_seed(results, server):
     out = results(
         scene, all=drawn[place], told=drawn[output_of(server, "DetailerForEach", "report")]
     )
-    told = json.loads(json.loads(str(out["told"]["s0"])))
+    told = read_json(out["told"])
     seeds = {(own["index"], own["variant"]): own["seed"] for own in told["segments"]}
     assert seeds == {
         (0, 0): 5, (0, 1): 5 + STEP, (1, 0): 6, (1, 1): 6 + STEP, (2, 0): 7, (2, 1): 7 + STEP,
@@ -265,7 +259,7 @@ def test_a_rule_gives_single_segments_variants(results, server):
 
 
 def scores_in(out, name="scores"):
-    told = json.loads(json.loads(str(out[name]["s0"])))
+    told = read_json(out[name])
     return [[variant["score"] for variant in own["variants"]] for own in told["segments"]]
 
 
