@@ -1,5 +1,6 @@
 """Segments named by person in a real server: by ONNX networks, and by ComfyUI's CLIP_VISION."""
 
+import json
 import re
 import shutil
 
@@ -103,10 +104,8 @@ def test_people_are_named_in_a_poor_picture(embedder, group, results, run, serve
 def test_each_image_of_a_batch_is_named_by_itself(embedder, group, results):
     graph = Graph()
     image = load(graph, *(file for file, _, _ in group))
-    detector = graph.add(
-        "DetailersTestDetector",
-        boxes=str([[*own, "head", 1.0] for own in group[0][1]]).replace("'", '"'),
-    )[0]
+    heads = json.dumps([[*own, "head", 1.0] for own in group[0][1]])
+    detector = graph.add("DetailersTestDetector", boxes=heads)[0]
     settings = {"threshold": 0.5, "dilation": 0, "crop_factor": 1.5, "drop_size": 1}
     segs = graph.add("BboxDetectorSEGS", bbox_detector=detector, image=image, **settings)[0]
     found = results(graph, out=name(graph, segs, image, onnx(graph, embedder))[0])["out"]
@@ -152,10 +151,8 @@ def test_the_detector_cuts_the_references(embedder, group, results):
     file, boxes, _ = group[0]
     sizes = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]
     largest = sizes.index(max(sizes))
-    detector = graph.add(
-        "DetailersTestDetector",
-        boxes=str([[*own, "head", 1.0] for own in boxes]).replace("'", '"'),
-    )[0]
+    heads = json.dumps([[*own, "head", 1.0] for own in boxes])
+    detector = graph.add("DetailersTestDetector", boxes=heads)[0]
     segs = graph.segs(SIDE, SIDE, *(box(*own) for own in boxes))
     node = name(
         graph, segs, load(graph, file), onnx(graph, embedder), references=load(graph, file),
