@@ -6,7 +6,6 @@ import torch
 from detailers.core.detectors.confidence import confidence_in
 from detailers.core.prompts.variant_texts import dealt_texts
 from detailers.core.segs.likeness import likeness_to_persons, likeness_to_texts
-from detailers.core.segs.people import Persons
 from detailers.core.segs.seg import (
     SEG,
     BatchImage,
@@ -29,6 +28,7 @@ from detailers.core.segs.variants import (
     written_choices,
 )
 from detailers.tests.fake_backend import make_seg
+from detailers.tests.test_people import BLUE, GREEN, RED, Colours, persons
 from detailers.utils.notes import collected_notes
 from detailers.wildcards.grammar import expand
 from detailers.wildcards.library import Library
@@ -239,22 +239,6 @@ def test_confidence_is_of_the_surest_find_in_the_segments_box():
     assert confidence_in(make_seg(REGION), Detector(here)) is None
 
 
-class Colours:
-    """The mean colour of a picture is its vector."""
-
-    size = (8, 8)
-
-    def __init__(self):
-        self.seen = []
-
-    def embed(self, pictures):
-        self.seen += list(pictures)
-        return pictures.mean(dim=(1, 2))
-
-
-RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
-
-
 def coloured(segment, number, colour, label="A", frames=1):
     picture = np.tile(np.array(colour, np.float32), (frames, 10, 20, 1))
     seg = make_seg((4, 5, 24, 15), label=label)
@@ -262,8 +246,7 @@ def coloured(segment, number, colour, label="A", frames=1):
 
 
 def by_persons(items, *colours, names=None):
-    pictures = torch.stack([torch.tensor(own).expand(5, 7, 3) for own in colours])
-    known = Persons(pictures, names or [""] * len(colours), [None] * len(colours))
+    known = persons(*colours, names=names or [""] * len(colours))
     scores = likeness_to_persons(candidates_of(items), Colours(), known)
     return [[None if own is None else round(own, 3) for own in row] for row in scores]
 
