@@ -202,6 +202,7 @@ class Editor:
         if not isinstance(workflow, dict):
             workflow = json.loads(Path(workflow).read_text(encoding="utf-8"))
         self.page.keyboard.press("Escape")  # closes a dialog that an earlier error has left
+        self._settle()  # what the key does in a later frame is done to the workflow shown then
         self.page.evaluate(LOAD, workflow)
         self._settle()
         return self.state()

@@ -143,12 +143,12 @@ def test_only_the_workflow_that_has_run_shows_notes(two, drawn):  # noqa: F811
     nodes[0]["outputs"][0]["links"].append(4)
     other, its = filtering("A")
     first = graph_of(*nodes, wait, links=[*links, [4, 1, 0, 90, 0, "MASK"]])
-    index = two(first, graph_of(*other, links=its))
+    own, second = two(first, graph_of(*other, links=its))
     wait_until(drawn, lambda: not drawn.server.get("/queue")["queue_running"])
     assert shown(drawn) == []
-    drawn.page.evaluate(SHOW, index)
+    drawn.page.evaluate(SHOW, own)
     assert shown(drawn) == [told("cat")]
-    drawn.page.evaluate(SHOW, index - 1)
+    drawn.page.evaluate(SHOW, second)
     assert shown(drawn) == []
 
 

@@ -10,15 +10,16 @@ from detailers.tests.editor.test_widgets import graph_of
 
 NO_LIST = "Select the Wildcard to add to the text"
 NUMBERS = itertools.count(1000)  # what the host has in its cache does not run again
-SHOW = """async (index) => {
+# Workflows are told apart by their paths: after a page was opened anew, their order may differ.
+SHOW = """async (path) => {
     const {workflow} = window.app.extensionManager;
-    const {activeState} = workflow.openWorkflows[index];
-    await window.app.loadGraphData(activeState, true, true, workflow.openWorkflows[index]);
+    const one = workflow.openWorkflows.find((one) => one.path === path);
+    await window.app.loadGraphData(one.activeState, true, true, one);
 }"""
-COUNT = "() => window.app.extensionManager.workflow.openWorkflows.length"
-CLOSE = """async (index) => {
+SHOWN_NOW = "() => window.app.extensionManager.workflow.activeWorkflow.path"
+CLOSE = """async (path) => {
     const {workflow} = window.app.extensionManager;
-    await workflow.closeWorkflow(workflow.openWorkflows[index]);
+    await workflow.closeWorkflow(workflow.openWorkflows.find((one) => one.path === path));
 }"""
 
 
@@ -38,20 +39,21 @@ def drawn(editor, request):
 
 @pytest.fixture
 def two(drawn):
-    """two(first, second): queues one workflow, and opens the other while it runs.
+    """two(first, second): queues one workflow, and opens the other while it runs; their paths.
 
     Node 90 of the first sleeps, so that it does.
     """
 
     def two(first, second):
         drawn.load(second)
+        other = drawn.page.evaluate(SHOWN_NOW)
         drawn.load(first)
-        index = drawn.page.evaluate(COUNT) - 1
+        own = drawn.page.evaluate(SHOWN_NOW)
         drawn.page.evaluate("() => { app.queuePrompt(0, 1); }")
         wait_until(drawn, lambda: drawn.server.get("/queue")["queue_running"])
-        drawn.page.evaluate(SHOW, index - 1)
+        drawn.page.evaluate(SHOW, other)
         drawn._settle()
-        return index
+        return own, other
 
     return two
 
@@ -93,13 +95,13 @@ def test_another_workflow_is_not_muted_or_set(two, drawn):
         )  # fmt: skip
 
     before = runs_of(drawn)
-    index = two(content(True), content(False))
+    own, _ = two(content(True), content(False))
     wait_until(drawn, lambda: runs_of(drawn) == before + 1)
     drawn.page.wait_for_timeout(500)
     modes = "() => Object.fromEntries(app.graph.nodes.map((node) => [node.id, node.mode]))"
     assert drawn.page.evaluate(modes)["4"] == 0
     assert drawn.node(5).widgets == {"value": 1}
-    drawn.page.evaluate(SHOW, index)
+    drawn.page.evaluate(SHOW, own)
     drawn._settle()
     assert drawn.page.evaluate(modes)["4"] == 2
     assert drawn.node(5).widgets == {"value": 5}
@@ -121,13 +123,13 @@ def counting(name, total=3):
 def test_a_workflow_goes_on_while_another_one_is_shown(two, drawn):
     other = graph_of(node(1, "ImpactInt", [7]), node(2, "ImpactInt", [9]))
     before = runs_of(drawn)
-    index = two(counting("away"), other)
+    own, _ = two(counting("away"), other)
     wait_until(drawn, lambda: runs_of(drawn) == before + 3)
     drawn.page.wait_for_timeout(700)
     assert runs_of(drawn) == before + 3
     assert saved(drawn, "away") == 2
     assert [drawn.node(id).widgets for id in (1, 2)] == [{"value": 7}, {"value": 9}]
-    drawn.page.evaluate(SHOW, index)
+    drawn.page.evaluate(SHOW, own)
     drawn._settle()
     assert drawn.node(2).widgets["count"] == 0
     assert drawn.node(6).widgets["seed"] == 10  # as after three runs
@@ -136,8 +138,8 @@ def test_a_workflow_goes_on_while_another_one_is_shown(two, drawn):
 def test_a_closed_workflow_stops(two, drawn):
     other = graph_of(node(1, "ImpactInt", [7]), node(2, "ImpactInt", [9]))
     before = runs_of(drawn)
-    index = two(counting("closed"), other)
-    drawn.page.evaluate(CLOSE, index)
+    own, _ = two(counting("closed"), other)
+    drawn.page.evaluate(CLOSE, own)
     wait_until(drawn, lambda: idle(drawn) and runs_of(drawn) == before + 1)
     drawn.page.wait_for_timeout(1000)
     assert runs_of(drawn) == before + 1

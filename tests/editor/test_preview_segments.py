@@ -6,7 +6,7 @@ import json
 import pytest
 from detailers.tests.editor.test_flow import drawn, node
 from detailers.tests.editor.test_notes import ENTER, SET
-from detailers.tests.editor.test_other_workflow import COUNT, SHOW
+from detailers.tests.editor.test_other_workflow import SHOW, SHOWN_NOW
 from detailers.tests.editor.test_subgraphs import shown_outside
 from detailers.tests.editor.test_widgets import graph_of
 
@@ -139,14 +139,15 @@ def test_only_its_own_workflow_shows_a_result_and_does_so_again_later(editor):
     nodes, links, _ = looking("1")
     other, its, _ = looking("3")
     editor.load(graph_of(*other, links=its))
-    first = editor.page.evaluate(COUNT) - 1
+    first = editor.page.evaluate(SHOWN_NOW)
     editor.load(graph_of(*nodes, links=links))
+    second = editor.page.evaluate(SHOWN_NOW)
     editor.queue()
     see(editor)
     editor.page.evaluate(SHOW, first)
     editor._settle()
     assert editor.page.evaluate(SHOWN) == []
-    editor.page.evaluate(SHOW, first + 1)
+    editor.page.evaluate(SHOW, second)
     see(editor)
     assert editor.page.evaluate(SHOWN)[1] == [1, False, "switched off"]
     editor.page.locator(ROWS).nth(0).click()
