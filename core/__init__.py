@@ -8,6 +8,7 @@ and only `host` imports ComfyUI. `tests/test_rooms.py` checks both.
     user_settings  settings of the user, in a file that no workflow can change
     bounds         how large things may get, checked before memory is allocated
     streams        latents of one stream or several, such as video with sound
+    clips          frames of a video, in memory or read and written slice by slice
     noise          the noise that sampling starts from, and seeds
     memory         out of memory: how it is recognised, and how work continues in smaller parts
     timing         which stage of a run takes how long
@@ -16,6 +17,7 @@ and only `host` imports ComfyUI. `tests/test_rooms.py` checks both.
     checked_calls  checks of what callables of users and of other packs return
     hook_protocol  the points of a run at which a hook may change values
     segs           SEGS: made from masks, filtered, edited, tiled, named by person, pasted
+    tracks         things followed through the frames of a clip, and the windows around them
     detectors      find things in images: YOLO, ONNX, MTCNN, LBP, CLIPSeg, SAM
     prompts        texts, conditionings cut to a crop, ControlNets, LoRAs
     backend        the protocol of the engine that encodes, samples and decodes
@@ -45,6 +47,9 @@ The glossary; each word has one meaning:
     pipeline        all steps of one crop as a generator, which pauses where it asks for heavy work
     request         what a pipeline asks for: to encode, sample or decode
     clip            frames of a video that are sampled together
+    track           one thing in the consecutive frames in which it was found
+    window          the rectangle at sub-pixel places that follows a track; it may leave the frame
+    gap             frames in which a track was not found, between frames in which it was
     cycle           one of several passes of the sampler over the same latent
     stream          one of the tensors of a latent: picture, sound
     embedder        a network that converts an image to a vector, by which persons are told apart

@@ -131,6 +131,28 @@ class Box:
         )
 
 
+@dataclass(frozen=True)
+class Rect:
+    """An upright rectangle at sub-pixel places; it may reach beyond the frame."""
+
+    x: float  # of its centre
+    y: float  # of its centre
+    width: float
+    height: float
+
+    @classmethod
+    def of_box(cls, box: tuple[float, float, float, float]) -> Rect:
+        """The rectangle of a box (x1, y1, x2, y2)."""
+        x1, y1, x2, y2 = box
+        return cls((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+
+    @property
+    def sides(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom."""
+        half_width, half_height = self.width / 2, self.height / 2
+        return self.x - half_width, self.y - half_height, self.x + half_width, self.y + half_height
+
+
 def iou(first: float, second: float, common: float) -> float:
     """Intersection over union of two areas that share `common`; 0 where both are empty."""
     together = first + second - common

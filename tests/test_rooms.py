@@ -10,9 +10,9 @@ from detailers.dev.server import ROOT
 
 # From the ground up. A file of core itself is a room of its own name.
 ROOMS = (
-    "geometry", "settings", "user_settings", "bounds", "streams", "noise", "memory", "timing",
-    "files", "pixels", "checked_calls", "hook_protocol", "segs", "detectors", "prompts", "backend",
-    "sampling", "detail", "hooks", "graph", "host",
+    "geometry", "settings", "user_settings", "bounds", "streams", "clips", "noise", "memory",
+    "timing", "files", "pixels", "checked_calls", "hook_protocol", "segs", "tracks", "detectors",
+    "prompts", "backend", "sampling", "detail", "hooks", "graph", "host",
 )  # fmt: skip
 FOLDERS = ("utils", "wildcards", "core", "nodes", "compat")  # likewise, of the pack
 # What only a process of ComfyUI can import.

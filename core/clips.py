@@ -1,0 +1,92 @@
+"""Clips: the frames of a video, in memory or read and written slice by slice.
+
+Code that works on a clip of any length reads it through a `FrameSource` and writes it through a
+`FrameSink`, so that it need not know where the frames are.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from .geometry import Size
+
+
+class FrameSource(Protocol):
+    """Frames that can be read in any order; reading forward is cheap, going back may not be."""
+
+    @property
+    def count(self) -> int:
+        """The number of frames."""
+
+    @property
+    def size(self) -> Size:
+        """Of a frame, in pixels."""
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        """The frames start..stop-1 as [n,H,W,C] 0..1; C is 1, 3 or 4, the same in all.
+
+        They are not to be changed in place. `stop` may not exceed `count`.
+        """
+
+
+class FrameSink(Protocol):
+    """Takes the frames of a clip, from the first to the last."""
+
+    def write(self, frames: torch.Tensor) -> None:
+        """The next frames [n,H,W,C] 0..1."""
+
+
+class HeldFrames:
+    """Frames [F,H,W,C] in memory, as a source."""
+
+    def __init__(self, frames: torch.Tensor) -> None:
+        self._frames = frames
+
+    @property
+    def count(self) -> int:
+        """The number of frames."""
+        return len(self._frames)
+
+    @property
+    def size(self) -> Size:
+        """Of a frame, in pixels."""
+        return Size(self._frames.shape[2], self._frames.shape[1])
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        """A view [n,H,W,C] of the frames start..stop-1."""
+        return self._frames[start:stop]
+
+
+class CollectedFrames:
+    """A sink that holds all frames in memory.
+
+    Args:
+        like: [F,H,W,C], as many frames as will be written; may have another number of channels.
+    """
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self._like = like
+        self._frames: torch.Tensor | None = None
+        self._written = 0
+
+    def write(self, frames: torch.Tensor) -> None:
+        """The next frames [n,H,W,C] 0..1.
+
+        Raises:
+            ValueError: more frames are written than the clip has.
+        """
+        if self._frames is None:
+            shape = (len(self._like), *frames.shape[1:])
+            self._frames = torch.empty(shape, dtype=self._like.dtype, device=self._like.device)
+        end = self._written + len(frames)
+        if end > len(self._frames):
+            raise ValueError(f"{end} frames are written into a clip of {len(self._frames)}.")
+        self._frames[self._written : end] = frames
+        self._written = end
+
+    @property
+    def frames(self) -> torch.Tensor:
+        """All frames that were written, [F,H,W,C]; those of `like` if there were none."""
+        return self._like if self._frames is None else self._frames[: self._written]
