@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import torch
 
 from ..utils.seeds import MAX_SEED
-from .streams import Latent, each
+from .streams import Latent, each, is_nested, picture, with_picture
 
 # Between the seeds of two variants of a segment: far more than segments, cycles, retries and images
 # take, so that no variant has the seed of another segment, and easy to add up.
 BETWEEN_VARIANTS = 1_000_000
+# Between the seeds of two frames of a clip: odd, so that no two places have the same seed, and so
+# far apart that no place has the seed of a cycle, a retry or a variant of another one.
+_BETWEEN_PLACES = 0x9E3779B97F4A7C15
 
 
 def seed_for(seed: int, offset: int) -> int:
@@ -53,6 +56,30 @@ def start_noise(
         return torch.cat([drawn[row] for row in rows])
 
     return each(noise, latent)
+
+
+def place_seeds(seed: int, places: Sequence[int]) -> tuple[int, ...]:
+    """The seed of each place in a clip; place 0 has `seed` itself."""
+    return tuple(seed_for(seed, place * _BETWEEN_PLACES) for place in places)
+
+
+def noise_of_places(latent: Latent, seed: int, places: Sequence[int]) -> Latent:
+    """Normal noise that depends on the seed and on the place in a clip alone, float32 on the CPU.
+
+    Parts of a clip that are sampled one after another thus have the same noise in the frames that
+    they share. Place 0 has the noise of a single picture with that seed. Other streams than the
+    picture have the noise of `start_noise`.
+
+    Args:
+        latent: [N,C,h,w] with a frame in each row, or [1,C,T,h,w]; or several streams.
+        places: of each row, or of each latent step.
+    """
+    own = picture(latent)
+    axis = 2 if own.ndim == 5 else 0
+    frame = [*own.shape[:axis], 1, *own.shape[axis + 1 :]]
+    empty = torch.empty(frame, device="meta")
+    noise = torch.cat([start_noise(empty, each) for each in place_seeds(seed, places)], dim=axis)
+    return with_picture(start_noise(latent, seed), noise) if is_nested(latent) else noise
 
 
 def mix_noise(
