@@ -1,4 +1,4 @@
-"""Measures of a picture against the truth: arrays [H,W,3] 0..1, and masks [H,W] 0..1.
+"""Measures of a picture or a clip against the truth: arrays [H,W,3] 0..1, and masks [H,W] 0..1.
 
 The rim of a mask is a band on both sides of the line where the mask is one half. A paste that does
 not fit its surroundings is visible there: as an edge that the truth does not have, or as another
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, sobel
 from skimage.color import rgb2lab
@@ -72,3 +73,54 @@ def nearest(picture: np.ndarray, known: Mapping[str, np.ndarray], mask: np.ndarr
     """The key of the known rendering that the picture is nearest to inside the mask."""
     inside = mask >= 0.5
     return min(known, key=lambda key: np.square(known[key] - picture)[inside].sum())
+
+
+# Clips
+
+
+def moved_back(picture: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """A frame [H,W] or [H,W,C], with what `motion` has moved back where it was in the frame before.
+
+    Bicubic; what comes from outside the frame is not a number.
+
+    Args:
+        motion: [2,3], from places in the frame before to places in this one, in pixels.
+    """
+    height, width = picture.shape[:2]
+    y, x = np.mgrid[:height, :width] + 0.5
+    places = np.stack([x, y], -1) @ motion[:, :2].T + motion[:, 2]
+    maps = (places - 0.5).astype(np.float32)  # OpenCV counts from the middle of the first pixel
+    moved = cv2.remap(picture, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    moved[(places < 0.5).any(-1) | (places > (width - 0.5, height - 0.5)).any(-1)] = np.nan
+    return moved
+
+
+def flicker(
+    pair: tuple[np.ndarray, np.ndarray], masks: tuple[np.ndarray, np.ndarray], motion: np.ndarray
+) -> tuple[float, int]:
+    """How far a thing changes from one frame to the next, apart from its motion.
+
+    Args:
+        pair: two frames that follow one another.
+        masks: where the thing is seen in each.
+        motion: of the thing, as in `moved_back`.
+
+    Returns:
+        The sum of the absolute differences where the thing is seen in both frames, and the number
+        of values in it.
+    """
+    before, after = pair[0], moved_back(pair[1], motion)
+    seen = (masks[0] >= 0.5) & (moved_back(masks[1], motion) >= 0.5)
+    seen &= np.isfinite(after).all(-1)
+    changes = np.abs(before - after)[seen]
+    return float(changes.sum()), changes.size
+
+
+def wander(found: np.ndarray, true: np.ndarray) -> float:
+    """How unsteadily a path [N,2] follows the true one: RMS distance without the mean difference.
+
+    In the unit of the paths; both axes together.
+    """
+    difference = found - true
+    difference = difference - difference.mean(0)
+    return float(np.sqrt(np.square(difference).sum(1).mean()))

@@ -6,7 +6,9 @@ y down. A character looks the same for the same look, at every place.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,6 +58,8 @@ class Character:
         x, y: centre of the face in scene units.
         radius: half the face's width in scene units.
         tilt: degrees, clockwise.
+        turn: degrees about the upright axis; the drawing is flat, so it only gets narrower, by the
+            cosine.
     """
 
     look: Look
@@ -63,14 +67,15 @@ class Character:
     y: float
     radius: float
     tilt: float
+    turn: float = 0.0
 
     def shapes(self) -> list[Shape]:
         """The whole character, from back to front, in scene units."""
-        return self._placed([*_hair_behind(self.look), *_body(self.look), *_head(self.look)])
+        return self._placed(_whole(self.look))
 
     def head_shapes(self) -> list[Shape]:
         """Hair and face alone: what a segment's mask covers."""
-        return self._placed([*_hair_behind(self.look), *_head(self.look)])
+        return self._placed(_hair_and_face(self.look))
 
     def head_box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the head in scene units."""
@@ -84,13 +89,24 @@ class Character:
     def mouth_centre(self) -> tuple[float, float]:
         return self._point(0, _MOUTH_Y)
 
+    def placement(self) -> np.ndarray:
+        """The matrix [2,3] that brings points of the face's own units into scene units."""
+        cos, sin = np.cos(np.radians(self.tilt)), np.sin(np.radians(self.tilt))
+        narrow = np.cos(np.radians(self.turn))
+        turned = self.radius * np.array([[cos * narrow, -sin], [sin * narrow, cos]])
+        return np.column_stack([turned, (self.x, self.y)])
+
     def _point(self, x: float, y: float) -> tuple[float, float]:
         """A point of the face in scene units."""
-        dot = ellipse(x, y, 0, 0, _DARK).moved(self.x, self.y, self.radius, self.tilt)
+        (dot,) = self._placed([ellipse(x, y, 0, 0, _DARK)])
         return tuple(dot.points[0].tolist())
 
-    def _placed(self, shapes: list[Shape]) -> list[Shape]:
-        return [shape.moved(self.x, self.y, self.radius, self.tilt) for shape in shapes]
+    def _placed(self, shapes: Iterable[Shape]) -> list[Shape]:
+        narrow = (float(np.cos(np.radians(self.turn))), 1.0)
+        return [
+            Shape(shape.points * narrow, shape.colour).moved(self.x, self.y, self.radius, self.tilt)
+            for shape in shapes
+        ]
 
 
 def shade(colour: Colour, factor: float) -> Colour:
@@ -98,6 +114,16 @@ def shade(colour: Colour, factor: float) -> Colour:
     if factor <= 1:
         return tuple(int(value * factor) for value in colour)
     return tuple(int(255 - (255 - value) / factor) for value in colour)
+
+
+@lru_cache(maxsize=64)  # clips draw the same people again and again
+def _whole(look: Look) -> tuple[Shape, ...]:
+    return (*_hair_behind(look), *_body(look), *_head(look))
+
+
+@lru_cache(maxsize=64)
+def _hair_and_face(look: Look) -> tuple[Shape, ...]:
+    return (*_hair_behind(look), *_head(look))
 
 
 def _body(look: Look) -> list[Shape]:
