@@ -15,7 +15,7 @@ import torch
 
 from .pixels.crop_view import Cut
 from .prompts.segment_text import TextBackend
-from .settings import VAE_TILE, Conditioning, Tiles, VaeTile
+from .settings import VAE_TILE, Conditioning, Models, Tiles, VaeTile
 from .streams import Latent
 
 # Entries of an empty LATENT of the host, with which it can be fitted to any model.
@@ -23,6 +23,10 @@ OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 # How an entry of a conditioning goes into a batch: one row for each, or the same for all.
 ROWS, SAME = "rows", "same"
+
+# How a model takes the frames of a clip: each by itself, as rows of a batch that it sees together,
+# or as one latent with a time axis.
+IMAGES, MOTION, VIDEO = "images", "motion", "video"
 
 # (step just done, steps in all, denoised latent so far or None where there is none to show)
 OnStep = Callable[[int, int, torch.Tensor | None], None]
@@ -75,7 +79,9 @@ class SamplerRun:
     is_hard: bool = False  # the noise mask held only 0 and 1 before it was resized
     sampler: Any = None  # a sampler object, used instead of `sampler_name`
     tiles: Tiles | None = None  # the tiles in which the model sees the latent; None: all at once
-    seeds: tuple[int, ...] = ()  # one for each row, of separate runs; else `seed` is for all
+    # One for each row, of separate runs or frames, or for each step of a clip; else `seed` is for
+    # all of them.
+    seeds: tuple[int, ...] = ()
     # For a run that is done in parts:
     start: torch.Tensor | None = None  # the noisy latent at the end of the part before
     whole: torch.Tensor | None = None  # noise levels of the whole run, for masks that use them
@@ -133,6 +139,15 @@ class Backend(TextBackend, Protocol):
 
     def frames_of_steps(self, vae: Any, steps: int, frames: int) -> list[slice]:
         """For each latent step of a clip, the frames that it may stand for."""
+
+    def clip_kind(self, models: Models) -> str:
+        """How the model takes the frames of a clip: IMAGES, MOTION or VIDEO."""
+
+    def native_frames(self, models: Models) -> int:
+        """The number of frames of the clips that the model was trained for; 1 for IMAGES."""
+
+    def has_context_windows(self, model: Any) -> bool:
+        """Whether the engine itself divides a long clip into windows while it samples it."""
 
     def mixes_rows(self, vae: Any) -> bool:
         """Whether one row of a batch may change what the VAE makes of another."""

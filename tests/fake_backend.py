@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detailers.core.backend import ROWS, SAME, MemoryUse, SamplerRun
+from detailers.core.backend import IMAGES, MOTION, ROWS, SAME, VIDEO, MemoryUse, SamplerRun
 from detailers.core.geometry import Box, Sizing
 from detailers.core.memory import is_out_of_memory
 from detailers.core.sampling.clip_frames import frames_of_steps
@@ -43,6 +43,9 @@ class FakeModel:
     loras: tuple[str, ...] = ()
     differential: bool = False
     space: str = ""  # which models' noisy latents are of one kind
+    motion: bool = False  # it takes the rows of a batch for the frames of a clip
+    frames: int = 16  # of the clips that it was trained for
+    windows: bool = False  # the engine divides long clips for it
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,17 @@ class FakeBackend:
     def frames_of_steps(self, vae, steps, frames):
         return frames_of_steps(steps, frames, lambda count: (count - 1) * vae.every + 1)
 
+    def clip_kind(self, models):
+        if self.is_video_vae(models.vae):
+            return VIDEO
+        return MOTION if models.model.motion else IMAGES
+
+    def native_frames(self, models):
+        return 1 if self.clip_kind(models) == IMAGES else models.model.frames
+
+    def has_context_windows(self, model):
+        return model.windows
+
     def mixes_rows(self, vae):
         return False
 
@@ -208,7 +222,7 @@ class FakeBackend:
     def apply_loras(self, model, clip, loras):
         names = tuple(lora.name for lora in loras)
         self.loras.append(names)
-        return FakeModel(model.name, model.patch, names), FakeClip(names)
+        return replace(model, loras=names), FakeClip(names)
 
     def encode_text(self, clip, text):
         """A token for each word; the pooled vector is the text's length."""
@@ -228,7 +242,7 @@ class FakeBackend:
         return False
 
     def differential_diffusion(self, model):
-        return FakeModel(model.name, model.patch, model.loras, differential=True)
+        return replace(model, differential=True)
 
     def fitted_latent(self, model, latent):
         return latent["samples"]

@@ -10,14 +10,24 @@ import torch
 
 from .. import memory
 from ..geometry import Size
+from ..pixels.crop_view import Cut
 from ..pixels.mask import feather
 from ..pixels.resample import resize
+from ..pixels.rotated_crop import RotatedCrop
 from ..timing import RESIZE, stage
 from .plan import Job
 from .report import Record, Worked
 from .run import segment_name
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ClipPart:
+    """Which part of a longer clip the rows of a crop are."""
+
+    first: int = 0  # the place of the first row in the clip, from 0
+    kept: int = 0  # the first rows, which are a result already and stay as they are
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,24 @@ class Crop:
     row: int = 0  # which image of the node's batch the crop is from
     video: bool = False  # the rows are one clip and are sampled together
     record: Record = field(default_factory=Record, compare=False)  # what becomes of it
+    part: ClipPart | None = None  # of a clip that is sampled in parts
+
+    @property
+    def rotated(self) -> RotatedCrop | None:
+        """The rotated crop in its region; None where the pixels are worked on as they are."""
+        return self.job.rotated
+
+    def cut(self, canvas: Size, ratio: int, rows: int) -> Cut:
+        """How pictures of the whole image are cut to it.
+
+        Args:
+            canvas: that is sampled.
+            ratio: pixels per latent pixel along a side.
+            rows: number of the node's images.
+        """
+        job = self.job
+        batch = (0, 1) if self.video else (min(self.row, rows - 1), rows)
+        return Cut(self.image, job.region, job.size, canvas, ratio, job.rotated, *batch)
 
     @property
     def worked(self) -> Worked:
@@ -48,7 +76,7 @@ class Crop:
 
     def at_working_size(self, rows: slice) -> torch.Tensor:
         """These rows at the job's working size [n,H,W,3]. A rotated crop is made upright."""
-        rotated, size = self.job.rotated, self.job.size
+        rotated, size = self.rotated, self.job.size
         pixels = self.pixels[rows]
         return resize(pixels, size) if rotated is None else rotated.extract(pixels, size)
 
@@ -59,8 +87,8 @@ class Crop:
             [n,h,w,3]. A rotated crop keeps the crop's own pixels outside of its rectangle.
         """
         original = self.pixels[rows]
-        if self.job.rotated is not None:
-            return self.job.rotated.put_back(pixels, original)
+        if self.rotated is not None:
+            return self.rotated.put_back(pixels, original)
         return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
 
     def enlarged(self, rows: slice) -> torch.Tensor:
@@ -85,13 +113,13 @@ class Crop:
             [N or 1,h,w] at the size of the crop. The mask of a rotated crop is upright and has the
             job's working size.
         """
-        soft, rotated = feather(self.mask, reach), self.job.rotated
+        soft, rotated = feather(self.mask, reach), self.rotated
         return soft if rotated is None else rotated.extract(soft[..., None], self.job.size)[..., 0]
 
     @property
     def cell(self) -> float:
         """How many pixels of the crop one pixel of the working size covers, along one side."""
-        rotated, (height, width) = self.job.rotated, self.pixels.shape[1:3]
+        rotated, (height, width) = self.rotated, self.pixels.shape[1:3]
         own = (width, height) if rotated is None else rotated.size
         return max(old / new for old, new in zip(own, self.job.size, strict=True))
 

@@ -178,10 +178,7 @@ class CropPipeline:
         noise_mask = self._noise_mask(canvas)
         ratio = backend.ratio(models.vae)
         subject = Subject(segment_name(job, canvas.size), "'vae'")
-        batch = (
-            (0, 1) if self.crop.video else (min(self.crop.row, self.run.rows - 1), self.run.rows)
-        )
-        cut = Cut(self.crop.image, job.region, job.size, canvas.size, ratio, job.rotated, *batch)
+        cut = self.crop.cut(canvas.size, ratio, self.run.rows)
         models = self._localised(models, cut)
         refiner = detail.refiner
         if refiner is not None:
@@ -226,11 +223,7 @@ class CropPipeline:
         if not (self.detail.pasting.restore_kept and masking.noise_mask):
             return pixels
         soft = feather(self.crop.mask, masking.noise_mask_feather)
-        inside = (
-            None
-            if self.crop.job.rotated is None
-            else self.crop.job.rotated.inside(self.crop.pixels)
-        )
+        inside = None if self.crop.rotated is None else self.crop.rotated.inside(self.crop.pixels)
         if inside is not None:  # pixels that were not redrawn say nothing about the VAE
             soft = torch.where(inside, soft, torch.ones_like(soft))
         for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1])):
@@ -285,16 +278,27 @@ class CropPipeline:
         return models, refiner
 
     def _noise_mask(self, canvas: Canvas) -> torch.Tensor | None:
-        masking = self.detail.masking
-        if not masking.noise_mask:
+        soft = self._sampled_mask()
+        if soft is None:
             return None
-        soft = self.crop.soft_mask(masking.noise_mask_feather)
         # An image's mask is resized to the latent's size in one step. A clip's mask is resized to
         # the working size first. Shared workflows were made with these two rules.
         fitted = canvas.fit_mask(soft, enlarge=self.crop.video)
         if len(fitted) == 1:
             return fitted
         return lengthened(fitted, self.backend.clip_length(self.detail.models.vae, len(fitted)))
+
+    def _sampled_mask(self) -> torch.Tensor | None:
+        """What is sampled anew, [N or 1,h,w] at the size of the crop; None for all of it."""
+        masking, part = self.detail.masking, self.crop.part
+        soft = self.crop.soft_mask(masking.noise_mask_feather) if masking.noise_mask else None
+        if part is None or not part.kept:
+            return soft
+        if soft is None:
+            soft = torch.ones_like(self.crop.mask[:1])
+        soft = soft.expand(len(self.crop.pixels), -1, -1).clone()
+        soft[: part.kept] = 0
+        return soft
 
     def _encode(
         self,
@@ -313,7 +317,7 @@ class CropPipeline:
         wrapper, strength = self.crop.job.seg.control_net_wrapper, self._control_strength
         if strength is not None and isinstance(wrapper, SegmentControl):
             wrapper = wrapper.with_strength(strength)
-        inpaint = masking.inpaint_model and noise_mask is not None
+        inpaint = masking.inpaint_model and masking.noise_mask
         whole = (
             inpaint
             or wrapper is not None
@@ -391,10 +395,27 @@ class CropPipeline:
                 steps_done.within(index * sampling.steps, sampling.steps, steps),
                 subject,
                 self.crop.record,
+                self._places(models.vae, picture(touched["samples"])),
             )
             samples = yield from run.sample(touched)
             latent = {**touched, "samples": samples}
         return latent
+
+    def _places(self, vae: Any, samples: torch.Tensor) -> tuple[int, ...] | None:
+        """The place in its clip of each row, or latent step, of a latent; None if it is no part.
+
+        A step of several frames has the place of the last one. So two parts that divide the frames
+        which they share into the same steps give these steps the same places, although the first
+        step of a part holds fewer frames.
+        """
+        part, rows = self.crop.part, len(self.crop.pixels)
+        if part is None:
+            return None
+        if samples.ndim < 5:
+            return tuple(range(part.first, part.first + len(samples)))
+        length = self.backend.clip_length(vae, rows)
+        steps = self.backend.frames_of_steps(vae, samples.shape[2], length)
+        return tuple(part.first + frames.stop - 1 for frames in steps)
 
     def _registered(self, pixels: torch.Tensor, part: slice) -> torch.Tensor:
         """The result [n,H,W,3] of these rows, moved onto the crop by what lies around the mask.
@@ -472,7 +493,8 @@ class CropPipeline:
 
 def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> None:
     """Tell the user if a mask is so small that almost nothing of it is left in the latent."""
-    most = float(crop.mask.max())
+    kept = 0 if crop.part is None or len(crop.mask) == 1 else crop.part.kept
+    most = float(crop.mask[kept:].max())
     left = float(for_latent(noise_mask, samples).max())
     if left < LEAST_LEFT * most:
         size = crop.job.size

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 
 from ..backend import SamplerRun, Subject
-from ..noise import start_noise
+from ..noise import noise_of_places, place_seeds, start_noise
 from ..pixels.mask import is_hard
 from ..sampling.scheduler import Meet, Pipeline, Sample
 from ..sampling.sigmas import Window, denoise_window, split_for_refiner, window_sigmas
 from ..settings import Models, Refiner, Sampling
-from ..streams import picture, with_picture
+from ..streams import Latent, is_nested, picture, with_picture
 from .progress import Span
 from .report import Record
 from .run import Run
@@ -23,8 +23,10 @@ class SamplerPass:
 
     def __init__(
         self, models: Models, sampling: Sampling, refiner: Refiner | None, run: Run, span: Span,
-        subject: Subject, record: Record,
+        subject: Subject, record: Record, places: tuple[int, ...] | None = None,
     ) -> None:  # fmt: skip
+        """`places`: of each row, or latent step, in the clip that the latent is a part of."""
+        self.places = places
         self.models, self.sampling, self.refiner = models, sampling, refiner
         self.run, self.span, self.subject, self.record = run, span, subject, record
 
@@ -38,7 +40,7 @@ class SamplerPass:
         if window.steps < 1:
             return samples
         yield Meet()
-        noise = start_noise(samples, sampling.seed)
+        noise = self._noise(samples)
         noise = with_picture(noise, self.run.hook.custom_noise(sampling.seed, picture(noise)))
         left = None
         for models, part in self._parts(window):
@@ -50,6 +52,17 @@ class SamplerPass:
                 request = replace(request, noise=noise)
                 left = yield Sample(request, report, self.record.calls.append)
         return samples if left is None else left
+
+    def _noise(self, samples: Latent) -> Latent:
+        if self.places is None:
+            return start_noise(samples, self.sampling.seed)
+        return noise_of_places(samples, self.sampling.seed, self.places)
+
+    def _seeds(self, samples: Latent) -> tuple[int, ...]:
+        """Of the noise that samplers draw while they run: one for each place."""
+        if self.places is None or is_nested(samples):
+            return ()
+        return place_seeds(self.sampling.seed, self.places)
 
     def _parts(self, window: Window) -> list[tuple[Models, Window]]:
         if self.refiner is None:
@@ -92,6 +105,7 @@ class SamplerPass:
             noise_mask=latent.get("noise_mask"),
             is_hard=is_hard(latent.get("noise_mask")),
             sampler=run.hook.custom_sampler(),
+            seeds=self._seeds(latent["samples"]),
             start=left,
             whole=None if part == window else window_sigmas(schedule, window),
             number=0 if left is None else part.start - window.start,

@@ -77,8 +77,7 @@ def check(run: SamplerRun, methods_replaced: Callable[[torch.nn.Module], str]) -
         Alone: a part is not known to do so.
     """
     _check_sampler(run)
-    _check_always_called()
-    _check_model(run.model, methods_replaced)
+    check_rows(run.model, methods_replaced)
     sides = [side for side in (run.positive, run.negative) if not isinstance(side, str)]
     unfit = MODELS.get(type(run.model.model).__name__, {})
     for side in sides:
@@ -87,6 +86,19 @@ def check(run: SamplerRun, methods_replaced: Callable[[torch.nn.Module], str]) -
                 if options[name] is not None:
                     raise Alone(f"{type(run.model.model).__name__} with {name!r}: {unfit[name]}")
             _check_hooks(options.get("hooks"))
+
+
+def check_rows(model: Any, methods_replaced: Callable[[torch.nn.Module], str]) -> None:
+    """Check that a MODEL is known to treat rows one by one, whatever it is sampled with.
+
+    Args:
+        methods_replaced: see `check`.
+
+    Raises:
+        Alone: it is not known to do so.
+    """
+    _check_always_called()
+    _check_model(model, methods_replaced)
 
 
 def _check_sampler(run: SamplerRun) -> None:

@@ -34,6 +34,7 @@ from ..settings import NEGATIVE_PLACEHOLDER, Conditioning
 from ..streams import Latent, mask_for_streams, picture, with_kept_streams
 from .batching import HostRows
 from .call_node import call_node
+from .clip_models import HostClips
 from .folders import find_file, wildcard_library
 from .loras import load_by_blocks
 from .measures import MemoryWatch, about_host, counting_calls
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 MAX_RESOLUTION: int = host_nodes.MAX_RESOLUTION
 
 
-class ComfyBackend(HostVae, HostRows):
+class ComfyBackend(HostVae, HostRows, HostClips):
     """The Backend for ComfyUI. A new object is made for each run of a node."""
 
     def __init__(self) -> None:

@@ -145,7 +145,7 @@ def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Call
     """A noise sampler that gives each row the noise that it would get if it were sampled alone.
 
     Args:
-        seeds: one for each row, or one for all rows.
+        seeds: one for each row, or for each latent step of a clip, or one for all.
         x: [N,...], a tensor with the shape, device and dtype of the sampler's state.
         skipped: the number of draws in an earlier part of the run.
     """
@@ -153,18 +153,25 @@ def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Call
     generators = [
         torch.Generator(device=x.device).manual_seed(seed_for(seed, offset)) for seed in seeds
     ]
-    shape = (len(x) // len(seeds), *x.shape[1:])
+    axis = axis_of_seeds(seeds, x)
+    shape = list(x.shape)
+    shape[axis] //= len(seeds)
 
     def draw(_sigma: Any, _next_sigma: Any) -> torch.Tensor:
-        rows = [
+        parts = [
             torch.randn(shape, dtype=x.dtype, device=x.device, generator=generator)
             for generator in generators
         ]
-        return torch.cat(rows)
+        return torch.cat(parts, dim=axis)
 
     for _ in range(skipped):
         draw(None, None)
     return draw
+
+
+def axis_of_seeds(seeds: Sequence[int], x: torch.Tensor) -> int:
+    """The axis of a latent [N,C,h,w] or [N,C,T,h,w] whose entries the seeds are for: rows or steps."""
+    return 2 if x.ndim == 5 and len(seeds) > len(x) else 0
 
 
 def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
@@ -176,13 +183,13 @@ def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
     function = sampler.sampler_function
 
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **options: Any) -> torch.Tensor:
-        rows = [
-            torch.randn(
-                (1, *x.shape[1:]), generator=torch.Generator().manual_seed(seed_for(seed, 1))
-            )
+        axis = axis_of_seeds(seeds, x)
+        shape = [*x.shape[:axis], 1, *x.shape[axis + 1 :]]
+        parts = [
+            torch.randn(shape, generator=torch.Generator().manual_seed(seed_for(seed, 1)))
             for seed in seeds
         ]
-        model.noise = torch.cat(rows).to(model.noise)
+        model.noise = torch.cat(parts, dim=axis).to(model.noise)
         return function(model, x, sigmas, **options)
 
     return comfy.samplers.KSAMPLER(sample, sampler.extra_options)

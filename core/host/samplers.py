@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.samplers
@@ -20,7 +21,7 @@ from ..sampling.sigmas import (
     unknown_scheduler,
 )
 from ..streams import streams
-from .batching import drawn_noise, takes_noise_sampler, with_mask_noise_by_row
+from .batching import axis_of_seeds, drawn_noise, takes_noise_sampler, with_mask_noise_by_row
 from .call_node import call_node
 from .partial_runs import packed
 
@@ -33,6 +34,11 @@ def samplers() -> list[str]:
 def schedulers() -> list[str]:
     """The names of all schedulers of ComfyUI, including those that other packs have added."""
     return _listed("SCHEDULERS", "SCHEDULER_NAMES")
+
+
+def _with_rows_at(noise: Callable, axis: int) -> Callable:
+    """A noise sampler whose rows become the entries of another axis."""
+    return lambda sigma, following: noise(sigma, following).movedim(0, axis)
 
 
 def _listed(of_node: str, of_module: str) -> list[str]:
@@ -121,10 +127,12 @@ def sampler_of(run: SamplerRun, latent: torch.Tensor) -> Any:
     x = torch.zeros_like(packed(latent), device=run.model.load_device, dtype=torch.float32)
     if brownian:
         positive = run.schedule[run.schedule > 0]
-        noise = BrownianTreeNoiseSampler(
-            x, positive.min(), positive.max(), seed=list(run.seeds) or run.seed,
+        axis = axis_of_seeds(run.seeds, x)
+        tree = BrownianTreeNoiseSampler(
+            x.movedim(axis, 0), positive.min(), positive.max(), seed=list(run.seeds) or run.seed,
             cpu=not run.sampler_name.endswith("_gpu"),
         )  # fmt: skip
+        noise = tree if axis == 0 else _with_rows_at(tree, axis)
     elif draws_once_a_step(run.sampler_name):
         noise = drawn_noise(run.seeds or (run.seed,), x, skipped=run.number)
     else:
