@@ -222,7 +222,9 @@ class CropPipeline:
         masking = self.detail.masking
         if not (self.detail.pasting.restore_kept and masking.noise_mask):
             return pixels
-        soft = feather(self.crop.mask, masking.noise_mask_feather)
+        reach = masking.noise_mask_feather
+        flat = self.crop.rotated is None
+        soft = self.crop.soft_mask(reach) if flat else feather(self.crop.mask, reach)
         inside = None if self.crop.rotated is None else self.crop.rotated.inside(self.crop.pixels)
         if inside is not None:  # pixels that were not redrawn say nothing about the VAE
             soft = torch.where(inside, soft, torch.ones_like(soft))

@@ -170,7 +170,7 @@ def drawn_noise(seeds: Sequence[int], x: torch.Tensor, skipped: int = 0) -> Call
 
 
 def axis_of_seeds(seeds: Sequence[int], x: torch.Tensor) -> int:
-    """The axis of a latent [N,C,h,w] or [N,C,T,h,w] whose entries the seeds are for: rows or steps."""
+    """The axis of a latent [N,C,h,w] or [N,C,T,h,w] that the seeds are for: rows or steps."""
     return 2 if x.ndim == 5 and len(seeds) > len(x) else 0
 
 
