@@ -13,7 +13,7 @@ and only `host` imports ComfyUI. `tests/test_rooms.py` checks both.
     memory         out of memory: how it is recognised, and how work continues in smaller parts
     timing         which stage of a run takes how long
     files          tensors and latents in files, read without running anything
-    pixels         images and masks: resize, blur, blend, colours, rotated crops
+    pixels         images and masks: resize, blur, blend, colours, rotated crops, windows
     checked_calls  checks of what callables of users and of other packs return
     hook_protocol  the points of a run at which a hook may change values
     segs           SEGS: made from masks, filtered, edited, tiled, named by person, pasted

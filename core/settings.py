@@ -178,6 +178,23 @@ class Detail:
     segment_plan: Any = None  # a SegmentPlan of core/detail/segment_plan.py, or None
 
 
+GAPS_DETAILED, GAPS_FADED = "detail", "fade"
+GAP_CHOICES = (GAPS_DETAILED, GAPS_FADED)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the frames of a track are detailed as one clip; lengths in frames."""
+
+    smoothing: float = 0.0  # 0..1, how far coarse colours of the change are averaged over time
+    smoothing_frames: int = 6  # frames to either side over which they are averaged
+    gaps: str = GAPS_DETAILED  # one of GAP_CHOICES: what happens in the gaps of a track
+    fade: int = 4  # over which detailing fades out and in, at gaps and at limits of size
+    denoise_by_size: Any = None  # a Curve of core/detail/segment_plan.py; None: the node's denoise
+    chunk: int = 0  # that a video or motion model gets at once; 0: as many as suit the model
+    overlap: int = 8  # that two chunks share, over which one fades into the other
+
+
 @dataclass(frozen=True)
 class Tiles:
     """How a latent is cut into tiles; the fields are those of the tiled sampler nodes."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from ...utils.notes import note
 from .. import memory
 from ..geometry import Size
 from ..pixels.crop_view import Cut
@@ -69,6 +70,10 @@ class Crop:
     def name(self) -> str:
         """The segment and its size, for messages."""
         return segment_name(self.job, self.job.size)
+
+    def tell(self, kind: str, text: str) -> None:
+        """Give a note about the crop."""
+        note(kind, text)
 
     def persist(self, work: Callable[[], Result], verb: str) -> Result:
         """Do work on the crop, and do it again if memory runs out; see `memory.persist`."""

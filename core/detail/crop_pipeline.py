@@ -112,7 +112,7 @@ class CropPipeline:
             if attempt < detail.retry.times:
                 record.retries += 1
                 name = job.name.capitalize()
-                note("retry", f"{name} is made again with another seed: {fault}")
+                self.crop.tell("retry", f"{name} is made again with another seed: {fault}")
         steps.reach(job.steps, models.model)
         record.fault = fault
         return replace(enhanced, fault=fault)
@@ -152,7 +152,7 @@ class CropPipeline:
         precise = self.backend.in_float32(models.vae)
         if precise is None:
             return enhanced
-        note(
+        self.crop.tell(
             "fault",
             f"{self.crop.job.name.capitalize()} is made again with the VAE in float32: {broken}",
         )
@@ -500,9 +500,9 @@ def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> N
     left = float(for_latent(noise_mask, samples).max())
     if left < LEAST_LEFT * most:
         size = crop.job.size
-        note(
+        crop.tell(
             "mask",
-            f"The mask of segment {crop.job.position} is too small for the latent: at the latent's"
+            f"The mask of {crop.job.name} is too small for the latent: at the latent's"
             f" size of {samples.shape[-1]}x{samples.shape[-2]} ({size.width}x{size.height} pixels)"
             f" only {left / most:.0%} of its strongest value is left, so the segment hardly"
             " changes. Grow the mask, lower 'noise_mask_feather', use a smaller crop_factor, or"

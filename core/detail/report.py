@@ -51,7 +51,10 @@ Of a segment:
     wave              the number of its wave
     seconds           work on it; the time of work for several segments is divided among them
     retries           how often it was sampled again
-    faults            for each failed try, what was wrong
+    faults            for each failed try, what was wrong; of a track at most 100
+    frames            only of a track: {"first", "last", "detailed", "gaps", "failed": numbers of
+                      frames}. The rest of its entry is that of its first detailed frame; seconds
+                      and retries are of all
 """
 
 from __future__ import annotations
@@ -79,6 +82,11 @@ SCHEMA, VERSION = "detailers.report", 1
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 _PACK = Path(__file__).resolve().parents[2]
 _MOST = 2**20  # bytes of pyproject.toml
+_OF_FIRST = (
+    "canvas", "text", "text_before", "negative", "loras", "sampling", "seed_used", "sigmas",
+)  # fmt: skip
+_RECENT = 16  # calls of a sampler in which other frames of a track may have a row, too
+_MOST_FAULTS = 100  # that are kept of a track
 
 
 @dataclass
@@ -100,6 +108,7 @@ class Record:
     retries: int = 0
     fault: str = ""  # why the pixels are not used
     seconds: float = 0.0
+    frames: dict[str, Any] | None = None  # of a track: see the schema
 
     def expanded(
         self,
@@ -124,6 +133,17 @@ class Record:
     def spend(self, seconds: float) -> None:
         """Add to the time of the segment."""
         self.seconds += seconds
+
+    def add(self, frame: Record) -> None:
+        """Add the record of one frame to that of its track. Facts are those of the first frame."""
+        if self.seed_used is None:
+            for name in _OF_FIRST:
+                setattr(self, name, getattr(frame, name))
+        known = {id(call) for call in self.calls[-_RECENT:]}
+        self.calls += [call for call in frame.calls if id(call) not in known]
+        self.faults += frame.faults[: max(0, _MOST_FAULTS - len(self.faults))]
+        self.retries += frame.retries
+        self.seconds += frame.seconds
 
 
 class Worked(NamedTuple):
@@ -319,6 +339,7 @@ def _sampled(own: Worked, place: tuple[int, int]) -> dict[str, Any]:
         "seconds": round(record.seconds, 6),
         "retries": record.retries,
         "faults": record.faults,
+        **({} if record.frames is None else {"frames": record.frames}),
     }
 
 

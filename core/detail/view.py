@@ -55,15 +55,24 @@ class RunView:
         """The run starts. `crops`: the number of crops that it will sample."""
         self._of = crops
 
-    def wave(self, crops: Sequence[tuple[Worked, torch.Tensor]]) -> None:
-        """A wave starts. `crops`: its crops, each with its pixels [N,h,w,3] 0..1."""
+    def wave(
+        self,
+        crops: Sequence[tuple[Worked, torch.Tensor]],
+        lasting: Callable[[Worked], bool] = lambda worked: True,
+    ) -> None:
+        """A wave starts.
+
+        Args:
+            crops: its crops, each with its pixels [N,h,w,3] 0..1.
+            lasting: whether a crop gets pictures before and after.
+        """
         self._begun += len(crops)
         if self.viewer is None:
             return
         with stage(REPORT):
             self._current = []
             for worked, pixels in crops:
-                if worked.job.variant or len(self._pairs) >= MOST_PAIRS:
+                if worked.job.variant or not lasting(worked) or len(self._pairs) >= MOST_PAIRS:
                     continue
                 entry = self.viewer.picture(middle(pixels), CROP_SIDE)
                 size = Size(pixels.shape[2], pixels.shape[1])

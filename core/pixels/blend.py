@@ -82,11 +82,20 @@ class Blending:
         """
         if not self.options.colour_match:
             return None
-        frames: list[FrameColours] = []
-        for pixels, original, weight in slices:
-            if usable(pixels):
-                frames += frames_of(pixels.float(), original.float(), rim(weight, RIM))
-        return ColourChange.of(frames)
+        return ColourChange.of([frame for part in slices for frame in self.colours(*part)])
+
+    def colours(
+        self, pixels: torch.Tensor, original: torch.Tensor, weight: torch.Tensor
+    ) -> list[FrameColours]:
+        """What `change_of_clip` knows of some frames, for changes that are of several of them.
+
+        Args:
+            pixels, original: [N,h,w,3].
+            weight: [N or 1,h,w] 0..1, the result of `weight`.
+        """
+        if not (self.options.colour_match and usable(pixels)):
+            return []
+        return frames_of(pixels.float(), original.float(), rim(weight, RIM))
 
     def paste(
         self,

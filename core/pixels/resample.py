@@ -204,7 +204,7 @@ def _blocks_of_axis(old: int, new: int, method: str, supersample: bool) -> tuple
 
 def _weights(old: int, new: int, method: str) -> Weights:
     """The weights of a filter; the weights of each output pixel add up to 1."""
-    kernel, reach = _FILTERS[method]
+    kernel, reach = FILTERS[method]
     scale = old / new
     spread = max(scale, 1.0)  # the filter widens where the image shrinks
     support = reach * spread
@@ -239,10 +239,10 @@ def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
 
 
 # name: (filter, its reach in pixels); without a filter the nearest pixel is taken
-_FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray] | None, float]] = {
+FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray] | None, float]] = {
     "lanczos": (_lanczos, LOBES),
     "nearest": (None, 0.5),
     "bilinear": (_triangle, 1),
     "bicubic": (_cubic, 2),
 }
-METHODS = tuple(_FILTERS)
+METHODS = tuple(FILTERS)

@@ -1,0 +1,97 @@
+"""One frame of a track before it is sampled: the region around its window, and its mask there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from ...utils.arrays import to_tensor
+from ...utils.notes import note
+from ..geometry import Box, Rect, Size
+from ..pixels.image import crop
+from ..pixels.precision import widened
+from ..pixels.window import Window, covered
+from ..tracks.track import Sighting
+from .crop import Crop
+from .track_work import Stretch
+
+NOWHERE = Box(0, 0, 0, 0)
+Tell = Callable[[str, str], None]  # takes the kind and the text of a note
+
+
+@dataclass(frozen=True)
+class WindowCrop(Crop):
+    """The region of a frame around a window, and the mask there.
+
+    The job's `rotated` is the window in that region. So the pipeline of crops cuts it out at its
+    sub-pixel place, and puts it back there.
+    """
+
+    inner: Box = NOWHERE  # pixels of the frame that the window covers as a whole
+    told: Tell = field(default=note, compare=False)
+
+    @classmethod
+    def of(cls, stretch: Stretch, place: int, frame: torch.Tensor, told: Tell) -> WindowCrop:
+        """A frame [1,H,W,3] 0..1 of a stretch as a crop."""
+        own, job = stretch.frames[place], stretch.job(place)
+        size = Size(frame.shape[2], frame.shape[1])
+        pixels = widened(crop(frame, job.region))
+        return cls(
+            job, size, pixels, mask_in(own.sighting, job.region, frame), own.frame,
+            inner=covered(own.window, size), told=told,
+        )  # fmt: skip
+
+    def tell(self, kind: str, text: str) -> None:
+        """Give a note about the crop, once for all frames of its track."""
+        self.told(kind, text)
+
+    @property
+    def window(self) -> Window:
+        """The window in the region."""
+        return self.job.rotated
+
+    def inside(self, region: torch.Tensor) -> torch.Tensor:
+        """The part [n,h,w,...] of `inner` in a tensor [n,h,w,...] of the region, as a view."""
+        box = self.inner.shifted(-self.job.region.x1, -self.job.region.y1)
+        return region[:, box.y1 : box.y2, box.x1 : box.x2]
+
+
+def mask_in(sighting: Sighting, region: Box, like: torch.Tensor) -> torch.Tensor:
+    """The mask of a sighting in a region of its frame: [1,h,w] 0..1.
+
+    Without a mask it is the bounding box. Pixels at its sides are covered as far as the box
+    reaches into them, so that its sides move as smoothly as the box.
+
+    Args:
+        like: [...], a tensor with the device of the result.
+    """
+    if sighting.mask is None:
+        return _of_box(sighting.box, region).to(like.device)
+    box = sighting.mask.box
+    result = torch.zeros(1, region.height, region.width)
+    common = box.intersection(region)
+    if not common.empty:
+        values = to_tensor(sighting.mask.unpacked()).float()
+        own, there = common.shifted(-box.x1, -box.y1), common.shifted(-region.x1, -region.y1)
+        result[0, there.y1 : there.y2, there.x1 : there.x2] = values[
+            own.y1 : own.y2, own.x1 : own.x2
+        ]
+    return result.to(like.device)
+
+
+def _of_box(box: Rect, region: Box) -> torch.Tensor:
+    left, top, right, bottom = box.sides
+    across = _covered(region.x1, region.width, left, right)
+    down = _covered(region.y1, region.height, top, bottom)
+    return (down[:, None] * across[None, :])[None]
+
+
+def _covered(start: int, count: int, first: float, last: float) -> torch.Tensor:
+    """How much of each of `count` pixels from `start` on lies between two places: [count] 0..1."""
+    pixels = start + torch.arange(count, dtype=torch.float64)
+    inside = torch.minimum(pixels + 1, pixels.new_tensor(last)) - torch.maximum(
+        pixels, pixels.new_tensor(first)
+    )
+    return inside.clamp_(0, 1).float()

@@ -1,0 +1,280 @@
+"""Detail the tracks of a clip of any length: each person, window by window.
+
+The clip is read in slices, and written frame by frame in order of time. A frame waits only until
+its own results, and those of the neighbours with which it is smoothed, are there. So the need of
+memory does not grow with the length of the clip.
+
+All windows are cut from the frames as they came. So tracks that cross each other do not depend on
+one another, and are sampled together. They are pasted in the working order: where masks overlap,
+the later one is on top.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from ...utils.notes import note
+from .. import memory
+from ..backend import Backend
+from ..clips import FrameSink, FrameSource
+from ..pixels.image import merge_alpha, to_rgb
+from ..pixels.precision import widened
+from ..settings import OFF, Detail, Motion
+from ..timing import PASTE, stage
+from ..tracks.fitted import fitted_tracks
+from ..tracks.track import Tracks
+from .crop import Enhanced
+from .crop_pipeline import enhance_each
+from .plan import Job, of_one_size
+from .run import reported
+from .track_crops import WindowCrop
+from .track_plan import plan_tracks
+from .track_results import Span, StretchResults
+from .track_run import TrackRun
+from .track_work import Stretch
+from .view import MOST_IMAGES
+
+SLICE_VALUES = 2**27  # values of the frames that are read at a time (512 MB in float32)
+MOST_READ = 16  # frames that are read at a time
+
+
+@dataclass(frozen=True)
+class DetailedTracks:
+    """What was done with a clip; its frames went to the sink."""
+
+    changed: int = 0  # frames
+    report: str = ""  # JSON, see `core/detail/report.py`
+
+
+@dataclass(frozen=True)
+class Part:
+    """A span of a stretch that can be sampled: all of its frames were read."""
+
+    results: StretchResults
+    span: Span
+    crops: tuple[WindowCrop, ...]  # one for each frame of the span
+
+    def finish(self, place: int, enhanced: Enhanced) -> None:
+        """The result of one frame of the span, [1,h,w,3] at the size of its region."""
+        span = self.span
+        self.results.add(span.start + place, span.weights[place], self.crops[place], enhanced)
+
+
+class Way(Protocol):
+    """A way to sample tracks, which depends on the model."""
+
+    def spans(self, stretch: Stretch) -> Sequence[Span]:
+        """What of a stretch is sampled together, each span at once; in order of time.
+
+        Spans may overlap: then the weights of a frame add up to 1. A frame that is in none keeps
+        its pixels.
+        """
+
+    def detail(self, run: TrackRun, parts: Sequence[Part]) -> None:
+        """Sample all parts, and call their `finish` for each of their frames.
+
+        `run.over` is called for each crop that was passed to a pipeline.
+        """
+
+
+class FrameByFrame:
+    """The way of image models: every frame is a row of a wave, together with other tracks."""
+
+    def spans(self, stretch: Stretch) -> Sequence[Span]:
+        """Each frame that is pasted, by itself."""
+        return [
+            Span(place, place + 1, (1.0,))
+            for place, own in enumerate(stretch.frames)
+            if own.opacity > 0
+        ]
+
+    def detail(self, run: TrackRun, parts: Sequence[Part]) -> None:
+        """As the protocol says."""
+        crops = [part.crops[0] for part in parts]
+        jobs = [own.job for own in crops]
+        for places in of_one_size(jobs, run.batch_limit(jobs), run.grid):
+
+            def finished(index: int, enhanced: Enhanced, places: Sequence[int] = places) -> None:
+                place = places[index]
+                parts[place].finish(0, enhanced)
+                run.over(crops[place].worked, None if enhanced.fault else enhanced.pixels)
+
+            enhance_each(run, [crops[place] for place in places], finished)
+
+
+@reported
+def detail_tracks(
+    source: FrameSource,
+    tracks: Tracks,
+    detail: Detail,
+    motion: Motion,
+    backend: Backend,
+    sink: FrameSink,
+) -> DetailedTracks:
+    """Detail the tracks of a clip, and write all of its frames.
+
+    Args:
+        source: the frames, of 1, 3 or 4 channels.
+        tracks: of this clip. Those for frames of another size are scaled.
+        sink: gets as many frames as the source has, in order. Everything outside of the soft masks
+            is bit-identical; frames without a track are so as a whole. If there is a track to
+            detail, grey frames get three channels, all of them.
+
+    Raises:
+        ValueError: the tracks are of a clip with another number of frames.
+    """
+    tracks = fitted_tracks(tracks, source.size, source.count)
+    run = TrackRun(detail, backend, source)
+    _tell_unused(tracks, detail)
+    works = plan_tracks(tracks, run, motion)
+    run.works = {work.job.position: work for work in works}
+    way = way_of(run, motion)
+    results = [
+        StretchResults(stretch, way.spans(stretch), motion)
+        for work in works
+        for stretch in work.stretches
+    ]
+    run.start(_jobs(results))
+    flow = _Flow(source, sink, run, way, results)
+    flow.run()
+    run.tell_rest()
+    before, after = flow.pictures
+    return DetailedTracks(flow.changed, run.ended(before, after))
+
+
+def way_of(run: TrackRun, motion: Motion) -> Way:
+    """How the model of a run samples tracks."""
+    return FrameByFrame()
+
+
+def _tell_unused(tracks: Tracks, detail: Detail) -> None:
+    if not tracks.tracks:
+        note("tracks", "There are no tracks, so that the frames stay as they are.")
+    if detail.upright.source != OFF:
+        note(
+            "tracks",
+            "'upright' of the crop options is not used: the windows of tracks are upright.",
+        )
+
+
+def _jobs(results: Sequence[StretchResults]) -> Iterator[Job]:
+    """One job for each span, for the progress bar."""
+    return (own.stretch.job(span.start) for own in results for span in own.spans)
+
+
+@dataclass
+class _Flow:
+    """The frames of a clip on their way from the source to the sink."""
+
+    source: FrameSource
+    sink: FrameSink
+    run_of: TrackRun
+    way: Way
+    results: Sequence[StretchResults]  # in working order
+    changed: int = 0
+    _frames: deque[torch.Tensor] = field(default_factory=deque)  # [1,H,W,C] each, not yet written
+    _first: int = 0  # number of the first of them
+    _pictures: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._due = deque(sorted(
+            (
+                (own.stretch.frames[span.stop - 1].frame, order, span)
+                for order, own in enumerate(self.results)
+                for span in own.spans
+            ),
+        ))  # fmt: skip
+        self._of_frame: dict[int, list[tuple[StretchResults, int]]] = {}
+        for own in self.results:
+            for place, frame in enumerate(own.stretch.frames):
+                self._of_frame.setdefault(frame.frame, []).append((own, place))
+        shown = {own.stretch.work.shown for own in self.results}
+        self._shown = set(sorted(shown)[:MOST_IMAGES]) if self.run_of.view.viewer else set()
+
+    @property
+    def pictures(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Some frames before and after [n,H,W,C], for the view; None if nothing was changed."""
+        if not self._pictures:
+            return self.source.read(0, min(1, self.source.count)), None
+        before, after = zip(*self._pictures, strict=True)
+        return torch.cat(before), torch.cat(after)
+
+    def run(self) -> None:
+        """Carry all frames over."""
+        count, step = self.source.count, self._step()
+        for start in range(0, count, step):
+            self.run_of.backend.check_interrupt()
+            stop = min(start + step, count)
+            self._frames.extend(self._read(start, stop).split(1))
+            self._detail(stop)
+            self._write(stop)
+
+    def _step(self) -> int:
+        width, height = self.source.size
+        return max(1, min(MOST_READ, SLICE_VALUES // (3 * width * height)))
+
+    def _read(self, start: int, stop: int) -> torch.Tensor:
+        return memory.persist(
+            lambda: self.source.read(start, stop), f"frames {start} to {stop - 1}", "read"
+        )
+
+    def _detail(self, stop: int) -> None:
+        """Sample all spans that end before the frame `stop`."""
+        parts = []
+        while self._due and self._due[0][0] < stop:
+            _, order, span = self._due.popleft()
+            parts.append(self._part(self.results[order], span))
+        if parts:
+            self.way.detail(self.run_of, parts)
+
+    def _part(self, own: StretchResults, span: Span) -> Part:
+        position = own.stretch.work.job.position
+
+        def told(kind: str, text: str) -> None:
+            self.run_of.tell(position, kind, text)
+
+        crops = []
+        for place in range(span.start, span.stop):
+            frame = self._frames[own.stretch.frames[place].frame - self._first]
+            crops.append(WindowCrop.of(own.stretch, place, to_rgb(frame)[0], told))
+        return Part(own, span, tuple(crops))
+
+    def _write(self, stop: int) -> None:
+        """Write the frames before `stop` that wait for nothing, up to the first that does."""
+        while self._first < stop:
+            own = self._of_frame.get(self._first, [])
+            if not all(results.ready(place) for results, place in own):
+                return
+            self.sink.write(self._finished(self._first, self._frames[0], own))
+            self._frames.popleft()
+            self._of_frame.pop(self._first, None)
+            self._first += 1
+
+    def _finished(
+        self, number: int, frame: torch.Tensor, own: Sequence[tuple[StretchResults, int]]
+    ) -> torch.Tensor:
+        """A frame [1,H,W,C] with all that belongs into it."""
+        rgb, alpha = to_rgb(frame)
+        done = rgb if self.results and frame.shape[-1] == 1 else frame
+        if any(results.has(place) for results, place in own):
+            with stage(PASTE):
+                working = memory.persist(
+                    lambda: rgb.to(widened(rgb).dtype, copy=True), f"frame {number}", "copied"
+                ).contiguous()
+                for results, place in own:
+                    if results.paste(place, working):
+                        self.run_of.after_paste(working)
+                done = merge_alpha(working.to(rgb), alpha)
+            self.changed += 1
+            if number in self._shown:
+                self._pictures.append((frame.clone(), done))
+        for results, place in own:
+            fault = results.leave(place)
+            if fault:
+                self.run_of.failed(results.stretch.work.job.position, number, fault)
+        return done
