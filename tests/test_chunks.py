@@ -8,6 +8,7 @@ from detailers.core.detail.chunks import (
     Chunk,
     FrameGrid,
     Joiner,
+    chunk_weights,
     fade_weights,
     plan_chunks,
     stretches,
@@ -160,6 +161,35 @@ def test_context_comes_from_the_chunk_before_and_the_fade_rises_evenly():
     clip, _ = joined(chunks, lambda index, places: torch.full_like(places, float(index)))
     assert clip.tolist() == [0, 0, 0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
     assert fade_weights(3).tolist() == [0.25, 0.5, 0.75]
+
+
+@given(st.integers(1, 120), st.integers(1, 40), st.integers(0, 20), grids)
+def test_weights_say_what_a_joiner_does(frames, most, overlap, grid):
+    chunks = plan_chunks(frames, most, overlap, grid)
+    weights = chunk_weights(chunks)
+
+    def make(index, places):
+        return torch.sin(places * (index + 1))
+
+    expected, _ = joined(chunks, make)
+    found, shares = torch.zeros(frames), torch.zeros(frames)
+    for index, (chunk, own) in enumerate(zip(chunks, weights, strict=True)):
+        places = torch.arange(chunk.start, chunk.stop)
+        found[places] += torch.tensor(own) * make(index, places)
+        shares[places] += torch.tensor(own)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(shares, torch.ones(frames))
+
+
+def test_a_chunk_without_a_result_is_left_out():
+    chunks = plan_chunks(40, 16, 4, ANY)
+    joiner = Joiner(chunks)
+    joiner.skip()
+    assert joiner.context is None
+    start, final = joiner.add(torch.full((16, 2, 3, 3), 2.0))
+    assert start == chunks[1].settled
+    assert (final == 2).all()
+    assert (joiner.context == 2).all()
 
 
 def test_the_next_chunk_is_told_what_its_context_shows():

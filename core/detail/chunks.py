@@ -130,6 +130,24 @@ def fade_weights(fade: int) -> torch.Tensor:
     return torch.arange(1, fade + 1, dtype=torch.float32) / (fade + 1)
 
 
+def chunk_weights(chunks: Sequence[Chunk]) -> list[tuple[float, ...]]:
+    """The share that each frame of each chunk has in the joined clip; those of a frame add up to 1.
+
+    The sum of the results with these weights is what a `Joiner` makes of them.
+    """
+    whole = torch.zeros(len(chunks), chunks[-1].stop, dtype=torch.float64)
+    for index, chunk in enumerate(chunks):
+        own = torch.ones(chunk.frames, dtype=torch.float64)
+        own[: chunk.context] = 0
+        own[chunk.context : chunk.overlap] = fade_weights(chunk.fade)
+        whole[:index, chunk.start : chunk.stop] *= 1 - own
+        whole[index, chunk.start : chunk.stop] = own
+    return [
+        tuple(shares[chunk.start : chunk.stop].tolist())
+        for chunk, shares in zip(chunks, whole, strict=True)
+    ]
+
+
 class Joiner:
     """Joins the results of chunks in order, and holds no more than the frames of an overlap."""
 
@@ -160,6 +178,11 @@ class Joiner:
         following = self._chunks[self._index]
         self._held = result[following.start - chunk.start :].clone()  # not a view of the whole
         return begins, result[begins - chunk.start : following.settled - chunk.start]
+
+    def skip(self) -> None:
+        """The next chunk has no result. The one after it will stand alone."""
+        self._index += 1
+        self._held = None
 
     @property
     def context(self) -> torch.Tensor | None:
