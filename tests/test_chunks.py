@@ -13,10 +13,11 @@ from detailers.core.detail.chunks import (
     plan_chunks,
     stretches,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ANY = FrameGrid.of_any_length()
+FEW = settings(deadline=None, max_examples=60)
 
 
 def every(step):
@@ -73,6 +74,7 @@ def test_nothing_to_divide(frames, most):
         plan_chunks(frames, most, 1, ANY)
 
 
+@FEW
 @given(st.integers(1, 400), st.integers(1, 90), st.integers(0, 60), grids)
 def test_chunks_cover_the_clip_within_what_the_model_takes(frames, most, overlap, grid):
     chunks = plan_chunks(frames, most, overlap, grid)
@@ -92,6 +94,7 @@ def test_chunks_cover_the_clip_within_what_the_model_takes(frames, most, overlap
         assert 1 <= chunk.frames <= longest and grid.length(chunk.frames) <= grid.length(longest)
 
 
+@FEW
 @given(st.integers(2, 400), st.integers(8, 90), st.integers(0, 40), grids)
 def test_there_are_no_more_chunks_than_are_needed(frames, most, overlap, grid):
     chunks = plan_chunks(frames, most, overlap, grid)
@@ -124,6 +127,7 @@ def joined(chunks, make):
     return torch.cat(parts)[:, 0, 0, 0], done
 
 
+@FEW
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 20), grids)
 def test_chunks_that_agree_give_the_clip_itself(frames, most, overlap, grid):
     chunks = plan_chunks(frames, most, overlap, grid)
@@ -163,6 +167,7 @@ def test_context_comes_from_the_chunk_before_and_the_fade_rises_evenly():
     assert fade_weights(3).tolist() == [0.25, 0.5, 0.75]
 
 
+@FEW
 @given(st.integers(1, 120), st.integers(1, 40), st.integers(0, 20), grids)
 def test_weights_say_what_a_joiner_does(frames, most, overlap, grid):
     chunks = plan_chunks(frames, most, overlap, grid)
@@ -228,6 +233,7 @@ def test_frames_between_wanted_ones_are_sampled_with_them():
     assert parts("...", 5) == [] == parts("", 5)
 
 
+@FEW
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 10))
 def test_stretches_cover_what_is_wanted_and_begin_and_end_with_it(wanted, bridged):
     covered = set()

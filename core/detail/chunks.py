@@ -135,17 +135,18 @@ def chunk_weights(chunks: Sequence[Chunk]) -> list[tuple[float, ...]]:
 
     The sum of the results with these weights is what a `Joiner` makes of them.
     """
-    whole = torch.zeros(len(chunks), chunks[-1].stop, dtype=torch.float64)
+    shares: list[torch.Tensor] = []
     for index, chunk in enumerate(chunks):
         own = torch.ones(chunk.frames, dtype=torch.float64)
         own[: chunk.context] = 0
         own[chunk.context : chunk.overlap] = fade_weights(chunk.fade)
-        whole[:index, chunk.start : chunk.stop] *= 1 - own
-        whole[index, chunk.start : chunk.stop] = own
-    return [
-        tuple(shares[chunk.start : chunk.stop].tolist())
-        for chunk, shares in zip(chunks, whole, strict=True)
-    ]
+        for before in range(index - 1, -1, -1):
+            shared = chunks[before].stop - chunk.start
+            if shared <= 0:
+                break
+            shares[before][-shared:] *= 1 - own[:shared]
+        shares.append(own)
+    return [tuple(own.tolist()) for own in shares]
 
 
 class Joiner:

@@ -26,12 +26,16 @@ DENOISE_STEP = 0.01  # frames with the same denoise can be sampled together
 UNUSED = "it is too small or too large, or out of the picture, in every frame"
 
 
-def plan_tracks(tracks: Tracks, run: TrackRun, motion: Motion) -> list[TrackWork]:
+def plan_tracks(
+    tracks: Tracks, run: TrackRun, motion: Motion, together: bool = False
+) -> list[TrackWork]:
     """Decide what is done with each track. The user is told which ones are skipped, and why.
 
     Args:
         tracks: for frames of the clip's size.
         run: its plan and report get one segment for each track.
+        together: the frames of a track are sampled as a clip. So frames that are not used stay in
+            the stretches between those that are, with the opacity 0.
     """
     usable = [_usable_frames(track, tracks.size) for track in tracks.tracks]
     run.unused = {place: UNUSED for place, frames in enumerate(usable) if not frames}
@@ -48,13 +52,19 @@ def plan_tracks(tracks: Tracks, run: TrackRun, motion: Motion) -> list[TrackWork
         if isinstance(entry, Skipped):
             continue
         track, frames = tracks.tracks[entry.position], usable[entry.position]
-        works.append(_work(track, entry, frames, middles[entry.position], run, motion, tracks.size))
+        middle = middles[entry.position]
+        works.append(_work(track, entry, frames, middle, run, motion, tracks.size, together))
     return works
 
 
 def _usable_frames(track: Track, frame: Size) -> list[Sighting]:
     """The frames in which the track may be detailed: of its size, and with a window inside."""
-    return [own for own in track.sightings if own.used and not covered(own.window, frame).empty]
+    return [own for own in _visible(track, frame) if own.used]
+
+
+def _visible(track: Track, frame: Size) -> list[Sighting]:
+    """The frames in which the window shows a part of the picture."""
+    return [own for own in track.sightings if not covered(own.window, frame).empty]
 
 
 def _middle(track: Track, usable: Sequence[Sighting], frame: Size) -> Sighting:
@@ -89,10 +99,10 @@ def _as_seg(track: Track, own: Sighting, frame: Size) -> SEG:
 
 def _work(
     track: Track, job: Job, usable: Sequence[Sighting], middle: Sighting, run: TrackRun,
-    motion: Motion, frame: Size,
+    motion: Motion, frame: Size, together: bool,
 ) -> TrackWork:  # fmt: skip
     padding = 2 * (job.chosen.overrides.crop_padding or 0)
-    windows = {own.frame: _grown(own.window, padding) for own in usable}
+    windows = {own.frame: _grown(own.window, padding) for own in track.sightings}
     job = replace(job, size=_working_size(job, usable, middle, windows, run))
     work = TrackWork(track, job, frame, middle.frame)
     details = _Details(track, job.detail, motion, job.chosen.overrides.denoise is not None)
@@ -104,7 +114,7 @@ def _work(
             own.frame, own, windows[own.frame], opacity[own.frame] if has_mask(own, frame) else 0.0,
             details.at(own.frame),
         )
-        for own in usable
+        for own in (_visible(track, frame) if together else usable)
     ]  # fmt: skip
     work.stretches.extend(Stretch(work, part) for part in consecutive(frames))
     return work

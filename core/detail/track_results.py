@@ -185,6 +185,24 @@ class StretchResults:
         return sums / shares.clamp(min=1e-6)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A span of a stretch that can be sampled: all of its frames were read."""
+
+    results: StretchResults
+    span: Span
+    crops: tuple[WindowCrop, ...]  # one for each frame of the span
+
+    def pasted(self, place: int) -> bool:
+        """Whether a frame of the span is to be changed."""
+        return self.results.stretch.frames[self.span.start + place].opacity > 0
+
+    def finish(self, place: int, enhanced: Enhanced) -> None:
+        """The result of one frame of the span, [1,h,w,3] at the size of its region."""
+        span = self.span
+        self.results.add(span.start + place, span.weights[place], self.crops[place], enhanced)
+
+
 def cells_of(size: Size) -> Size:
     """The numbers of cells across and down of a window with this working size."""
     longest = max(size)

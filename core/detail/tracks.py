@@ -20,7 +20,7 @@ import torch
 
 from ...utils.notes import note
 from .. import memory
-from ..backend import Backend
+from ..backend import IMAGES, Backend
 from ..clips import FrameSink, FrameSource
 from ..pixels.image import merge_alpha, to_rgb
 from ..pixels.precision import widened
@@ -32,9 +32,10 @@ from .crop import Enhanced
 from .crop_pipeline import enhance_each
 from .plan import Job, of_one_size
 from .run import reported
+from .track_clips import ClipByClip
 from .track_crops import WindowCrop
 from .track_plan import plan_tracks
-from .track_results import Span, StretchResults
+from .track_results import Part, Span, StretchResults
 from .track_run import TrackRun
 from .track_work import Stretch
 from .view import MOST_IMAGES
@@ -51,22 +52,15 @@ class DetailedTracks:
     report: str = ""  # JSON, see `core/detail/report.py`
 
 
-@dataclass(frozen=True)
-class Part:
-    """A span of a stretch that can be sampled: all of its frames were read."""
-
-    results: StretchResults
-    span: Span
-    crops: tuple[WindowCrop, ...]  # one for each frame of the span
-
-    def finish(self, place: int, enhanced: Enhanced) -> None:
-        """The result of one frame of the span, [1,h,w,3] at the size of its region."""
-        span = self.span
-        self.results.add(span.start + place, span.weights[place], self.crops[place], enhanced)
-
-
 class Way(Protocol):
-    """A way to sample tracks, which depends on the model."""
+    """A way to sample tracks, which depends on the model.
+
+    Attributes:
+        together: the frames of a stretch are sampled as a clip. So it also gets the frames that
+            are only sampled, and not pasted.
+    """
+
+    together: bool
 
     def spans(self, stretch: Stretch) -> Sequence[Span]:
         """What of a stretch is sampled together, each span at once; in order of time.
@@ -84,6 +78,8 @@ class Way(Protocol):
 
 class FrameByFrame:
     """The way of image models: every frame is a row of a wave, together with other tracks."""
+
+    together = False
 
     def spans(self, stretch: Stretch) -> Sequence[Span]:
         """Each frame that is pasted, by itself."""
@@ -131,9 +127,9 @@ def detail_tracks(
     tracks = fitted_tracks(tracks, source.size, source.count)
     run = TrackRun(detail, backend, source)
     _tell_unused(tracks, detail)
-    works = plan_tracks(tracks, run, motion)
-    run.works = {work.job.position: work for work in works}
     way = way_of(run, motion)
+    works = plan_tracks(tracks, run, motion, way.together)
+    run.works = {work.job.position: work for work in works}
     results = [
         StretchResults(stretch, way.spans(stretch), motion)
         for work in works
@@ -149,7 +145,9 @@ def detail_tracks(
 
 def way_of(run: TrackRun, motion: Motion) -> Way:
     """How the model of a run samples tracks."""
-    return FrameByFrame()
+    if run.backend.clip_kind(run.detail.models) == IMAGES:
+        return FrameByFrame()
+    return ClipByClip(run, motion)
 
 
 def _tell_unused(tracks: Tracks, detail: Detail) -> None:

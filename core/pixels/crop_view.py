@@ -40,6 +40,7 @@ class Cut:
     rotated: RotatedCrop | None = None
     row: int = 0  # index of the image in its batch
     rows: int = 1  # number of images in the batch
+    frames: tuple[Cut, ...] = ()  # of a clip: the cut of each frame, as one of its batch
 
     @property
     def latent(self) -> Size:
@@ -102,7 +103,7 @@ def cut_plane(
 
     Args:
         plane: [...,h,w], of any resolution. Of a batch [B,...,h,w] with a picture for each image,
-            the picture of `cut.row` is taken.
+            the picture of `cut.row` is taken, and for a clip those of its frames.
         size: width and height of the result where the picture is sampled.
         fit: how a picture of other proportions lies over the image.
         mode: how it is sampled, "bilinear" or "nearest".
@@ -110,6 +111,8 @@ def cut_plane(
     Returns:
         [...,H,W] with the same device and dtype.
     """
+    if _has_each(plane, cut):
+        return torch.cat([cut_plane(plane, own, size, fit, mode) for own in cut.frames])
     plane = of_row(plane, cut)
     own = Size(plane.shape[-1], plane.shape[-2])
     view = _View.of(own, cut.image, fit)
@@ -127,6 +130,8 @@ def sampled_plane(
     plane: torch.Tensor, cut: Cut, size: Size, fit: str = STRETCHED, mode: str = "bilinear"
 ) -> torch.Tensor:
     """As `cut_plane`, but always sampled: [...,size.height,size.width]."""
+    if _has_each(plane, cut):
+        return torch.cat([sampled_plane(plane, own, size, fit, mode) for own in cut.frames])
     plane = of_row(plane, cut)
     view = _View.of(Size(plane.shape[-1], plane.shape[-2]), cut.image, fit)
     return _sampled(plane, cut, view, size, mode)
@@ -140,6 +145,11 @@ def of_row(pictures: torch.Tensor, cut: Cut) -> torch.Tensor:
     if cut.rows > 1 and pictures.ndim > 2 and len(pictures) == cut.rows:
         return pictures[cut.row : cut.row + 1]
     return pictures
+
+
+def _has_each(pictures: torch.Tensor, cut: Cut) -> bool:
+    """Whether a batch [B,...,h,w] has a picture for each image, and the cut is one of a clip."""
+    return bool(cut.frames) and cut.rows > 1 and pictures.ndim > 2 and len(pictures) == cut.rows
 
 
 def power_of_two(width: int, whole: float) -> float:

@@ -1,0 +1,270 @@
+"""The way of models that know about motion: the frames of a track are sampled together, as a clip.
+
+A motion model takes them as rows of a batch, and a video model as one latent with a time axis. What
+is longer than the model takes is sampled in overlapping chunks, see `chunks.py`. One clip is
+sampled at a time, so that several tracks take no more memory than one.
+
+Between two frames of a track that are detailed there may be some that are not: too small or too
+large, or in a gap. They are sampled with the others, so that the model sees the motion as a whole,
+and are not pasted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from statistics import median_low
+
+import torch
+
+from ...utils.notes import note
+from .. import memory
+from ..backend import VIDEO
+from ..geometry import Size
+from ..pixels.crop_view import Cut
+from ..pixels.rotated_crop import RotatedCrop
+from ..settings import Motion
+from ..timing import RESIZE, stage
+from .chunks import Chunk, FrameGrid, Joiner, chunk_weights, plan_chunks, stretches
+from .crop import ClipPart, Crop, Enhanced
+from .crop_pipeline import enhance
+from .track_crops import WindowCrop
+from .track_results import Part, Span
+from .track_run import TrackRun
+from .track_work import FrameJob, Stretch
+
+# Pixels of the canvas that are sampled in one call where the host divides the clip into windows. A
+# tensor of so many pixels in float32 takes 1.6 GB.
+MOST_AT_ONCE = 2**27
+NOTE = "chunks"
+
+
+@dataclass(frozen=True)
+class ClipJob(FrameJob):
+    """Consecutive frames of a track. Everything else is that of the frame that stands for them."""
+
+    first: int = 0
+    last: int = 0
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        if self.first == self.last:
+            return f"track {self.position} in frame {self.first}"
+        return f"track {self.position} in frames {self.first} to {self.last}"
+
+
+@dataclass(frozen=True)
+class ClipCrop(Crop):
+    """The windows of consecutive frames at their working size, and the masks there."""
+
+    windows: tuple[WindowCrop, ...] = ()
+
+    @classmethod
+    def of(
+        cls, windows: Sequence[WindowCrop], job: ClipJob, part: ClipPart, shown: torch.Tensor | None
+    ) -> ClipCrop:
+        """The crop of some frames.
+
+        Args:
+            part: its first `part.kept` frames show what is done already.
+            shown: [kept,H,W,3], these results; None for 0 frames.
+        """
+        with stage(RESIZE):
+            pixels = torch.cat([own.at_working_size(slice(None)) for own in windows])
+            masks = torch.cat([own.soft_mask(0) for own in windows])
+        at = [own.job.frame for own in windows].index(job.frame)
+        result = cls(
+            job, windows[0].image, pixels, masks, windows[at].row, video=True, part=part,
+            windows=tuple(windows),
+        )  # fmt: skip
+        if shown is not None:
+            result._show(shown)
+        return result
+
+    def _show(self, shown: torch.Tensor) -> None:
+        """Replace the first frames, under their masks, with results [kept,H,W,3]."""
+        masking, kept = self.job.detail.masking, slice(len(shown))
+        weights = torch.ones_like(self.mask[kept])
+        if masking.noise_mask:
+            weights = _soft(self.windows[kept], masking.noise_mask_feather)
+        self.pixels[kept] = torch.lerp(
+            self.pixels[kept], shown.to(self.pixels), weights[..., None].to(self.pixels)
+        )
+
+    @property
+    def rotated(self) -> RotatedCrop | None:
+        """None: the windows are upright and have their working size already."""
+        return None
+
+    def soft_mask(self, reach: int) -> torch.Tensor:
+        """As of `Crop`, [N,H,W]; `reach` is in pixels of the frames."""
+        return _soft(self.windows, reach)
+
+    def tell(self, kind: str, text: str) -> None:
+        """Give a note about the crop, once for all frames of its track."""
+        self.windows[0].tell(kind, text)
+
+    def cut(self, canvas: Size, ratio: int, rows: int) -> Cut:
+        """As of `Crop`; of pictures with one for each frame of the clip, each frame has its own."""
+        each = tuple(own.cut(canvas, ratio, rows) for own in self.windows)
+        at = [own.job.frame for own in self.windows].index(self.job.frame)
+        return replace(each[at], frames=each)
+
+
+def _soft(windows: Sequence[WindowCrop], reach: int) -> torch.Tensor:
+    return torch.cat([own.soft_mask(reach) for own in windows])
+
+
+@dataclass
+class _Course:
+    """A stretch, or a part of one, on its way through its chunks."""
+
+    joiner: Joiner
+    chunks: dict[int, Chunk] = field(default_factory=dict)  # by their first place in the stretch
+
+
+class ClipByClip:
+    """The way of motion models and video models: the frames of a track are sampled as a clip."""
+
+    together = True
+
+    def __init__(self, run: TrackRun, motion: Motion) -> None:
+        models, backend = run.detail.models, run.backend
+        self.overlap = max(0, motion.overlap)
+        self.is_video = backend.clip_kind(models) == VIDEO
+        self.grid = FrameGrid.of_any_length()
+        if self.is_video:
+            self.grid = FrameGrid(partial(backend.clip_length, models.vae))
+        self.windowed = backend.has_context_windows(models.model)
+        self.most = max(1, motion.chunk or backend.native_frames(models))
+        self._fitting: int | None = None  # frames that fit into memory, once it has run out
+        self._courses: dict[int, list[_Course]] = {}  # by the id of a stretch, which is kept
+
+    # Planning
+
+    def spans(self, stretch: Stretch) -> Sequence[Span]:
+        """The chunks of a stretch."""
+        most, spans = self._longest(stretch), []
+        for part in stretches([own.opacity > 0 for own in stretch.frames], most):
+            chunks = plan_chunks(part.stop - part.start, most, self.overlap, self.grid)
+            course = _Course(Joiner(chunks))
+            self._courses.setdefault(id(stretch), []).append(course)
+            for chunk, weights in zip(chunks, chunk_weights(chunks), strict=True):
+                start = part.start + chunk.start
+                course.chunks[start] = chunk
+                spans.append(Span(start, part.start + chunk.stop, weights))
+        return spans
+
+    def _longest(self, stretch: Stretch) -> int:
+        """The most frames of a stretch that are sampled together."""
+        if not self.windowed:
+            return self.most
+        width, height = stretch.work.job.size
+        frames, fit = len(stretch.frames), max(1, MOST_AT_ONCE // (width * height))
+        if frames > fit:
+            note(
+                NOTE,
+                f"Track {stretch.work.job.position} has {frames} frames of {width}x{height} pixels,"
+                f" more than are held in memory at once. So the context windows of the model see"
+                f" {fit} frames at a time, in overlapping chunks.",
+            )
+        return min(frames, fit)
+
+    # Sampling
+
+    def detail(self, run: TrackRun, parts: Sequence[Part]) -> None:
+        """As the protocol `Way` says; one part after another."""
+        for part in parts:
+            course = self._course(part)
+            chunk = course.chunks[part.span.start]
+            context = course.joiner.context
+            done = self._sampled(run, part, chunk, context)
+            for place, own in enumerate(part.crops):
+                taken = part.span.weights[place] > 0 or context is None
+                part.finish(place, _of_frame(own, done, place, taken and part.pasted(place)))
+            if done.fault:
+                course.joiner.skip()
+            else:
+                course.joiner.add(done.pixels)
+
+    def _course(self, part: Part) -> _Course:
+        courses = self._courses[id(part.results.stretch)]
+        return next(course for course in courses if part.span.start in course.chunks)
+
+    def _sampled(
+        self, run: TrackRun, part: Part, chunk: Chunk, context: torch.Tensor | None
+    ) -> Enhanced:
+        """The result of a part, [n,H,W,3] at the working size.
+
+        If memory runs out, it is sampled in smaller chunks, and so are all later ones.
+
+        Raises:
+            memory.OutOfMemory: there is not even memory for a single frame.
+        """
+        while True:
+            most = self.grid.length(len(part.crops))
+            if self._fitting is not None:
+                most = min(most, self._fitting)
+            try:
+                return self._in_chunks(run, part, most, context)
+            except memory.OutOfMemory as error:
+                if most <= self.grid.length(1):
+                    raise
+                memory.release(error)
+                self._fitting = self.grid.most_within(most // 2)
+                note(
+                    NOTE,
+                    f"Out of memory: {error.subject} does not fit, so that clips are sampled in"
+                    f" chunks of {self._fitting} frames now. Set the length of chunks lower, or"
+                    " use a smaller 'guide_size' or 'max_size', to choose it yourself.",
+                )
+
+    def _in_chunks(
+        self, run: TrackRun, part: Part, most: int, context: torch.Tensor | None
+    ) -> Enhanced:
+        chunks = plan_chunks(len(part.crops), most, self.overlap, self.grid)
+        joiner, results = Joiner(chunks), []
+        for chunk in chunks:
+            shown = context if chunk.start == 0 else joiner.context
+            clip = _clip(part, chunk, shown)
+            (done,) = enhance(run, [clip])
+            run.over(clip.worked, None if done.fault else done.pixels)
+            if done.fault or len(chunks) == 1:
+                return done
+            results.append(joiner.add(done.pixels)[1])
+        return Enhanced(torch.cat(results))
+
+
+def _clip(part: Part, chunk: Chunk, shown: torch.Tensor | None) -> ClipCrop:
+    """A chunk of a part as a crop; `shown` are results [kept,H,W,3] that it begins with."""
+    stretch, start = part.results.stretch, part.span.start
+    windows = part.crops[chunk.start : chunk.stop]
+    first, last = windows[0].job.frame, windows[-1].job.frame
+    own = stretch.frames[start + chunk.start : start + chunk.stop]
+    of_shown = stretch.work.shown
+    middle = of_shown if first <= of_shown <= last else windows[len(windows) // 2].job.frame
+    job = windows[middle - first].job
+    values = {each.name: getattr(job, each.name) for each in fields(FrameJob)}
+    denoise = median_low(
+        [each.detail.sampling.denoise for each in own if each.opacity > 0]
+        or [job.detail.sampling.denoise]
+    )
+    sampling = replace(job.detail.sampling, denoise=denoise)
+    values["detail"] = replace(job.detail, sampling=sampling)
+    kept = 0 if shown is None else len(shown)
+    place = ClipPart(first - stretch.work.track.first, kept)
+    return ClipCrop.of(windows, ClipJob(**values, first=first, last=last), place, shown)
+
+
+def _of_frame(own: WindowCrop, done: Enhanced, place: int, needed: bool) -> Enhanced:
+    """The result of one frame of a clip, at the size of its region.
+
+    A frame that nobody needs from this clip is not brought there, and stays as it is.
+    """
+    if done.fault:
+        return Enhanced(own.pixels, fault=done.fault)
+    if not needed:
+        return Enhanced(own.pixels)
+    return Enhanced(own.shrunk(done.pixels[place : place + 1], slice(None)))
