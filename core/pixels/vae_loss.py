@@ -8,6 +8,8 @@ that the original lost does not belong there, only the shift of colours does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..settings import RESIDUAL
@@ -15,10 +17,12 @@ from .mask import SIGMAS_OF_REACH, blur_image
 from .precision import in_float32
 
 COARSE = 2.0  # latent pixels: a coarser error is a shift of colours, a finer one is lost detail
-WINDOW = 1.0  # latent pixels: detail is compared within about this distance
-# The power of the slope. Below 1, detail counts as followed sooner: lost detail of a sharp original
-# is missed more than superfluous detail of a poor one disturbs.
-LENIENCE = 1 / 3
+NEAR = 1.0  # latent pixels: detail is compared within about this distance
+AROUND = 6.0  # latent pixels: whether a whole part of the picture is the same thing is seen here
+# Where the surroundings are UNLIKE or less, detail counts as followed to the degree that it is.
+# Where they are LIKE or more, the same thing was redrawn, and a share of ENOUGH follows fully.
+UNLIKE, LIKE = 0.3, 0.5
+ENOUGH = 0.1
 FAINT = 1e-5  # variance of detail that does not show: (0.8 / 255) squared
 
 
@@ -51,18 +55,35 @@ def compensated(
 def _followed(result: torch.Tensor, decoded: torch.Tensor, cell: float) -> torch.Tensor:
     """How far the detail of the result follows that of the original, 0..1: [N,h,w,1].
 
-    It is the slope of the regression of one on the other, within a window around each pixel: the
-    detail that the VAE left is taken as a measure of the detail that it lost. Detail that only one
-    of the two has makes it smaller.
+    The detail that the VAE left is taken as a measure of the detail that it lost. A result that
+    only strays a little, as at low denoise, would miss lost detail more than superfluous detail
+    disturbs it. So the surroundings say how much has to agree at a pixel.
     """
     ours, theirs = (picture - _soft(picture, COARSE * cell) for picture in (result, decoded))
-    shared, own, before = (
-        _soft(product.mean(dim=-1, keepdim=True), WINDOW * cell)
-        for product in (ours * theirs, ours * ours, theirs * theirs)
-    )
-    slope = (shared + FAINT) / (torch.maximum(own, before) + FAINT)
+    products = [
+        (one * other).mean(dim=-1, keepdim=True)
+        for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))
+    ]
+    near, around = (_agreement(products, reach * cell) for reach in (NEAR, AROUND))
+    alike = ((around - UNLIKE) / (LIKE - UNLIKE)).clamp(0, 1)
+    share = (near / torch.lerp(torch.ones_like(alike), alike.new_tensor(ENOUGH), alike)).clamp(0, 1)
     same = (result == decoded).all(dim=-1, keepdim=True)
-    return torch.where(same, torch.ones_like(slope), slope.clamp(0, 1) ** LENIENCE)
+    return torch.where(same, torch.ones_like(share), share)
+
+
+def _agreement(products: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
+    """The slope of the regression of one detail on the other in a window around each pixel.
+
+    Detail that only one of the two has makes it smaller.
+
+    Args:
+        products: of both details, of the result's with itself, and of the original's with itself.
+
+    Returns:
+        0..1, of the products' shape.
+    """
+    shared, own, before = (_soft(product, sigma) for product in products)
+    return ((shared + FAINT) / (torch.maximum(own, before) + FAINT)).clamp(0, 1)
 
 
 def _soft(picture: torch.Tensor, sigma: float) -> torch.Tensor:
