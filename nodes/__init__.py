@@ -8,11 +8,12 @@ from __future__ import annotations
 from ..core.graph.node_calls import open_to_host
 from ..core.graph.validation import guard
 from ..core.host.messages import is_running, running_node
-from . import detail, detect, graph, hooks, masks, prompts, sampling, segs, upscale
+from . import detail, detect, graph, hooks, masks, prompts, sampling, segs, upscale, video
 from .advanced import fold_rare_settings
 
 _ROOMS = (
     detail,
+    video,
     detect,
     segs,
     prompts,

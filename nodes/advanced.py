@@ -29,6 +29,8 @@ RARELY_CHANGED = frozenset(
         "return_with_leftover_noise", "seed_2nd", "seed_2nd_mode", "size_grid", "variants",
         # what a rule sets for single segments
         "control_strength", "crop_padding", "denoise_by_size", "reason", "refiner",
+        # frames of a clip
+        "chunk_frames", "chunk_overlap", "smoothing_frames",
         # scaling, encoding and decoding
         "overlap", "rounding_modulus", "supersample", "tile_size", "tiled_decode", "tiled_encode",
         "tiling_strategy", "use_tiled_vae",

@@ -22,7 +22,7 @@ from detailers.utils.notes import collected_notes
 PAINT = fill(0.75)
 HEIGHT, WIDTH = 48, 64
 SIZE = Size(WIDTH, HEIGHT)
-PLAIN = Motion()
+PLAIN = Motion(smoothing=0.0)
 
 
 def moving(frames=4, first=0, x=20.3, y=21.6, speed=1.7, side=8.0, factor=2.0, number=0, **more):

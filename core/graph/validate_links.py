@@ -29,6 +29,7 @@ from ...utils.check import (  # fmt: skip
 )
 from ..detail.segment_plan import SegmentPlan, fault_of_plan
 from ..settings import NEGATIVE_PLACEHOLDER, CropOptions, Pasting
+from ..tracks.track import SEGS_TRACKS, Tracks
 from .validate_values import Check, Input, real_number, text
 
 _DATA = (
@@ -553,6 +554,7 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "PASTE_OPTIONS": _instance(Pasting, "paste options", _CLASS_OF_OURS.format("Paste Options")),
     "CROP_OPTIONS": _instance(CropOptions, "crop options", _CLASS_OF_OURS.format("Crop Options")),
     "SEGMENT_PLAN": segment_plan,
+    SEGS_TRACKS: _instance(Tracks, "tracks", _CLASS_OF_OURS.format("Track Segments")),
     "STRING": text,
 }
 _BASIC_PIPE = (

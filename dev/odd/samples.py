@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from comfy_execution.graph import DynamicPrompt
 
+from ...core.geometry import Rect, Size
 from ...core.segs.seg import SEG
+from ...core.tracks.track import Sighting, Track, Tracks
 from ..model_pack.clip_vision import DetailersTestClipVision
 from ..model_pack.links import DetailersTestPreprocessor, DetailersTestScheduler
 from ..model_pack.model import DetailersTestControl, DetailersTestModel
@@ -121,6 +123,13 @@ class Samples:
         return (SIDE, SIDE), [seg(BOX, "A"), seg((36, 36, 60, 60), "B")]
 
     @cached_property
+    def tracks(self) -> Tracks:
+        box = Rect.of_box(BOX)
+        window = Rect(box.x, box.y, 2 * box.width, 2 * box.height)
+        seen = tuple(Sighting(frame, box, window) for frame in range(len(self.image)))
+        return Tracks(Size(SIDE, SIDE), len(seen), (Track(0, "A", seen),))
+
+    @cached_property
     def _parts(self) -> tuple[Any, Any, Any]:
         return DetailersTestModel().run("flat8", 0.0)
 
@@ -187,6 +196,7 @@ class Samples:
             "MASK": lambda: self.mask,
             "LATENT": lambda: self.latent,
             "SEGS": lambda: self.segs,
+            "SEGS_TRACKS": lambda: self.tracks,
             "SEG_ELT": lambda: seg,
             "SEGS_HEADER": lambda: (SIDE, SIDE),
             "SEG_ELT_bbox": lambda: BOX,

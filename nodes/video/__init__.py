@@ -1,0 +1,5 @@
+"""Nodes for video: they follow things through the frames and redraw them there."""
+
+from . import detailer
+
+FAMILIES = (detailer,)
