@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def persons_of(track: Any, found: Sequence[Sequence[Detection]]) -> list[int]:
 
 def switches(persons: Sequence[int]) -> int:
     """How often a row of persons changes."""
-    return sum(one != other for one, other in zip(persons[:-1], persons[1:], strict=True))
+    return sum(one != other for one, other in pairwise(persons))
 
 
 def appearances(clip: Clip) -> int:
