@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dev.metrics import wander
-from dev.miniature.clips import Clip, Detection
+from dev.miniature.clips import Box, Clip, Detection
 
 from .quality_tables import markdown
 
@@ -30,7 +30,9 @@ class Followed:
 
     Attributes:
         wander: unrest of the windows' middles in pixels (RMS).
-        raw: that of the detected boxes.
+        step: how unlike the unrest of two frames in a row is, in pixels (RMS): what the eye sees.
+        raw: unrest of the detected boxes.
+        raw_step: how unlike that of two frames in a row is.
         size_wander: unrest of the windows' widths over their own size, in per cent (RMS).
         head: mean width of the heads in pixels.
         switches: how often a track goes on with another person.
@@ -42,7 +44,9 @@ class Followed:
 
     name: str
     wander: float
+    step: float
     raw: float
+    raw_step: float
     size_wander: float
     head: float
     switches: int
@@ -53,52 +57,71 @@ class Followed:
 
 
 @dataclass
-class _Path:
-    """Places that are compared: of windows and of the true heads."""
+class _Paths:
+    """Places of windows or boxes that are compared with the true ones, added up over tracks."""
 
-    found: list[tuple[float, ...]] = field(default_factory=list)
-    true: list[tuple[float, ...]] = field(default_factory=list)
+    squares: float = 0.0
+    count: int = 0
+    step_squares: float = 0.0
+    steps: int = 0
+
+    def add(self, places: Sequence[tuple[int, tuple[float, float], Box]]) -> None:
+        """Frame, place and true head for all frames of a track that are compared."""
+        if not places:
+            return
+        frames = np.array([frame for frame, _, _ in places])
+        found = np.array([place for _, place, _ in places])
+        true = np.array([_middle(head) for _, _, head in places])
+        self.squares += wander(found, true) ** 2 * len(found)
+        self.count += len(found)
+        steps = np.diff(found - true, axis=0)[np.diff(frames) == 1]
+        self.step_squares += float(np.square(steps).sum())
+        self.steps += len(steps)
 
     @property
     def unrest(self) -> float:
-        return wander(np.array(self.found), np.array(self.true)) if self.found else 0.0
+        return (self.squares / max(self.count, 1)) ** 0.5
+
+    @property
+    def step(self) -> float:
+        return (self.step_squares / max(self.steps, 1)) ** 0.5
 
 
 def measure_tracks(clip: Clip, found: Sequence[Sequence[Detection]], tracks: Tracks) -> Followed:
-    """Compare tracks with the truth of their clip."""
-    whole = [[clip.seen(p, f) >= WHOLE for f in range(len(clip))] for p in clip.persons]
-    squares, raw_squares, size_squares, widths, count, raw_count = 0.0, 0.0, 0.0, [], 0, 0
+    """Compare tracks, and what they were made of, with the truth of their clip."""
+    heads = [[_whole_head(clip, p, f) for f in range(len(clip))] for p in clip.persons]
+    windows, boxes = _Paths(), _Paths()
+    sizes: list[np.ndarray] = []
     for track in tracks.tracks:
         person = _most(persons_of(track, found))
-        path, raw, sizes = _Path(), _Path(), []
-        for own in track.sightings:
-            head = clip.head(person, own.frame) if person is not None else None
-            if head is None or not whole[person][own.frame]:
-                continue
-            path.found.append((own.window.x, own.window.y))
-            path.true.append(_middle(head))
-            sizes.append(own.window.width / (head[2] - head[0]))
-            widths.append(head[2] - head[0])
-            if not own.gap:
-                raw.found.append((own.box.x, own.box.y))
-                raw.true.append(_middle(head))
-        squares += path.unrest**2 * len(path.found)
-        raw_squares += raw.unrest**2 * len(raw.found)
-        if sizes:
-            size_squares += np.var(np.array(sizes) / np.mean(sizes)) * len(sizes)
-        count, raw_count = count + len(path.found), raw_count + len(raw.found)
+        compared = [
+            own for own in track.sightings if person is not None and heads[person][own.frame]
+        ]
+        windows.add(
+            [(own.frame, (own.window.x, own.window.y), true_of[own.frame]) for own in compared]
+        )
+        if compared:
+            true = np.array([true_of[own.frame] for own in compared])
+            ratios = np.array([own.window.width for own in compared]) / (true[:, 2] - true[:, 0])
+            sizes.append(ratios / ratios.mean())
+    for person in clip.persons:
+        boxes.add([(frame, _middle(one.box), heads[person][frame])
+                   for frame, here in enumerate(found) for one in here
+                   if one.person == person and heads[person][frame]])  # fmt: skip
+    widths = [head[2] - head[0] for own in heads for head in own if head]
+    persons = [persons_of(track, found) for track in tracks.tracks]
     return Followed(
-        clip.name,
-        (squares / max(count, 1)) ** 0.5,
-        (raw_squares / max(raw_count, 1)) ** 0.5,
-        100 * (size_squares / max(count, 1)) ** 0.5,
-        float(np.mean(widths)) if widths else 0.0,
-        sum(switches(persons_of(track, found)) for track in tracks.tracks),
-        len(tracks.tracks),
-        appearances(clip),
-        sum(own.gap for track in tracks.tracks for own in track.sightings),
+        clip.name, windows.unrest, windows.step, boxes.unrest, boxes.step,
+        100 * float(np.sqrt(np.square(np.concatenate([np.ones(1), *sizes]) - 1).mean())),
+        float(np.mean(widths)), sum(map(switches, persons)), len(tracks.tracks),
+        appearances(clip), sum(own.gap for track in tracks.tracks for own in track.sightings),
         sum(len(track.sightings) for track in tracks.tracks),
     )  # fmt: skip
+
+
+def _whole_head(clip: Clip, person: int, frame: int) -> Box | None:
+    """The head's box where all of the head is seen."""
+    return clip.head(person, frame) if clip.seen(person, frame) >= WHOLE else None
 
 
 def persons_of(track: Any, found: Sequence[Sequence[Detection]]) -> list[int]:
@@ -169,8 +192,8 @@ def _middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
 
 
 HEAD = (
-    "clip", "heads, px", "detected: unrest, px", "window: unrest, px", "of the head",
-    "size: unrest", "switches", "tracks", "of people", "frames in gaps",
+    "clip", "heads, px", "boxes: unrest, px", "from frame to frame", "windows: unrest, px",
+    "from frame to frame", "size: unrest", "switches", "tracks", "appearances", "frames in gaps",
 )  # fmt: skip
 
 
@@ -181,7 +204,7 @@ def tracks_table(all_followed: Sequence[Followed]) -> str:
 
 def _cells(one: Followed) -> list[str]:
     return [
-        one.name, f"{one.head:.0f}", f"{one.raw:.2f}", f"{one.wander:.2f}",
-        f"{one.wander / max(one.head, 1e-9):.2%}", f"{one.size_wander:.2f}%", str(one.switches),
-        str(one.tracks), str(one.appearances), f"{one.gaps} of {one.frames}",
+        one.name, f"{one.head:.0f}", f"{one.raw:.2f}", f"{one.raw_step:.2f}", f"{one.wander:.2f}",
+        f"{one.step:.2f}", f"{one.size_wander:.2f}%", str(one.switches), str(one.tracks),
+        str(one.appearances), f"{one.gaps} of {one.frames}",
     ]  # fmt: skip

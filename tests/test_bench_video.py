@@ -63,7 +63,11 @@ def test_true_windows_have_no_unrest_and_an_even_shift_does_no_harm(bench):
     assert measured.size_wander == pytest.approx(0, abs=1e-9)
     assert measured.switches == 0
     assert (measured.tracks, measured.appearances) == (2, 2)
-    assert 0.5 < measured.raw < 3  # of boxes that are off by up to a twentieth
+    assert measured.step == pytest.approx(0, abs=1e-9)
+    assert 0.5 < measured.raw < 3
+    assert (
+        1.2 < measured.raw_step / measured.raw < 1.6
+    )  # of boxes that are off by up to a twentieth
     shifted = true_tracks(one, found, lambda frame: (7.0, -3.0))
     assert bench.tracks.measure_tracks(one, found, shifted).wander == pytest.approx(0, abs=1e-9)
 
@@ -72,7 +76,13 @@ def test_windows_that_shake_have_as_much_unrest(bench):
     one = clip("turning")
     found = detections(one, dropped=0)
     shaking = true_tracks(one, found, lambda frame: (1.5 * (-1) ** frame, 0.0))
-    assert bench.tracks.measure_tracks(one, found, shaking).wander == pytest.approx(1.5)
+    measured = bench.tracks.measure_tracks(one, found, shaking)
+    assert measured.wander == pytest.approx(1.5)
+    assert measured.step == pytest.approx(3)
+    drifting = true_tracks(one, found, lambda frame: (0.2 * frame, 0.0))
+    measured = bench.tracks.measure_tracks(one, found, drifting)
+    assert measured.wander == pytest.approx(0.2 * np.std(np.arange(LENGTH)))
+    assert measured.step == pytest.approx(0.2)  # hardly to be seen
 
 
 def test_a_track_that_goes_on_with_another_person_is_a_switch(bench):
