@@ -61,8 +61,8 @@ def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Meas
             made = server.run(inputs_alone(case), timeout=900)
             if not made.ok:
                 raise RuntimeError(f"{case.name}, its inputs: {made.error}")
-            measured[kind].before = _resident(server.pid, "VmRSS")
-            _forget_the_peak(server.pid)
+            measured[kind].before = resident(server.pid, "VmRSS")
+            forget_the_peak(server.pid)
         for turn in range(repeats + 1):
             for kind, server in servers.items():
                 process = psutil.Process(server.pid)
@@ -74,7 +74,7 @@ def measure(case: Case, tree: Path, python: str, repeats: int) -> dict[str, Meas
                 own = measured[kind]
                 if turn:  # the first one warms up
                     own.seconds = min(own.seconds, _processor_time(process) - start)
-                own.megabytes = _resident(server.pid, "VmHWM")
+                own.megabytes = resident(server.pid, "VmHWM")
                 own.calls, before[kind] = stats["model_calls"] - before[kind], stats["model_calls"]
     return measured
 
@@ -84,13 +84,13 @@ def _processor_time(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def _resident(pid: int, field: str) -> float:
-    """Resident memory of a process in MB: VmRSS now, VmHWM at most."""
+def resident(pid: int | str, field: str) -> float:
+    """Resident memory of a process ("self" is this one) in MB: VmRSS now, VmHWM at most."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def _forget_the_peak(pid: int) -> None:
+def forget_the_peak(pid: int | str) -> None:
     """From now on VmHWM counts from what the process holds now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 

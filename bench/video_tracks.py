@@ -7,7 +7,7 @@ of the head is seen. A window may be off by the same in all frames; only its unr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,8 +20,8 @@ from dev.miniature.clips import Box, Clip, Detection
 from .quality_tables import markdown
 
 WHOLE = 0.995  # share of a head that is seen, where a path is compared
+LOST = -1  # the person of a track in which nothing was detected
 Tracks = Any  # of core/tracks/track.py in the pack that is measured
-Follow = Callable[[Clip, Sequence[Sequence[Detection]], range], Tracks]
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,9 @@ def measure_tracks(clip: Clip, found: Sequence[Sequence[Detection]], tracks: Tra
     windows, boxes = _Paths(), _Paths()
     sizes: list[np.ndarray] = []
     for track in tracks.tracks:
-        person = _most(persons_of(track, found))
-        compared = [
-            own for own in track.sightings if person is not None and heads[person][own.frame]
-        ]
+        person = person_of(track, found)
+        true_of = [None] * len(clip) if person == LOST else heads[person]
+        compared = [own for own in track.sightings if true_of[own.frame]]
         windows.add(
             [(own.frame, (own.window.x, own.window.y), true_of[own.frame]) for own in compared]
         )
@@ -183,8 +182,10 @@ def _crosses(clip: Clip, track: Any) -> bool:
     return any(track.first < cut <= track.last for cut in clip.cuts)
 
 
-def _most(persons: Sequence[int]) -> int | None:
-    return Counter(persons).most_common(1)[0][0] if persons else None
+def person_of(track: Any, found: Sequence[Sequence[Detection]]) -> int:
+    """Whom a track shows in most frames; LOST if nothing was detected."""
+    persons = persons_of(track, found)
+    return Counter(persons).most_common(1)[0][0] if persons else LOST
 
 
 def _middle(box: tuple[float, float, float, float]) -> tuple[float, float]:

@@ -335,6 +335,7 @@ def test_chosen_tests_leave_the_code_style_out(monkeypatch):
         (["bench", "quality", "--help"], "--part-scenes"),
         (["bench", "people", "--help"], "--detailed"),
         (["bench", "variants", "--help"], "--variants"),
+        (["bench", "video", "--help"], "--detailed"),
         (["bench", "fuzz", "--help"], "--examples"),
         (["bench", "wildcards", "--help"], "--megabytes"),
         (["bench", "odd", "--help"], "--some N"),
