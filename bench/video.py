@@ -28,6 +28,7 @@ from dev.options import bench_video
 from .gpu import part
 from .quality import Report
 from .quality_tables import markdown
+from .scenes import GROWN
 from .video_clips import (
     TestClip,
     change_beyond,
@@ -115,7 +116,7 @@ def measure_following(bench: VideoBench, length: int) -> tuple[list[Followed], l
 def detail_clip(bench: VideoBench, name: str, length: int) -> Outcome:
     """A clip in all ways, measured."""
     test = make_clip(name, length)
-    tracks = bench.followed(test)
+    tracks = bench.followed(test, grown=GROWN)
     outcome = Outcome(test, tracks)
     ways = [
         bench.one_window(test), bench.one_by_one(test), bench.by_tracks(test, tracks, PLAIN),

@@ -1,8 +1,8 @@
 """What tracks cost by the length of a clip: processor time for each frame, and memory.
 
 The sampler gives back what it gets, and the VAE only changes the layout, so what is measured is the
-pack's own. The frames are drawn before and come again and again, back and forth; those of the result
-are dropped. So the memory is what a run needs beyond its input and its output.
+pack's own. The frames are drawn before, and come again and again, back and forth; the result's are
+dropped. So the memory is what a run needs beyond its input and its output.
 """
 
 from __future__ import annotations

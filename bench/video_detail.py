@@ -22,6 +22,7 @@ from dev.miniature.detailing import CROP_FACTOR
 
 from .gpu import part
 from .quality_runs import BASE, Bench
+from .scenes import GROWN
 from .video_clips import TestClip, box_mask
 from .video_tracks import LOST, person_of
 
@@ -56,14 +57,23 @@ class VideoBench(Bench):
         self.tracks, self.settings = part("detail.tracks"), part("settings")
         self.host = part("host.backend")
 
-    def followed(self, test: TestClip, frames: slice = slice(None)) -> Any:
-        """The tracks of what was found in a clip, or in some of its frames."""
+    def followed(self, test: TestClip, frames: slice = slice(None), grown: int = 0) -> Any:
+        """The tracks of what was found in a clip, or in some of its frames.
+
+        Args:
+            grown: pixels by which the boxes are grown on each side.
+        """
         source = self.clips.HeldFrames(torch.from_numpy(test.poor[frames]))
         found = test.found[frames]
 
         def finder(number: int, _: Any) -> list[Any]:
             return [
-                self.finds.Find(number, self.geometry.Rect.of_box(one.box), "face", one.confidence)
+                self.finds.Find(
+                    number,
+                    self.geometry.Rect.of_box(larger(one.box, grown)),
+                    "face",
+                    one.confidence,
+                )
                 for one in found[number]
             ]
 
@@ -185,16 +195,22 @@ def shots(test: TestClip) -> list[tuple[int, int]]:
 
 
 def every_box(test: TestClip, least: float = 0.5) -> Boxes:
-    """For each frame who is seen, and a box each: the true one where none was found."""
+    """For each frame who is seen, and a grown box each: of the true head where none was found."""
     boxes = []
     for frame, found in enumerate(test.found):
         known = {one.person: one.box for one in found}
         here = []
         for person in test.clip.persons:
             if test.seen[person, frame] >= least:
-                here.append((person, known.get(person) or test.clip.head(person, frame)))
+                box = known.get(person) or test.clip.head(person, frame)
+                here.append((person, larger(box, GROWN)))
         boxes.append(here)
     return boxes
+
+
+def larger(box: Box, by: float) -> Box:
+    """A box with so many pixels more on each side."""
+    return box[0] - by, box[1] - by, box[2] + by, box[3] + by
 
 
 def divided(test: TestClip, path: Callable[[int], float]) -> tuple[list[int], list[int]]:
