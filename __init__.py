@@ -2,7 +2,7 @@
 
 from .compat import neighbours
 from .core.graph import node_ids
-from .core.host import detectors, flow, folders, prompts, server
+from .core.host import detectors, encoded_pictures, flow, folders, prompts, server
 from .nodes import DISPLAY_NAMES, NODE_CLASSES
 
 NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = node_ids.register(
@@ -15,6 +15,7 @@ NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = node_ids.register(
 prompts.watch_prompts(NODE_CLASS_MAPPINGS)
 flow.watch_flow(NODE_CLASS_MAPPINGS)
 detectors.register_folders()
+encoded_pictures.watch_encoders()
 neighbours.stand_in(NODE_CLASSES.values())
 WEB_DIRECTORY = "web"
 

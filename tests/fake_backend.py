@@ -134,6 +134,7 @@ class FakeBackend:
         self.tiled: list[tuple[str, bool]] = []
         self.texts: list[tuple[FakeClip, str]] = []
         self.loras: list[tuple[str, ...]] = []
+        self.shown: list[tuple[Any, Any]] = []  # embeddings, and where they come from
         self.schedules: list[tuple[str, str, str, int]] = []
         self.inpainted: list[tuple[torch.Tensor, torch.Tensor]] = []  # pixels and mask
         self.bars: list[Bar] = []
@@ -229,6 +230,9 @@ class FakeBackend:
         self.texts.append((clip, text))
         tokens = torch.tensor([[[float(len(word))] * 2 for word in text.split()]])
         return [[tokens, {"pooled_output": torch.tensor([[float(len(text))]]), "text": text}]]
+
+    def pictured(self, result):
+        return next((origin for own, origin in self.shown if own is result), None)
 
     def wildcard_library(self):
         return self.library

@@ -81,8 +81,11 @@ class Crop:
 
     def at_working_size(self, rows: slice) -> torch.Tensor:
         """These rows at the job's working size [n,H,W,3]. A rotated crop is made upright."""
-        rotated, size = self.rotated, self.job.size
-        pixels = self.pixels[rows]
+        return self.at(self.job.size, rows)
+
+    def at(self, size: Size, rows: slice) -> torch.Tensor:
+        """These rows at a size [n,H,W,3]. A rotated crop is made upright."""
+        rotated, pixels = self.rotated, self.pixels[rows]
         return resize(pixels, size) if rotated is None else rotated.extract(pixels, size)
 
     def from_working_size(self, pixels: torch.Tensor, rows: slice) -> torch.Tensor:

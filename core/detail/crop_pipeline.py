@@ -23,11 +23,12 @@ from ..pixels.vae_loss import compensated
 from ..pixels.vae_shift import restore_kept
 from ..prompts.control import SegmentControl, with_strength
 from ..prompts.cut_conditioning import Shows, cut_conditioning
+from ..prompts.pictured import Showing
 from ..sampling.faults import fault_of
 from ..sampling.scheduler import Decode, Encode, Pipeline, run_each
 from ..settings import AUTO, OFF, Conditioning, Models, Refiner
 from ..streams import is_nested, mask_for_streams, picture
-from ..timing import ENCODE, PASTE, TEXT, stage
+from ..timing import ENCODE, PASTE, RESIZE, TEXT, stage
 from .canvas import Canvas, lengthened, mask_over_time, row_slices, rows_of
 from .crop import Crop, Enhanced
 from .progress import Steps
@@ -77,6 +78,7 @@ class CropPipeline:
         self.detail, self.backend, self.hook = crop.job.detail, run.backend, run.hook
         self._elsewhere = ""  # why the last result cannot be brought onto the crop
         self._source: torch.Tensor | None = None  # the crop's own latent, where it is needed later
+        self._showing = Showing(run.backend, self._seen)
 
     @property
     def _control_strength(self) -> float | None:
@@ -93,7 +95,7 @@ class CropPipeline:
         record = self.crop.record
         with stage(TEXT):
             models = self.run.texts.apply(
-                job.text, job.seed, job.concat, job.added, record.expanded
+                job.text, job.seed, job.concat, job.added, record.expanded, self._showing
             )
         steps = Steps(self.run.advance)
         for attempt in range(1 + detail.retry.times):
@@ -182,7 +184,9 @@ class CropPipeline:
         models = self._localised(models, cut)
         refiner = detail.refiner
         if refiner is not None:
-            own = self._with_control_strength(self._localised(refiner.models, cut))
+            with stage(TEXT):
+                own = self._showing.models(refiner.models)
+            own = self._with_control_strength(self._localised(own, cut))
             refiner = replace(refiner, models=own)
         models, latent, control_images = yield from self._encode(canvas, models, noise_mask, cut)
         # What a hook has changed before the encoder is no error of the VAE.
@@ -194,6 +198,16 @@ class CropPipeline:
         latent = yield from self._sample_cycles(models, refiner, latent, seed, steps, subject)
         pixels = yield from self._decode(canvas, models.vae, latent)
         return Enhanced(pixels, control_images), latent
+
+    def _seen(self, picture: torch.Tensor) -> torch.Tensor:
+        """A picture [n,h,w,C] that an encoder was shown, as it is shown for this crop."""
+        crop = self.crop
+
+        def drawn(size: Size, count: int) -> torch.Tensor:
+            with stage(RESIZE):
+                return crop.persist(lambda: crop.at(size, slice(0, count)), "resized")
+
+        return self.run.references.seen(picture, crop.cut(crop.job.size, 1, self.run.rows), drawn)
 
     def _with_control_strength(self, models: Models) -> Models:
         """The models with that strength for all ControlNets in their conditionings."""
@@ -269,15 +283,29 @@ class CropPipeline:
                 lambda pixels, video: Encode(models.vae, pixels, tiled, video, self.crop.name),
                 self.backend.takes_references_of_one_size(own.model),
             )
-            positive, negative = yield from self.run.references.placed(
-                (own.positive, own.negative), shown
-            )
+            sides = own.positive, own.negative
+            if self.run.references.any_shows(sides, cut):
+                self._tell_small(own.model, cut)
+            positive, negative = yield from self.run.references.placed(sides, shown)
             return own._replace(positive=positive, negative=negative)
 
         models = yield from placed(models)
         if refiner is not None:
             refiner = replace(refiner, models=(yield from placed(refiner.models)))
         return models, refiner
+
+    def _tell_small(self, model: Any, cut: Cut) -> None:
+        """Tell the user if an edit model draws far below the size for which it was trained."""
+        native = self.backend.native_area(model)
+        if 2 * cut.canvas.width * cut.canvas.height < native:
+            side = round(native**0.5)
+            note(
+                "references",
+                "A reference shows the image, so it becomes the crop of each segment. Edit models"
+                f" draw and place such a crop best at their own size, which is about {side}x{side}"
+                " pixels here, but crops are drawn with less than half as many pixels. Connect"
+                " 'Crop Options' with size_policy on model, or raise 'guide_size' and 'max_size'.",
+            )
 
     def _noise_mask(self, canvas: Canvas) -> torch.Tensor | None:
         soft = self._sampled_mask()

@@ -8,7 +8,7 @@ of the reference decides which of the two it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -131,7 +131,36 @@ class References:
             self._encoded[key] = (latent[0] if latent.ndim == 4 else latent[0, :, 0]).float()
         return self._encoded[key]
 
+    def seen(
+        self, picture: torch.Tensor, cut: Cut, drawn: Callable[[Size, int], torch.Tensor]
+    ) -> torch.Tensor:
+        """A picture that an encoder was shown, as it is shown for a crop.
+
+        It has as many pixels as the picture had, because whoever resized that knew the encoder, and
+        the proportions of the crop.
+
+        Args:
+            picture: [n,h,w,C] 0..1.
+            cut: the crop; its canvas has no padding.
+            drawn: gives the first pictures of the crop at a size, [count,H,W,3].
+
+        Returns:
+            [n,H,W,C]; the same object if the picture stays.
+        """
+        own = of_row(picture, cut)
+        wanted = _of_area(own.shape[1] * own.shape[2], cut.working)
+        if self.shows(picture, cut):
+            return drawn(wanted, len(own)).to(own)
+        if self.choice == REFERENCES_CROP:
+            fitted = replace(cut, working=wanted, canvas=wanted, ratio=1)
+            return _part_of(own, fitted)
+        return own
+
     # Replacing ---------------------------------------------------------------------------------
+
+    def any_shows(self, sides: Sequence[Conditioning | str], cut: Cut) -> bool:
+        """Whether a reference in the conditionings shows the whole image."""
+        return any(self.shows(picture, cut) for picture in _pictures(sides))
 
     def placed(
         self, sides: Sequence[Conditioning | str], shown: Shown
@@ -164,14 +193,7 @@ class References:
 
     def _region_of(self, picture: torch.Tensor, shown: Shown) -> Pipeline[torch.Tensor]:
         """The part of another picture that lies where the crop lies, at the size of the canvas."""
-        pixels = picture if _is_pixels(picture) else self._pixels(picture)
-        planes, image = pixels.movedim(-1, 1), shown.cut.image
-        own = Size(pixels.shape[2], pixels.shape[1])
-        stretched = _off(own, image) <= _SAME_PROPORTIONS
-        part = sampled_plane(
-            planes, shown.cut, shown.cut.canvas, STRETCHED if stretched else COVERING, "bicubic"
-        )
-        part = part.clamp(0, 1).movedim(1, -1)
+        part = _part_of(picture if _is_pixels(picture) else self._pixels(picture), shown.cut)
         if _is_pixels(picture):
             return part
         return (yield shown.encode(part, picture.ndim == 5 and picture.shape[2] > 1))
@@ -226,6 +248,20 @@ def _candidates(image: torch.Tensor, own: Size, ratio: int) -> Iterator[torch.Te
         x, y = (width - wide) // 2, (height - high) // 2
         if wide > 0 and high > 0:
             yield image[:, y : y + high, x : x + wide]
+
+
+def _part_of(pixels: torch.Tensor, cut: Cut) -> torch.Tensor:
+    """The part of pixels [N,h,w,C] that lies where the crop lies, at the size of the canvas."""
+    own = Size(pixels.shape[2], pixels.shape[1])
+    fit = STRETCHED if _off(own, cut.image) <= _SAME_PROPORTIONS else COVERING
+    part = sampled_plane(pixels.movedim(-1, 1), cut, cut.canvas, fit, "bicubic")
+    return part.clamp(0, 1).movedim(1, -1)
+
+
+def _of_area(area: int, shape: Size) -> Size:
+    """The size with so many pixels and the proportions of `shape`."""
+    scale = (area / (shape.width * shape.height)) ** 0.5
+    return Size(*(max(1, round(side * scale)) for side in shape))
 
 
 def _off(one: Size, other: Size) -> float:

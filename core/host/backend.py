@@ -29,12 +29,14 @@ from ..noise import seed_for
 from ..pixels.crop_view import Cut
 from ..prompts.join_conditioning import with_values
 from ..prompts.lora_blocks import BlockWeights
+from ..prompts.pictured import Pictured
 from ..sampling.random_state import seeded_globals
 from ..settings import NEGATIVE_PLACEHOLDER, Conditioning
 from ..streams import Latent, mask_for_streams, picture, with_kept_streams
 from .batching import HostRows
 from .call_node import call_node
 from .clip_models import HostClips
+from .encoded_pictures import pictured
 from .folders import find_file, wildcard_library
 from .loras import load_by_blocks
 from .measures import MemoryWatch, about_host, counting_calls
@@ -120,6 +122,10 @@ class ComfyBackend(HostVae, HostRows, HostClips):
         return persist(
             lambda: clip.encode_from_tokens_scheduled(clip.tokenize(text)), "a text", "encoded"
         )
+
+    def pictured(self, result: Any) -> Pictured | None:
+        """See `RememberingBackend.pictured`."""
+        return pictured(result)
 
     def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
         """Patch the models with LoRAs. A missing or broken LoRA is left out, with a note."""

@@ -11,12 +11,13 @@ from ...wildcards.grammar import Lora, Prompt, expand, parse_prompt, tell_untake
 from ...wildcards.library import Library
 from ..settings import Conditioning, Models
 from .join_conditioning import concat_text, encode_chunks, prepend_text, replace_text
+from .pictured import RememberingBackend, Showing
 
 # (text, all LoRAs, text before, negative text), each text as its choices came out or None
 Expanded = Callable[[str | None, tuple[Lora, ...], str | None, str | None], None]
 
 
-class TextBackend(Protocol):
+class TextBackend(RememberingBackend, Protocol):
     """The functions of the host that segment texts need."""
 
     def apply_loras(self, model: Any, clip: Any, loras: tuple[Lora, ...]) -> tuple[Any, Any]:
@@ -68,6 +69,7 @@ class SegmentTexts:
         concat: bool,
         added: AddedText = NOTHING_ADDED,
         expanded: Expanded | None = None,
+        showing: Showing | None = None,
     ) -> Models:
         """The node's models, with a segment's texts that replace their own or are added to them.
 
@@ -77,26 +79,35 @@ class SegmentTexts:
             concat: add the text's tokens to the positive instead of replacing it.
             added: more texts and LoRAs, not yet expanded either.
             expanded: called with the expanded texts and the LoRAs.
+            showing: shows text encoders that look at pictures those of the segment. A text that
+                replaces one with pictures is encoded together with them, as that one was.
         """
         drawn = self.drawn(text, seed, added)
         if drawn is None:
-            return self.models
+            return self.models if showing is None else showing.models(self.models)
         (_, own), (_, lead), (_, negative) = drawn.own, drawn.before, drawn.negative
+        # LoRAs alone keep the positive.
+        says = own is not None and (any(own.chunks) or not own.loras)
+        given = self.models
+        if showing is not None:
+            given = showing.models(given, (concat or not says, negative is None))
         loras = drawn.loras
         if expanded is not None:
             expanded(drawn.own[0], loras, drawn.before[0], drawn.negative[0])
         model, clip = self._with_loras(loras)
-        models = self.models._replace(model=model, clip=clip)
+        models = given._replace(model=model, clip=clip)
         positive = models.positive
-        if own is not None and (any(own.chunks) or not own.loras):  # LoRAs alone keep the positive
-            put = concat_text if concat else replace_text
-            positive = put(positive, self._conditioning(own.chunks, loras))
+        if says and concat:
+            positive = concat_text(positive, self._conditioning(own.chunks, loras))
+        elif says:
+            new = self._instead(self.models.positive, own.chunks, loras, showing)
+            positive = replace_text(positive, new)
         if lead is not None and any(lead.chunks):
             positive = prepend_text(positive, self._conditioning(lead.chunks, loras))
         models = models._replace(positive=positive)
         if negative is None:
             return models
-        encoded = self._conditioning(negative.chunks, loras)
+        encoded = self._instead(self.models.negative, negative.chunks, loras, showing)
         return models._replace(negative=replace_text(models.negative, encoded))
 
     def drawn(
@@ -140,6 +151,27 @@ class SegmentTexts:
             return None, None
         resolved, prompt = self._drawn(text, seed)
         return (resolved, prompt) if prompt is not None else ("", Prompt(("",), ()))
+
+    def _instead(
+        self,
+        side: Conditioning,
+        chunks: tuple[str, ...],
+        loras: tuple[Lora, ...],
+        showing: Showing | None,
+    ) -> Conditioning:
+        """The conditioning of a text that replaces that of the node's `side`.
+
+        If the node's text was encoded together with pictures, so is the first chunk.
+        """
+        _, clip = self._with_loras(loras)
+        seen = None
+        if showing is not None and clip is not None:
+            seen = showing.text(clip, chunks[0], side)
+        if seen is None:
+            return self._conditioning(chunks, loras)
+        for chunk in chunks[1:]:
+            seen = concat_text(seen, self._conditioning((chunk,), loras))
+        return seen
 
     def _conditioning(self, chunks: tuple[str, ...], loras: tuple[Lora, ...]) -> Conditioning:
         key = (chunks, loras)

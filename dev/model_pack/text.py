@@ -33,13 +33,18 @@ _WIDTH = 8  # colour, whether a colour was named, and four numbers that tell tex
 
 
 class Tokenizer:
-    """Splits a text into words with weights, in chunks of 75."""
+    """Splits a text into words with weights, in chunks of 75; pictures come before all words."""
 
     def __init__(self, embedding_directory=None, tokenizer_data=None):
         del embedding_directory, tokenizer_data  # the host passes them to every tokenizer
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options):
-        """{"words": chunks of (word, weight)}; "(word:0.5)" gives a weight as everywhere."""
+        """{"words": chunks of (word, weight)}; "(word:0.5)" gives a weight as everywhere.
+
+        Options: `images`, each [n,h,w,3], and `llama_template` with a place "{}" for the text, both
+        as of the host's text encoders that look at pictures.
+        """
+        text = (options.get("llama_template") or "{}").format(text)
         parts = comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(text), 1.0)
         words = [
             (word, weight)
@@ -47,7 +52,10 @@ class Tokenizer:
             for word in re.findall(r"\w+", comfy.sd1_clip.unescape_important(part).lower())
         ]
         starts = range(0, max(len(words), 1), _CHUNK_WORDS)
-        return {"words": [words[start : start + _CHUNK_WORDS] for start in starts]}
+        chunks = [words[start : start + _CHUNK_WORDS] for start in starts]
+        shown = options.get("images") or ()
+        chunks[0] = [({"type": "image", "data": image}, 1.0) for image in shown] + chunks[0]
+        return {"words": chunks}
 
     def state_dict(self) -> dict:
         return {}
@@ -58,7 +66,8 @@ class TextEncoder(torch.nn.Module):
 
     Channels 0..2 are the text's colour: the mean of its colour words' colours by weight, a sum of
     weights below 1 being filled up with grey. Channel 3 is 1 where the text names a colour.
-    Channels 4..7 are a fingerprint of the words. The pooled output [1,8] is one such token.
+    Channels 4..7 are a fingerprint of the words. The pooled output [1,8] is one such token. A
+    picture counts as a word of its mean colour.
     """
 
     dtypes = {torch.float32}
@@ -69,8 +78,11 @@ class TextEncoder(torch.nn.Module):
 
     def encode_token_weights(self, tokens: dict) -> tuple[torch.Tensor, torch.Tensor]:
         count(text_encodes=1)
-        words = [word for chunk in tokens["words"] for word in chunk]
+        every = [word for chunk in tokens["words"] for word in chunk]
+        shown = [word["data"] for word, _ in every if isinstance(word, dict)]
+        words = [(word, weight) for word, weight in every if not isinstance(word, dict)]
         named = [(COLOURS[word], weight) for word, weight in words if word in COLOURS]
+        named += [((picture[0, ..., :3].mean((0, 1)) * 2 - 1).tolist(), 1.0) for picture in shown]
         total = max(1.0, sum(weight for _, weight in named))
         colour = [sum(weight * rgb[i] for rgb, weight in named) / total for i in range(3)]
         colour = self.tint(torch.tensor([colour], device=self.tint.weight.device)).cpu()

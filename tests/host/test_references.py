@@ -183,3 +183,21 @@ def test_a_tile_sees_its_part_of_the_image(results):
     out = results(scene, large=large, own=upscaled(large), other=upscaled(other))
     assert off(out["own"]["t0"], out["large"]["t0"]) < 1e-3
     assert off(out["other"]["t0"], out["large"]["t0"]) > 0.05
+
+
+def test_a_size_far_below_the_models_own_is_told(run):
+    scene = Scene()
+    other = scene.image(96, 64, seed=5)
+    nodes = {
+        "small": scene.detailed(scene.picture),
+        "whole": scene.detailed(other),
+        "large": scene.detailed(scene.picture, guide_size=800, max_size=2048),
+    }
+    for link in nodes.values():
+        scene.add("DetailersTestSink", value=link)
+    outputs = run(scene).outputs
+    told = {
+        name: [n["kind"] for n in outputs.get(link[0], {}).get("detailers_notes", [])]
+        for name, link in nodes.items()
+    }
+    assert told == {"small": ["references"], "whole": [], "large": []}
