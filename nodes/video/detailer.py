@@ -131,7 +131,11 @@ def detailed_clip(
     source: FrameSource, sink: FrameSink, tracks: Any, basic_pipe: Any,
     refiner_basic_pipe_opt: Any = None, **widgets: Any,
 ) -> DetailedTracks:  # fmt: skip
-    """Check the inputs of a detailer of tracks, and detail a clip."""
+    """Check the inputs of a detailer of tracks, and detail a clip.
+
+    Raises:
+        ValueError: `tracks` are no tracks, or of a clip with another number of frames.
+    """
     if not isinstance(tracks, Tracks):
         raise ValueError(
             f"'tracks' should come from 'Track Segments', but is a {type(tracks).__name__}. Check "
