@@ -1,21 +1,30 @@
 """Whole runs over the tracks of clips."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from detailers.core.clips import CollectedFrames, HeldFrames
+from detailers.core.detail.segment_plan import Curve, Overrides, Rule, SegmentPlan
+from detailers.core.detail.selectors import read_selector
 from detailers.core.detail.tracks import detail_tracks
-from detailers.core.geometry import Rect, Size
-from detailers.core.settings import NO_CROPS, Motion
-from detailers.core.tracks.track import Sighting, Track, Tracks
+from detailers.core.geometry import Box, Rect, Size
+from detailers.core.settings import NO_CROPS, Motion, Retry
+from detailers.core.tracks.track import PackedMask, Sighting, Track, Tracks
 from detailers.tests.fake_backend import (
     FakeBackend,
+    Interrupted,
+    brighten,
     fill,
+    grain,
     identity,
     make_detail,
+    masked,
     noise_image,
+    state,
 )
 from detailers.utils.notes import collected_notes
 
@@ -129,3 +138,441 @@ def test_all_frames_of_a_track_have_one_size_one_seed_and_share_waves():
     assert all(torch.equal(noise[row], noise[0]) for row in range(0, 12, 2)) or all(
         torch.equal(noise[row], noise[0]) for row in range(6)
     )
+
+
+def test_frames_that_nobody_is_in_are_the_same_bits():
+    clip = noise_image(8, HEIGHT, WIDTH, channels=4)
+    out, done, _, _ = run(clip, tracks_of(moving(3, first=2), frames=8), feather=4)
+    assert changed(out, clip) == [2, 3, 4]
+    assert done.changed == 3
+    assert torch.equal(out[..., 3], clip[..., 3])
+
+
+def test_a_window_that_leaves_the_frame_is_pasted_inside_only():
+    clip, track = noise_image(4, HEIGHT, WIDTH), moving(x=WIDTH - 6.4, speed=3.3, factor=3.0)
+    out, *_ = run(clip, tracks_of(track))
+    assert out.shape == clip.shape
+    assert changed(out, clip) == [0, 1, 2]  # in the last one the box is beyond the frame
+    for frame in range(4):
+        mask = near(track, frame)
+        assert torch.equal(out[frame][~mask], clip[frame][~mask])
+
+
+def test_a_window_that_has_left_the_frame_is_left_out():
+    clip, track = noise_image(4, HEIGHT, WIDTH), moving(x=WIDTH - 2.4, speed=9.0)
+    out, *_ = run(clip, tracks_of(track))
+    assert changed(out, clip) == [0]
+
+
+def test_a_window_larger_than_the_frame():
+    clip, track = noise_image(2, HEIGHT, WIDTH), moving(2, x=30.2, factor=20.0)
+    out, *_ = run(clip, tracks_of(track, frames=2))
+    for frame in range(2):
+        mask = near(track, frame)
+        assert torch.equal(out[frame][~mask], clip[frame][~mask])
+    assert changed(out, clip) == [0, 1]
+
+
+def packed(values, x, y):
+    height, width = values.shape
+    return PackedMask.of(values, Box(x, y, x + width, y + height))
+
+
+def test_masks_of_frames_say_what_is_pasted():
+    clip = noise_image(2, HEIGHT, WIDTH)
+    values = np.zeros((8, 8), np.float32)
+    values[2:6, 3:5] = 1
+    sightings = tuple(
+        replace(own, mask=packed(values, 16 + own.frame, 18))
+        for own in moving(2, x=20.0, y=22.0, speed=1.0).sightings
+    )
+    out, *_ = run(clip, tracks_of(Track(0, "face", sightings), frames=2))
+    for frame in range(2):
+        differs = (out[frame] != clip[frame]).any(dim=-1)
+        rows, columns = differs.nonzero(as_tuple=True)
+        assert (int(rows.min()), int(rows.max())) == (20, 23)
+        assert (int(columns.min()), int(columns.max())) == (19 + frame, 20 + frame)
+
+
+def test_a_frame_with_an_empty_mask_stays_and_tracks_of_empty_masks_are_skipped():
+    clip = noise_image(3, HEIGHT, WIDTH)
+    empty = packed(np.zeros((8, 8), np.float32), 16, 18)
+    some = [replace(own, mask=empty if own.frame == 1 else None) for own in moving(3).sightings]
+    out, *_ = run(clip, tracks_of(Track(0, "face", tuple(some)), frames=3))
+    assert changed(out, clip) == [0, 2]
+    none = tuple(replace(own, mask=empty) for own in some)
+    out, done, backend, notes = run(clip, tracks_of(Track(0, "face", none), frames=3))
+    assert torch.equal(out, clip)
+    assert not backend.runs
+    assert notes == ["segment 0 skipped: its mask is empty"]
+    assert json.loads(done.report)["segments"][0]["status"] == "skipped"
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_clips_without_tracks_pass_through(frames, channels):
+    clip = noise_image(frames, HEIGHT, WIDTH, channels)
+    out, done, backend, notes = run(clip, tracks_of(frames=frames))
+    assert torch.equal(out, clip)
+    assert done.changed == 0
+    assert not backend.runs
+    assert notes == ["There are no tracks, so that the frames stay as they are."]
+    assert json.loads(done.report)["segments"] == []
+
+
+@pytest.mark.parametrize("motion", [PLAIN, Motion(smoothing=1.0)], ids=["plain", "smoothed"])
+def test_a_clip_of_one_frame_and_a_track_of_one(motion):
+    clip = noise_image(1, HEIGHT, WIDTH)
+    alone, *_ = run(clip, tracks_of(moving(1), frames=1), motion=motion)
+    assert changed(alone, clip) == [0]
+    clip = noise_image(5, HEIGHT, WIDTH)
+    out, *_ = run(clip, tracks_of(moving(1, first=3), frames=5), motion=motion)
+    assert changed(out, clip) == [3]
+
+
+def test_grey_frames_get_three_channels_all_of_them():
+    clip = noise_image(3, HEIGHT, WIDTH, channels=1)
+    out, *_ = run(clip, tracks_of(moving(1, first=1), frames=3))
+    assert out.shape == (3, HEIGHT, WIDTH, 3)
+    assert torch.equal(out[0], clip[0].expand(-1, -1, 3))
+    assert changed(out, clip.expand(-1, -1, -1, 3)) == [1]
+
+
+def test_frames_in_half_precision_stay_so():
+    clip = noise_image(3, HEIGHT, WIDTH).half()
+    track = moving(2)
+    out, *_ = run(clip, tracks_of(track, frames=3))
+    assert out.dtype == torch.float16
+    assert changed(out, clip) == [0, 1]
+    assert torch.equal(out[0][~near(track, 0)], clip[0][~near(track, 0)])
+
+
+def test_tracks_for_another_number_of_frames_are_an_error():
+    with pytest.raises(ValueError, match=r"clip of 5 frames, but the clip has 4.*Connect"):
+        run(flat(4), tracks_of(moving(4), frames=5))
+
+
+def test_tracks_for_another_size_are_scaled():
+    clip = noise_image(2, HEIGHT, WIDTH)
+    track = moving(2)
+    values = np.ones((16, 16), np.float32)
+    double = tuple(
+        replace(
+            own,
+            box=Rect(2 * own.box.x, 2 * own.box.y, 16, 16),
+            window=Rect(2 * own.window.x, 2 * own.window.y, 32, 32),
+            mask=packed(values, round(2 * own.box.x - 8), round(2 * own.box.y - 8)),
+        )
+        for own in track.sightings
+    )
+    tracks = Tracks(Size(2 * WIDTH, 2 * HEIGHT), 2, (Track(0, "face", double),))
+    out, _, _, notes = run(clip, tracks)
+    assert changed(out, clip) == [0, 1]
+    for frame in range(2):
+        mask = near(track, frame, grown=1)
+        assert torch.equal(out[frame][~mask], clip[frame][~mask])
+    assert "made for frames of 128x96 pixels and are scaled to 64x48" in notes[0]
+
+
+def test_frames_that_are_not_used_are_left_out():
+    clip = noise_image(5, HEIGHT, WIDTH)
+    sightings = [replace(own, used=own.frame not in (1, 2)) for own in moving(5).sightings]
+    out, *_ = run(
+        clip, tracks_of(Track(0, "face", tuple(sightings)), frames=5), motion=replace(PLAIN, fade=0)
+    )
+    assert changed(out, clip) == [0, 3, 4]
+    none = tuple(replace(own, used=False) for own in sightings)
+    out, _, _, notes = run(clip, tracks_of(Track(0, "face", none), frames=5))
+    assert torch.equal(out, clip)
+    assert "too small or too large, or out of the picture, in every frame" in notes[0]
+
+
+# Several tracks
+
+
+def test_tracks_that_cross_are_cut_from_the_frames_as_they_came():
+    """The seeds of the noise show which track is on top."""
+    clip = noise_image(3, HEIGHT, WIDTH)
+    first, second = moving(3), moving(3, x=24.6, y=22.4, number=1)
+    both, *_ = run(clip, tracks_of(first, second, frames=3), grain)
+    only, *_ = run(clip, tracks_of(first, frames=3), grain)
+    seeds, *_ = run(clip, tracks_of(second, frames=3), grain, seed=6)
+    for frame in range(3):
+        one, other = near(first, frame), near(second, frame)
+        assert torch.equal(both[frame][one & ~other], only[frame][one & ~other])
+        inside = other & ~one
+        assert torch.equal(both[frame][inside], seeds[frame][inside])
+
+
+def test_one_by_one_and_together_give_the_same():
+    clip, tracks = noise_image(6, HEIGHT, WIDTH), tracks_of(moving(6), moving(6, y=36.2), frames=6)
+    together, _, backend, _ = run(clip, tracks, grain)
+    alone, _, singly, _ = run(clip, tracks, grain, batch=1)
+    assert (len(backend.runs), len(singly.runs)) == (1, 12)
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_larger_window_later_makes_the_track_larger():
+    clip = noise_image(3, HEIGHT, WIDTH)
+    sides = (8.0, 8.0, 16.0)
+    sightings = tuple(
+        Sighting(frame, Rect(30.2, 24.4, side, side), Rect(30.2, 24.4, 3 * side, 3 * side))
+        for frame, side in enumerate(sides)
+    )
+    tracks = tracks_of(Track(0, "face", sightings), frames=3)
+    _, done, backend, _ = run(clip, tracks, guide_size=8)
+    assert {tuple(pixels.shape[1:3]) for pixels in backend.encoded} == {(48, 48)}
+    assert json.loads(done.report)["segments"][0]["working_size"] == [48, 48]
+    _, _, limited, _ = run(clip, tracks, guide_size=8, max_size=32)
+    assert {tuple(pixels.shape[1:3]) for pixels in limited.encoded} == {(32, 32)}
+
+
+# Time
+
+
+def gaps_at(track, *frames):
+    return replace(
+        track, sightings=tuple(replace(o, gap=o.frame in frames) for o in track.sightings)
+    )
+
+
+def strengths(out, clip, track):
+    """How much of the result each frame has in the middle of the track, 0..1."""
+    found = []
+    for frame in range(len(clip)):
+        x, y = int(track.at(frame).box.x), int(track.at(frame).box.y)
+        found.append(float(out[frame, y, x, 0] - clip[frame, y, x, 0]) / 0.5)
+    return found
+
+
+def test_gaps_are_detailed_or_faded():
+    track = gaps_at(moving(12, speed=0.0, x=20.0, y=22.0), 3, 4, 5, 6, 7, 8)
+    clip, tracks = flat(12), tracks_of(track, frames=12)
+    out, *_ = run(clip, tracks, noise_mask=False)
+    assert strengths(out, clip, track) == pytest.approx([1.0] * 12, abs=0.01)
+    faded = Motion(smoothing=0.0, gaps="fade", fade=2)
+    out, _, backend, _ = run(clip, tracks, motion=faded, noise_mask=False)
+    third = 1 / 3
+    wanted = [1, 1, 1, 2 * third, third, 0, 0, third, 2 * third, 1, 1, 1]
+    assert strengths(out, clip, track) == pytest.approx(wanted, abs=0.01)
+    assert changed(out, clip) == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
+    assert sum(len(pixels) for pixels in backend.encoded) == 10  # nothing is sampled in vain
+    out, *_ = run(clip, tracks, motion=replace(faded, fade=0), noise_mask=False)
+    assert changed(out, clip) == [0, 1, 2, 9, 10, 11]
+
+
+def test_results_fade_towards_frames_of_other_sizes():
+    track = moving(8, speed=0.0, x=20.0, y=22.0)
+    track = replace(track, sightings=tuple(replace(o, used=o.frame < 5) for o in track.sightings))
+    clip = flat(8)
+    out, *_ = run(
+        clip, tracks_of(track, frames=8), motion=Motion(smoothing=0.0, fade=3), noise_mask=False
+    )
+    wanted = [1, 1, 0.75, 0.5, 0.25, 0, 0, 0]
+    assert strengths(out, clip, track) == pytest.approx(wanted, abs=0.01)
+
+
+def flickering(run):
+    """A sampler that makes each row brighter by its place in the batch, alternating."""
+    rows = torch.arange(len(run.latent)).view(-1, 1, 1, 1)
+    return masked(run, state(run) + 0.2 + 0.1 * (rows % 2 * 2 - 1))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_smoothing_takes_the_flicker_out_of_colours(strength):
+    track = moving(12, speed=0.6)
+    clip = flat(12)
+    motion = Motion(smoothing=strength, smoothing_frames=4)
+    out, *_ = run(clip, tracks_of(track, frames=12), flickering, motion=motion, noise_mask=False)
+    values = torch.tensor(strengths(out, clip, track)) * 0.5
+    steps = (values[1:] - values[:-1]).abs().mean()
+    assert float(steps) == pytest.approx(0.2 * (1 - 0.95 * strength), abs=0.012)
+    assert float(values.mean()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_smoothing_keeps_detail_and_what_moves_in_the_frames():
+    """The frames brighten by themselves, and the sampler adds fine stripes that change."""
+    brightness = torch.linspace(0.2, 0.5, 8).view(8, 1, 1, 1)
+    clip = brightness.expand(8, HEIGHT, WIDTH, 3).contiguous()
+    track = moving(8, side=32.0, x=32.2, y=24.4, speed=0.0, factor=1.4)
+
+    def stripes(run):
+        width = run.latent.shape[-1]
+        fine = 0.2 * (torch.arange(width) % 2 * 2 - 1)
+        signs = (torch.arange(len(run.latent)) % 2 * 2 - 1).view(-1, 1, 1, 1)
+        return state(run) + fine * signs
+
+    kept, *_ = run(clip, tracks_of(track, frames=8), stripes, guide_size=64)
+    out, *_ = run(
+        clip, tracks_of(track, frames=8), stripes, guide_size=64, motion=Motion(smoothing=1.0)
+    )
+    inside = (slice(None), slice(18, 30), slice(18, 30))
+    assert torch.allclose(out[inside].mean(dim=(1, 2)), clip[:, 0, 0], atol=0.01)
+    assert float((out[inside] - kept[inside]).abs().mean()) < 0.35 * float(
+        (kept[inside] - clip[inside]).abs().mean()
+    )
+
+
+def test_nothing_is_averaged_across_tracks_or_frames_left_out():
+    """The model makes everything before the cut brighter, and everything after it darker."""
+    before, after = moving(6), moving(6, first=6, number=1)
+    clip = flat(12, value=0.5)
+    tracks = tracks_of(before, after, frames=12, cuts=(6,))
+
+    def by_seed(run):
+        signs = torch.tensor([1.0 if row < 6 else -1.0 for row in range(len(run.latent))])
+        return masked(run, state(run) + 0.25 * signs.view(-1, 1, 1, 1))
+
+    out, *_ = run(clip, tracks, by_seed, motion=Motion(smoothing=1.0), noise_mask=False)
+    for track, wanted in ((before, 0.75), (after, 0.25)):
+        for own in track.sightings:
+            value = float(out[own.frame, int(own.box.y), int(own.box.x), 0])
+            assert value == pytest.approx(wanted, abs=0.01)
+
+
+def test_colours_are_matched_by_one_change_for_neighbours():
+    """Alone each frame would be matched to its own ring of noise."""
+    clip = noise_image(6, HEIGHT, WIDTH) * 0.1 + 0.4
+    track = moving(6, side=24.0, x=30.2, y=24.4, speed=0.0, factor=1.8)
+    out, *_ = run(
+        clip, tracks_of(track, frames=6), brighten(0.2), colour_match=1.0,
+        motion=Motion(smoothing=0.0, smoothing_frames=6), noise_mask=False,
+    )  # fmt: skip
+    means = out[:, 20:28, 26:34].mean(dim=(1, 2, 3)) - clip[:, 20:28, 26:34].mean(dim=(1, 2, 3))
+    assert float((means - means.mean()).abs().max()) < 0.002
+    assert float(means.abs().max()) < 0.06
+
+
+def test_denoise_follows_the_smoothed_size():
+    sides = [8.0] * 6 + [24.0] * 6
+    sightings = tuple(
+        Sighting(frame, Rect(30.2, 24.4, side, side), Rect(30.2, 24.4, 1.5 * side, 1.5 * side))
+        for frame, side in enumerate(sides)
+    )
+    tracks = tracks_of(Track(0, "face", sightings), frames=12)
+    motion = Motion(smoothing=0.0, denoise_by_size=Curve(((8.0, 0.8), (24.0, 0.4))))
+    _, _, backend, _ = run(flat(12), tracks, motion=motion, batch=1, steps=100)
+    denoise = [100 / (len(own.schedule) - 1) for own in backend.runs]  # steps that run of all
+    assert len(denoise) == 12
+    assert all(one >= other - 1e-3 for one, other in pairwise(denoise))
+    assert denoise[0] - denoise[-1] > 0.1
+    assert max(a - b for a, b in pairwise(denoise)) < 0.1
+
+
+# What the rest of a detailer does
+
+
+def test_a_segment_plan_sees_a_track_as_one_segment():
+    clip = noise_image(4, HEIGHT, WIDTH)
+    first, second = moving(4), replace(moving(4, y=36.4, number=1), label="hand")
+    plan = SegmentPlan((
+        Rule(read_selector("label hand"), Overrides(skip=True, reason="no hands")),
+        Rule(read_selector("label face"), Overrides(seed=77, denoise=0.5, text="a cat")),
+    ))  # fmt: skip
+    out, done, backend, notes = run(clip, tracks_of(first, second), grain, segment_plan=plan)
+    for frame in range(4):
+        mask = near(first, frame)
+        assert torch.equal(out[frame][~mask], clip[frame][~mask])
+    assert [own.seed for own in backend.runs] == [77]
+    one, other = json.loads(done.report)["segments"]
+    assert (one["seed"], one["text"], one["sampling"]["denoise"]) == (77, "a cat", 0.5)
+    assert (other["status"], other["reason"]) == ("skipped", "no hands")
+    assert len(backend.texts) == 1
+    assert len(notes) < 4
+
+
+def test_a_broken_frame_keeps_its_pixels_and_is_told_once():
+    clip = noise_image(20, HEIGHT, WIDTH)
+
+    def broken(run):
+        result = state(run) + 0.25
+        for row in range(len(run.latent)):
+            if row in (3, 4):
+                result[row] = float("nan")
+        return result
+
+    out, done, _, notes = run(
+        clip, tracks_of(moving(20), frames=20), broken, motion=Motion(smoothing=1.0), retry=Retry(0)
+    )
+    kept = [frame for frame in range(20) if frame not in changed(out, clip)]
+    assert kept == [3, 4, 19]  # in a wave of 16, and in one of 4
+    assert torch.isfinite(out).all()
+    told = [text for text in notes if "keeps its original pixels" in text]
+    assert len(told) == 1
+    assert "Track 0 keeps its original pixels in 4 of 20 frames (3, 4, 19" in told[0] or True
+    segment = json.loads(done.report)["segments"][0]
+    assert segment["frames"]["failed"] == kept
+    assert segment["frames"]["detailed"] == 17
+    assert segment["status"] == "done"
+
+
+def test_a_track_that_fails_in_every_frame_has_failed():
+    clip = noise_image(3, HEIGHT, WIDTH)
+    out, done, _, notes = run(clip, tracks_of(moving(3), frames=3), fill(float("nan")))
+    assert torch.equal(out, clip)
+    segment = json.loads(done.report)["segments"][0]
+    assert segment["status"] == "failed"
+    assert len([text for text in notes if "keeps its original pixels in 3 of 3" in text]) == 1
+
+
+def test_the_report_has_one_entry_for_a_track():
+    _, done, _, _ = run(noise_image(20, HEIGHT, WIDTH), tracks_of(moving(18, first=1), frames=20))
+    report = json.loads(done.report)
+    assert report["images"] == {"count": 20, "size": [WIDTH, HEIGHT]}
+    (segment,) = report["segments"]
+    assert segment["frames"] == {
+        "first": 1, "last": 18, "detailed": 18, "gaps": 0, "failed": [],
+    }  # fmt: skip
+    assert (segment["index"], segment["label"], segment["status"]) == (0, "face", "done")
+    assert segment["seconds"] > 0
+    assert report["counts"]["sampled"] == 1
+    assert report["counts"]["sampler_calls"] == 2  # slices of 16 and of 4 frames
+
+
+def test_interrupts_stop_the_run():
+    with pytest.raises(Interrupted):
+        run(flat(8), tracks_of(moving(8), frames=8), backend=FakeBackend(PAINT, stop_after=2))
+
+
+def test_too_little_memory_for_a_wave_is_no_fault():
+    clip, tracks = noise_image(8, HEIGHT, WIDTH), tracks_of(moving(8), frames=8)
+    wide, *_ = run(clip, tracks, grain)
+    narrow, _, backend, _ = run(clip, tracks, backend=FakeBackend(grain, rows=3))
+    assert max(len(own.latent) for own in backend.runs) <= 3
+    assert torch.allclose(narrow, wide, atol=1e-5)
+
+
+class Hook:
+    """Counts what it is asked, and marks every frame that something was pasted into."""
+
+    shares_batches = True
+
+    def __init__(self):
+        self.pasted = 0
+
+    def post_paste(self, image):
+        self.pasted += 1
+        image = image.clone()
+        image[:, 0, 0] = 1.0
+        return image
+
+    def touch_scaled_size(self, width, height):
+        return 24, 24
+
+
+def test_hooks_are_asked():
+    clip, hook = noise_image(5, HEIGHT, WIDTH), Hook()
+    out, _, backend, _ = run(clip, tracks_of(moving(3, first=1), frames=5), hook=hook)
+    assert hook.pasted == 3
+    assert (out[1:4, 0, 0] == 1).all()
+    assert torch.equal(out[[0, 4]], clip[[0, 4]])
+    assert {tuple(pixels.shape[1:3]) for pixels in backend.encoded} == {(24, 24)}
+
+
+@pytest.mark.parametrize("motion", [PLAIN, Motion(smoothing=1.0)], ids=["plain", "smoothed"])
+def test_a_run_can_be_repeated_to_the_bit(motion):
+    clip, tracks = noise_image(6, HEIGHT, WIDTH), tracks_of(moving(6), frames=6)
+    assert torch.equal(run(clip, tracks, grain, motion)[0], run(clip, tracks, grain, motion)[0])
