@@ -17,8 +17,8 @@ and only `host` imports ComfyUI. `tests/test_rooms.py` checks both.
     checked_calls  checks of what callables of users and of other packs return
     hook_protocol  the points of a run at which a hook may change values
     segs           SEGS: made from masks, filtered, edited, tiled, named by person, pasted
-    tracks         things followed through the frames of a clip, and the windows around them
     detectors      find things in images: YOLO, ONNX, MTCNN, LBP, CLIPSeg, SAM
+    tracks         things followed through the frames of a clip, and the windows around them
     prompts        texts, conditionings cut to a crop, ControlNets, LoRAs
     backend        the protocol of the engine that encodes, samples and decodes
     sampling       noise levels, sampler runs, many runs as one, regions, upscaling

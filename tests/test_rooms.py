@@ -11,7 +11,7 @@ from detailers.dev.server import ROOT
 # From the ground up. A file of core itself is a room of its own name.
 ROOMS = (
     "geometry", "settings", "user_settings", "bounds", "streams", "clips", "noise", "memory",
-    "timing", "files", "pixels", "checked_calls", "hook_protocol", "segs", "tracks", "detectors",
+    "timing", "files", "pixels", "checked_calls", "hook_protocol", "segs", "detectors", "tracks",
     "prompts", "backend", "sampling", "detail", "hooks", "graph", "host",
 )  # fmt: skip
 FOLDERS = ("utils", "wildcards", "core", "nodes", "compat")  # likewise, of the pack

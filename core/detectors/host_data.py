@@ -65,6 +65,17 @@ def box_frames(boxes: Any, count: int) -> list[list[Detection]]:
     Raises:
         ValueError: `boxes` is no BOUNDING_BOX.
     """
+    return [
+        [Detection(outer_box(box), score, label) for box, score, label in frame]
+        for frame in given_boxes(boxes, count)
+    ]
+
+
+GivenBox = tuple[tuple[float, float, float, float], float, str]
+
+
+def given_boxes(boxes: Any, count: int) -> list[list[GivenBox]]:
+    """As `box_frames`, but the sides x1, y1, x2, y2 as they are given, with score and label."""
     if isinstance(boxes, dict):
         boxes = [[boxes]]
     if not (boxes is None or isinstance(boxes, (list, tuple))):
@@ -85,10 +96,10 @@ def box_frames(boxes: Any, count: int) -> list[list[Detection]]:
     for frame in boxes:
         if not (frame is None or isinstance(frame, (list, tuple))):
             raise _no_boxes(frame)
-    return [[_find(box) for box in frame or []] for frame in boxes]
+    return [[_given(box) for box in frame or []] for frame in boxes]
 
 
-def _find(box: Any) -> Detection:
+def _given(box: Any) -> GivenBox:
     try:
         x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
         score, label = float(box.get("score", 1.0)), str(box.get("label") or LABEL)
@@ -96,7 +107,12 @@ def _find(box: Any) -> Detection:
         raise _no_boxes(box) from error
     if not np.isfinite((x, y, width, height, score)).all():
         raise _no_boxes(box)
-    return Detection(outer_box((x, y, x + width, y + height)), score, label)
+    return (x, y, x + width, y + height), score, label
+
+
+def _find(box: Any) -> Detection:
+    sides, score, label = _given(box)
+    return Detection(outer_box(sides), score, label)
 
 
 def _no_boxes(box: Any) -> ValueError:

@@ -574,15 +574,26 @@ def filter_by_labels(segs: SEGS, labels: str) -> SEGS:
             "eyes", "eyebrows" and "pupils" mean left and right. If no segment has a name, labels
             that differ from it only in upper and lower case are taken.
     """
+    shape, items = segs
+    wanted = labels_meant(labels, {str(seg.label) for seg in items})
+    if wanted is None:
+        return segs
+    return shape, [seg for seg in items if str(seg.label) in wanted]
+
+
+def labels_meant(labels: str, present: set[str]) -> set[str] | None:
+    """The labels that a text means, as of `filter_by_labels`; None for all.
+
+    Args:
+        present: the labels that there are. The user is told of names that mean none of them.
+    """
     names = {*listed_labels(labels)} - {""}
     if not names or "all" in names:
-        return segs
-    shape, items = segs
-    present = {str(seg.label) for seg in items}
+        return None
     wanted: set[str] = set()
     for name in sorted(names):
         wanted |= _labels_meant(name, present)
-    return shape, [seg for seg in items if str(seg.label) in wanted]
+    return wanted
 
 
 def listed_labels(text: str) -> list[str]:

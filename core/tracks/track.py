@@ -50,12 +50,13 @@ class Sighting:
     """What is known of a track in one frame."""
 
     frame: int
-    box: Rect  # the bounding box, as it was detected or, in a gap, interpolated
+    box: Rect  # the bounding box on the smoothed course of the track, in gaps too
     window: Rect  # the smoothed window that is cropped, resized and put back
     confidence: float = 1.0
     mask: PackedMask | None = None  # None: the whole bounding box
     gap: bool = False  # nothing was detected: box and mask come from the frames around
     used: bool = True  # False: too small or too large here, to be left as it is
+    found: Rect | None = None  # the bounding box as it was detected; None in a gap
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Track:
         """What is known in a frame; None where the track is not."""
         place = frame - self.first
         return self.sightings[place] if 0 <= place < len(self.sightings) else None
+
+    @property
+    def frames(self) -> range:
+        """The frames from the first to the last."""
+        return range(self.first, self.last + 1)
 
     @property
     def seen(self) -> int:

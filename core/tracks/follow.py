@@ -1,0 +1,279 @@
+"""Follow things through the frames of a clip: find, link, smooth, choose.
+
+The clip is read in slices, twice: to find things and cuts, and to measure how the things move. Of
+the frames only numbers are kept, so that the memory does not depend on the length of the clip but
+for the tracks themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ...utils.notes import note
+from ..clips import FrameSource
+from ..geometry import Size
+from ..segs.seg import labels_meant
+from .appearance import looks_of
+from .association import Linking, linked
+from .crossings import untangled
+from .cuts import NONE, FrameLooks, find_cuts, frame_looks
+from .finds import Chain, Find
+from .motion import Moved, Step, moved
+from .track import Dropped, Track, Tracks
+from .windows import Course, Shaping, course_of, sightings_of, with_motion
+
+SLICE = 16  # frames that are read at once
+NOTE = "tracks"  # kind of the notes of this module
+_MOST_TOLD = 8  # dropped tracks that a note names
+
+LEFT_TO_RIGHT, LONGEST_FIRST, FIRST_SEEN = "left to right", "longest first", "first seen"
+_Key = Callable[[Track], object]
+
+
+def _middle(track: Track) -> tuple[float, float]:
+    boxes = [one.box for one in track.sightings]
+    return float(np.median([box.x for box in boxes])), float(np.median([box.y for box in boxes]))
+
+
+def _area(track: Track) -> float:
+    return float(np.median([one.box.width * one.box.height for one in track.sightings]))
+
+
+def _confidence(track: Track) -> float:
+    return float(np.mean([one.confidence for one in track.sightings if not one.gap]))
+
+
+# Name -> key of an ascending order. Of equals the one that was seen first comes first.
+ORDERS: dict[str, _Key] = {
+    LEFT_TO_RIGHT: lambda track: _middle(track)[0],
+    "right to left": lambda track: -_middle(track)[0],
+    "top to bottom": lambda track: _middle(track)[1],
+    "bottom to top": lambda track: -_middle(track)[1],
+    "largest first": lambda track: -_area(track),
+    "smallest first": _area,
+    LONGEST_FIRST: lambda track: -track.seen,
+    FIRST_SEEN: lambda track: track.first,
+    "most confident first": lambda track: -_confidence(track),
+}
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which tracks are kept.
+
+    Attributes:
+        min_frames: in how many frames a thing has to be found at least; where a shot is shorter, in
+            all of its frames.
+        order: one of ORDERS.
+        limit: how many tracks are kept at most, the first in the order; 0 is all.
+    """
+
+    min_frames: int = 5
+    order: str = LEFT_TO_RIGHT
+    limit: int = 0
+
+
+@dataclass(frozen=True)
+class Following:
+    """How things are followed.
+
+    Attributes:
+        labels: of the things that are followed, as `seg.filter_by_labels` reads them.
+        cut_threshold: the least change of the whole frame at a cut, 0..1; 1 finds none.
+    """
+
+    linking: Linking = field(default_factory=Linking)
+    shaping: Shaping = field(default_factory=Shaping)
+    choosing: Choosing = field(default_factory=Choosing)
+    labels: str = "all"
+    cut_threshold: float = 0.35
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames in which things are followed.
+
+    Attributes:
+        source: None where only what was found is known, and no pixel.
+    """
+
+    count: int
+    size: Size
+    source: FrameSource | None = None
+
+    @classmethod
+    def of(cls, source: FrameSource) -> Clip:
+        """The clip of a source."""
+        return cls(source.count, source.size, source)
+
+
+# The finds in a frame, by its number and pixels [1,H,W,C], which are None without a source.
+Finder = Callable[[int, torch.Tensor | None], Sequence[Find]]
+
+
+def follow(
+    clip: Clip, finder: Finder, how: Following, check: Callable[[], None] = lambda: None
+) -> Tracks:
+    """The tracks of what is found in the frames of a clip.
+
+    The user is told if nothing is found, and of tracks that were dropped.
+
+    Args:
+        check: called before each frame; it may raise an error to stop.
+    """
+    finds, cuts = _searched(clip, finder, how, check)
+    finds = _labelled(finds, how.labels)
+    chains = _chains(finds, cuts, how.linking)
+    kept, dropped = _long_enough(chains, _shots(clip.count, cuts), how.choosing.min_frames)
+    courses = [course_of(chain, how.shaping) for chain in kept]
+    if clip.source is not None and how.shaping.follows_pixels:
+        moves = _measured(clip.source, courses, check)
+        courses = [
+            with_motion(course, own, how.shaping)
+            for course, own in zip(courses, moves, strict=True)
+        ]
+    tracks = [_track(course, how.shaping, clip.size) for course in courses]
+    tracks, beyond = _chosen(tracks, how.choosing)
+    result = Tracks(clip.size, clip.count, tuple(tracks), cuts, tuple(dropped + beyond))
+    _tell(result, sum(map(len, finds)))
+    return result
+
+
+# Reading the clip
+
+
+def _searched(
+    clip: Clip, finder: Finder, how: Following, check: Callable[[], None]
+) -> tuple[list[list[Find]], tuple[int, ...]]:
+    """The finds of each frame, and the cuts."""
+    finds: list[list[Find]] = []
+    seen: list[FrameLooks] = []
+    for start in range(0, clip.count, SLICE):
+        stop = min(start + SLICE, clip.count)
+        frames = None if clip.source is None else clip.source.read(start, stop)
+        if frames is not None and how.cut_threshold < NONE:
+            seen += frame_looks(frames)
+        for number in range(start, stop):
+            check()
+            frame = None if frames is None else frames[number - start : number - start + 1]
+            finds.append(_with_looks(finder(number, frame), frame))
+    return finds, find_cuts(seen, how.cut_threshold)
+
+
+def _labelled(finds: Sequence[Sequence[Find]], labels: str) -> list[list[Find]]:
+    """The finds with one of the labels."""
+    wanted = labels_meant(labels, {find.label for own in finds for find in own})
+    return [[find for find in own if wanted is None or find.label in wanted] for own in finds]
+
+
+def _with_looks(finds: Sequence[Find], frame: torch.Tensor | None) -> list[Find]:
+    if frame is None or not finds:
+        return list(finds)
+    looks = looks_of(frame, [find.box for find in finds])
+    return [replace(find, looks=own) for find, own in zip(finds, looks, strict=True)]
+
+
+def _measured(
+    source: FrameSource, courses: Sequence[Course], check: Callable[[], None]
+) -> list[list[Moved]]:
+    """For each course, what moved in each of its steps."""
+    moves = [[Moved()] * (len(course.finds) - 1) for course in courses]
+    by_frame: dict[int, list[tuple[int, int, Step]]] = {}
+    for number, course in enumerate(courses):
+        for place, step in enumerate(course.steps()):
+            by_frame.setdefault(step.first, []).append((number, place, step))
+    for start in range(0, source.count - 1, SLICE):
+        stop = min(start + SLICE, source.count - 1)
+        here = [entry for frame in range(start, stop) for entry in by_frame.get(frame, [])]
+        if not here:
+            continue
+        check()
+        frames = source.read(start, stop + 1)
+        steps = [replace(step, first=step.first - start) for _, _, step in here]
+        for (number, place, _), move in zip(here, moved(frames, steps), strict=True):
+            moves[number][place] = move
+    return moves
+
+
+# From finds to tracks
+
+
+def _shots(count: int, cuts: Sequence[int]) -> list[range]:
+    """The frames of each shot; a cut is the first frame of one."""
+    ends = [*cuts, count]
+    return [range(*pair) for pair in zip([0, *cuts], ends, strict=True)]
+
+
+def _chains(finds: Sequence[Sequence[Find]], cuts: Sequence[int], how: Linking) -> list[Chain]:
+    chains = []
+    for shot in _shots(len(finds), cuts):
+        chains += untangled(linked([finds[frame] for frame in shot], how))
+    return chains
+
+
+def _long_enough(
+    chains: Sequence[Chain], shots: Sequence[range], least: int
+) -> tuple[list[Chain], list[Dropped]]:
+    kept, dropped = [], []
+    for chain in chains:
+        shot = next(shot for shot in shots if chain[0].frame in shot)
+        needed = min(least, len(shot))
+        if len(chain) >= needed:
+            kept.append(chain)
+            continue
+        reason = f"found in {len(chain)} of at least {needed} frames (min_frames)"
+        dropped.append(Dropped(_label(chain), chain[0].frame, chain[-1].frame, reason))
+    return kept, dropped
+
+
+def _label(chain: Chain) -> str:
+    """The most frequent label, of equally frequent ones the first."""
+    labels = [find.label for find in chain]
+    return max(dict.fromkeys(labels), key=labels.count)
+
+
+def _track(course: Course, shaping: Shaping, size: Size) -> Track:
+    finds = [find for find in course.finds if find is not None]
+    return Track(0, _label(finds), sightings_of(course, shaping, size), finds[0].object_id)
+
+
+def _chosen(tracks: Sequence[Track], how: Choosing) -> tuple[list[Track], list[Dropped]]:
+    """The tracks that are kept, in their order and numbered."""
+    ordered = sorted(sorted(tracks, key=lambda track: track.first), key=ORDERS[how.order])
+    most = how.limit or len(ordered)
+    kept = [replace(track, number=number) for number, track in enumerate(ordered[:most])]
+    reason = f"beyond the limit of {how.limit} (limit, in the order '{how.order}')"
+    return kept, [
+        Dropped(track.label, track.first, track.last, reason) for track in ordered[most:]
+    ]
+
+
+def _tell(tracks: Tracks, finds: int) -> None:
+    if not finds:
+        note(
+            NOTE,
+            f"Nothing was found in {tracks.frames} frames, so there is no track. Lower the "
+            "threshold, or check the labels, the detector and the masks.",
+        )
+    if tracks.dropped:
+        told = [
+            f"{one.label} in frames {one.first}-{one.last}: {one.reason}"
+            for one in tracks.dropped[:_MOST_TOLD]
+        ]
+        more = len(tracks.dropped) - len(told)
+        note(
+            NOTE,
+            f"{len(tracks.dropped)} tracks were dropped. " + "; ".join(told)
+            + (f"; and {more} more" if more else "") + ".",
+        )  # fmt: skip
+    unused = [t.number + 1 for t in tracks.tracks if not any(s.used for s in t.sightings)]
+    if unused:
+        note(
+            NOTE,
+            f"No frame of {len(unused)} tracks is used, because they are smaller than min_size or "
+            f"larger than max_size throughout: {', '.join(map(str, unused[:20]))}.",
+        )
