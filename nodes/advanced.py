@@ -27,6 +27,8 @@ RARELY_CHANGED = frozenset(
         "additional_mode", "additional_sampler", "additional_sigma_ratio", "cycle", "detail_batch",
         "inpaint_model", "noise_mask_feather", "normalize", "refiner_ratio", "restore_latent",
         "return_with_leftover_noise", "seed_2nd", "seed_2nd_mode", "size_grid", "variants",
+        # tracks
+        "cut_threshold", "measure_motion", "window_aspect",
         # what a rule sets for single segments
         "control_strength", "crop_padding", "denoise_by_size", "reason", "refiner",
         # frames of a clip

@@ -172,9 +172,8 @@ def _given(
     if not free or not free_finds:
         return {}
     costs = np.array([[cost(path, finds[place]) for place in free_finds] for path in free])
-    return {
-        free_finds[column]: free[row] for row, column in assigned(costs, START) if column is not None
-    }
+    pairs = [pair for pair in assigned(costs, START) if pair[1] is not None]
+    return {free_finds[column]: free[row] for row, column in pairs}
 
 
 def assigned(costs: np.ndarray, alone: float) -> list[tuple[int, int | None]]:

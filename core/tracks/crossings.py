@@ -103,9 +103,7 @@ def _covered(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """[n]: share of the smaller of two boxes [4,n] that the other covers."""
     common = np.ones(one.shape[1])
     for centre, side in ((0, 2), (1, 3)):
-        ends = [
-            (box[centre] - box[side] / 2, box[centre] + box[side] / 2) for box in (one, other)
-        ]
+        ends = [(box[centre] - box[side] / 2, box[centre] + box[side] / 2) for box in (one, other)]
         common *= np.maximum(
             0, np.minimum(ends[0][1], ends[1][1]) - np.maximum(ends[0][0], ends[1][0])
         )
@@ -211,7 +209,7 @@ def _distance(path: tuple[Chain, Chain], find: Find) -> float:
     ends = [part for part in (path[0][-3:], path[1][:3]) if part]
     times = [float(np.mean([one.frame for one in part])) for part in ends]
     expected = [
-        float(np.interp(find.frame, times, [np.mean([value(one) for one in part]) for part in ends]))
+        np.interp(find.frame, times, [np.mean([value(one) for one in part]) for part in ends])
         for value in (lambda one: one.box.x, lambda one: one.box.y, lambda one: one.size)
     ]
     away = np.hypot(find.box.x - expected[0], find.box.y - expected[1]) / max(expected[2], 1e-3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -76,9 +77,9 @@ def find_cuts(looks: Sequence[FrameLooks], threshold: float) -> tuple[int, ...]:
     """
     if threshold >= NONE or len(looks) < 2:
         return ()
-    changes = np.array([change(*pair) for pair in zip(looks, looks[1:], strict=False)])
+    changes = np.array([change(*pair) for pair in pairwise(looks)])
     return tuple(
-        step + 1
+        int(step) + 1
         for step in np.flatnonzero(changes >= threshold)
         if _stands_out(changes, step) and not _is_flash(looks, int(step), _ALIKE * threshold)
     )

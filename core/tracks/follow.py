@@ -247,9 +247,7 @@ def _chosen(tracks: Sequence[Track], how: Choosing) -> tuple[list[Track], list[D
     most = how.limit or len(ordered)
     kept = [replace(track, number=number) for number, track in enumerate(ordered[:most])]
     reason = f"beyond the limit of {how.limit} (limit, in the order '{how.order}')"
-    return kept, [
-        Dropped(track.label, track.first, track.last, reason) for track in ordered[most:]
-    ]
+    return kept, [Dropped(track.label, track.first, track.last, reason) for track in ordered[most:]]
 
 
 def _tell(tracks: Tracks, finds: int) -> None:

@@ -1,14 +1,14 @@
 """How a thing moves from one frame to the next, measured in the pixels.
 
-The boxes of detectors are jittered by some percent of their size. The pixels tell the motion between
-two frames far more exactly: to some hundredths of a pixel. So a track takes its slow course from the
-boxes, and its motion from frame to frame from here.
+The boxes of detectors are jittered by some percent of their size. The pixels tell the motion
+between two frames far more exactly: to some hundredths of a pixel. So a track takes its slow course
+from the boxes, and its motion from frame to frame from here.
 
 What the boxes show in one frame is registered on the next by a similarity (shift, scale, rotation),
 by least squares from coarse to fine (B. Lucas & T. Kanade, 1981; S. Baker & I. Matthews,
-"Lucas-Kanade 20 years on", 2004). Pixels that do not fit count less and less (J. Tukey's biweight),
-those at the edge of the box count little, and brightness and contrast are fitted along. All steps of
-some frames are computed side by side.
+"Lucas-Kanade 20 years on", 2004). Pixels that do not fit count less and less (J. Tukey's
+biweight), those at the edge of the box count little, and brightness and contrast are fitted along.
+All steps of some frames are computed side by side.
 """
 
 from __future__ import annotations
@@ -147,9 +147,7 @@ class _Found:
     likeness: float
 
 
-def _registered(
-    before: torch.Tensor, after: torch.Tensor, inside: torch.Tensor
-) -> list[_Found]:
+def _registered(before: torch.Tensor, after: torch.Tensor, inside: torch.Tensor) -> list[_Found]:
     """How each picture of `after` [N,s,s] lies on that of `before`; `inside` is 0 or 1."""
     count, side, _ = before.shape
     axis = (torch.arange(side, device=before.device, dtype=before.dtype) + 0.5) / side * 2 - 1

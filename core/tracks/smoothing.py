@@ -73,13 +73,14 @@ def smooth(
     if length <= 1 or known.sum() <= 1:
         return _interpolated(values, known)
     weight = known.astype(float)
-    values = np.where(known[:, None], values, 0.0)
+    middle = values[known].mean(0)
+    values = np.where(known[:, None], values - middle, 0.0)
     stiffness = stiffness_of(length, order)
     curve = _solved(values, weight, stiffness, order, trust)
     for _ in range(ROUNDS):
         distance = np.sqrt(((values - curve) ** 2).sum(1))
         spread = _spread(distance[known])
-        if spread == 0:
+        if spread <= 1e-9 * np.abs(values).max():
             break
         ratio = np.clip(distance / (TUKEY * spread), 0, 1)
         fresh = known * np.maximum((1 - ratio**2) ** 2, 1e-4)
@@ -87,7 +88,7 @@ def smooth(
             break
         weight = fresh
         curve = _solved(values, weight, stiffness, order, trust)
-    return curve
+    return curve + middle
 
 
 def fitted(
@@ -182,7 +183,7 @@ def _solved(
     count = len(values)
     order = min(order, count - 1)
     bands = np.zeros((order + 1, count))  # the lower form: bands[k, j] is the entry (j + k, j)
-    bands[0] = weight + 1e-9  # a gap at an end is determined by the differences alone
+    bands[0] = weight + 1e-12  # against rounding: the rest is positive definite with two values
     difference = np.diff(np.eye(order + 1), n=order, axis=0)[0] if order else np.zeros(1)
     rows = count - order
     trusted = np.ones(rows) if trust is None or len(trust) != rows else np.asarray(trust)

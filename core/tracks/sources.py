@@ -5,7 +5,7 @@ Each function gives a `follow.Finder`, which is asked for one frame after anothe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,11 @@ COVERED = 0.5  # the least value of a mask's pixel that counts for its box
 SPECK = 0.05  # parts of a mask below this share of its largest part are no part of the thing
 
 
-def by_detectors(
-    bbox_detector: Any, segm_detector: Any, options: DetectionOptions
-) -> Finder:
+def by_detectors(bbox_detector: Any, segm_detector: Any, options: DetectionOptions) -> Finder:
     """Finds of a BBOX_DETECTOR, of a SEGM_DETECTOR, or of both.
 
-    Of both, the boxes are those of the first, and the masks are restricted to what the second finds.
-    At least one is not None.
+    Of both, the boxes are those of the first, and the masks are restricted to what the second
+    finds. At least one is not None.
     """
 
     def find(number: int, frame: torch.Tensor | None) -> list[Find]:
@@ -100,10 +98,10 @@ def segs_frames(segs: SEGS) -> int:
     return max(counts)
 
 
-def by_masks(frames: torch.Tensor, count: int, drop_size: int, label: str) -> Finder:
-    """Finds of masks [F,H,W] 0..1: every separate shape of a frame's mask is one.
+def by_masks(frames: torch.Tensor, clip: Size, count: int, drop_size: int, label: str) -> Finder:
+    """Finds of masks [F,h,w] 0..1: every separate shape of a frame's mask is one.
 
-    A single mask holds for every frame.
+    They are stretched to the size of the clip. A single mask holds for every frame.
     """
     if len(frames) not in (1, count):
         _tell_frames({len(frames)}, count)
@@ -111,8 +109,9 @@ def by_masks(frames: torch.Tensor, count: int, drop_size: int, label: str) -> Fi
     def find(number: int, frame: torch.Tensor | None) -> list[Find]:
         if number >= len(frames) > 1:
             return []
-        own = frames[min(number, len(frames) - 1)]
-        segs = from_mask(own[None], False, 1.0, False, drop_size, label)
+        place = min(number, len(frames) - 1)
+        own = masks.fitted_mask(frames[place : place + 1], clip, "masks")
+        segs = from_mask(own, False, 1.0, False, drop_size, label)
         return [_of_seg(seg, seg.cropped_mask, number) for seg in _shown(segs)]
 
     return find
@@ -154,8 +153,8 @@ class SamTracks:
 
     def __init__(self, data: Any) -> None:
         wrong = ValueError(
-            "'sam_tracks' should be the track_data of 'Run SAM3 Video Track', with packed_masks and "
-            f"orig_size, but is {described(data)}. Connect that output."
+            "'sam_tracks' should be the track_data of 'Run SAM3 Video Track', with packed_masks "
+            f"and orig_size, but is {described(data)}. Connect that output."
         )
         if not isinstance(data, Mapping) or "packed_masks" not in data:
             raise wrong

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,8 +85,7 @@ class Course:
         """The steps between neighbouring frames, counted from the first frame of the clip."""
         boxes = self.boxes
         return [
-            step_between(self.first + place, *pair)
-            for place, pair in enumerate(zip(boxes, boxes[1:], strict=False))
+            step_between(self.first + place, *pair) for place, pair in enumerate(pairwise(boxes))
         ]
 
 

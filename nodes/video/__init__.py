@@ -1,5 +1,5 @@
 """Nodes for video: they follow things through the frames and redraw them there."""
 
-from . import detailer
+from . import detailer, tracks
 
-FAMILIES = (detailer,)
+FAMILIES = (tracks, detailer)

@@ -1,0 +1,101 @@
+"""What a user gives to follow: one kind of finds, with the frames or without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...utils.check import check_mask, check_segs
+from ..clips import FrameSource
+from ..detectors.detect import DetectionOptions
+from ..geometry import Size
+from ..segs.seg import image_size
+from . import sources
+from .follow import Clip, Finder
+
+_SOURCES = "'bbox_detector', 'segm_detector', 'segs', 'masks', 'sam_tracks' or 'boxes'"
+LABEL = "A"  # of things whose source has no labels
+
+
+@dataclass(frozen=True)
+class Found:
+    """The inputs of which one says what is followed; the others are None."""
+
+    bbox_detector: Any = None
+    segm_detector: Any = None
+    segs: Any = None
+    masks: Any = None
+    sam_tracks: Any = None
+    boxes: Any = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the one that is given, "detector" for the first two.
+
+        Raises:
+            ValueError: none is given, or several.
+        """
+        named = {
+            "detector": self.bbox_detector if self.segm_detector is None else self.segm_detector,
+            "segs": self.segs, "masks": self.masks, "sam_tracks": self.sam_tracks,
+            "boxes": self.boxes,
+        }  # fmt: skip
+        given = [name for name, value in named.items() if value is not None]
+        if len(given) == 1:
+            return given[0]
+        if not given:
+            raise ValueError(f"There is nothing to follow. Connect one of {_SOURCES}.")
+        raise ValueError(
+            f"Things to follow come from {' and '.join(given)}, which would follow each thing "
+            f"several times. Connect only one of {_SOURCES}; the two detectors may go together."
+        )
+
+
+def clip_and_finder(
+    source: FrameSource | None, found: Found, options: DetectionOptions
+) -> tuple[Clip, Finder]:
+    """The clip, and what is found in its frames.
+
+    Args:
+        source: the frames; None where there are none.
+        options: of the detectors; the threshold is that of boxes, the drop size that of masks.
+
+    Raises:
+        ValueError: not exactly one kind of finds is given, or one that needs what is not there.
+    """
+    kind = found.kind
+    if kind == "detector":
+        if source is None:
+            raise ValueError(
+                "A detector searches frames, but 'frames' is not connected. Connect the frames of "
+                "the video."
+            )
+        finder = sources.by_detectors(found.bbox_detector, found.segm_detector, options)
+        return Clip.of(source), finder
+    clip = Clip.of(source) if source is not None else _clip_of(kind, found)
+    if kind == "segs":
+        check_segs(found.segs, "segs")
+        return clip, sources.by_segs(found.segs, clip.size, clip.count)
+    if kind == "masks":
+        masks = check_mask(found.masks, "masks")
+        return clip, sources.by_masks(masks, clip.size, clip.count, options.drop_size, LABEL)
+    if kind == "sam_tracks":
+        return clip, sources.SamTracks(found.sam_tracks).finder(clip.size, clip.count, LABEL)
+    return clip, sources.by_boxes(found.boxes, clip.count, options.bbox_threshold)
+
+
+def _clip_of(kind: str, found: Found) -> Clip:
+    """The clip that finds are made for, without its frames."""
+    if kind == "segs":
+        check_segs(found.segs, "segs")
+        return Clip(sources.segs_frames(found.segs), image_size(found.segs))
+    if kind == "masks":
+        masks = check_mask(found.masks, "masks")
+        return Clip(len(masks), Size(masks.shape[2], masks.shape[1]))
+    if kind == "sam_tracks":
+        tracks = sources.SamTracks(found.sam_tracks)
+        return Clip(tracks.frames, tracks.size)
+    raise ValueError(
+        "'boxes' do not tell the size of the frames, and 'frames' is not connected. Connect the "
+        "frames in which the boxes were found."
+    )

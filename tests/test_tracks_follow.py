@@ -1,0 +1,233 @@
+"""core/tracks/follow.py: tracks of things with known paths, from poor finds."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from detailers.core.clips import HeldFrames
+from detailers.core.geometry import Size
+from detailers.core.tracks.association import Linking
+from detailers.core.tracks.follow import Choosing, Clip, Following, follow
+from detailers.core.tracks.windows import Shaping
+from detailers.utils.notes import collected_notes
+
+from .tracks_scenes import FRAME, along, drawn, finder, jittered, window_jitter
+
+COUNT = 40
+TIME = np.arange(COUNT)
+PATHS = {
+    "constant velocity": lambda size: along(60 + 2.3 * TIME, 70 + 0.4 * TIME, size),
+    "walking": lambda size: along(
+        60 + 2.1 * TIME, 90 + 0.05 * size * np.sin(2 * np.pi * TIME / 14), size
+    ),
+    "turning": lambda size: along(
+        150 + 50 * np.cos(TIME / 9), 90 + 20 * np.sin(TIME / 9), size * (1 + 0.004 * TIME)
+    ),
+}
+
+
+@cache
+def crossing_frames(name, alike):
+    paths = CROSSINGS[name]
+    return drawn(paths, FRAME, [5] * len(paths) if alike else None)
+
+
+def tracks_of(frames, finds, **how):
+    return follow(Clip.of(HeldFrames(frames)), finder(finds), Following(**how))
+
+
+@pytest.mark.parametrize("size", [24, 60])
+@pytest.mark.parametrize("name", PATHS)
+def test_windows_follow_jittered_boxes_to_a_quarter_of_a_pixel(name, size):
+    path = PATHS[name](size)
+    finds, _ = jittered([path])
+    (track,) = tracks_of(drawn([path], FRAME), finds).tracks
+    assert window_jitter(track, path) <= 0.25
+    assert {one.window.width / one.window.height for one in track.sightings} == {1.0}
+    widths = np.log([one.window.width for one in track.sightings])
+    assert np.abs(np.diff(widths - np.log(path[track.first : track.last + 1, 2]))).max() < 0.01
+
+
+def test_without_pixels_boxes_are_smoothed_as_far_as_noise_allows():
+    path = along(20 + 1.1 * np.arange(96), 40 + 0.3 * np.arange(96), 20)
+    finds, _ = jittered([path])
+    result = follow(Clip(96, Size(200, 120)), finder(finds), Following())
+    assert window_jitter(result.tracks[0], path) <= 0.25
+    raw = Following(shaping=Shaping(centre_frames=1, size_frames=1))
+    unsmoothed = follow(Clip(96, Size(200, 120)), finder(finds), raw)
+    assert window_jitter(unsmoothed.tracks[0], path) > 0.5
+
+
+CROSSINGS = {
+    "two": [along(50 + 5.4 * TIME, 92, 44), along(270 - 5.4 * TIME, 100, 44)],
+    "three": [
+        along(50 + 5.4 * TIME, 92, 44), along(270 - 5.4 * TIME, 100, 44),
+        along(160, 20 + 4 * TIME, 44),
+    ],
+    "one that overtakes": [along(60 + 2 * TIME, 92, 44), along(20 + 6 * TIME, 100, 44)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("alike", [False, True], ids=["unlike", "alike"])
+@pytest.mark.parametrize("name", CROSSINGS)
+def test_nothing_is_mistaken_for_another_thing_that_it_crosses(name, alike, seed):
+    paths = CROSSINGS[name]
+    finds, owners = jittered(paths, seed)
+    hidden = [  # a thing is not found while a nearer one covers it
+        [
+            find
+            for find in own
+            if not any(
+                nearer > owners[id(find)]
+                and np.hypot(*(paths[nearer][frame, :2] - paths[owners[id(find)]][frame, :2])) < 20
+                for nearer in range(len(paths))
+            )
+        ]
+        for frame, own in enumerate(finds)
+    ]
+    result = tracks_of(
+        crossing_frames(name, alike), hidden, choosing=Choosing(order="first seen"),
+        shaping=Shaping(measured=False),
+    )  # fmt: skip
+    assert len(result.tracks) == len(paths)
+    places = {find.box: owners[id(find)] for own in hidden for find in own}
+    for track in result.tracks:
+        assert len({places[one.found] for one in track.sightings if one.found}) == 1
+
+
+def test_nothing_is_smoothed_across_a_cut():
+    before, after = along(60 + 2 * TIME, 70, 40), along(230 - 2 * TIME, 110, 40)
+    cut = COUNT // 2
+    path = np.concatenate([before[:cut], after[cut:]])
+    frames = torch.cat([drawn([before[:cut]], FRAME), drawn([after[cut:]], FRAME, [8], behind=3)])
+    finds, _ = jittered([path], dropped=0)
+    whole = tracks_of(frames, finds)
+    assert whole.cuts == (cut,)
+    assert [(track.first, track.last) for track in whole.tracks] == [(0, 19), (20, 39)]
+    alone = tracks_of(frames[:cut], finds[:cut])
+    assert whole.tracks[0].sightings == alone.tracks[0].sightings  # nothing of the other shot is in
+    assert tracks_of(frames, finds, cut_threshold=1.0).cuts == ()
+
+
+def test_gaps_are_bridged_and_marked_and_longer_ones_end_a_track():
+    path = along(60 + 2 * TIME, 90, 40)
+    finds, _ = jittered([path], jitter=0, dropped=0)
+    for frame in (10, 11, 12):
+        finds[frame] = []
+    frames = drawn([path], FRAME)
+    (track,) = tracks_of(frames, finds, linking=Linking(max_gap=3)).tracks
+    assert [one.frame for one in track.sightings if one.gap] == [10, 11, 12]
+    assert all((one.found is None) == one.gap for one in track.sightings)
+    assert track.seen == COUNT - 3
+    assert track.at(11).box.x == pytest.approx(82, abs=0.3)
+    assert len(tracks_of(frames, finds, linking=Linking(max_gap=2)).tracks) == 2
+
+
+def test_short_tracks_are_dropped_with_a_note():
+    path = along(60 + 2 * TIME, 90, 40)
+    finds, _ = jittered([path], dropped=0)
+    other, _ = jittered([along(250, 40, 30)], dropped=0)
+    finds[7], finds[8] = finds[7] + other[7], finds[8] + other[8]
+    with collected_notes() as notes:
+        result = tracks_of(drawn([path], FRAME), finds)
+    assert len(result.tracks) == 1
+    (dropped,) = result.dropped
+    assert (dropped.label, dropped.first, dropped.last) == ("face", 7, 8)
+    assert dropped.reason == "found in 2 of at least 5 frames (min_frames)"
+    assert any("face in frames 7-8" in one.text for one in notes)
+
+
+def test_order_and_limit_choose_tracks():
+    paths = [along(240, 90, 50), along(60 + TIME / 4, 60, 30), along(150, 120, 40)]
+    finds, _ = jittered(paths, dropped=0)
+    clip = Clip(COUNT, FRAME)
+    for order, places in {
+        "left to right": [60, 150, 240], "right to left": [240, 150, 60],
+        "largest first": [240, 150, 60], "smallest first": [60, 150, 240],
+        "top to bottom": [60, 240, 150],
+    }.items():  # fmt: skip
+        result = follow(clip, finder(finds), Following(choosing=Choosing(order=order)))
+        xs = [track.at(0).box.x for track in result.tracks]
+        assert np.allclose(xs, places, atol=2), order
+        assert [track.number for track in result.tracks] == [0, 1, 2]
+    with collected_notes() as notes:
+        result = follow(clip, finder(finds), Following(choosing=Choosing(limit=1)))
+    assert [round(track.at(0).box.x / 10) for track in result.tracks] == [6]
+    assert {one.reason for one in result.dropped} == {
+        "beyond the limit of 1 (limit, in the order 'left to right')"
+    }
+    assert len(notes) == 1
+
+
+def test_labels_are_not_mixed_and_can_be_chosen():
+    faces, _ = jittered([along(60 + 2 * TIME, 90, 40)], dropped=0)
+    hands, _ = jittered([along(62 + 2 * TIME, 92, 40)], 1, dropped=0, label="hand")
+    both = [one + other for one, other in zip(faces, hands, strict=True)]
+    clip = Clip(COUNT, FRAME)
+    result = follow(clip, finder(both), Following())
+    assert sorted(track.label for track in result.tracks) == ["face", "hand"]
+    assert all(track.seen == COUNT for track in result.tracks)
+    only = follow(clip, finder(both), Following(labels="hand"))
+    assert [track.label for track in only.tracks] == ["hand"]
+
+
+def test_no_find_at_all_gives_no_track_and_a_note():
+    frames = torch.rand(6, 20, 30, 3)
+    with collected_notes() as notes:
+        result = follow(Clip.of(HeldFrames(frames)), lambda number, picture: [], Following())
+    assert (result.tracks, result.frames, result.size) == ((), 6, Size(30, 20))
+    assert [one.kind for one in notes] == ["tracks"]
+    assert "Nothing was found in 6 frames" in notes[0].text
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_grey_frames_and_frames_with_alpha_are_followed(channels):
+    path = along(60 + 2 * TIME, 90, 40)
+    finds, _ = jittered([path])
+    frames = drawn([path], FRAME)
+    frames = {
+        1: frames.mean(-1, keepdim=True), 3: frames,
+        4: torch.cat([frames, torch.ones(*frames.shape[:3], 1)], -1),
+    }[channels]  # fmt: skip
+    (track,) = tracks_of(frames, finds).tracks
+    assert window_jitter(track, path) <= 0.25
+
+
+def test_a_clip_of_one_frame_and_a_track_of_one_frame():
+    path = along([60.0], [90.0], 40)
+    finds, _ = jittered([path], dropped=0)
+    result = tracks_of(drawn([path], FRAME), finds)
+    (track,) = result.tracks
+    assert (track.first, track.last, track.seen) == (0, 0, 1)
+    alone = [[]] * 5 + finds + [[]] * 5
+    alone[5] = [type(finds[0][0])(5, finds[0][0].box, "face")]
+    one = follow(Clip(11, FRAME), finder(alone), Following(choosing=Choosing(min_frames=1)))
+    assert [(track.first, track.last) for track in one.tracks] == [(5, 5)]
+
+
+def test_a_clip_is_read_in_slices_and_the_result_does_not_depend_on_them(monkeypatch):
+    path = PATHS["walking"](30)
+    finds, _ = jittered([path])
+    frames = drawn([path], FRAME)
+
+    class Source(HeldFrames):
+        longest = 0
+
+        def read(self, start, stop):
+            Source.longest = max(Source.longest, stop - start)
+            return super().read(start, stop)
+
+    from detailers.core.tracks import follow as module
+
+    whole = follow(Clip.of(Source(frames)), finder(finds), Following())
+    assert 1 < Source.longest <= 17
+    monkeypatch.setattr(module, "SLICE", 3)
+    Source.longest = 0
+    sliced = follow(Clip.of(Source(frames)), finder(finds), Following())
+    assert Source.longest <= 4
+    for one, other in zip(whole.tracks[0].sightings, sliced.tracks[0].sightings, strict=True):
+        assert one.window.x == pytest.approx(other.window.x, abs=1e-4)
+    again = follow(Clip.of(Source(frames)), finder(finds), Following())
+    assert again == sliced
