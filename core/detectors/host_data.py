@@ -75,7 +75,11 @@ GivenBox = tuple[tuple[float, float, float, float], float, str]
 
 
 def given_boxes(boxes: Any, count: int) -> list[list[GivenBox]]:
-    """As `box_frames`, but the sides x1, y1, x2, y2 as they are given, with score and label."""
+    """As `box_frames`, but the sides x1, y1, x2, y2 as they are given, with score and label.
+
+    Raises:
+        ValueError: `boxes` is no BOUNDING_BOX.
+    """
     if isinstance(boxes, dict):
         boxes = [[boxes]]
     if not (boxes is None or isinstance(boxes, (list, tuple))):

@@ -49,7 +49,7 @@ def looks_of(frame: torch.Tensor, boxes: Sequence[Rect]) -> list[np.ndarray | No
 
 
 def unlike(one: np.ndarray | None, other: np.ndarray | None) -> float | None:
-    """How unlike two vectors are: 0 for equal ones, about 1 for those with nothing in common.
+    """How unlike two vectors [D] are: 0 for equal ones, about 1 for those with nothing in common.
 
     None where one is not known.
     """

@@ -98,7 +98,10 @@ def fitted(
     """The curve through values, as long as they allow and at most as long as asked for.
 
     Args:
-        values, known, order, trust: as in `smooth`.
+        values: [n,k].
+        known: [n] bool.
+        order: 1 or 2.
+        trust: [n-order], all four as in `smooth`.
         longest: the longest length, in frames.
     """
     known = np.asarray(known, bool)
