@@ -189,9 +189,9 @@ def test_a_chunk_goes_on_from_what_the_one_before_has_made(models):
     shown = backend.encoded[1][:, 14:18, 14:18].mean(dim=(1, 2, 3))
     if models is MOTION:  # 24 frames, 8 shared: chunks of 16, of which 4 are kept
         assert (mask == 0).tolist() == [True] * 4 + [False] * 12
-    else:  # 17 frames, 9 shared: one frame of the 4 could be kept, and is a step
-        assert (mask == 0).tolist() == [True] + [False] * 4
-    kept = 4 if models is MOTION else 1
+    else:  # 17 frames, 9 shared: 5 frames are kept, which are two steps
+        assert (mask == 0).tolist() == [True] * 2 + [False] * 3
+    kept = 4 if models is MOTION else 5
     assert torch.allclose(shown[:kept], torch.tensor(0.75), atol=1e-3)
     assert torch.allclose(shown[kept:], torch.tensor(0.25), atol=1e-3)
 

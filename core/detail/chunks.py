@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 import torch
 
+# The share of an overlap that may be context. A little more than half of it leaves the usual video
+# model two latent steps of 9 frames, which show where things move.
+_KEPT = 0.6
 _LONGEST_STEP = 64  # frames; more than any known VAE puts into one latent step
 
 
@@ -120,9 +123,10 @@ def _starts(frames: int, length: int, count: int, step: int) -> list[int]:
 
 
 def _context(overlap: int, grid: FrameGrid) -> int:
-    """How many frames of an overlap are kept: about half, as whole steps; none of a single one."""
-    most = grid.most_within(max(1, overlap // 2))
-    return most if most <= overlap // 2 else 0
+    """How many frames of an overlap are kept, in whole steps; none of a single frame."""
+    most = int(overlap * _KEPT)
+    length = grid.most_within(max(1, most))
+    return length if length <= most else 0
 
 
 def fade_weights(fade: int) -> torch.Tensor:
