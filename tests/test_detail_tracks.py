@@ -416,6 +416,17 @@ def test_smoothing_keeps_detail_and_what_moves_in_the_frames():
     )
 
 
+def test_smoothing_brings_nothing_back_that_the_model_takes_out_of_the_frames():
+    """The frames themselves flicker, and the model makes all of them alike."""
+    brightness = torch.tensor([0.3, 0.4, 0.33, 0.42, 0.28, 0.37, 0.41, 0.3]).view(8, 1, 1, 1)
+    clip = brightness.expand(8, HEIGHT, WIDTH, 3).contiguous()
+    track = moving(8, side=24.0, x=30.2, y=24.4, speed=0.0, factor=1.8)
+    out, *_ = run(
+        clip, tracks_of(track, frames=8), fill(0.6), motion=Motion(smoothing=1.0), noise_mask=False
+    )
+    assert torch.allclose(out[:, 20:28, 26:34], torch.tensor(0.6), atol=0.01)
+
+
 def test_nothing_is_averaged_across_tracks_or_frames_left_out():
     """The model makes everything before the cut brighter, and everything after it darker."""
     before, after = moving(6), moving(6, first=6, number=1)

@@ -42,6 +42,7 @@ class Coarse(NamedTuple):
     """The coarse change of one frame, in the cells of its window."""
 
     change: torch.Tensor  # [1,rows,columns,3]
+    frame: torch.Tensor  # [1,rows,columns,3], what is changed
     weight: torch.Tensor  # [1,rows,columns,1], share that the mask covers; 0 where it is too little
 
 
@@ -165,7 +166,8 @@ class StretchResults:
         if self.smoothing > 0 and self.reach:
             mean = self._mean_over_time(near)
             off = spread(mean, self._kept[place].coarse, own.window, own.pixels)
-            pixels = (pixels + self.smoothing * own.inside(off)).clamp_(0, 1)
+            strength = self.smoothing * self._own_unrest(near)
+            pixels = (pixels + strength * own.inside(off)).clamp_(0, 1)
         change = None
         if self.blending.options.colour_match:
             change = ColourChange.of(
@@ -178,11 +180,35 @@ class StretchResults:
         """The mean [1,rows,columns,3] of the coarse changes of these frames, as far as known."""
         sums = shares = 0
         for at, weight in zip(near, self._weights.tolist(), strict=True):
-            coarse = self._kept[at].coarse if at in self._kept else None
+            coarse = self._coarse_of(at)
             if coarse is not None:
                 sums = sums + weight * coarse.weight * coarse.change
                 shares = shares + weight * coarse.weight
         return sums / shares.clamp(min=1e-6)
+
+    def _own_unrest(self, near: range) -> float | torch.Tensor:
+        """How much of the unrest of the change near a frame is the model's own, 0..1.
+
+        The rest answers to unrest of the frames themselves: a model that takes grain away changes
+        each frame in another way, and the mean of its changes would bring the grain back. From
+        frame to frame, let the frames vary by s + n and the change by f - n, where s is what really
+        moves, n what the model takes away and f its flicker, all independent of one another. Then
+        f^2 / (f^2 + n^2) is 1 + <change, frame> / <change, change>.
+        """
+        both = own = 0.0
+        for at, weight in zip(near[:-1], self._weights.tolist()[:-1], strict=True):
+            one, other = (self._coarse_of(place) for place in (at, at + 1))
+            if one is None or other is None:
+                continue
+            common = weight * torch.minimum(one.weight, other.weight)
+            change = other.change - one.change
+            both = both + (common * change * (other.frame - one.frame)).sum()
+            own = own + (common * change.square()).sum()
+        return (1 + both / own).clamp(0, 1) if own > 0 else 1.0
+
+    def _coarse_of(self, place: int) -> Coarse | None:
+        kept = self._kept.get(place)
+        return None if kept is None else kept.coarse
 
 
 @dataclass(frozen=True)
@@ -218,11 +244,13 @@ def coarse_change(own: WindowCrop, pixels: torch.Tensor, weight: torch.Tensor) -
     """
     share = pixels.new_zeros(*pixels.shape[:3], 1)
     own.inside(share).copy_(weight[..., None])
-    values = torch.cat([(pixels - own.pixels.to(pixels)) * share, share], dim=-1)
+    before = own.pixels.to(pixels)
+    values = torch.cat([(pixels - before) * share, before * share, share], dim=-1)
     cells = own.window.averaged(values, cells_of(own.job.size))
-    sums, shares = cells[..., :3], cells[..., 3:]
+    sums, shares = cells[..., :-1], cells[..., -1:]
     shares = torch.where(shares >= LEAST, shares, torch.zeros_like(shares))
-    return Coarse(torch.where(shares > 0, sums / shares.clamp(min=LEAST), sums * 0), shares)
+    means = torch.where(shares > 0, sums / shares.clamp(min=LEAST), sums * 0)
+    return Coarse(means[..., :3], means[..., 3:], shares)
 
 
 def spread(mean: torch.Tensor, own: Coarse, window: Window, like: torch.Tensor) -> torch.Tensor:
