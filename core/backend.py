@@ -137,6 +137,9 @@ class Backend(TextBackend, Protocol):
     def clip_length(self, vae: Any, frames: int) -> int:
         """The least number of frames, at least `frames`, that the VAE does not shorten."""
 
+    def latent_steps(self, vae: Any, frames: int) -> int:
+        """The number of latent steps that a video VAE encodes a clip of this length to."""
+
     def frames_of_steps(self, vae: Any, steps: int, frames: int) -> list[slice]:
         """For each latent step of a clip, the frames that it may stand for."""
 

@@ -167,6 +167,9 @@ class FakeBackend:
     def clip_length(self, vae, frames):
         return frames if vae.every is None else -(-(frames - 1) // vae.every) * vae.every + 1
 
+    def latent_steps(self, vae, frames):
+        return -(-(frames - 1) // vae.every) + 1
+
     def frames_of_steps(self, vae, steps, frames):
         return frames_of_steps(steps, frames, lambda count: (count - 1) * vae.every + 1)
 

@@ -94,7 +94,7 @@ def test_all_frames_of_a_track_are_sampled_in_one_call(models):
     assert len(backend.runs) == 1 and not notes
     shape = tuple(backend.runs[0].latent.shape)
     assert shape == ((13, 48, 8, 8) if models is MOTION else (1, 192, 4, 8, 8))
-    assert torch.allclose(middle(out, track), torch.tensor(0.75), atol=0.02)
+    assert torch.allclose(middle(out, track), torch.tensor(0.75), atol=0.05)
     for frame, own in enumerate(track.sightings):
         left, top, right, bottom = (int(side) for side in own.box.sides)
         outside = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
@@ -129,7 +129,7 @@ def test_tracks_are_sampled_one_after_another():
     out, backend, _ = run(noise_image(9, HEIGHT, WIDTH), first, second, draw=fill(0.75))
     assert [len(run.latent) for run in backend.runs] == [1, 1]
     for track in (first, second):
-        assert torch.allclose(middle(out, track), torch.tensor(0.75), atol=0.02)
+        assert torch.allclose(middle(out, track), torch.tensor(0.75), atol=0.05)
 
 
 def test_image_models_still_get_each_frame_by_itself():
@@ -367,3 +367,24 @@ def test_a_hint_for_each_frame_is_cut_frame_by_frame():
         shown = run_.positive[0][1]["control"].cond_hint_original
         assert shown.shape[0] == 16
         assert torch.allclose(shown.mean(dim=(1, 2, 3)), torch.arange(first, first + 16) / 23.0)
+
+
+def test_planes_over_time_are_cut_step_by_step():
+    """A control video of the whole clip: each chunk sees the steps of its own frames."""
+    clip, track = flat(33), track_of(30, first=3)
+    planes = torch.arange(9.0).view(1, 1, 9, 1, 1).expand(1, 4, 9, HEIGHT // 4, WIDTH // 4)
+    across = torch.linspace(0, 1, WIDTH // 4)
+    positive = text_of("positive")
+    positive[0][1]["control_video"] = (planes + 0.5 * across).clone()
+    models = WAN._replace(positive=positive)
+    _, backend, _ = run(clip, track, models=models)
+    starts = [3, 11, 19]  # chunks of 17 frames, which end at the frames 19, 27 and 32
+    assert len(backend.runs) == 3
+    for own, start in zip(backend.runs, starts, strict=True):
+        shown = own.positive[0][1]["control_video"]
+        last = [min(start + 4 * step, 32) for step in range(5)]
+        assert shown.shape[2] == 5
+        steps = [-(-frame // 4) for frame in last]
+        places = [(20 + frame - 3) / WIDTH for frame in last]  # the middle of each window
+        expected = torch.tensor(steps) + 0.5 * torch.tensor(places)
+        assert torch.allclose(shown.mean(dim=(0, 1, 3, 4)), expected, atol=0.03)

@@ -15,14 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from statistics import median_low
+from typing import Any
 
 import torch
 
 from ...utils.notes import note
 from .. import memory
-from ..backend import VIDEO
+from ..backend import VIDEO, Backend
 from ..geometry import Size
-from ..pixels.crop_view import Cut
+from ..pixels.crop_view import Cut, Step
 from ..pixels.rotated_crop import RotatedCrop
 from ..settings import Motion
 from ..timing import RESIZE, stage
@@ -60,11 +61,13 @@ class ClipCrop(Crop):
     """The windows of consecutive frames at their working size, and the masks there."""
 
     windows: tuple[WindowCrop, ...] = ()
+    timeline: Timeline | None = None  # of a latent with a time axis
 
     @classmethod
     def of(
-        cls, windows: Sequence[WindowCrop], job: ClipJob, part: ClipPart, shown: torch.Tensor | None
-    ) -> ClipCrop:
+        cls, windows: Sequence[WindowCrop], job: ClipJob, part: ClipPart,
+        shown: torch.Tensor | None, timeline: Timeline | None = None,
+    ) -> ClipCrop:  # fmt: skip
         """The crop of some frames.
 
         Args:
@@ -77,7 +80,7 @@ class ClipCrop(Crop):
         at = [own.job.frame for own in windows].index(job.frame)
         result = cls(
             job, windows[0].image, pixels, masks, windows[at].row, video=True, part=part,
-            windows=tuple(windows),
+            windows=tuple(windows), timeline=timeline,
         )  # fmt: skip
         if shown is not None:
             result._show(shown)
@@ -107,10 +110,37 @@ class ClipCrop(Crop):
         self.windows[0].tell(kind, text)
 
     def cut(self, canvas: Size, ratio: int, rows: int) -> Cut:
-        """As of `Crop`; of pictures with one for each frame of the clip, each frame has its own."""
+        """As of `Crop`; of pictures with one for each frame of the clip, each frame has its own.
+
+        So has each latent step, of planes with one for each step of the clip.
+        """
         each = tuple(own.cut(canvas, ratio, rows) for own in self.windows)
         at = [own.job.frame for own in self.windows].index(self.job.frame)
-        return replace(each[at], frames=each)
+        cut = replace(each[at], frames=each)
+        if self.timeline is None:
+            return cut
+        return replace(cut, steps=self.timeline.steps(each), of_steps=self.timeline.of(rows))
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """How a video VAE divides clips into latent steps."""
+
+    backend: Backend
+    vae: Any
+
+    def of(self, frames: int) -> int:
+        """The number of latent steps of a clip, which is lengthened as far as the VAE needs it."""
+        return self.backend.latent_steps(self.vae, self.backend.clip_length(self.vae, frames))
+
+    def steps(self, cuts: Sequence[Cut]) -> tuple[Step, ...]:
+        """The latent steps of a part of a clip; `cuts` are those of its frames."""
+        length = self.backend.clip_length(self.vae, len(cuts))
+        parts = self.backend.frames_of_steps(self.vae, self.of(len(cuts)), length)
+        last = [cuts[min(part.stop, len(cuts)) - 1] for part in parts]
+        return tuple(
+            Step(cut, self.backend.latent_steps(self.vae, cut.row + 1) - 1) for cut in last
+        )
 
 
 def _soft(windows: Sequence[WindowCrop], reach: int) -> torch.Tensor:
@@ -137,6 +167,7 @@ class ClipByClip:
         self.grid = FrameGrid.of_any_length()
         if self.is_video:
             self.grid = FrameGrid(partial(backend.clip_length, models.vae))
+        self.timeline = Timeline(backend, models.vae) if self.is_video else None
         self.windowed = backend.has_context_windows(models.model)
         self.most = max(1, motion.chunk or backend.native_frames(models))
         self._fitting: int | None = None  # frames that fit into memory, once it has run out
@@ -228,7 +259,7 @@ class ClipByClip:
         joiner, results = Joiner(chunks), []
         for chunk in chunks:
             shown = context if chunk.start == 0 else joiner.context
-            clip = _clip(part, chunk, shown)
+            clip = _clip(part, chunk, shown, self.timeline)
             (done,) = enhance(run, [clip])
             run.over(clip.worked, None if done.fault else done.pixels)
             if done.fault or len(chunks) == 1:
@@ -237,7 +268,9 @@ class ClipByClip:
         return Enhanced(torch.cat(results))
 
 
-def _clip(part: Part, chunk: Chunk, shown: torch.Tensor | None) -> ClipCrop:
+def _clip(
+    part: Part, chunk: Chunk, shown: torch.Tensor | None, timeline: Timeline | None
+) -> ClipCrop:
     """A chunk of a part as a crop; `shown` are results [kept,H,W,3] that it begins with."""
     stretch, start = part.results.stretch, part.span.start
     windows = part.crops[chunk.start : chunk.stop]
@@ -255,7 +288,8 @@ def _clip(part: Part, chunk: Chunk, shown: torch.Tensor | None) -> ClipCrop:
     values["detail"] = replace(job.detail, sampling=sampling)
     kept = 0 if shown is None else len(shown)
     place = ClipPart(first - stretch.work.track.first, kept)
-    return ClipCrop.of(windows, ClipJob(**values, first=first, last=last), place, shown)
+    job = ClipJob(**values, first=first, last=last)
+    return ClipCrop.of(windows, job, place, shown, timeline)
 
 
 def _of_frame(own: WindowCrop, done: Enhanced, place: int, needed: bool) -> Enhanced:

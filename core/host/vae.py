@@ -80,6 +80,11 @@ class HostVae:
         steps_of, frames_of = _time(vae)
         return frames if frames_of is None else whole_length(frames, steps_of, frames_of)
 
+    def latent_steps(self, vae: Any, frames: int) -> int:
+        """See `Backend.latent_steps`."""
+        steps_of = _time(vae)[0] if self.is_video_vae(vae) else None
+        return frames if steps_of is None else max(1, int(steps_of(frames)))
+
     def frames_of_steps(self, vae: Any, steps: int, frames: int) -> list[slice]:
         """See `Backend.frames_of_steps`."""
         frames_of = _time(vae)[1] if self.is_video_vae(vae) else None

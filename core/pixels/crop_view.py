@@ -41,11 +41,21 @@ class Cut:
     row: int = 0  # index of the image in its batch
     rows: int = 1  # number of images in the batch
     frames: tuple[Cut, ...] = ()  # of a clip: the cut of each frame, as one of its batch
+    steps: tuple[Step, ...] = ()  # of a latent with a time axis: what each of its steps shows
+    of_steps: int = 0  # latent steps of the whole clip that the batch is
 
     @property
     def latent(self) -> Size:
         """Width and height of the canvas in latent pixels."""
         return Size(self.canvas.width // self.ratio, self.canvas.height // self.ratio)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A latent step of a part of a clip."""
+
+    cut: Cut  # of its last frame
+    index: int  # which latent step of the whole clip holds that frame
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,8 @@ def cut_plane(
 
     Args:
         plane: [...,h,w], of any resolution. Of a batch [B,...,h,w] with a picture for each image,
-            the picture of `cut.row` is taken, and for a clip those of its frames.
+            the picture of `cut.row` is taken, and for a clip those of its frames. Likewise of
+            planes [N,C,T,h,w] with one for each latent step of the clip.
         size: width and height of the result where the picture is sampled.
         fit: how a picture of other proportions lies over the image.
         mode: how it is sampled, "bilinear" or "nearest".
@@ -111,6 +122,9 @@ def cut_plane(
     Returns:
         [...,H,W] with the same device and dtype.
     """
+    if _is_over_time(plane, cut):
+        parts = [cut_plane(plane[:, :, own.index], own.cut, size, fit, mode) for own in cut.steps]
+        return torch.stack(parts, dim=2)
     if _has_each(plane, cut):
         return torch.cat([cut_plane(plane, own, size, fit, mode) for own in cut.frames])
     plane = of_row(plane, cut)
@@ -130,6 +144,11 @@ def sampled_plane(
     plane: torch.Tensor, cut: Cut, size: Size, fit: str = STRETCHED, mode: str = "bilinear"
 ) -> torch.Tensor:
     """As `cut_plane`, but always sampled: [...,size.height,size.width]."""
+    if _is_over_time(plane, cut):
+        parts = [
+            sampled_plane(plane[:, :, own.index], own.cut, size, fit, mode) for own in cut.steps
+        ]
+        return torch.stack(parts, dim=2)
     if _has_each(plane, cut):
         return torch.cat([sampled_plane(plane, own, size, fit, mode) for own in cut.frames])
     plane = of_row(plane, cut)
@@ -150,6 +169,11 @@ def of_row(pictures: torch.Tensor, cut: Cut) -> torch.Tensor:
 def _has_each(pictures: torch.Tensor, cut: Cut) -> bool:
     """Whether a batch [B,...,h,w] has a picture for each image, and the cut is one of a clip."""
     return bool(cut.frames) and cut.rows > 1 and pictures.ndim > 2 and len(pictures) == cut.rows
+
+
+def _is_over_time(planes: torch.Tensor, cut: Cut) -> bool:
+    """Whether planes [N,C,T,h,w] have one for each latent step of the clip that the cut is of."""
+    return bool(cut.steps) and planes.ndim == 5 and planes.shape[2] == cut.of_steps > 1
 
 
 def power_of_two(width: int, whole: float) -> float:
