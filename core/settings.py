@@ -186,7 +186,8 @@ GAP_CHOICES = (GAPS_DETAILED, GAPS_FADED)
 class Motion:
     """How the frames of a track are detailed as one clip; lengths in frames."""
 
-    smoothing: float = 1.0  # 0..1, how far coarse colours of the change are averaged over time
+    # 0..1, how far coarse colours of the change are averaged over time; for image models alone
+    smoothing: float = 1.0
     smoothing_frames: int = 6  # frames to either side over which they are averaged
     gaps: str = GAPS_DETAILED  # one of GAP_CHOICES: what happens in the gaps of a track
     fade: int = 4  # over which detailing fades out and in, at gaps and at limits of size

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -130,6 +130,8 @@ def detail_tracks(
     way = way_of(run, motion)
     works = plan_tracks(tracks, run, motion, way.together)
     run.works = {work.job.position: work for work in works}
+    if way.together:  # the model sees how colours go on, and moves what it draws
+        motion = replace(motion, smoothing=0.0)
     results = [
         StretchResults(stretch, way.spans(stretch), motion)
         for work in works

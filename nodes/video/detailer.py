@@ -37,7 +37,7 @@ def clip_inputs(name: str, kind: str, tooltip: str) -> dict[str, dict[str, tuple
                 "basic_pipe", *SIZE, *SAMPLING, "denoise", "feather", "noise_mask",
                 "force_inpaint", "wildcard", "cycle",
                 seed="Seed of the first track. Each further track uses the next seed. All frames "
-                "of a track start from the same noise.",
+                "of a track start from the same noise, if the model draws each by itself.",
                 force_inpaint="On: tracks that are already larger than guide_size are redrawn "
                 "too, at their own size. Off: they are skipped.",
                 wildcard="Text for the tracks instead of the positive prompt: wildcards, LoRAs, "
@@ -47,7 +47,8 @@ def clip_inputs(name: str, kind: str, tooltip: str) -> dict[str, dict[str, tuple
             "smoothing": described(
                 "FLOAT",
                 "How much colours and brightness of what the model adds are averaged over time, "
-                "so that they do not flicker. Fine detail is not averaged. 0 is off.",
+                "so that they do not flicker. Fine detail is not averaged. 0 is off. Motion and "
+                "video models keep colours steady by themselves: for them it is not used.",
                 default=_DEFAULT.smoothing, min=0.0, max=1.0, step=0.05,
             ),
             "gaps": described(
