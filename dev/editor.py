@@ -148,7 +148,7 @@ class Editor:
         self,
         server: Server,
         size: tuple[int, int] = (1600, 1000),
-        timeout: float = float(os.environ.get("DETAILERS_EDITOR_TIMEOUT", 120)),
+        timeout: float = float(os.environ.get("DETAILERS_EDITOR_TIMEOUT", 300)),
         browser: Any = None,
     ):
         self.server = server

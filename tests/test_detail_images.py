@@ -485,7 +485,9 @@ def crops_alive():
         (KeptCrops(), 1 + 1 + 4 / 3 + 1),
     ],
 )  # fmt: skip
-def test_a_run_keeps_no_more_crops_than_are_wanted(kept, each):
+def test_a_run_keeps_no_more_crops_than_are_wanted(kept, each, request):
+    gc.freeze()  # what was there before is not searched again and again
+    request.addfinalizer(gc.unfreeze)
     backend = Forgetful()
     image = flat().new_full((1, 40, 320, 3), 0.25)
     result, _ = run(image, ROW_OF_EIGHT, backend=backend, kept=kept, guide_size=32)
