@@ -12,57 +12,8 @@ from detailers.core.geometry import Size
 from detailers.core.host.video_read import FileFrames, Trim, never
 from detailers.core.host.video_sound import FileSound, HeldSound
 from detailers.core.host.video_write import Encoding, FileSink, Still, format_for
+from detailers.tests.video_files import COUNT, SIZE, UNEVEN, clip, number_of, picture
 from detailers.utils.notes import collected_notes
-
-COUNT = 40
-SIZE = Size(64, 48)
-UNEVEN = [0, 40, 80, 150, 160, 170, 300, 340, 400, 420]  # milliseconds
-
-
-def picture(number, size=SIZE):
-    """A frame that can be told by its number: its brightness, and a square that wanders."""
-    frame = np.full((size.height, size.width, 3), 20 + 4 * number, np.uint8)
-    frame[4:12, number : number + 8] = (230, 30, 40)
-    return frame
-
-
-def number_of(frame):
-    """The number of a frame [H,W,C] 0..1 as `picture` drew it."""
-    return round((float(frame[-8:, -8:, :3].mean()) * 255 - 20) / 4)
-
-
-def clip(
-    path, codec="libx264", pixels="yuv420p", count=COUNT, size=SIZE, stamps=None, tags=(),
-    options=(), sound=(), subtitles=False, draw=picture, muxer=None, rate=25,
-):  # fmt: skip
-    """Write a clip; `stamps` in milliseconds, sounds as (codec, seconds)."""
-    with av.open(str(path), "w", format=muxer) as file:
-        file.metadata["title"] = "a title"
-        stream = file.add_stream(codec, rate=rate, options=dict(options) or {"g": "12", "bf": "2"})
-        stream.width, stream.height, stream.pix_fmt = size.width, size.height, pixels
-        for name, value in dict(tags).items():
-            setattr(stream.codec_context, name, value)
-        base = Fraction(1, 1000) if stamps else Fraction(1, rate)
-        if stamps:
-            stream.codec_context.time_base = base
-        voices = [(file.add_stream(name, rate=48000, layout="stereo"), end) for name, end in sound]
-        words = file.add_stream("mov_text") if subtitles else None
-        for number in range(count):
-            frame = draw(number, size)
-            form = {3: "rgb24", 4: "rgba"}[frame.shape[-1]]
-            frame = av.VideoFrame.from_ndarray(frame, format=form).reformat(format=pixels)
-            frame.pts, frame.time_base = stamps[number] if stamps else number, base
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
-        for pitch, (voice, end) in enumerate(voices, 1):
-            wave = np.sin(np.arange(int(48000 * end)) * 2 * np.pi * 220 * pitch / 48000)
-            wave = np.stack([wave, wave]).astype(np.float32) * 0.5
-            heard = av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo")
-            heard.sample_rate, heard.pts, heard.time_base = 48000, 0, Fraction(1, 48000)
-            file.mux(voice.encode(heard))
-            file.mux(voice.encode(None))
-        assert words is None or words.type == "subtitle"
-    return path
 
 
 @pytest.fixture
@@ -480,6 +431,27 @@ def test_missing_short_and_long_sound_is_kept(tmp_path, opened, sound):
         assert len(file.streams.audio) == len(sound)
     if sound:
         assert packets_of(made) == packets_of(source.file)
+
+
+def test_subtitles_are_left_out_and_told(tmp_path, opened):
+    plain = clip(tmp_path / "plain.mp4", sound=[("aac", 1.6)])
+    words, path = tmp_path / "words.srt", tmp_path / "a.mkv"
+    words.write_text("1\n00:00:00,100 --> 00:00:01,000\nhello\n")
+    with av.open(str(plain)) as seen, av.open(str(words)) as read, av.open(str(path), "w") as made:
+        pairs = [(one, made.add_stream_from_template(one)) for one in seen.streams]
+        pairs += [(one, made.add_stream_from_template(one)) for one in read.streams]
+        for given, stream in pairs[:1] + pairs[2:]:
+            for packet in given.container.demux(given):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    made.mux(packet)
+    source = opened(path)
+    with collected_notes() as notes:
+        made = copied(source, tmp_path / "made")
+    assert [note.text for note in notes] == ["Subtitles of 'video' are left out."]
+    with av.open(str(made)) as file:
+        assert [stream.type for stream in file.streams][:1] == ["video"]
+        assert not file.streams.subtitles
 
 
 def test_frames_in_memory_get_their_sound_and_rate(tmp_path, opened):

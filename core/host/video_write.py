@@ -121,9 +121,9 @@ def format_for(clip: FileFrames | Still, encoding: Encoding) -> Format:
     if encoding.format != "auto":
         return _KINDS[encoding.format]
     codec = clip.codec if isinstance(clip, FileFrames) else ""
-    if codec in ("vp8", "vp9"):
-        return _KINDS["webm"]
     has_alpha = clip.channels == 4 and codec != "gif"
+    if codec in ("vp8", "vp9") or (has_alpha and not codec):
+        return _KINDS["webm"]
     return _KINDS["mov" if has_alpha else "mp4"]
 
 
