@@ -489,7 +489,7 @@ def test_objects_of_any_class_are_taken_for_what_they_can_do():
     "kind", ["MODEL", "CLIP", "VAE", "BBOX_DETECTOR", "SAMPLER", "DETAILER_HOOK",
              "PK_HOOK", "UPSCALER", "KSAMPLER", "CONTROL_NET", "SCHEDULER_FUNC", "PASTE_OPTIONS",
              "REGIONAL_PROMPTS", "FACE_LANDMARKS", "BOUNDING_BOX", "SEGS_PREPROCESSOR",
-             "SEGMENT_PLAN", "SEGS_TRACKS"],
+             "SEGMENT_PLAN", "SEGS_TRACKS", "VIDEO"],
 )  # fmt: skip
 @pytest.mark.parametrize("value", ["x", 5, {"a": 1}, torch.ones(2), int, ["x"]], ids=str)
 def test_data_is_no_object(kind, value):

@@ -554,6 +554,7 @@ KINDS: dict[str, Callable[[Input], Check]] = {
     "PASTE_OPTIONS": _instance(Pasting, "paste options", _CLASS_OF_OURS.format("Paste Options")),
     "CROP_OPTIONS": _instance(CropOptions, "crop options", _CLASS_OF_OURS.format("Crop Options")),
     "SEGMENT_PLAN": segment_plan,
+    "VIDEO": _object("a video", "Connect 'Load Video' or 'Create Video'.", "get_components"),
     SEGS_TRACKS: _instance(Tracks, "tracks", _CLASS_OF_OURS.format("Track Segments")),
     "STRING": text,
 }

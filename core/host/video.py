@@ -22,7 +22,11 @@ from ...utils.check import check_image
 from ..clips import FrameSource, HeldFrames
 from .video_read import FileFrames, Trim
 from .video_sound import FileSound, HeldSound, Sound
-from .video_write import Encoding, FileSink, Still, format_for
+from .video_write import FORMATS, Encoding, FileSink, Still, format_for
+
+__all__ = ["FORMATS", "Clip", "Encoding", "opened", "shown_file", "video_of"]
+
+_SHOWN = (".mp4", ".webm")
 
 
 class Clip:
@@ -127,9 +131,12 @@ def video_of(path: Path) -> Any:
     return InputImpl.VideoFromFile(str(path))
 
 
-def entry_of(path: Path) -> dict[str, str]:
-    """The entry by which a node shows a file of the temporary folder."""
-    return {"filename": path.name, "subfolder": "", "type": "temp"}
+def shown_file(path: Path) -> dict[str, Any]:
+    """The UI output by which a node shows a file of the temporary folder; {} if no editor can."""
+    if path.suffix not in _SHOWN:
+        return {}
+    entry = {"filename": path.name, "subfolder": "", "type": "temp"}
+    return {"images": [entry], "animated": (True,)}
 
 
 def _check() -> None:

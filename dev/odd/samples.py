@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -130,6 +131,13 @@ class Samples:
         return Tracks(Size(SIDE, SIDE), len(seen), (Track(0, "A", seen),))
 
     @cached_property
+    def video(self) -> Any:
+        from comfy_api.latest import InputImpl, Types
+
+        parts = Types.VideoComponents(images=self.image, frame_rate=Fraction(25))
+        return InputImpl.VideoFromComponents(parts)
+
+    @cached_property
     def _parts(self) -> tuple[Any, Any, Any]:
         return DetailersTestModel().run("flat8", 0.0)
 
@@ -197,6 +205,7 @@ class Samples:
             "LATENT": lambda: self.latent,
             "SEGS": lambda: self.segs,
             "SEGS_TRACKS": lambda: self.tracks,
+            "VIDEO": lambda: self.video,
             "SEG_ELT": lambda: seg,
             "SEGS_HEADER": lambda: (SIDE, SIDE),
             "SEG_ELT_bbox": lambda: BOX,

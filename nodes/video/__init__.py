@@ -1,5 +1,5 @@
 """Nodes for video: they follow things through the frames and redraw them there."""
 
-from . import detailer, tracks
+from . import detailer, long, tracks
 
-FAMILIES = (tracks, detailer)
+FAMILIES = (tracks, detailer, long)

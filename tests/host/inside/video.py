@@ -10,8 +10,12 @@ import folder_paths
 import torch
 from comfy_api.latest import InputImpl, Types
 from detailers.core.clips import HeldFrames
-from detailers.core.host.video import entry_of, opened, video_of
+from detailers.core.geometry import Rect, Size
+from detailers.core.host.video import opened, shown_file, video_of
 from detailers.core.host.video_write import Encoding
+from detailers.core.tracks.track import Sighting, Track, Tracks
+from detailers.dev.model_pack.model import DetailersTestModel
+from detailers.nodes import NODE_CLASSES
 from detailers.tests.video_files import COUNT, SIZE, clip, number_of, picture
 
 FOLDER = Path(tempfile.mkdtemp(prefix="detailers-video-"))
@@ -44,7 +48,8 @@ def numbers(images):
 def check_a_file_becomes_a_file_in_the_temporary_folder():
     path = carried(InputImpl.VideoFromFile(FILE))
     assert path.parent == FOLDER / "temp"
-    assert entry_of(path) == {"filename": path.name, "subfolder": "", "type": "temp"}
+    entry = {"filename": path.name, "subfolder": "", "type": "temp"}
+    assert shown_file(path) == {"images": [entry], "animated": (True,)}
     parts = video_of(path).get_components()
     assert numbers(parts.images) == list(range(COUNT))
     assert parts.frame_rate == 25
@@ -156,3 +161,75 @@ def check_no_two_results_share_a_name():
     paths = {carried(video) for _ in range(3)}
     assert len(paths) == 3
     assert all(os.path.getsize(path) > 0 for path in paths)
+
+
+def tracks_of(first, last, count):
+    """One track that wanders to the right, over the frames first..last."""
+    seen = []
+    for frame in range(first, last + 1):
+        box = Rect(10.3 + 0.7 * frame, 14.6, 16, 16)
+        seen.append(Sighting(frame, box, Rect(box.x, box.y, 24, 24)))
+    return Tracks(Size(*SIZE), count, (Track(0, "A", tuple(seen)),))
+
+
+def detailed(node_id, clip, **given):
+    """What the node gives, and its UI output, for frames 10 to 19."""
+    model, text, vae = DetailersTestModel().run("flat8", 0.6)
+    red = text.encode_from_tokens_scheduled(text.tokenize("red"))
+    kinds = NODE_CLASSES[node_id].INPUT_TYPES()
+    values = {
+        name: options[0]["default"]
+        for name, (kind, *options) in {**kinds["required"], **kinds["optional"]}.items()
+        if options and "default" in options[0]
+    }
+    small = {
+        "guide_size": 64.0,
+        "max_size": 128.0,
+        "steps": 2,
+        "cfg": 1.0,
+        "denoise": 0.5,
+        "noise_mask_feather": 0,
+    }
+    node = NODE_CLASSES[node_id]()
+    result = node.run(**{
+        **values, **small, "sampler_name": "euler", "scheduler": "normal", "wildcard": "",
+        "tracks": tracks_of(10, 19, COUNT), "basic_pipe": (model, text, vae, red, red),
+        **clip, **given,
+    })  # fmt: skip
+    return (result["result"], result["ui"]) if isinstance(result, dict) else (result, {})
+
+
+def check_the_node_does_what_the_node_for_frames_does():
+    video = InputImpl.VideoFromFile(FILE)
+    with opened(video) as source:
+        frames = source.frames.read(0, COUNT)
+    (wanted, _), _ = detailed("VideoDetailer", {"frames": frames})
+    (made, report), ui = detailed("VideoDetailerLong", {"video": video}, format="mkv")
+    assert ui == {} or "images" not in ui
+    assert '"tracks"' in report or report.startswith("{")
+    with opened(made) as source:
+        found = source.frames.read(0, COUNT)
+    touched = [number for number in range(COUNT) if not torch.equal(found[number], frames[number])]
+    assert touched == list(range(10, 20))
+    # What is new is coded with 8 bits, and with less chroma.
+    assert (wanted - frames).abs().max() > 0.1
+    assert (found - wanted).square().mean() < 0.1 * (wanted - frames).square().mean()
+
+
+def check_the_node_shows_its_file():
+    (made, _), ui = detailed("VideoDetailerLong", {"video": InputImpl.VideoFromFile(FILE)})
+    (entry,) = ui["images"]
+    assert made.get_stream_source() == str(FOLDER / "temp" / entry["filename"])
+    assert made.get_frame_count() == COUNT
+
+
+def check_tracks_of_another_clip_leave_no_file():
+    before = temporary()
+    video = InputImpl.VideoFromFile(FILE).as_trimmed(0, 1.0, strict_duration=False)
+    try:
+        detailed("VideoDetailerLong", {"video": video})
+    except ValueError as error:
+        assert "40 frames" in str(error) and "25" in str(error)
+    else:
+        raise AssertionError("it went on")
+    assert temporary() == before
