@@ -33,8 +33,8 @@ class VideoDetailerLong:
             "format": described(
                 list(FORMATS),
                 "The kind of file. auto: WebM for VP8, VP9 and transparent frames in memory, "
-                "ProRes for other files with alpha, else MP4. mp4: H.264. webm: VP9. mov: ProRes. mkv: FFV1, "
-                "without any loss, which few players show.",
+                "ProRes for other files with alpha, else MP4. mp4: H.264. webm: VP9. mov: ProRes. "
+                "mkv: FFV1, without any loss, which few players show.",
                 default=_DEFAULT.format,
             ),
             "crf": described(
