@@ -34,7 +34,7 @@ from dev.options import bench_people
 
 from .gpu import part
 from .quality import Report
-from .quality_runs import BASE, Bench
+from .quality_runs import BASE, MARGIN, Bench
 from .quality_tables import markdown
 from .scenes import TestScene, prepared, right_attributes
 
@@ -44,7 +44,6 @@ SCENES_OF_A_CAST = 5
 THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8)
 THRESHOLD = 0.5  # in the tables that vary something else
 UNKNOWN = "unknown"
-MARGIN = 0.2  # as the node has it at first
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ class PeopleBench(Bench):
 
     def __init__(self, tree: Path):
         super().__init__(tree)
-        self.embedder = part("detectors.embedder").OnnxEmbedder(EMBEDDER)
-        self.people, self.who = part("segs.people"), part("segs.who")
+        self.who = part("segs.who")
 
     @torch.inference_mode()
     def named(self, picture: np.ndarray, segs: tuple, cast: Sequence[Look]) -> tuple:
@@ -85,9 +83,7 @@ class PeopleBench(Bench):
     @torch.inference_mode()
     def redrawn(self, test: TestScene, segs: tuple, text: str) -> np.ndarray:
         """The picture that Detailer (SEGS) makes with a text for the segments: [H,W,3]."""
-        links = self.links(test, segs)
-        (result,) = self._run("DetailerForEach", **links, wildcard=text, **BASE)
-        return result[0].numpy()
+        return self.detailed(test, segs, BASE, text)
 
 
 def gathering(seed: int) -> tuple[Gathering, list[Look]]:

@@ -22,10 +22,12 @@ import torch
 from PIL import Image
 
 from dev.contact_sheet import Cell, contact_sheet
+from dev.options import QUALITY_TABLES as TABLES
 from dev.options import bench_quality
 
-from .quality_runs import BASE, CONTRAST, TINT, TINTING, Case, Runs
-from .quality_tables import Outcome, attribute_table, summary, table
+from . import quality_loss, quality_registration
+from .quality_runs import BASE, CONTRAST, TINT, TINTING, Case, Runs, pasting
+from .quality_tables import AFTER, BEFORE, Outcome, attribute_table, summary, table
 from .scenes import USUAL, Kind, make_scene
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,12 +51,6 @@ class Part:
     cases: tuple[Case, ...]
 
 
-def _pasting(**changed: Any) -> dict[str, Any]:
-    """Paste options with these changes only."""
-    plain = {"color_match": 0.0, "restore_unmasked": False, "fade_at_border": False}
-    return {"paste_options": {"node": "DetailersPasteOptions", "inputs": plain | changed}}
-
-
 def _cropping(**inputs: Any) -> dict[str, Any]:
     return {"crop_options": {"node": "DetailersCropOptions", "inputs": inputs}}
 
@@ -62,10 +58,10 @@ def _cropping(**inputs: Any) -> dict[str, Any]:
 _ALL = {"color_match": 1.0, "restore_unmasked": True, "fade_at_border": True}
 PASTES = (
     Case("plain feather"),
-    Case("kept pixels restored", _pasting(restore_unmasked=True)),
-    Case("colour match", _pasting(color_match=1.0)),
-    Case("all, feather", _pasting(**_ALL)),
-    Case("all, multiband", _pasting(**_ALL, blend="multiband")),
+    Case("kept pixels restored", pasting(restore_unmasked=True)),
+    Case("colour match", pasting(color_match=1.0)),
+    Case("all, feather", pasting(**_ALL)),
+    Case("all, multiband", pasting(**_ALL, blend="multiband")),
     Case("truth, plain feather", truth=True),
 )
 ALONE = Kind(heads_alone=True)
@@ -99,10 +95,10 @@ PARTS = (
         (
             Case("feather 5", kind=SQUARE),
             Case("feather 20", {"feather": 20}, SQUARE),
-            Case("feather 5, fade_at_border", _pasting(fade_at_border=True), SQUARE),
+            Case("feather 5, fade_at_border", pasting(fade_at_border=True), SQUARE),
             Case(
                 "feather 20, fade_at_border",
-                {"feather": 20} | _pasting(fade_at_border=True),
+                {"feather": 20} | pasting(fade_at_border=True),
                 SQUARE,
             ),
         ),
@@ -149,8 +145,8 @@ def best_median_worst(runs: Runs, outcome: Outcome) -> Image.Image:
         place = test.box(head.index, margin=40)
         after = runs.detailed(head.seed)
         captions = (
-            f"{name}: scene {head.seed}, {head.psnr[0]:.1f} dB",
-            f"after: {head.psnr[2]:.1f} dB, {head.gain:+.1f}",
+            f"{name}: scene {head.seed}, {head.seen[BEFORE].psnr:.1f} dB",
+            f"after: {head.seen[AFTER].psnr:.1f} dB, {head.gain:+.1f}",
             "truth",
         )
         pictures = (test.before, after, test.truth)
@@ -171,18 +167,29 @@ def main() -> int:
     options.jobs = options.jobs or _jobs()
     seeds = range(options.first, options.first + options.scenes)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    tables = options.table or TABLES
     with Runs(options.comfyui, options.jobs, threads) as runs:
         if options.variant:
             cases = [BASIC, *(Case(name, widgets) for name, widgets in options.variant)]
             Report().add(table(runs.measure(cases, seeds), "variant"))
             return 0
-        report = Report()
-        base = measure_sweeps(runs, seeds, report)
-        measure_parts(runs, seeds[: options.part_scenes], report)
-        if options.write:
-            best_median_worst(runs, base).save(SHEET, quality=88)
-            picture = f"![Best, median and worst heads before, after and in truth]({SHEET.name})"
-            report.write(picture)
+        if "scenes" in tables:
+            report = Report()
+            base = measure_sweeps(runs, seeds, report)
+            measure_parts(runs, seeds[: options.part_scenes], report)
+            if options.write:
+                best_median_worst(runs, base).save(SHEET, quality=88)
+                picture = (
+                    f"![Best, median and worst heads before, after and in truth]({SHEET.name})"
+                )
+                report.write(picture)
+        for name, own in (("loss", quality_loss), ("registration", quality_registration)):
+            if name in tables:
+                report = Report(own.HEADING, own.INTRODUCTION)
+                for part in own.measure(runs, seeds[: options.part_scenes]):
+                    report.add(part)
+                if options.write:
+                    report.write()
     return 0
 
 
@@ -199,7 +206,7 @@ def measure_sweeps(runs: Runs, seeds: range, report: Report) -> Outcome:
         for widget, values in SWEEPS.items()
     }
     every = [BASIC, truth, *(case for cases in sweeps.values() for case in cases)]
-    found = iter(runs.measure(every, seeds, attributes=BASIC.name))
+    found = iter(runs.measure(every, seeds))
     base = next(found)
     report.add(summary(base))
     report.add(table([base, next(found)], "picture"))

@@ -10,7 +10,7 @@ import copy
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,11 +23,13 @@ import torch
 from scipy.ndimage import maximum_filter
 
 from dev import metrics
+from dev.miniature.cast import another_day, reference_picture
 from dev.miniature.detailing import SETTINGS
+from dev.miniature.people import EMBEDDER
 
-from .gpu import load
-from .quality_tables import Head, Outcome
-from .scenes import USUAL, Kind, TestScene, make_scene, right_attributes
+from .gpu import load, part
+from .quality_tables import Head, Measures, Outcome
+from .scenes import USUAL, Kind, TestScene, make_scene
 
 BASE = SETTINGS | {
     "seed": 0, "feather": 5, "noise_mask": True, "force_inpaint": True, "cycle": 1,
@@ -35,6 +37,7 @@ BASE = SETTINGS | {
 }  # fmt: skip
 CONTRAST, TINT = 0.92, (0.03, 0.0, -0.03)  # of a VAE that shifts colours
 BLUR = 0.9  # pixels, standard deviation of what a blurring VAE takes off
+MARGIN = 0.2  # around a head, as Label SEGS by Person has it at first
 USUAL_VAE, TINTING, BLURRING = "usual", "tinting", "blurring"
 
 
@@ -66,6 +69,12 @@ class Case:
         return json.dumps((self.inputs, repr(self.kind), self.truth, self.vae))
 
 
+def pasting(**changed: Any) -> dict[str, Any]:
+    """The widgets of a case: Paste Options with these changes only."""
+    plain = {"color_match": 0.0, "restore_unmasked": False, "fade_at_border": False}
+    return {"paste_options": {"node": "DetailersPasteOptions", "inputs": plain | changed}}
+
+
 @dataclass
 class Measured:
     """A case on one scene."""
@@ -88,16 +97,10 @@ class Runs:
     def __exit__(self, *_: Any) -> None:
         self.pool.shutdown(cancel_futures=True)
 
-    def measure(
-        self, cases: Sequence[Case], seeds: Sequence[int], attributes: str = ""
-    ) -> list[Outcome]:
-        """An outcome for each case, over all scenes.
-
-        Args:
-            attributes: name of the case for which the attributes of heads are measured.
-        """
+    def measure(self, cases: Sequence[Case], seeds: Sequence[int]) -> list[Outcome]:
+        """An outcome for each case, over all scenes."""
         distinct = {case.key: case for case in reversed(cases)}
-        wanted = [(case, case.name == attributes) for case in distinct.values()]
+        wanted = list(distinct.values())
         scenes = list(self.pool.map(_measure_scene, seeds, [wanted] * len(seeds)))
         found = {}
         for index, key in enumerate(distinct):
@@ -108,6 +111,10 @@ class Runs:
                 sum(measured.seconds for measured in own),
             )
         return [Outcome(case.name, *found[case.key]) for case in cases]
+
+    def each(self, function: Callable[[Bench, int], Any], seeds: Sequence[int]) -> Iterable[Any]:
+        """What a function of a module gives for each scene."""
+        return self.pool.map(_on_the_bench, [function] * len(seeds), seeds)
 
     def one_by_one(self, seeds: Sequence[int]) -> float:
         """The largest difference of a value between results in waves and one by one."""
@@ -127,8 +134,12 @@ def _start(tree: Path, threads: int) -> None:
     _bench = Bench(tree)
 
 
-def _measure_scene(seed: int, cases: Sequence[tuple[Case, bool]]) -> list[Measured]:
-    return [_bench.measure(case, seed, attributes) for case, attributes in cases]
+def _measure_scene(seed: int, cases: Sequence[Case]) -> list[Measured]:
+    return [_bench.measure(case, seed) for case in cases]
+
+
+def _on_the_bench(function: Callable[[Bench, int], Any], seed: int) -> Any:
+    return function(_bench, seed)
 
 
 def _waves_against_alone(seed: int) -> float:
@@ -155,23 +166,65 @@ class Bench:
             BLURRING: _changed(self.vae, _blurred),
         }
         self.empty = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(""))
+        self.embedder = part("detectors.embedder").OnnxEmbedder(EMBEDDER)
+        self.people = part("segs.people")
+        self._untouched = lru_cache(maxsize=16)(self._measured_untouched)
 
-    def measure(self, case: Case, seed: int, attributes: bool) -> Measured:
+    def measure(self, case: Case, seed: int) -> Measured:
         test = make_scene(seed, case.kind)
         started = time.process_time()
         after = self.paste_truth(test) if case.truth else self.detail(test, case.inputs, case.vae)
         seconds = time.process_time() - started
         reach = 2 * case.inputs["feather"] + 1
         touched = maximum_filter(np.maximum.reduce(test.masks), reach) > 0
-        heads = [_measure_head(test, index, after, attributes) for index in range(len(test.masks))]
+        before, lanczos, truth = self._untouched(seed, case.kind)
+        seen = zip(before, lanczos, self.seen(test, after), truth, strict=True)
+        heads = [Head(seed, index, four) for index, four in enumerate(seen)]
         return Measured(heads, metrics.change_outside(test.before, after, touched), seconds)
+
+    def _measured_untouched(self, seed: int, kind: Kind) -> tuple[list[Measures], ...]:
+        """The heads of a scene before detailing, enlarged with Lanczos, and in truth."""
+        test = make_scene(seed, kind)
+        return tuple(self.seen(test, own) for own in (test.before, test.lanczos, test.truth))
+
+    def seen(self, test: TestScene, picture: np.ndarray) -> list[Measures]:
+        """The measures of each head in a picture [H,W,3]."""
+        return [
+            Measures(
+                *(test.measured(measure, index, picture) for measure in MEASURES),
+                likeness, test.looks_like(index, picture),
+            )
+            for index, likeness in enumerate(self._likeness(test, picture))
+        ]  # fmt: skip
+
+    @torch.inference_mode()
+    def _likeness(self, test: TestScene, picture: np.ndarray) -> list[float]:
+        """How alike each head is to a sharp picture of its person on another day."""
+        random = np.random.default_rng([test.seed, 10])
+        looks = [character.look for character in test.scene.characters]
+        references = np.stack([reference_picture(another_day(look, random)) for look in looks])
+        names = [str(number) for number in range(len(looks))]
+        persons = self.people.Persons(torch.from_numpy(references), names, [None] * len(names))
+        _, found, _ = self.people.label_by_person(
+            self.segs(test), torch.from_numpy(picture)[None], persons, self.embedder,
+            self.people.Naming(0.0, "", MARGIN),
+        )  # fmt: skip
+        return [one.scores[number] for number, one in enumerate(found)]
 
     @torch.inference_mode()
     def detail(self, test: TestScene, widgets: dict[str, Any], vae: str = USUAL_VAE) -> np.ndarray:
         """The picture that Detailer (SEGS) makes: [H,W,3]."""
+        return self.detailed(test, self.segs(test), widgets, test.text, vae)
+
+    @torch.inference_mode()
+    def detailed(
+        self, test: TestScene, segs: tuple, widgets: dict[str, Any], text: str,
+        vae: str = USUAL_VAE,
+    ) -> np.ndarray:  # fmt: skip
+        """The picture that Detailer (SEGS) makes with these segments and their text: [H,W,3]."""
         inputs = {name: self._value(value, test) for name, value in widgets.items()}
-        links = self.links(test, self.segs(test), vae)
-        (result,) = self._run("DetailerForEach", **links, wildcard=test.text, **inputs)
+        links = self.links(test, segs, vae)
+        (result,) = self._run("DetailerForEach", **links, wildcard=text, **inputs)
         return result[0].numpy()
 
     def links(self, test: TestScene, segs: tuple, vae: str = USUAL_VAE) -> dict[str, Any]:
@@ -194,12 +247,16 @@ class Bench:
 
     def segs(self, test: TestScene) -> tuple:
         """A segment for each head, in the order of the captions."""
+        return self.segs_of(test.masks, test.kind.crop_factor)
+
+    def segs_of(self, masks: Sequence[np.ndarray], crop_factor: float) -> tuple:
+        """A segment for each mask [H,W]."""
         found = [
             self._run(
                 "MaskToSEGS", mask=torch.from_numpy(mask)[None], combined=False,
-                crop_factor=test.kind.crop_factor, bbox_fill=False, drop_size=1, contour_fill=True,
+                crop_factor=crop_factor, bbox_fill=False, drop_size=1, contour_fill=True,
             )[0]
-            for mask in test.masks
+            for mask in masks
         ]  # fmt: skip
         return found[0][0], [seg for _, segs in found for seg in segs]
 
@@ -244,23 +301,3 @@ def _blurred(pixels: torch.Tensor) -> torch.Tensor:
 
 
 MEASURES = (metrics.psnr, metrics.ssim, metrics.seam_energy, metrics.rim_colour)
-
-
-def _measure_head(test: TestScene, index: int, after: np.ndarray, attributes: bool) -> Head:
-    before, lanczos = _untouched(test.seed, test.kind, index)
-    three = zip(before, lanczos, _measured(test, index, after), strict=True)
-    right = None
-    if attributes:
-        right = right_attributes(test, index, (test.before, after, test.truth))
-    return Head(test.seed, index, *three, right)
-
-
-@lru_cache(maxsize=64)
-def _untouched(seed: int, kind: Kind, index: int) -> tuple[list[float], list[float]]:
-    """The measures of a head before detailing: as it is, and enlarged with Lanczos."""
-    test = make_scene(seed, kind)
-    return _measured(test, index, test.before), _measured(test, index, test.lanczos)
-
-
-def _measured(test: TestScene, index: int, picture: np.ndarray) -> list[float]:
-    return [test.measured(measure, index, picture) for measure in MEASURES]

@@ -9,21 +9,53 @@ from statistics import mean, median
 from dev.miniature.look import ON_HEAD
 
 
-@dataclass
+@dataclass(frozen=True)
+class Measures:
+    """The measures of a head in one picture.
+
+    Attributes:
+        psnr, ssim, seam, rim: as in `dev.metrics`.
+        likeness: to a picture of this person, by the network of Label SEGS by Person, -1..1.
+        right: for each attribute, whether it is right.
+    """
+
+    psnr: float
+    ssim: float
+    seam: float
+    rim: float
+    likeness: float
+    right: dict[str, bool]
+
+    @property
+    def attributes(self) -> float:
+        """The share of attributes that are right."""
+        return mean(self.right.values())
+
+    @property
+    def whole(self) -> bool:
+        """Whether all attributes are right."""
+        return all(self.right.values())
+
+
+BEFORE, LANCZOS, AFTER, TRUTH = range(4)
+
+
+@dataclass(frozen=True)
 class Head:
-    """The measures of one head: before, enlarged with Lanczos, and after detailing."""
+    """One head, measured BEFORE, enlarged with LANCZOS, AFTER detailing, and in the TRUTH."""
 
     seed: int
     index: int
-    psnr: tuple[float, float, float]
-    ssim: tuple[float, float, float]
-    seam: tuple[float, float, float]
-    rim: tuple[float, float, float]
-    right: list[dict[str, bool]] | None  # before, after, and in the truth
+    seen: tuple[Measures, Measures, Measures, Measures]
 
     @property
     def gain(self) -> float:
-        return self.psnr[2] - self.psnr[0]
+        """How much nearer to the truth detailing brings it, in dB."""
+        return self.over(BEFORE)
+
+    def over(self, place: int) -> float:
+        """The PSNR after detailing over that of another picture, in dB."""
+        return self.seen[AFTER].psnr - self.seen[place].psnr
 
 
 @dataclass
@@ -35,44 +67,54 @@ class Outcome:
     outside: float = 0.0  # largest change of a value outside the masks and their feather
     seconds: float = 0.0  # of the processor, in the detailer
 
+    def mean(self, measure: str, place: int = AFTER) -> float:
+        """The mean of one of the Measures over the heads."""
+        return mean(getattr(head.seen[place], measure) for head in self.heads)
+
+    @property
+    def seconds_a_scene(self) -> float:
+        return self.seconds / len({head.seed for head in self.heads})
+
 
 def table(outcomes: Sequence[Outcome], first: str) -> str:
     """A line for each outcome, with means over its heads; the first two are before detailing."""
     head = (
-        first, "heads", "PSNR, dB", "gain, dB", "SSIM", "seam energy", "rim colour, ΔE",
-        "largest change outside", "s a scene",
+        first, "heads", "PSNR, dB", "gain, dB", "SSIM", "attributes right", "all of a head",
+        "likeness", "seam energy", "rim colour, ΔE", "largest change outside", "s a scene",
     )  # fmt: skip
     rows = [
         _cells(outcomes[0], name, place, ("", ""))
-        for place, name in enumerate(("as it came", "Lanczos"))
+        for name, place in (("as it came", BEFORE), ("Lanczos", LANCZOS))
     ]
     for outcome in outcomes:
-        scenes = len({head.seed for head in outcome.heads})
-        last = (f"{outcome.outside:g}", f"{outcome.seconds / scenes:.2f}")
-        rows.append(_cells(outcome, outcome.name, 2, last))
+        last = (f"{outcome.outside:g}", f"{outcome.seconds_a_scene:.2f}")
+        rows.append(_cells(outcome, outcome.name, AFTER, last))
     return markdown(head, rows)
 
 
 def _cells(outcome: Outcome, name: str, place: int, last: tuple[str, str]) -> list[str]:
-    def average(values: str) -> float:
-        return mean(getattr(head, values)[place] for head in outcome.heads)
-
-    gain = mean(head.psnr[place] - head.psnr[0] for head in outcome.heads)
+    level, *others = (
+        outcome.mean(measure, place)
+        for measure in ("psnr", "ssim", "attributes", "whole", "likeness", "seam", "rim")
+    )
+    ssim, attributes, whole, likeness, seam, rim = others
+    gain = level - outcome.mean("psnr", BEFORE)
     return [
-        name, str(len(outcome.heads)), f"{average('psnr'):.2f}", f"{gain:+.2f}",
-        f"{average('ssim'):.3f}", f"{1000 * average('seam'):.1f}", f"{average('rim'):.2f}", *last,
+        name, str(len(outcome.heads)), f"{level:.2f}", f"{gain:+.2f}", f"{ssim:.3f}",
+        f"{attributes:.1%}", f"{whole:.1%}", f"{likeness:.3f}", f"{1000 * seam:.1f}",
+        f"{rim:.2f}", *last,
     ]  # fmt: skip
 
 
 def attribute_table(outcome: Outcome) -> str:
     """How often each attribute, and all of a head, are right before, after and in the truth."""
-    columns = ("before", "after", "in the truth")
+    columns = {"before": BEFORE, "after": AFTER, "in the truth": TRUTH}
     rows = []
 
     def share(name: str, hits: Iterable[Iterable[bool]]) -> tuple[str, ...]:
         return (name, *(f"{mean(map(float, side)):.1%}" for side in hits))
 
-    sides = [[head.right[side] for head in outcome.heads] for side in range(len(columns))]
+    sides = [[head.seen[side].right for head in outcome.heads] for side in columns.values()]
     for attribute in ON_HEAD:
         name = attribute.replace("_", " ")
         rows.append(share(name, [[right[attribute] for right in side] for side in sides]))
@@ -91,7 +133,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def summary(outcome: Outcome) -> str:
     gains = sorted(head.gain for head in outcome.heads)
-    over_lanczos = mean(head.psnr[2] - head.psnr[1] for head in outcome.heads)
+    over_lanczos = mean(head.over(LANCZOS) for head in outcome.heads)
     better = mean(gain > 0 for gain in gains)
     return (
         f"Inside the masks PSNR rises by {mean(gains):.2f} dB (median {median(gains):.2f}, worst "

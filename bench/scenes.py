@@ -38,7 +38,8 @@ class Kind:
         characters, head_width, tilt: as `draw_scene` takes them.
         heads_alone: only the heads are those of a base model. Around them is the truth, so that a
             visible rim comes from the paste.
-        sharp: nothing is poor. The detailed picture is the truth.
+        sharp: nothing is poor. The detailed picture is the truth, but for `other`.
+        other: attributes of heads that had another value, before the texts ask for the right one.
         boxes: the masks are boxes around the heads, as of a detector without shapes.
         crop_factor: how much larger than a mask's box its crop is.
     """
@@ -48,6 +49,7 @@ class Kind:
     tilt: float = TILT
     heads_alone: bool = False
     sharp: bool = False
+    other: tuple[str, ...] = ()
     boxes: bool = False
     crop_factor: float = CROP_FACTOR
 
@@ -73,6 +75,11 @@ class TestScene:
     before: np.ndarray
     lanczos: np.ndarray
     masks: tuple[np.ndarray, ...]
+
+    @cached_property
+    def _known(self) -> dict[int, dict[str, dict[str, np.ndarray]]]:
+        """Renderings of heads that were asked for: by head, attribute and value."""
+        return {}
 
     @cached_property
     def text(self) -> str:
@@ -107,6 +114,17 @@ class TestScene:
         rows, columns = self.box(index)
         truth, mask = self.truth[rows, columns], self.masks[index][rows, columns]
         return measure(picture[rows, columns], truth, mask)
+
+    def looks_like(self, index: int, picture: np.ndarray) -> dict[str, bool]:
+        """For each attribute of a head: is the rendering of the right value the nearest?"""
+        rows, columns = self.box(index)
+        mask, look = self.masks[index][rows, columns], self.scene.characters[index].look
+        if index not in self._known:
+            self._known[index] = {name: self.renderings(index, name) for name in ON_HEAD}
+        return {
+            name: nearest(picture[rows, columns], known, mask) == getattr(look, name)
+            for name, known in self._known[index].items()
+        }
 
     def renderings(self, index: int, attribute: str) -> dict[str, np.ndarray]:
         """The rendering of `box` for each value of an attribute of the character."""
@@ -148,19 +166,35 @@ def prepared(scene: Scene, seed: int, kind: Kind = USUAL) -> TestScene:
         seed: of the base model's grain.
     """
     truth = scene.picture()
-    small = base_picture(truth, seed)
+    source = _with_others(scene, kind.other, seed).picture() if kind.other else truth
+    small = base_picture(source, seed)
     heads = [scene.mask(index) for index in range(len(scene.characters))]
     poor = [enlarge(small, (SIDE, SIDE), sharp) for sharp in (False, True)]
     if kind.heads_alone:
         share = cv2.GaussianBlur(np.maximum.reduce(heads), (0, 0), _FADE)[..., None]
         poor = [share * picture + (1 - share) * truth for picture in poor]
     if kind.sharp:
-        poor = [truth, truth]
+        poor = [source, source]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * GROWN + 1, 2 * GROWN + 1))
     masks = [(cv2.dilate(head, kernel) >= 0.5).astype(np.float32) for head in heads]
     if kind.boxes:
         masks = [_box_around(mask) for mask in masks]
     return TestScene(seed, kind, scene, truth, *poor, tuple(masks))
+
+
+def _with_others(scene: Scene, attributes: Sequence[str], seed: int) -> Scene:
+    """The scene whose characters have other values of some attributes, by chance."""
+    random = np.random.default_rng([seed, 11])
+    characters = []
+    for character in scene.characters:
+        look = character.look
+        for name in attributes:
+            known = look.alternatives(name)
+            values = [value for value in known if value != getattr(look, name)]
+            chosen = known[values[random.integers(len(values))]]
+            look = replace(look, **{name: getattr(chosen, name)})
+        characters.append(replace(character, look=look))
+    return replace(scene, characters=tuple(characters))
 
 
 def _box_around(mask: np.ndarray) -> np.ndarray:
@@ -174,13 +208,4 @@ def right_attributes(
     test: TestScene, index: int, pictures: Sequence[np.ndarray]
 ) -> list[dict[str, bool]]:
     """For each picture and attribute of a head: is the right value's rendering the nearest?"""
-    rows, columns = test.box(index)
-    mask = test.masks[index][rows, columns]
-    look = test.scene.characters[index].look
-    right: list[dict[str, bool]] = [{} for _ in pictures]
-    for attribute in ON_HEAD:
-        known = test.renderings(index, attribute)
-        for hits, picture in zip(right, pictures, strict=True):
-            found = nearest(picture[rows, columns], known, mask)
-            hits[attribute] = found == getattr(look, attribute)
-    return right
+    return [test.looks_like(index, picture) for picture in pictures]

@@ -21,7 +21,6 @@ import torch
 
 from dev import metrics
 from dev.miniature.cast import another_day, reference_picture
-from dev.miniature.people import EMBEDDER
 from dev.options import bench_variants
 
 from .gpu import part
@@ -61,7 +60,6 @@ class VariantBench(Bench):
 
     def __init__(self, tree: Path):
         super().__init__(tree)
-        self.embedder = part("detectors.embedder").OnnxEmbedder(EMBEDDER)
         self.variants, self.pictures = part("segs.variants"), part("segs.pictures")
         self.blending = part("pixels.blend").Blending(BASE["feather"])
         self.faces = self._face_detector()

@@ -78,12 +78,16 @@ def bench(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
     return parser
 
 
+QUALITY_TABLES = ("scenes", "loss", "registration")
+
+
 def bench_quality(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
     parser = _parser(
         "bench quality",
         """How good the pictures are: heads of the miniature world, detailed, beside the truth.
 
     python run.py bench quality                     100 scenes, fewer for some tables
+    python run.py bench quality --table loss        one of the tables
     python run.py bench quality --scenes 10 --variant 'wide={"feather": 20}'
     python run.py bench quality --variant 'x={"paste_options": {"node": ID, "inputs": {...}}}'
 
@@ -98,6 +102,9 @@ that another node gives is written as in the last line.""",
     add("--variant", metavar="NAME=JSON", type=read_variant, action="append", default=[],
         help="only compare this with the usual inputs; may be given several times")  # fmt: skip
     add("--jobs", type=int, help="scenes at a time (default: by the machine)")
+    add("--table", choices=QUALITY_TABLES, action="append",
+        help="only these tables: heads in scenes, what a VAE loses, results that have slipped; "
+        "may be given several times")  # fmt: skip
     add("--write", action="store_true", help="into bench/RESULTS.md")
     return parser
 

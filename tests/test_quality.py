@@ -128,24 +128,33 @@ def test_a_variant_is_a_name_and_inputs(quality):
             read_variant(text)
 
 
-def head(tables, seed, psnr, right):
-    three = (1.0, 2.0, 3.0)
-    right = [{"eyes": hit} for hit in (False, right, True)]
-    return tables.Head(seed, 0, psnr, three, three, three, right)
+def head(tables, seed, psnr, right, seam=3.0):
+    """A head before, by Lanczos, after and in truth."""
+    levels, others = (*psnr, 100.0), (1.0, 2.0, seam, 0.0)
+    hits = (False, False, right, True)
+    return tables.Head(
+        seed, 0,
+        tuple(
+            tables.Measures(level, own, own, own, own / 4, {"eyes": hit, "hair": True})
+            for level, own, hit in zip(levels, others, hits, strict=True)
+        ),
+    )  # fmt: skip
 
 
 def test_tables_hold_means_over_the_heads(quality, monkeypatch):
     from bench import quality_tables as tables
 
-    monkeypatch.setattr("bench.quality_tables.ON_HEAD", ("eyes",))
+    monkeypatch.setattr("bench.quality_tables.ON_HEAD", ("eyes", "hair"))
     outcome = tables.Outcome("base", [], 0.0, 3.0)
     outcome.heads = [
         head(tables, 0, (18.0, 19.0, 22.0), True),
         head(tables, 1, (20.0, 20.0, 21.0), False),
     ]
     lines = tables.table([outcome], "picture").splitlines()
-    assert lines[2].startswith("| as it came | 2 | 19.00 | +0.00 | 1.000 | 1000.0 | 1.00 |")
-    assert lines[4] == "| base | 2 | 21.50 | +2.50 | 3.000 | 3000.0 | 3.00 | 0 | 1.50 |"
+    before = "| as it came | 2 | 19.00 | +0.00 | 1.000 | 50.0% | 0.0% | 0.250 | 1000.0 | 1.00 |"
+    assert lines[2].startswith(before)
+    after = "| base | 2 | 21.50 | +2.50 | 3.000 | 75.0% | 50.0% | 0.750 | 3000.0 | 3.00 |"
+    assert lines[4] == f"{after} 0 | 1.50 |"
     assert "rises by 2.50 dB (median 2.50, worst 1.00, best 4.00)" in tables.summary(outcome)
     assert tables.attribute_table(outcome).splitlines()[2] == "| eyes | 0.0% | 50.0% | 100.0% |"
 
@@ -166,6 +175,78 @@ def test_the_report_replaces_its_own_part_alone(quality, monkeypatch, tmp_path):
         assert text.count(quality.HEADING) == 1
         assert "\n\nnew\n\npicture\n" in text
         assert "## Speed\n\nfast\n" in text
+
+
+def test_the_table_of_losses_tells_how_auto_does(quality):
+    from bench import quality_loss as loss
+    from bench import quality_tables as tables
+
+    def outcome(way, psnr, seam):
+        heads = [head(tables, 0, (18.0, 19.0, psnr), True, seam)]
+        return tables.Outcome(way, heads, 0.0, 2.0)
+
+    rows = (
+        loss.Row("small, poor", 0.2, "usual"),
+        loss.Row("large, sharp", 0.5, "blurring"),
+    )
+    outcomes = [
+        [outcome("off", 20.0, 0.01), outcome("residual", 21.0, 0.02), outcome("auto", 21.5, 0.03)],
+        [outcome("off", 22.0, 0.01), outcome("residual", 21.0, 0.02), outcome("auto", 21.9, 0.03)],
+    ]
+    lines = loss.table(rows, outcomes).splitlines()
+    levels = "18.00 | 20.00 / 21.00 / 21.50 | +0.50 | 10.0 / 20.0 / 30.0 | 0.01 / 0.02 / 0.03 |"
+    assert lines[2] == f"| small, poor | 0.2 | usual | 1 | {levels} 2.0 / 2.0 / 2.0 |"
+    assert "| the truth | 22.00 / 21.00 / 21.90 | -0.10 |" in lines[3]
+    said = loss.verdict(rows, outcomes)
+    assert "-0.100 dB from the better single way (large, sharp, denoise 0.5, blurring VAE)" in said
+    assert "not within the 0.05 dB" in said
+    assert "), within the 0.05 dB" in loss.verdict(rows[:1], outcomes[:1])
+
+
+def test_every_row_of_losses_measures_each_way(quality):
+    from bench import quality_loss as loss
+
+    assert len(loss.ROWS) == len(loss.HEADS) * len(loss.DENOISES) * len(loss.VAES)
+    cases = loss.ROWS[0].cases
+    given = [case.widgets["paste_options"]["inputs"]["vae_loss"] for case in cases]
+    assert given == ["off", "residual", "auto"]
+    assert len({case.key for row in loss.ROWS for case in row.cases}) == 3 * len(loss.ROWS)
+
+
+def test_registration_finds_a_slip_within_what_is_meant(quality):
+    """The table's own way to let results slip, on a scene that the model has not touched."""
+    import torch
+    from bench import quality_registration as slips
+    from bench.scenes import Kind, make_scene
+
+    test = make_scene(4, Kind(heads_alone=True))
+    top, left = slips._place(test)
+    length = slips.SIDE + 2 * slips.PAD
+    assert 0 <= top <= 1024 - length
+    before = torch.from_numpy(test.before[top : top + length, left : left + length])[None]
+    mask = slips._middle(slips.SIDE)
+    assert float(mask.mean()) == pytest.approx(slips.CHANGED, abs=0.01)
+    random = np.random.default_rng(0)
+    still = slips._found(slips.SLIPS[0], before, before, mask, random)
+    assert (still.moved, still.refused, still.errors) == (False, False, (0, 0, 0))
+    found = slips._found(slips.SLIPS[-1], before, before, mask, random)
+    assert found.moved
+    shift, scale, angle = found.errors
+    assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), found.errors
+    line = slips.table([still, found]).splitlines()[-1]
+    assert line.startswith("| all three, and a tint | 1 | 1 | 0 |")
+
+
+def test_attributes_may_come_in_with_another_value(quality):
+    from bench.scenes import Kind, make_scene
+
+    test = make_scene(4, Kind(sharp=True, other=("mouth", "glasses")))
+    truth, before = (test.looks_like(0, picture) for picture in (test.truth, test.before))
+    assert all(truth.values())
+    wrong = [name for name, right in before.items() if not right]
+    assert wrong == ["mouth", "glasses"]
+    outside = np.maximum.reduce(test.masks) == 0
+    assert np.abs(test.before - test.truth)[outside].max() < 1e-6
 
 
 def test_scenes_come_with_truth_masks_and_texts(quality):
