@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from detailers.core.pixels.colour import ColourChange, from_oklab, rim, to_oklab
+from detailers.core.pixels.colour import (
+    ColourChange,
+    from_oklab,
+    rim,
+    surroundings,
+    to_oklab,
+)
 from detailers.tests.fake_backend import noise_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +130,52 @@ def test_contradicting_cells_make_the_shift_smaller():
     assert 0.005 < apart < 0.027
 
 
+def redrawn(tint=0.0, inside=0.0):
+    """A picture in the middle of which something else was drawn, its original, ring and around.
+
+    Args:
+        tint: of all of it, in lightness.
+        inside: of the ring alone.
+    """
+    around = ring(80, 80, 16)
+    band = ring(80, 80, 32) & ~around
+    original = picture(0, 80, 80)
+    drawn = original + 0.3 * (picture(7, 80, 80) - picture(8, 80, 80)) + 0.02
+    pixels = torch.where(around[..., None], original, drawn)
+    pixels = shifted(pixels, tint, 0, 0)
+    pixels = torch.where(band[..., None], shifted(pixels, inside, 0, 0), pixels)
+    return pixels, original, band, around
+
+
+@pytest.mark.parametrize("tint", [-0.03, 0.0, 0.03])
+def test_the_surroundings_tell_a_tint_where_the_drawing_contradicts(tint):
+    pixels, original, band, around = redrawn(tint)
+    change = ColourChange.between(pixels, original, band, around)
+    shift = change.target - change.centre
+    assert torch.allclose(shift, torch.tensor([-tint, 0, 0]), atol=4e-3)
+    alone = ColourChange.between(pixels, original, band)
+    assert ((alone.target - alone.centre)[0] + tint).abs() > 6e-3
+
+
+def test_a_tint_of_the_ring_alone_goes_too_where_its_cells_agree():
+    original = picture(0, 80, 80)
+    around = ring(80, 80, 16)
+    band = ring(80, 80, 32) & ~around
+    pixels = torch.where(band[..., None], shifted(original, 0.04, 0.01, 0), original)
+    change = ColourChange.between(pixels, original, band, around)
+    assert torch.allclose(change.target - change.centre, torch.tensor([-0.04, -0.01, 0]), atol=1e-3)
+
+
+def test_surroundings_too_small_to_tell_leave_it_to_the_ring():
+    pixels, original, band, _ = redrawn(0.02)
+    few = torch.zeros_like(band)
+    few[:, :4, :12] = True
+    alone = ColourChange.between(pixels, original, band)
+    for around in (few, few & False):
+        change = ColourChange.between(pixels, original, band, around)
+        assert torch.equal(change.target, alone.target)
+
+
 def test_flat_areas_keep_their_spread():
     flat = torch.full((1, 40, 56, 3), 0.5)
     change = ColourChange.between(flat + 0.001 * noise_image(1, 40, 56), picture(), ring())
@@ -168,6 +220,16 @@ def test_the_rim_is_the_masks_outermost_part_but_for_its_soft_edge():
     expected[:, 8:32, 10:36] = 1
     expected[:, 11:29, 13:33] = 0
     assert torch.equal(found, expected.bool())
+
+
+def test_surroundings_lie_around_the_mask_but_for_its_soft_edge():
+    mask = torch.zeros(1, 40, 44)
+    mask[:, 16:24, 18:28] = 0.1
+    expected = torch.zeros(1, 40, 44)
+    expected[:, 8:32, 10:36] = 1
+    expected[:, 12:28, 14:32] = 0
+    assert torch.equal(surroundings(mask, 8), expected.bool())
+    assert not surroundings(torch.ones(1, 9, 9), 8).any()
 
 
 def test_where_the_mask_leaves_the_crop_is_no_rim():

@@ -104,6 +104,30 @@ def test_a_blur_moves_nothing_and_hides_no_slip():
         assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True)
 
 
+def drawing():
+    """Flat colours with a few edges, as in a drawing: most pixels show no slip."""
+    picture = torch.full((1, SIDE, SIDE, 3), 0.6)
+    for number, (top, left) in enumerate(((10, 14), (16, 140), (150, 20), (158, 120), (80, 4))):
+        colour = torch.tensor([0.2, 0.5, 0.9]).roll(number)
+        picture[:, top : top + 22, left : left + 30] = colour
+    return picture
+
+
+@pytest.mark.parametrize("similarity", [Similarity(), Similarity(1.02, 1.0, (6.0, -3.0))])
+def test_in_a_flat_picture_edges_are_no_outliers(similarity):
+    """A VAE leaves flat parts as they are and changes edges, which alone show where they lie."""
+    picture = drawing()
+    soft = F.avg_pool2d(picture.movedim(-1, 1), 5, 1, 2, count_include_pad=False).movedim(1, -1)
+    grain = 0.1 * (noise_image(1, SIDE, SIDE, seed=3) - 0.5) * ((soft - picture).abs() > 0.01)
+    result = displaced((soft + grain).clamp(0, 1), similarity)
+    found = register(result, picture, middle())
+    if similarity == Similarity():
+        assert (found.similarity, found.refused) == (None, "")
+        return
+    shift, scale, angle = error_of(found.similarity, similarity)
+    assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), (shift, scale, angle)
+
+
 @pytest.mark.parametrize("faults", [{}, {"tint": (1.1, 0.95, 0.9)}, {"grain": 0.05}])
 def test_what_has_not_moved_stays(faults):
     picture = scene()

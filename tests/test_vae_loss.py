@@ -1,5 +1,7 @@
 """Pasting the change that a model made instead of the picture that the VAE made of it."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,6 +67,36 @@ def test_auto_takes_a_tint_off_but_brings_no_detail_of_another_picture():
     assert error(compensated(result, original, decoded, AUTO, CELL), truth) < 1.08 * plain
     assert error(compensated(result, original, decoded, RESIDUAL, CELL), truth) > 1.25 * plain
     assert error(result, truth) > 1.5 * plain
+
+
+def decibels(one, other):
+    return -20 * math.log10(error(one, other))
+
+
+@pytest.mark.parametrize("tint", [0.0, 0.05])
+@pytest.mark.parametrize("strength", [0.25, 0.5, 0.7])
+def test_auto_misses_next_to_nothing_where_the_same_thing_was_redrawn(strength, tint):
+    """A sharp original, and a result that strays from it everywhere by a share of its detail."""
+    original = detailed_picture(1, 96)
+    strayed = original + strength * (detailed_picture(2, 96) - detailed_picture(3, 96))
+    decoded, result = through_a_vae(original, tint), through_a_vae(strayed, tint)
+    residual, auto = (
+        decibels(compensated(result, original, decoded, way, CELL), original)
+        for way in (RESIDUAL, AUTO)
+    )
+    assert residual > decibels(result, original) + 0.3
+    assert auto >= residual - 0.02
+
+
+def test_auto_is_nearer_than_either_where_one_part_is_another_thing():
+    original, other = detailed_picture(1, 96), detailed_picture(2, 96)
+    part = torch.zeros(1, 96, 96, 1)
+    part[:, :, :48] = 1
+    truth = torch.lerp(original, other, part)
+    decoded, result = through_a_vae(original), through_a_vae(truth)
+    auto = decibels(compensated(result, original, decoded, AUTO, CELL), truth)
+    residual = decibels(compensated(result, original, decoded, RESIDUAL, CELL), truth)
+    assert auto > max(residual, decibels(result, truth)) + 0.5
 
 
 def test_values_stay_within_their_range():

@@ -13,12 +13,12 @@ import torch
 
 from ..geometry import Box, Size
 from ..settings import MULTIBAND, Pasting
-from .colour import ColourChange, FrameColours, frames_of, rim
+from .colour import ColourChange, FrameColours, frames_of, rim, surroundings
 from .image import crop, paste, usable
 from .mask import SIGMAS_OF_REACH, blur_image, fade, feather, grow
 from .precision import in_float32
 
-RIM = 20  # width in pixels of the mask's rim, where colours are compared
+RIM = 20  # pixels on either side of a mask's edge where colours are compared
 CENTRE = 0.5  # a band is blended separately only if its weight reaches this somewhere
 COARSE_BANDS = 2
 LITTLE = 1e-4  # the least share of the mask within reach for a mean
@@ -95,7 +95,8 @@ class Blending:
         """
         if not (self.options.colour_match and usable(pixels)):
             return []
-        return frames_of(pixels.float(), original.float(), rim(weight, RIM))
+        areas = rim(weight, RIM), surroundings(weight, RIM)
+        return frames_of(pixels.float(), original.float(), *areas)
 
     def paste(
         self,

@@ -34,6 +34,9 @@ FEWEST = 64  # the least pixels of a ring from which colours can be estimated
 COARSE = 4  # side in pixels of the cells that are averaged, so that texture does not count
 MAD_TO_SPREAD = 1.4826  # the standard deviation of a normal distribution over its MAD
 DOUBT = 0.5  # how much disagreement of the cells reduces a shift
+# The same for what the ring's shift is more than that of its surroundings. These have the tint of a
+# VAE or of a whole repainted crop, but not the drawing, so the rest is more often the drawing's.
+DOUBT_OF_THE_REST = 5.0
 SOFT = 4  # pixels at an edge that a blurred picture mixes
 FLAT = 0.01  # the spread in OKLab below which an area counts as one colour
 SAME = 0.002  # OKLab distance below which colours count as equal
@@ -64,6 +67,43 @@ def _matrix(rows: Sequence[Sequence[float]], like: torch.Tensor) -> torch.Tensor
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How the colours of an area have to be shifted to those of the original, in OKLab.
+
+    Attributes:
+        cells: number of cells.
+        weight: sum of the weights of the cells that are not left out.
+        mean: [3] of these cells.
+        usual: [3] median distance of the cells' shifts from their median.
+    """
+
+    cells: int
+    weight: torch.Tensor
+    mean: torch.Tensor
+    usual: torch.Tensor
+
+    @classmethod
+    def of_all(cls, shifts: Sequence[Shift]) -> Shift | None:
+        """One shift for all frames; None if the area is too small for an estimate."""
+        cells = sum(shift.cells for shift in shifts)
+        if cells * COARSE**2 < FEWEST:
+            return None
+        weights = torch.stack([shift.weight for shift in shifts])
+        means = (
+            _weighted([getattr(shift, name) for shift in shifts], weights)
+            for name in ("mean", "usual")
+        )
+        return cls(cells, weights.sum(), *means)
+
+    def believed(self, told: torch.Tensor, doubt: float) -> torch.Tensor:
+        """What is left of the shift [3] after one that is known, as far as the cells agree."""
+        rest = self.mean - told
+        distance = rest.square().sum()
+        doubt = doubt * (MAD_TO_SPREAD * self.usual).square().sum()
+        return rest * (distance / (distance + doubt).clamp(min=1e-12))
+
+
+@dataclass(frozen=True)
 class FrameColours:
     """The colours of a frame's result and of its original on a ring, in OKLab.
 
@@ -71,45 +111,46 @@ class FrameColours:
     less than most cells of the frame (a strand of hair in one of them, a highlight) are left out.
     """
 
-    cells: int  # number of cells on the ring
-    weight: torch.Tensor  # sum of the weights of the cells that are not left out
+    shift: Shift
     ours: torch.Tensor  # [3] mean
-    theirs: torch.Tensor  # [3] mean
-    usual: torch.Tensor  # [3] median distance of the cells' shifts from their median
     contrast_weight: torch.Tensor
     contrast: torch.Tensor  # [2,3] variance of ours and of theirs
+    around: Shift | None  # that of the ring's surroundings
 
     @classmethod
     def of(
-        cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
+        cls,
+        pixels: torch.Tensor,
+        original: torch.Tensor,
+        ring: torch.Tensor,
+        around: torch.Tensor | None = None,
     ) -> FrameColours | None:
         """Compare the colours of one frame.
 
         Args:
             pixels, original: [1,h,w,3] sRGB 0..1.
             ring: [1,h,w] bool.
+            around: [1,h,w] bool, surroundings of the ring in which both show the same.
 
         Returns:
             The colours; None where the ring covers nothing.
         """
-        weight = ring[..., None].to(pixels)
-        ours, theirs, share = _compared_cells(to_oklab(pixels), to_oklab(original), weight)
-        counted = share >= 0.5
-        cells = int(counted.sum())
-        if cells == 0:
+        lab = to_oklab(pixels), to_oklab(original)
+        cells = _compared_cells(*lab, ring[..., None].to(pixels))
+        found = _kept_cells(*cells)
+        if found is None:
             return None
-        off = theirs - ours
-        off = (off - off[counted[..., 0]].median(dim=0).values).abs()
-        usual = off[counted[..., 0]].median(dim=0).values
-        near = off <= MOST_OFF * usual.clamp(min=SAME)
-        kept = (counted & near.all(dim=-1, keepdim=True)).to(share)
+        shift, kept = found
+        ours, theirs, _ = cells
+        outer = None
+        if around is not None:
+            outer = _kept_cells(*_compared_cells(*lab, around[..., None].to(pixels)))
         # Contrast is measured in large cells, because a blurred picture only lacks texture.
         coarse_ours, coarse_theirs, coarse = _compared_cells(ours, theirs, kept)
         contrast = [_variance(values, coarse) for values in (coarse_ours, coarse_theirs)]
         return cls(
-            cells, kept.sum(), _mean(ours, kept), _mean(theirs, kept), usual, coarse.sum(),
-            torch.stack(contrast),
-        )  # fmt: skip
+            shift, _mean(ours, kept), coarse.sum(), torch.stack(contrast), outer and outer[0]
+        )
 
 
 @dataclass(frozen=True)
@@ -122,33 +163,41 @@ class ColourChange:
 
     @classmethod
     def between(
-        cls, pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
+        cls,
+        pixels: torch.Tensor,
+        original: torch.Tensor,
+        ring: torch.Tensor,
+        around: torch.Tensor | None = None,
     ) -> ColourChange | None:
-        """The change for pixels and original [N,h,w,3] sRGB 0..1 on a ring [N or 1,h,w] bool."""
-        return cls.of(frames_of(pixels.float(), original.float(), ring))
+        """The change for pixels and original [N,h,w,3] sRGB 0..1; see `frames_of`."""
+        return cls.of(frames_of(pixels.float(), original.float(), ring, around))
 
     @classmethod
     def of(cls, frames: Sequence[FrameColours]) -> ColourChange | None:
         """The change that matches the colours of all these frames to those of their originals.
 
         It matches mean and contrast of all frames. A tint shifts all cells of a frame alike. Where
-        the cells disagree, the drawing differs rather than the tint, and the shift is reduced.
+        the cells disagree, the drawing differs rather than the tint, and the shift is reduced. The
+        surroundings show a tint without another drawing, so their shift goes first, and the ring
+        adds what is left.
 
         Returns:
             The change; None where the ring is too small for an estimate.
         """
-        if sum(frame.cells for frame in frames) * COARSE**2 < FEWEST:
+        ring = Shift.of_all([frame.shift for frame in frames])
+        if ring is None:
             return None
-        weights = torch.stack([frame.weight for frame in frames])
-        centre = _weighted([frame.ours for frame in frames], weights)
-        target = _weighted([frame.theirs for frame in frames], weights)
-        usual = _weighted([frame.usual for frame in frames], weights)
+        around = Shift.of_all([frame.around for frame in frames if frame.around is not None])
+        centre = _weighted(
+            [frame.ours for frame in frames], torch.stack([frame.shift.weight for frame in frames])
+        )
         coarse = torch.stack([frame.contrast_weight for frame in frames])
         contrast = _weighted([frame.contrast for frame in frames], coarse).sqrt()
-        shift = target - centre
-        doubt = DOUBT * (MAD_TO_SPREAD * usual).square().sum()
-        sure = shift.square().sum() / (shift.square().sum() + doubt).clamp(min=1e-12)
-        return cls(centre, _ratio(*contrast), centre + shift * sure)
+        told, doubt = torch.zeros_like(centre), DOUBT
+        if around is not None:
+            told, doubt = around.believed(told, DOUBT), DOUBT_OF_THE_REST
+        shift = told + ring.believed(told, doubt)
+        return cls(centre, _ratio(*contrast), centre + shift)
 
     @in_float32
     def apply(self, pixels: torch.Tensor, strength: float) -> torch.Tensor:
@@ -169,6 +218,28 @@ def _compared_cells(
     share = _cells(weight)
     means = (_cells(values * weight) / share.clamp(min=1e-6) for values in (ours, theirs))
     return (*means, share)
+
+
+def _kept_cells(
+    ours: torch.Tensor, theirs: torch.Tensor, share: torch.Tensor
+) -> tuple[Shift, torch.Tensor] | None:
+    """The shift of the cells that `_compared_cells` gave, and which of them count: [N,h',w',1].
+
+    Cells that differ far more or far less than most are left out.
+
+    Returns:
+        None if there is no cell.
+    """
+    counted = share >= 0.5
+    cells = int(counted.sum())
+    if cells == 0:
+        return None
+    off = theirs - ours
+    distance = (off - off[counted[..., 0]].median(dim=0).values).abs()
+    usual = distance[counted[..., 0]].median(dim=0).values
+    near = distance <= MOST_OFF * usual.clamp(min=SAME)
+    kept = (counted & near.all(dim=-1, keepdim=True)).to(share)
+    return Shift(cells, kept.sum(), _mean(theirs, kept) - _mean(ours, kept), usual), kept
 
 
 def _cells(image: torch.Tensor) -> torch.Tensor:
@@ -202,16 +273,24 @@ def _ratio(spread: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def frames_of(
-    pixels: torch.Tensor, original: torch.Tensor, ring: torch.Tensor
+    pixels: torch.Tensor,
+    original: torch.Tensor,
+    ring: torch.Tensor,
+    around: torch.Tensor | None = None,
 ) -> list[FrameColours]:
     """The colours of each frame; frames where the ring covers nothing are left out.
 
     Args:
         pixels, original: [N,h,w,3] sRGB 0..1.
         ring: [N or 1,h,w] bool.
+        around: [N or 1,h,w] bool, the surroundings of the ring; None if nothing is known of them.
     """
+    areas = (ring,) if around is None else (ring, around)
     rows = zip(
-        pixels.split(1), original.split(1), ring.expand(len(pixels), -1, -1).split(1), strict=True
+        pixels.split(1),
+        original.split(1),
+        *(area.expand(len(pixels), -1, -1).split(1) for area in areas),
+        strict=True,
     )
     found = (FrameColours.of(*row) for row in rows)
     return [frame for frame in found if frame is not None]
@@ -224,3 +303,9 @@ def rim(mask: torch.Tensor, width: int) -> torch.Tensor:
     """
     covered = (mask >= 0.5).float()
     return (grow(covered, -SOFT) >= 0.5) & (grow(covered, -width) < 0.5)
+
+
+def surroundings(mask: torch.Tensor, width: int) -> torch.Tensor:
+    """What lies within `width` pixels of a mask [N,h,w] 0..1, without the first SOFT, as bool."""
+    covered = (mask > 0).float()
+    return (grow(covered, width) >= 0.5) & (grow(covered, SOFT) < 0.5)

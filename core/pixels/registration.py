@@ -285,8 +285,8 @@ def _least_squares(
             return start
         seen = _with_contrast_of(seen, original, known)
         error = original - seen
-        weight = known * _biweight(error, known)
         across, down = _slopes(seen)
+        weight = known * _biweight(error, _steepness(across, down), known)
         columns = [across, down, across * x + down * y, down * x - across * y]
         rows = torch.stack(columns).flatten(2)  # [4,3,h*w]
         weighted = rows * weight.flatten()
@@ -365,10 +365,29 @@ def _with_contrast_of(
     return (seen - means[0]) * ratio + means[1]
 
 
-def _biweight(error: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+def _steepness(across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """How steep a picture is: [h,w], from its slopes [3,h,w]."""
+    return (across**2 + down**2).mean(dim=0).sqrt()
+
+
+def _usual(error: torch.Tensor, steepness: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """The median error of the pixels that show a slip, which are steeper than the mean: [].
+
+    Flat pixels fit wherever they are moved. In a picture that is mostly flat, their median would
+    make outliers of all edges.
+
+    Args:
+        error, steepness: [h,w].
+        known: [h,w], above 0 where pixels count.
+    """
+    counted = known > 0
+    return error[counted & (steepness >= steepness[counted].mean())].median()
+
+
+def _biweight(error: torch.Tensor, steepness: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """J. Tukey's weights [h,w] 0..1 of errors [3,h,w]: pixels that do not fit count nothing."""
     size = error.abs().mean(dim=0)
-    spread = MAD_TO_SPREAD * size[known > 0].median()
+    spread = MAD_TO_SPREAD * _usual(size, steepness, known)
     return (1 - (size / (TUKEY * spread).clamp(min=1e-4)) ** 2).clamp(min=0) ** 2
 
 
@@ -381,7 +400,8 @@ def _misfit(
     seen = _with_contrast_of(seen, original, known)
     ours, theirs = (_coarser(_detail(picture, 16)) for picture in (seen, original))
     error = (ours - theirs).abs().mean(dim=0)
-    kept = torch.minimum(error, 3 * error[known > 0].median()) if bool(known.any()) else error
+    steepness = _steepness(*_slopes(theirs))
+    kept = torch.minimum(error, 3 * _usual(error, steepness, known)) if known.any() else error
     products = [
         ((one * other) * known).sum()
         for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))
