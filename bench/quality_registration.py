@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ HEADING = "## Results that have slipped"
 SIDE = 320  # pixels of a side of a crop
 PAD = 48  # pixels around it that a slip may bring in
 CHANGED = 0.4  # of the crop shows something else
-DENOISE = 0.35
+KEPT, REPAINTED = "kept", "repainted"
+DENOISE = 0.2  # of what is repainted
 DRAWS = 2  # slips of each kind for a scene
 FARTHEST, LARGEST, STEEPEST = 20.0, 0.05, 2.0  # pixels; share of the size; degrees
 TINT, OFFSET = 0.12, 0.05  # how far from 1 a channel's contrast is, and how far from 0 its offset
@@ -53,11 +55,13 @@ class Found:
     """What became of one result.
 
     Attributes:
+        around: KEPT or REPAINTED.
         moved, refused: whether it was moved, and whether it was not to be pasted.
         errors: how far what was found is from the truth, in pixels, as a share of the size and in
             degrees.
     """
 
+    around: str
     slip: str
     moved: bool
     refused: bool
@@ -72,15 +76,15 @@ def measure(runs: Runs, seeds: Sequence[int]) -> Iterator[str]:
 def table(found: Sequence[Found]) -> str:
     """A line for each kind of slip."""
     head = (
-        "what was done to the result", "results", "moved", "refused", "shift, px: median, largest",
+        "surroundings", "what was done to the result", "results", "moved", "refused", "shift, px",
         "scale, %", "rotation, degrees",
     )  # fmt: skip
     rows = []
-    for slip in dict.fromkeys(one.slip for one in found):
-        own = [one for one in found if one.slip == slip]
+    for around, slip in dict.fromkeys((one.around, one.slip) for one in found):
+        own = [one for one in found if (one.around, one.slip) == (around, slip)]
         shift, scale, angle = zip(*(one.errors for one in own), strict=True)
         rows.append((
-            slip, str(len(own)), str(sum(one.moved for one in own)),
+            around, slip, str(len(own)), str(sum(one.moved for one in own)),
             str(sum(one.refused for one in own)), _two(shift), _two([100 * s for s in scale]),
             _two(angle),
         ))  # fmt: skip
@@ -97,15 +101,20 @@ def registered(bench: Bench, seed: int) -> list[Found]:
     test = make_scene(seed, Kind(heads_alone=True))
     top, left = _place(test)
     rows, columns = slice(top, top + SIDE + 2 * PAD), slice(left, left + SIDE + 2 * PAD)
-    before, result = (
+    before, repainted = (
         torch.from_numpy(np.ascontiguousarray(picture[rows, columns]))[None]
-        for picture in (test.before, _redrawn(bench, test, top, left))
+        for picture in (test.before, _repainted(bench, test, top, left))
     )
-    mask = _middle(SIDE)
-    wide = torch.nn.functional.pad(mask, [PAD] * 4)[..., None]
-    result = torch.lerp(result, before.flip(2).roll(SIDE // 3, dims=1), wide)
+    kept = bench.vae.decode(bench.vae.encode(before)).reshape(before.shape).to(before)
+    changed = before.flip(2).roll(SIDE // 3, dims=1)
+    wide = torch.nn.functional.pad(_middle(SIDE), [PAD] * 4)[..., None]
     random = np.random.default_rng([seed, 12])
-    return [_found(slip, result, before, mask, random) for slip in SLIPS for _ in range(DRAWS)]
+    return [
+        _found((around, slip), torch.lerp(result, changed, wide), before, random)
+        for around, result in ((KEPT, kept), (REPAINTED, repainted))
+        for slip in SLIPS
+        for _ in range(DRAWS)
+    ]
 
 
 def _place(test: TestScene) -> tuple[int, int]:
@@ -126,7 +135,7 @@ def _middle(side: int) -> torch.Tensor:
     return mask
 
 
-def _redrawn(bench: Bench, test: TestScene, top: int, left: int) -> np.ndarray:
+def _repainted(bench: Bench, test: TestScene, top: int, left: int) -> np.ndarray:
     """The scene in which the model has repainted the whole square, as edit models do."""
     covered = np.zeros(test.before.shape[:2], np.float32)
     covered[top : top + SIDE + 2 * PAD, left : left + SIDE + 2 * PAD] = 1
@@ -136,15 +145,16 @@ def _redrawn(bench: Bench, test: TestScene, top: int, left: int) -> np.ndarray:
 
 
 def _found(
-    slip: Slip, result: torch.Tensor, before: torch.Tensor, mask: torch.Tensor,
+    kind: tuple[str, Slip], result: torch.Tensor, before: torch.Tensor,
     random: np.random.Generator,
 ) -> Found:  # fmt: skip
     """Let a result slip by chance, and register it.
 
     Args:
+        kind: what is around, and how it slips.
         result, before: [1,h,w,3] with PAD around the crop.
-        mask: of the crop.
     """
+    around, slip = kind
     registration = part("pixels.registration")
     drawn = random.uniform(-1, 1, 4)
     truth = registration.Similarity(
@@ -156,14 +166,15 @@ def _found(
     if slip.tint:
         slipped = ((1 + TINT * contrast) * slipped + OFFSET * offset).clamp(0, 1)
     crop = slice(PAD, PAD + SIDE)
-    found = registration.register(slipped[:, crop, crop], before[:, crop, crop], mask)
+    found = registration.register(slipped[:, crop, crop], before[:, crop, crop], _middle(SIDE))
     known = found.similarity or registration.Similarity()
     apart = (one - other for one, other in zip(known.shift, truth.shift, strict=True))
     errors = math.hypot(*apart), abs(known.scale / truth.scale - 1), abs(known.angle - truth.angle)
-    return Found(slip.name, found.similarity is not None, bool(found.refused), errors)
+    return Found(around, slip.name, found.similarity is not None, bool(found.refused), errors)
 
 
-def _inverse(similarity):
+def _inverse(similarity: Any) -> Any:
+    """The Similarity that undoes another."""
     a, b = similarity.matrix
     area = a * a + b * b
     a, b = a / area, -b / area
@@ -176,10 +187,11 @@ def _inverse(similarity):
 INTRODUCTION = f"""\
 `python run.py bench quality --table registration --write`
 
-What Paste Options' `register` finds. The model has repainted squares of {SIDE} pixels around \
-heads at a denoise of {DENOISE:g}, {CHANGED:.0%} of each square, in its middle, shows something \
-else, and the result was shifted by up to {FARTHEST:g} pixels to either side and up and down, \
-scaled by up to {LARGEST:.0%} and rotated by up to {STEEPEST:g} degrees, by chance. A tint \
-changes the contrast of each channel by up to {TINT:.0%} and adds up to {OFFSET:g} of full range. \
-The columns on the right say how far what was found is from the truth; {MEANT} are meant to be \
-kept. Where nothing was moved, the size of the slip itself counts."""
+What Paste Options' `register` finds. In squares of {SIDE} pixels around heads, {CHANGED:.0%}, in \
+the middle, shows something else. The surroundings are *kept*, so that only the VAE has changed \
+them, or *repainted* by the model at a denoise of {DENOISE:g}, which by itself draws many a line \
+some tenths of a pixel beside its place. Then the result was shifted by up to {FARTHEST:g} pixels \
+across and down, scaled by up to {LARGEST:.0%} and rotated by up to {STEEPEST:g} degrees, by \
+chance. A tint changes the contrast of each channel by up to {TINT:.0%} and adds up to {OFFSET:g} \
+of full range. The columns on the right say how far what was found is from the truth: median and \
+largest. {MEANT} are meant to be kept. Where nothing was moved, the slip itself counts."""

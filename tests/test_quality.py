@@ -213,12 +213,15 @@ def test_every_row_of_losses_measures_each_way(quality):
     assert len({case.key for row in loss.ROWS for case in row.cases}) == 3 * len(loss.ROWS)
 
 
-def test_registration_finds_a_slip_within_what_is_meant(quality):
+def test_registration_finds_a_slip_within_what_is_meant(quality, monkeypatch):
     """The table's own way to let results slip, on a scene that the model has not touched."""
     import torch
+    from detailers.core.pixels import registration
+
     from bench import quality_registration as slips
     from bench.scenes import Kind, make_scene
 
+    monkeypatch.setattr("bench.quality_registration.part", lambda name: registration)
     test = make_scene(4, Kind(heads_alone=True))
     top, left = slips._place(test)
     length = slips.SIDE + 2 * slips.PAD
@@ -227,14 +230,14 @@ def test_registration_finds_a_slip_within_what_is_meant(quality):
     mask = slips._middle(slips.SIDE)
     assert float(mask.mean()) == pytest.approx(slips.CHANGED, abs=0.01)
     random = np.random.default_rng(0)
-    still = slips._found(slips.SLIPS[0], before, before, mask, random)
+    still = slips._found((slips.KEPT, slips.SLIPS[0]), before, before, random)
     assert (still.moved, still.refused, still.errors) == (False, False, (0, 0, 0))
-    found = slips._found(slips.SLIPS[-1], before, before, mask, random)
+    found = slips._found((slips.KEPT, slips.SLIPS[-1]), before, before, random)
     assert found.moved
     shift, scale, angle = found.errors
     assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), found.errors
     line = slips.table([still, found]).splitlines()[-1]
-    assert line.startswith("| all three, and a tint | 1 | 1 | 0 |")
+    assert line.startswith("| kept | all three, and a tint | 1 | 1 | 0 |")
 
 
 def test_attributes_may_come_in_with_another_value(quality):
