@@ -6,7 +6,8 @@ is found in two steps: the best of a grid of scales and rotations by phase corre
 D. Hines, "The phase correlation image alignment method", 1975), then a refinement by least squares
 from coarse to fine (B. Lucas & T. Kanade, 1981; S. Baker & I. Matthews, "Lucas-Kanade 20 years on",
 2004) in which pixels that do not fit count less and less (J. Tukey's biweight). Each channel's
-brightness and contrast are fitted along, so that a tint does not matter.
+brightness and contrast are fitted along, so that a tint does not matter. What seems to have moved
+is looked at again with the sharper picture as soft as the other, so that a blur does not matter.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 
 from ..geometry import Size
 from .colour import MAD_TO_SPREAD
-from .mask import dilate
+from .mask import blur, dilate
 from .precision import in_float32
 from .resample import resize
 
@@ -35,6 +36,7 @@ TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed err
 FEWEST = 256  # pixels around the redrawn part that a fit needs
 LEAST_AROUND = 0.05  # share of a crop that has to lie around the redrawn part
 FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in 0..1
+SOFTNESS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)  # pixels of the blurs that are tried
 STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
 CLEARLY_BETTER = 0.92  # the error left over must be below this share of the error before
 ALIKE = 0.5  # correlation with the surroundings from which on a result shows the same picture
@@ -114,6 +116,8 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
     if float(around.sum()) < enough or not _has_texture(pictures[1], around):
         return Registration()
     found = _refined(*pictures, around, _coarse(*pictures, around))
+    if found.farthest(fine) > STILL:
+        found = _refined(*_as_soft(*pictures, around, found), around, found)
     before, unmoved = _misfit(*pictures, around, Similarity())
     after, likeness = _misfit(*pictures, around, found)
     moved = found.farthest(fine)
@@ -304,6 +308,30 @@ def _least_squares(
         if _difference(before, found, size) < SETTLED:
             break
     return found
+
+
+def _as_soft(
+    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, found: Similarity
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two pictures [3,h,w], of which the sharper one is blurred until it is as soft.
+
+    A soft picture of a bright thing is larger than a sharp one, so that it would seem scaled.
+    """
+    seen, known = _seen(result, around, found)
+
+    def misfit(first: torch.Tensor, second: torch.Tensor) -> float:
+        second = _with_contrast_of(second, first, known)
+        return float(((first - second).abs().mean(dim=0) * known).sum())
+
+    best, pictures = misfit(original, seen), (result, original)
+    for sigma in SOFTNESS:
+        ours, theirs = (blur(picture, math.ceil(3 * sigma), sigma) for picture in (seen, original))
+        if misfit(theirs, seen) < best:
+            best, pictures = misfit(theirs, seen), (result, theirs)
+        if misfit(original, ours) < best:
+            best = misfit(original, ours)
+            pictures = blur(result, math.ceil(3 * sigma), sigma), original
+    return pictures
 
 
 def _composed(found: Similarity, step: list[float]) -> Similarity:
