@@ -369,22 +369,41 @@ def test_a_hint_for_each_frame_is_cut_frame_by_frame():
         assert torch.allclose(shown.mean(dim=(1, 2, 3)), torch.arange(first, first + 16) / 23.0)
 
 
+def over_time(steps, clip, track):
+    """What each call sees of planes for so many latent steps: [(mean of each step), ...], notes.
+
+    A plane's value is the number of its step, plus up to a half from the left to the right.
+    """
+    planes = torch.arange(float(steps)).view(1, 1, -1, 1, 1)
+    planes = planes.expand(1, 4, steps, HEIGHT // 4, WIDTH // 4)
+    positive = text_of("positive")
+    positive[0][1]["control_video"] = planes + 0.5 * torch.linspace(0, 1, WIDTH // 4)
+    _, backend, notes = run(clip, track, models=WAN._replace(positive=positive))
+    shown = [own.positive[0][1]["control_video"] for own in backend.runs]
+    return [own.mean(dim=(0, 1, 3, 4)) for own in shown], notes
+
+
+def expected_over_time(steps, frames, first):
+    """The steps, with the middle of the window in each frame; it is at 20 in the first one."""
+    places = [(20 + frame - first) / WIDTH for frame in frames]
+    return torch.tensor(steps) + 0.5 * torch.tensor(places)
+
+
 def test_planes_over_time_are_cut_step_by_step():
     """A control video of the whole clip: each chunk sees the steps of its own frames."""
-    clip, track = flat(33), track_of(30, first=3)
-    planes = torch.arange(9.0).view(1, 1, 9, 1, 1).expand(1, 4, 9, HEIGHT // 4, WIDTH // 4)
-    across = torch.linspace(0, 1, WIDTH // 4)
-    positive = text_of("positive")
-    positive[0][1]["control_video"] = (planes + 0.5 * across).clone()
-    models = WAN._replace(positive=positive)
-    _, backend, _ = run(clip, track, models=models)
-    starts = [3, 11, 19]  # chunks of 17 frames, which end at the frames 19, 27 and 32
-    assert len(backend.runs) == 3
-    for own, start in zip(backend.runs, starts, strict=True):
-        shown = own.positive[0][1]["control_video"]
-        last = [min(start + 4 * step, 32) for step in range(5)]
-        assert shown.shape[2] == 5
-        steps = [-(-frame // 4) for frame in last]
-        places = [(20 + frame - 3) / WIDTH for frame in last]  # the middle of each window
-        expected = torch.tensor(steps) + 0.5 * torch.tensor(places)
-        assert torch.allclose(shown.mean(dim=(0, 1, 3, 4)), expected, atol=0.03)
+    shown, notes = over_time(9, flat(33), track_of(30, first=3))
+    assert len(shown) == 3 and not notes
+    for own, start in zip(shown, (3, 11, 19), strict=True):  # chunks of 17 frames, or fewer
+        frames = [min(start + 4 * step, 32) for step in range(5)]
+        steps = [-(-frame // 4) for frame in frames]
+        assert torch.allclose(own, expected_over_time(steps, frames, 3), atol=0.03)
+
+
+def test_planes_for_another_number_of_steps_begin_with_the_clip():
+    frames = [3, 7, 11, 15, 19]
+    (own,), notes = over_time(3, flat(33), track_of(17, first=3))
+    assert torch.allclose(own, expected_over_time([1, 2, 2, 2, 2], frames, 3), atol=0.03)
+    assert any("for 3 latent steps, but the clip has 9" in text for text in notes)
+    (own,), notes = over_time(5, flat(33), track_of(17, first=3))  # as many as the track has
+    assert torch.allclose(own, expected_over_time([0, 1, 2, 3, 4], frames, 3), atol=0.03)
+    assert not notes

@@ -127,7 +127,7 @@ def detail_tracks(
     tracks = fitted_tracks(tracks, source.size, source.count)
     run = TrackRun(detail, backend, source)
     _tell_unused(tracks, detail)
-    way = way_of(run, motion)
+    way = way_of(run, motion) if tracks.tracks else FrameByFrame()
     works = plan_tracks(tracks, run, motion, way.together)
     run.works = {work.job.position: work for work in works}
     if way.together:  # the model sees how colours go on, and moves what it draws

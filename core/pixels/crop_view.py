@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ...utils.notes import note
 from ..geometry import Box, Size
 from .rotated_crop import RotatedCrop
 
@@ -114,7 +115,7 @@ def cut_plane(
     Args:
         plane: [...,h,w], of any resolution. Of a batch [B,...,h,w] with a picture for each image,
             the picture of `cut.row` is taken, and for a clip those of its frames. Likewise of
-            planes [N,C,T,h,w] with one for each latent step of the clip.
+            planes [N,C,T,h,w] those of its latent steps.
         size: width and height of the result where the picture is sampled.
         fit: how a picture of other proportions lies over the image.
         mode: how it is sampled, "bilinear" or "nearest".
@@ -123,8 +124,8 @@ def cut_plane(
         [...,H,W] with the same device and dtype.
     """
     if _is_over_time(plane, cut):
-        parts = [cut_plane(plane[:, :, own.index], own.cut, size, fit, mode) for own in cut.steps]
-        return torch.stack(parts, dim=2)
+        each = _in_time(plane, cut)
+        return torch.stack([cut_plane(own, at, size, fit, mode) for own, at in each], dim=2)
     if _has_each(plane, cut):
         return torch.cat([cut_plane(plane, own, size, fit, mode) for own in cut.frames])
     plane = of_row(plane, cut)
@@ -145,10 +146,8 @@ def sampled_plane(
 ) -> torch.Tensor:
     """As `cut_plane`, but always sampled: [...,size.height,size.width]."""
     if _is_over_time(plane, cut):
-        parts = [
-            sampled_plane(plane[:, :, own.index], own.cut, size, fit, mode) for own in cut.steps
-        ]
-        return torch.stack(parts, dim=2)
+        each = _in_time(plane, cut)
+        return torch.stack([sampled_plane(own, at, size, fit, mode) for own, at in each], dim=2)
     if _has_each(plane, cut):
         return torch.cat([sampled_plane(plane, own, size, fit, mode) for own in cut.frames])
     plane = of_row(plane, cut)
@@ -172,8 +171,32 @@ def _has_each(pictures: torch.Tensor, cut: Cut) -> bool:
 
 
 def _is_over_time(planes: torch.Tensor, cut: Cut) -> bool:
-    """Whether planes [N,C,T,h,w] have one for each latent step of the clip that the cut is of."""
-    return bool(cut.steps) and planes.ndim == 5 and planes.shape[2] == cut.of_steps > 1
+    """Whether planes [N,C,T,h,w] have several latent steps, and the cut is one of a clip."""
+    return bool(cut.steps) and planes.ndim == 5 and planes.shape[2] > 1
+
+
+def _in_time(planes: torch.Tensor, cut: Cut) -> list[tuple[torch.Tensor, Cut]]:
+    """The plane [N,C,h,w] of each latent step of a part of a clip, and its cut.
+
+    Planes for as many steps as the whole clip has are those of the clip, and planes for as many as
+    the part has are those of the part. Others are told: they begin with the clip, and the last one
+    holds for all steps that have none.
+    """
+    count = planes.shape[2]
+    places = [own.index for own in cut.steps]
+    if count != cut.of_steps and count == len(places):
+        places = list(range(count))
+    elif count != cut.of_steps:
+        note(
+            "conditioning",
+            f"A conditioning has pictures for {count} latent steps, but the clip has"
+            f" {cut.of_steps}. They are taken from its beginning on, and the last one is repeated."
+            " Make the conditioning for the whole clip.",
+        )
+    return [
+        (planes[:, :, min(place, count - 1)], own.cut)
+        for place, own in zip(places, cut.steps, strict=True)
+    ]
 
 
 def power_of_two(width: int, whole: float) -> float:

@@ -275,6 +275,24 @@ def check_video_models_of_the_host_take_clips_in_chunks():
         assert found[8:17].mean() < 1.5 * found.mean(), (name, found)
 
 
+def check_further_models_of_clips_are_sampled_in_chunks():
+    """Also those whose conditioning holds planes for a clip of another length."""
+    for name in ("WAN21_I2V", "WAN21_Vace", "HunyuanVideo15", "GenmoMochi", "Kandinsky5"):
+        channels = TINY[name].latent[0]
+        models = models_of(name, vae=LinearVAE(channels))
+        _, _, backend = detailed(models, 25, chunk=17, steps=1, denoise=1.0)
+        assert backend.shapes == 2 * [(1, channels, 5, 8, 8)], (name, backend.shapes)
+    _, _, backend = detailed(models_of("SVD_img2vid"), 10, chunk=6, overlap=2)
+    assert backend.shapes == 2 * [(6, 4, 8, 8)], backend.shapes
+    for family, steps in (("sound8", 6), ("video17", 7)):  # sound, and a grid of 5, 22, 39 ...
+        model, _, vae = DetailersTestModel().run(family, 0.6)
+        models = Models(model, CLIP, vae, RED, NOTHING)
+        _, parts, backend = detailed(models, 50, chunk=22, overlap=4)
+        assert [shape[2] for shape in backend.shapes] == [steps] * 3, backend.shapes
+        _, whole, _ = detailed(models, 50, chunk=60)
+        assert (parts - whole).abs().max() < 2e-3, family
+
+
 def check_context_windows_of_the_host_see_the_whole_range():
     motion = models_of("SD15", with_motion(build("SD15", TINY["SD15"])))
     module = motion.model.model_options["transformer_options"]["patches"]["output_block_patch"][0]
