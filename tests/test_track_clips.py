@@ -300,6 +300,37 @@ def test_a_single_frame_that_does_not_fit_is_an_error():
         run(flat(1), track_of(1), models=MOTION, backend=FakeBackend(rows=0))
 
 
+class Lagging:
+    """A source and sink that know how many frames were read and are not written yet."""
+
+    def __init__(self, frames):
+        self.frames, self.written, self.most, self.read_to = frames, 0, 0, 0
+        self.count, self.size = len(frames), SIZE
+
+    def read(self, start, stop):
+        self.read_to = max(self.read_to, stop)
+        self.most = max(self.most, self.read_to - self.written)
+        return self.frames[start:stop]
+
+    def write(self, frames):
+        self.written += len(frames)
+
+
+@BOTH
+def test_frames_wait_no_longer_than_a_chunk(models):
+    """Two tracks whose chunks begin in different frames, in a clip of any length."""
+    most = []
+    for count in (48, 144):
+        clip = Lagging(flat(count))
+        tracks = [track_of(count, speed=0.2), track_of(count - 7, first=7, x=70, speed=0, number=1)]
+        detail = make_detail(models, noise_mask_feather=0, kept=NO_CROPS)
+        value = Tracks(SIZE, count, tuple(tracks))
+        detail_tracks(clip, value, detail, Motion(fade=0), FakeBackend(identity), clip)
+        assert clip.written == count
+        most.append(clip.most)
+    assert max(most) <= 17 + 2 * 16  # a chunk, and the slices in which it is read
+
+
 WINDOWED = fake_models(model=FakeModel(motion=True, frames=8, windows=True))
 
 

@@ -110,7 +110,18 @@ class HostClips:
 
     def has_context_windows(self, model: Any) -> bool:
         """See `Backend.has_context_windows`."""
-        return _handler(model) is not None
+        return _handler(model) is not None or _divides_by_itself(model)
+
+
+def _divides_by_itself(model: Any) -> bool:
+    """Whether a pack for motion models has given a MODEL context windows of its own.
+
+    Such packs keep their settings with the patcher, AnimateDiff Evolved as `context_options`.
+    """
+    held = [*getattr(model, "attachments", {}).values()]
+    held.append(getattr(model, "motion_injection_params", None))
+    options = (getattr(each, "context_options", None) for each in held)
+    return any(getattr(each, "context_length", None) for each in options)
 
 
 def _handler(model: Any) -> Any:

@@ -221,6 +221,14 @@ def check_context_windows_over_rows_are_a_sign_of_motion():
     assert kind_of(Models(windows, CLIP, FLAT_VAE, RED, NOTHING)) == MOTION
 
 
+def check_context_windows_of_other_packs_are_seen():
+    backend, patched = ComfyBackend(), FLAT.clone()
+    for length, expected in ((None, False), (16, True)):
+        options = SimpleNamespace(context_length=length)
+        patched.set_attachments("params", SimpleNamespace(context_options=options))
+        assert backend.has_context_windows(patched) is expected, length
+
+
 def check_the_length_of_clips_that_models_know():
     backend = ComfyBackend()
     expected = {"SD15": 1, "SVD_img2vid": 25, "WAN21_T2V": 81, "WAN22_T2V": 121, "LTXV": 97}
