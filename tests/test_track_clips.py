@@ -4,14 +4,15 @@ from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from detailers.core.clips import CollectedFrames, HeldFrames
 from detailers.core.detail.tracks import detail_tracks
-from detailers.core.geometry import Rect, Size
+from detailers.core.geometry import Box, Rect, Size
 from detailers.core.noise import start_noise
 from detailers.core.settings import NO_CROPS, Motion
-from detailers.core.tracks.track import Sighting, Track, Tracks
+from detailers.core.tracks.track import PackedMask, Sighting, Track, Tracks
 from detailers.tests.fake_backend import (
     FakeBackend,
     FakeControl,
@@ -345,6 +346,42 @@ def test_what_memory_cannot_hold_is_divided_even_with_context_windows(monkeypatc
     _, backend, notes = run(flat(60), track_of(60, speed=0.5), models=WINDOWED)
     assert max(len(run.latent) for run in backend.runs) <= 20
     assert any("20 frames at a time" in text for text in notes)
+
+
+# Odd input
+
+
+@BOTH
+@pytest.mark.parametrize("channels", [1, 4])
+def test_frames_of_other_channels(models, channels):
+    clip = noise_image(20, HEIGHT, WIDTH, channels=channels)
+    out, *_ = run(clip, track_of(20), models=models, draw=fill(0.75))
+    assert out.shape[-1] == (3 if channels == 1 else 4)
+    assert torch.allclose(middle(out[..., :3], track_of(20)), torch.tensor(0.75), atol=0.05)
+    if channels == 4:
+        assert torch.equal(out[..., 3], clip[..., 3])
+
+
+@BOTH
+def test_a_window_that_leaves_the_frame_or_is_larger(models):
+    clip = noise_image(20, HEIGHT, WIDTH)
+    leaving = track_of(20, x=70.0, speed=3.0)  # the last frames see nothing of it
+    out, *_ = run(clip, leaving, models=models, draw=fill(0.75))
+    inside = replace(leaving, sightings=leaving.sightings[:5])
+    assert torch.allclose(middle(out, inside), torch.tensor(0.75), atol=0.05)
+    large = track_of(20, speed=0.0)
+    window = Rect(20.0, 24.0, 300.0, 300.0)
+    large = replace(large, sightings=tuple(replace(own, window=window) for own in large.sightings))
+    out, *_ = run(clip, large, models=models, max_size=64)
+    assert torch.equal(out, clip)
+
+
+@BOTH
+def test_empty_masks_change_nothing_and_cost_nothing(models):
+    clip = noise_image(20, HEIGHT, WIDTH)
+    nothing = PackedMask.of(np.zeros((16, 16), np.float32), Box(12, 16, 28, 32))
+    out, backend, _ = run(clip, track_of(20, mask=nothing), models=models, draw=fill(0.75))
+    assert torch.equal(out, clip) and not backend.runs
 
 
 # Faults

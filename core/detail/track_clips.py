@@ -248,8 +248,9 @@ class ClipByClip:
                 note(
                     NOTE,
                     f"Out of memory: {error.subject} does not fit, so that clips are sampled in"
-                    f" chunks of {self._fitting} frames now. Set the length of chunks lower, or"
-                    " use a smaller 'guide_size' or 'max_size', to choose it yourself.",
+                    f" chunks of {self._fitting} frames now. For longer ones choose a smaller"
+                    " 'guide_size' or 'max_size'. To choose their length yourself, set"
+                    " 'chunk_frames'.",
                 )
 
     def _in_chunks(
