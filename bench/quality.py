@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from dev.contact_sheet import Cell, contact_sheet
 from dev.options import QUALITY_TABLES as TABLES
 from dev.options import bench_quality
 
-from . import quality_loss, quality_registration
-from .quality_runs import BASE, CONTRAST, TINT, TINTING, Case, Runs, pasting
+from . import quality_loss, quality_pastes, quality_persons, quality_registration
+from .quality_runs import BASE, Case, Part, Runs, pasting
 from .quality_tables import AFTER, BEFORE, Outcome, attribute_table, summary, table
 from .scenes import USUAL, Kind, make_scene
 
@@ -42,52 +41,15 @@ SWEEPS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """A table and the text above it."""
-
-    text: str
-    first: str  # heading of the first column
-    cases: tuple[Case, ...]
-
-
 def _cropping(**inputs: Any) -> dict[str, Any]:
     return {"crop_options": {"node": "DetailersCropOptions", "inputs": inputs}}
 
 
-_ALL = {"color_match": 1.0, "restore_unmasked": True, "fade_at_border": True}
-PASTES = (
-    Case("plain feather"),
-    Case("kept pixels restored", pasting(restore_unmasked=True)),
-    Case("colour match", pasting(color_match=1.0)),
-    Case("all, feather", pasting(**_ALL)),
-    Case("all, multiband", pasting(**_ALL, blend="multiband")),
-    Case("truth, plain feather", truth=True),
-)
-ALONE = Kind(heads_alone=True)
 SQUARE = Kind(heads_alone=True, boxes=True, crop_factor=1.0)
 LARGE = Kind(characters=(1, 2), head_width=(220, 320))
 LEANING = Kind(tilt=60)
 PARTS = (
     Part("By cfg:", "cfg", tuple(Case(f"{cfg:g}", {"cfg": cfg}) for cfg in (1.0, 1.5, 2.0, 3.0))),
-    Part(
-        "Ways to paste, at the same feather, where the heads alone were poor and the image around "
-        "them is the truth: what shows at a rim is the paste's own.",
-        "paste",
-        tuple(replace(case, kind=ALONE) for case in PASTES),
-    ),
-    Part(
-        "The same with a VAE that shifts colours: what it decodes has "
-        f"{CONTRAST:g} of the contrast, and {TINT[0]:+g} of red and {TINT[2]:+g} of blue.",
-        "paste",
-        tuple(replace(case, kind=ALONE, vae=TINTING) for case in PASTES[:-1]),
-    ),
-    Part(
-        "The same with the usual VAE where all of the image was poor: a rim then also parts a head "
-        "that is sharp from surroundings that are not, as the last row shows.",
-        "paste",
-        PASTES,
-    ),
     Part(
         "Boxes for masks, and crops no larger than these (crop_factor 1): without fade_at_border "
         "an edge stays straight however far it is feathered.",
@@ -127,6 +89,13 @@ PARTS = (
         ),
     ),
 )
+
+SECTIONS = {  # of the results file, each with tables of its own
+    "pastes": quality_pastes,
+    "loss": quality_loss,
+    "persons": quality_persons,
+    "registration": quality_registration,
+}
 
 
 # Pictures
@@ -183,11 +152,11 @@ def main() -> int:
                     f"![Best, median and worst heads before, after and in truth]({SHEET.name})"
                 )
                 report.write(picture)
-        for name, own in (("loss", quality_loss), ("registration", quality_registration)):
+        for name, section in SECTIONS.items():
             if name in tables:
-                report = Report(own.HEADING, own.INTRODUCTION)
-                for part in own.measure(runs, seeds[: options.part_scenes]):
-                    report.add(part)
+                report = Report(section.HEADING, section.INTRODUCTION)
+                for text in section.measure(runs, seeds[: options.part_scenes]):
+                    report.add(text)
                 if options.write:
                     report.write()
     return 0
@@ -226,10 +195,8 @@ def measure_parts(runs: Runs, seeds: range, report: Report) -> None:
         f"scenes, pixel by pixel: the largest difference of a value is {difference:.1e} of full "
         f"range. The tables below are of {len(seeds)} scenes too."
     )
-    found = iter(runs.measure([case for part in PARTS for case in part.cases], seeds))
-    for part in PARTS:
-        report.add(part.text)
-        report.add(table([next(found) for _ in part.cases], part.first))
+    for text in runs.tables(PARTS, seeds):
+        report.add(text)
 
 
 class Report:

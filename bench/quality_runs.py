@@ -10,12 +10,14 @@ import copy
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -28,7 +30,7 @@ from dev.miniature.detailing import SETTINGS
 from dev.miniature.people import EMBEDDER
 
 from .gpu import load, part
-from .quality_tables import Head, Measures, Outcome
+from .quality_tables import Head, Measures, Outcome, table
 from .scenes import USUAL, Kind, TestScene, make_scene
 
 BASE = SETTINGS | {
@@ -75,6 +77,15 @@ def pasting(**changed: Any) -> dict[str, Any]:
     return {"paste_options": {"node": "DetailersPasteOptions", "inputs": plain | changed}}
 
 
+@dataclass(frozen=True)
+class Part:
+    """A table and the text above it."""
+
+    text: str
+    first: str  # heading of the first column
+    cases: tuple[Case, ...]
+
+
 @dataclass
 class Measured:
     """A case on one scene."""
@@ -97,11 +108,19 @@ class Runs:
     def __exit__(self, *_: Any) -> None:
         self.pool.shutdown(cancel_futures=True)
 
-    def measure(self, cases: Sequence[Case], seeds: Sequence[int]) -> list[Outcome]:
-        """An outcome for each case, over all scenes."""
+    def measure(
+        self, cases: Sequence[Case], seeds: Sequence[int], once: bool = False
+    ) -> list[Outcome]:
+        """An outcome for each case, over all scenes.
+
+        Args:
+            once: cases that differ only in what comes after the sampler share its results, and
+                their seconds are without it.
+        """
         distinct = {case.key: case for case in reversed(cases)}
         wanted = list(distinct.values())
-        scenes = list(self.pool.map(_measure_scene, seeds, [wanted] * len(seeds)))
+        many = len(seeds)
+        scenes = list(self.pool.map(_measure_scene, seeds, [wanted] * many, [once] * many))
         found = {}
         for index, key in enumerate(distinct):
             own = [scene[index] for scene in scenes]
@@ -111,6 +130,15 @@ class Runs:
                 sum(measured.seconds for measured in own),
             )
         return [Outcome(case.name, *found[case.key]) for case in cases]
+
+    def tables(
+        self, parts: Sequence[Part], seeds: Sequence[int], once: bool = False
+    ) -> Iterator[str]:
+        """The text and the table of each part; see `measure`."""
+        found = iter(self.measure([case for own in parts for case in own.cases], seeds, once))
+        for own in parts:
+            yield own.text
+            yield table([next(found) for _ in own.cases], own.first)
 
     def each(self, function: Callable[[Bench, int], Any], seeds: Sequence[int]) -> Iterable[Any]:
         """What a function of a module gives for each scene."""
@@ -134,8 +162,39 @@ def _start(tree: Path, threads: int) -> None:
     _bench = Bench(tree)
 
 
-def _measure_scene(seed: int, cases: Sequence[Case]) -> list[Measured]:
-    return [_bench.measure(case, seed) for case in cases]
+def _measure_scene(seed: int, cases: Sequence[Case], once: bool) -> list[Measured]:
+    if not once:
+        return [_bench.measure(case, seed) for case in cases]
+    samples = Samples()
+    return [samples.measure(_bench, case, seed) for case in cases]
+
+
+class Samples:
+    """Results of the sampler for a scene, which cases share that differ only in what follows."""
+
+    def __init__(self):
+        self._backend = part("host.backend").ComfyBackend
+        self._sample = self._backend.sample
+        self._kept: dict[tuple, torch.Tensor] = {}
+        self._seconds = 0.0
+
+    def measure(self, bench: Bench, case: Case, seed: int) -> Measured:
+        """Measure a case of the scene; its seconds are without the sampler."""
+        before = {name: own for name, own in case.inputs.items() if name != "paste_options"}
+        key = json.dumps(before), case.kind
+        self._seconds = 0.0
+        with patch.object(self._backend, "sample", lambda *args: self._once(key, *args)):
+            measured = bench.measure(case, seed)
+        return replace(measured, seconds=measured.seconds - self._seconds)
+
+    def _once(self, key: tuple, backend: Any, run: Any, on_step: Any) -> torch.Tensor:
+        started = time.process_time()
+        arrays = (own.cpu().contiguous().numpy().tobytes() for own in (run.latent, run.noise))
+        key = (*key, run.number, *(sha256(own).hexdigest() for own in arrays))
+        if key not in self._kept:
+            self._kept[key] = self._sample(backend, run, on_step)
+        self._seconds += time.process_time() - started
+        return self._kept[key].clone()
 
 
 def _on_the_bench(function: Callable[[Bench, int], Any], seed: int) -> Any:

@@ -78,7 +78,7 @@ def bench(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
     return parser
 
 
-QUALITY_TABLES = ("scenes", "loss", "registration")
+QUALITY_TABLES = ("scenes", "pastes", "loss", "persons", "registration")
 
 
 def bench_quality(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
@@ -103,8 +103,8 @@ that another node gives is written as in the last line.""",
         help="only compare this with the usual inputs; may be given several times")  # fmt: skip
     add("--jobs", type=int, help="scenes at a time (default: by the machine)")
     add("--table", choices=QUALITY_TABLES, action="append",
-        help="only these tables: heads in scenes, what a VAE loses, results that have slipped; "
-        "may be given several times")  # fmt: skip
+        help="only these tables: heads in scenes, ways to paste, what a VAE loses, what a person "
+        "would say, results that have slipped; may be given several times")  # fmt: skip
     add("--write", action="store_true", help="into bench/RESULTS.md")
     return parser
 

@@ -307,7 +307,8 @@ def test_scenes_know_where_eyes_are(quality):
 
 def test_every_case_gives_nodes_what_they_take(quality):
     declared = json.loads((Path(__file__).parent / "interfaces" / "own.json").read_text())
-    cases = [case for part in quality.PARTS for case in part.cases]
+    parts = [*quality.PARTS, *quality.quality_pastes.PARTS, *quality.quality_persons.PARTS]
+    cases = [case for part in parts for case in part.cases]
     widgets = [widget for case in cases for widget in case.widgets.items()]
     assert {name for name, value in widgets if not isinstance(value, dict)} <= quality.BASE.keys()
     given = [(name, value) for name, value in widgets if isinstance(value, dict)]
