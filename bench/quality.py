@@ -239,8 +239,9 @@ but for the one that a table varies: {BASE["steps"]} steps of {BASE["sampler_nam
 crop_factor {USUAL.crop_factor:g}, feather {BASE["feather"]}. Values are means over the heads. \
 PSNR and SSIM are taken inside the masks. Seam energy is the mean gradient across the masks' rims \
 that the truth does not have, in thousandths a pixel; rim colour the distance of the mean colours \
-just inside. An attribute is right when the picture is nearest to the rendering that has it. \
-Seconds are the processor's."""
+just inside. An attribute is right when the picture is nearest to the rendering that has it; \
+likeness is that of *Label SEGS by Person* to a sharp picture of the person. Seconds are the \
+processor's."""
 
 
 if __name__ == "__main__":

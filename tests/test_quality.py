@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -211,6 +212,42 @@ def test_every_row_of_losses_measures_each_way(quality):
     given = [case.widgets["paste_options"]["inputs"]["vae_loss"] for case in cases]
     assert given == ["off", "residual", "auto"]
     assert len({case.key for row in loss.ROWS for case in row.cases}) == 3 * len(loss.ROWS)
+
+
+def test_cases_that_differ_after_the_sampler_alone_share_its_results(quality, monkeypatch):
+    import torch
+
+    from bench import quality_runs as runs
+
+    class Backend:
+        calls = 0
+
+        def sample(self, run, on_step):
+            Backend.calls += 1
+            return run.latent + Backend.calls
+
+    class Bench:
+        given: list = []
+
+        def measure(self, case, seed):
+            latent = torch.full((1, 2), float(seed))
+            run = SimpleNamespace(latent=latent, noise=latent, number=0)
+            self.given.append(float(Backend().sample(run, None)[0, 0]))
+            return runs.Measured([], 0.0, 5.0)
+
+    monkeypatch.setattr(runs, "part", lambda name: SimpleNamespace(ComfyBackend=Backend))
+    original = Backend.sample
+    samples, bench = runs.Samples(), Bench()
+    for case in (
+        runs.Case("off", runs.pasting(vae_loss="off")),
+        runs.Case("auto", runs.pasting(vae_loss="auto"), vae=runs.TINTING),
+        runs.Case("more", {"denoise": 0.5}),
+        runs.Case("sharp", kind=runs.Kind(sharp=True)),
+    ):
+        measured = samples.measure(bench, case, 7)
+        assert 4.9 < measured.seconds <= 5.0  # without the sampler's, which are next to none
+    assert bench.given == [8.0, 8.0, 9.0, 10.0]
+    assert Backend.sample is original
 
 
 def test_registration_finds_a_slip_within_what_is_meant(quality, monkeypatch):
