@@ -113,6 +113,37 @@ def place_for(prefix: str, folder: str, width: int, height: int) -> tuple[str, s
         ) from error
 
 
+def save_animation(
+    images: Sequence[torch.Tensor], prefix: str, rate: float = 12.0
+) -> list[dict[str, str]]:
+    """Write images as one animation into the temporary folder, so that a node can show it.
+
+    Args:
+        images: each [1,h,w,3] 0..1, of one size; at least one.
+        prefix: of the name of the file.
+        rate: images per second.
+
+    Returns:
+        The entry that a node returns under `ui`/`images`, together with `animated`.
+
+    Raises:
+        ValueError: the prefix is no place inside of the temporary folder.
+    """
+    from PIL import Image
+
+    expect_path(prefix, "filename_prefix")
+    folder = folder_paths.get_temp_directory()
+    height, width = images[0].shape[1:3]
+    target, name, counter, subfolder = place_for(prefix, folder, width, height)
+    file = f"{name}_{counter:05}_.webp"
+    pictures = [Image.fromarray(to_bytes(image)) for image in images]
+    pictures[0].save(
+        os.path.join(target, file), save_all=True, append_images=pictures[1:],
+        duration=round(1000 / rate), loop=0, quality=80, method=2,
+    )  # fmt: skip
+    return [{"filename": file, "subfolder": subfolder, "type": "temp"}]
+
+
 def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
     """Write images into the temporary folder, so that a node can show them.
 

@@ -164,7 +164,7 @@ def label_by_person(
     _, items = normalise(segs, Size(rgb.shape[2], rgb.shape[1]), "segs")
     held = images_of(items, len(rgb))
     compared = _compared(items, held, rgb, persons, embedder, how)
-    _tell_alike(compared.between, each, how.threshold)
+    tell_alike(compared.between, each, how.threshold)
     rows = [held[place] for place in compared.places]
     found = _assigned(compared.scores, rows, len(rgb), how.threshold)
     results = [
@@ -233,7 +233,7 @@ def _compared(
     )
 
 
-def _tell_alike(likeness: torch.Tensor, names: Sequence[str], threshold: float) -> None:
+def tell_alike(likeness: torch.Tensor, names: Sequence[str], threshold: float) -> None:
     """Tell which two persons are most alike, if they are as alike as the threshold asks for.
 
     Args:

@@ -34,6 +34,12 @@ def sharpness(seg: SEG) -> float | None:
     return _variance_of_laplacian(rgb, weight)
 
 
+def sharpness_of(picture: torch.Tensor) -> float:
+    """The same of all of a picture [1,h,w,C] 0..1; 0 for one of less than 3 pixels."""
+    rgb, _ = to_rgb(picture)
+    return _variance_of_laplacian(rgb, rgb.new_ones(1, *rgb.shape[1:3])) or 0.0
+
+
 @in_float32
 def _variance_of_laplacian(rgb: torch.Tensor, weight: torch.Tensor) -> float | None:
     """The variance over each picture of [N,h,w,3] by a weight [N or 1,h,w] 0..1, and their mean."""

@@ -26,7 +26,7 @@ from .motion import Moved, Step, moved
 from .track import Dropped, Track, Tracks
 from .windows import Course, Shaping, course_of, sightings_of, with_motion
 
-SLICE = 16  # frames that are read at once
+SLICE = 8  # frames that are read at once
 NOTE = "tracks"  # kind of the notes of this module
 _MOST_TOLD = 8  # dropped tracks that a note names
 
@@ -186,13 +186,16 @@ def _measured(
     for number, course in enumerate(courses):
         for place, step in enumerate(course.steps()):
             by_frame.setdefault(step.first, []).append((number, place, step))
+    last: tuple[int, torch.Tensor] | None = None  # the last frame that was read, and its number
     for start in range(0, source.count - 1, SLICE):
         stop = min(start + SLICE, source.count - 1)
         here = [entry for frame in range(start, stop) for entry in by_frame.get(frame, [])]
         if not here:
             continue
         check()
-        frames = source.read(start, stop + 1)
+        held = [last[1]] if last is not None and last[0] == start else []
+        frames = [*held, *source.read(start + len(held), stop + 1).split(1)]
+        last = stop, frames[-1].clone()  # no view, which would keep the whole slice
         steps = [replace(step, first=step.first - start) for _, _, step in here]
         for (number, place, _), move in zip(here, moved(frames, steps), strict=True):
             moves[number][place] = move

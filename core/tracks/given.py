@@ -67,8 +67,8 @@ def clip_and_finder(
     if kind == "detector":
         if source is None:
             raise ValueError(
-                "A detector searches frames, but 'frames' is not connected. Connect the frames of "
-                "the video."
+                "A detector searches frames, but neither 'frames' nor 'video' is connected. "
+                "Connect one of them."
             )
         finder = sources.by_detectors(found.bbox_detector, found.segm_detector, options)
         return Clip.of(source), finder
@@ -96,6 +96,6 @@ def _clip_of(kind: str, found: Found) -> Clip:
         tracks = sources.SamTracks(found.sam_tracks)
         return Clip(tracks.frames, tracks.size)
     raise ValueError(
-        "'boxes' do not tell the size of the frames, and 'frames' is not connected. Connect the "
-        "frames in which the boxes were found."
+        "'boxes' do not tell the size of the frames, and neither 'frames' nor 'video' is "
+        "connected. Connect the frames in which the boxes were found."
     )

@@ -79,14 +79,14 @@ def _larger(one: Rect, other: Rect) -> tuple[float, float]:
 
 
 @in_float32
-def moved(frames: torch.Tensor, steps: Sequence[Step]) -> list[Moved]:
+def moved(frames: Sequence[torch.Tensor], steps: Sequence[Step]) -> list[Moved]:
     """What moved in each step.
 
     Args:
-        frames: [n,H,W,C] 0..1, those that the steps count.
+        frames: the frames that the steps count, each [1,H,W,C] 0..1.
     """
     results = [Moved()] * len(steps)
-    size = Size(frames.shape[2], frames.shape[1])
+    size = Size(frames[0].shape[2], frames[0].shape[1]) if steps else Size(0, 0)
     by_side: dict[int, list[int]] = {}
     for place, step in enumerate(steps):
         if all(_mostly_inside(box, size) for box in (step.before, step.after)):
@@ -111,12 +111,12 @@ def _side_of(box: Box) -> int:
 
 
 def _pictures(
-    frames: torch.Tensor, step: Step, side: int
+    frames: Sequence[torch.Tensor], step: Step, side: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Both pictures [side,side] in luma, and [side,side] where both are inside of the frame."""
     pictures, inside = [], None
     for place, box in ((step.first, step.before), (step.first + 1, step.after)):
-        picture, own = _cut(frames[place : place + 1], box, side)
+        picture, own = _cut(frames[place], box, side)
         pictures.append(picture)
         inside = own if inside is None else inside * own
     return pictures[0], pictures[1], inside

@@ -56,6 +56,62 @@ class PersonEmbedderLoader:
         return (load_embedder(model_name, PixelFormat(channels, values)),)
 
 
+def reference_inputs():
+    """The pictures of the persons, and their names."""
+    return {
+        "references": described(
+            "IMAGE",
+            "Pictures of the persons, as a batch. Each should show what the segments "
+            "show, such as the face. With a bbox_detector the face is found in each "
+            "picture.",
+        ),
+        "names": described(
+            "STRING",
+            "The name of the person in each reference picture, one on each line. If a "
+            "name is on several lines, that person has several pictures, and the most "
+            "similar one counts.",
+            multiline=True, default="", dynamicPrompts=False,
+        ),
+    }  # fmt: skip
+
+
+def network_inputs():
+    """What compares, and what finds the face in the pictures of the persons."""
+    return {
+        "clip_vision": described(
+            "CLIP_VISION",
+            "From Load CLIP Vision. It compares everything that is visible, including "
+            "clothes and light. Connect this or an embedder.",
+        ),
+        "embedder": described(
+            "PERSON_EMBEDDER",
+            "From Person Embedder Loader: a network that was trained to tell persons "
+            "apart. Connect this or a clip_vision.",
+        ),
+        "bbox_detector": described(
+            "BBOX_DETECTOR",
+            "Finds the face in each reference picture, and the largest face is compared. "
+            "Without a detector the whole picture is compared.",
+        ),
+    }  # fmt: skip
+
+
+def comparison_inputs():
+    """Rare settings of how pictures are compared."""
+    return {
+        "reference_landmarks": described(
+            "FACE_LANDMARKS",
+            "Landmarks of the faces in the reference pictures, used in the same way.",
+        ),
+        "margin": described(
+            "FLOAT",
+            "How much of the surroundings of a segment's box is compared, on each side, "
+            "as a share of the box. Faces with landmarks have a fixed margin.",
+            default=0.2, min=0.0, max=2.0, step=0.05,
+        ),
+    }  # fmt: skip
+
+
 class LabelSEGSByPerson:
     DESCRIPTION = (
         "Labels each segment with the name of the person that it shows. The persons are known "
@@ -86,19 +142,7 @@ class LabelSEGSByPerson:
                     image="The image that the segments belong to. In a batch each image is named "
                     "separately.",
                 ),
-                "references": described(
-                    "IMAGE",
-                    "Pictures of the persons, as a batch. Each should show what the segments "
-                    "show, such as the face. With a bbox_detector the face is found in each "
-                    "picture.",
-                ),
-                "names": described(
-                    "STRING",
-                    "The name of the person in each reference picture, one on each line. If a "
-                    "name is on several lines, that person has several pictures, and the most "
-                    "similar one counts.",
-                    multiline=True, default="", dynamicPrompts=False,
-                ),
+                **reference_inputs(),
                 "threshold": described(
                     "FLOAT",
                     "The least similarity (cosine) at which a segment gets a name. Usual values "
@@ -108,36 +152,13 @@ class LabelSEGSByPerson:
                 ),
             },
             "optional": {
-                "clip_vision": described(
-                    "CLIP_VISION",
-                    "From Load CLIP Vision. It compares everything that is visible, including "
-                    "clothes and light. Connect this or an embedder.",
-                ),
-                "embedder": described(
-                    "PERSON_EMBEDDER",
-                    "From Person Embedder Loader: a network that was trained to tell persons "
-                    "apart. Connect this or a clip_vision.",
-                ),
-                "bbox_detector": described(
-                    "BBOX_DETECTOR",
-                    "Finds the face in each reference picture, and the largest face is compared. "
-                    "Without a detector the whole picture is compared.",
-                ),
+                **network_inputs(),
                 "face_landmarks": described(
                     "FACE_LANDMARKS",
                     "Landmarks of the faces in the image. The faces are rotated and scaled so "
                     "that the eyes are where face recognition networks expect them.",
                 ),
-                "reference_landmarks": described(
-                    "FACE_LANDMARKS",
-                    "Landmarks of the faces in the reference pictures, used in the same way.",
-                ),
-                "margin": described(
-                    "FLOAT",
-                    "How much of the surroundings of a segment's box is compared, on each side, "
-                    "as a share of the box. Faces with landmarks have a fixed margin.",
-                    default=0.2, min=0.0, max=2.0, step=0.05,
-                ),
+                **comparison_inputs(),
                 "unknown_label": described(
                     "STRING",
                     "The label of segments that match no person. If it is empty, these segments "
@@ -152,13 +173,8 @@ class LabelSEGSByPerson:
         bbox_detector=None, face_landmarks=None, reference_landmarks=None, margin=0.2,
         unknown_label="unknown",
     ):  # fmt: skip
-        network = _network(clip_vision, embedder)
-        boxes = [None] * len(references)
-        if bbox_detector is not None:
-            boxes = largest_finds(references, bbox_detector)
-        persons = Persons(
-            references, read_names(names, len(references)), boxes, reference_landmarks
-        )
+        network = chosen_network(clip_vision, embedder)
+        persons = persons_in(references, names, bbox_detector, reference_landmarks)
         how = Naming(threshold, unknown_label.strip(), margin, face_landmarks)
         result, named, faces = label_by_person(given_segs(segs), image, persons, network, how)
         tiles = people_tiles(named, persons.each, faces)
@@ -170,7 +186,15 @@ class LabelSEGSByPerson:
         }
 
 
-def _network(clip_vision, embedder):
+def persons_in(references, names, bbox_detector, landmarks):
+    """The persons who are known by the reference pictures."""
+    boxes = [None] * len(references)
+    if bbox_detector is not None:
+        boxes = largest_finds(references, bbox_detector)
+    return Persons(references, read_names(names, len(references)), boxes, landmarks)
+
+
+def chosen_network(clip_vision, embedder):
     """What compares: one of the two, and not both."""
     if (clip_vision is None) == (embedder is None):
         given = "Neither is connected" if embedder is None else "Both are connected"

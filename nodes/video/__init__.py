@@ -1,5 +1,5 @@
 """Nodes for video: they follow things through the frames and redraw them there."""
 
-from . import detailer, long, tracks
+from . import detailer, long, people, tracks
 
-FAMILIES = (tracks, detailer, long)
+FAMILIES = (tracks, people, detailer, long)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from ...core.clips import HeldFrames
 from ...core.detectors.detect import DetectionOptions
 from ...core.host.backend import MAX_RESOLUTION, ComfyBackend
+from ...core.host.folders import save_animation
 from ...core.tracks.association import Linking
+from ...core.tracks.convert import FORMS, to_segs
 from ...core.tracks.follow import ORDERS, Choosing, Following, follow
 from ...core.tracks.given import Found, clip_and_finder
+from ...core.tracks.preview import drawn_frames, drawn_preview, tracks_text
 from ...core.tracks.track import SEGS_TRACKS
 from ...core.tracks.windows import ASPECTS, Shaping
 from ..widgets import described, grown, inputs
+from .frames import VIDEO, given_frames
 
 CATEGORY = "Detailers/Video"
 
@@ -38,12 +41,10 @@ class TrackSegments:
 
     def run(
         self, threshold, dilation, crop_factor, drop_size, labels, max_gap, min_frames, order,
-        limit, position_smoothing, size_smoothing, min_size, max_size, frames=None,
+        limit, position_smoothing, size_smoothing, min_size, max_size, frames=None, video=None,
         window_aspect=ASPECTS[0], measure_motion=True, cut_threshold=0.35, **sources,
     ):  # fmt: skip
         options = DetectionOptions(threshold, dilation, crop_factor, drop_size)
-        source = None if frames is None else HeldFrames(frames)
-        clip, finder = clip_and_finder(source, Found(**sources), options)
         shaping = Shaping(
             crop_factor, position_smoothing, size_smoothing, window_aspect, min_size, max_size,
             measure_motion,
@@ -51,7 +52,93 @@ class TrackSegments:
         how = Following(
             Linking(max_gap), shaping, Choosing(min_frames, order, limit), labels, cut_threshold
         )
-        return (follow(clip, finder, how, ComfyBackend().check_interrupt),)
+        with given_frames(frames, video) as source:
+            clip, finder = clip_and_finder(source, Found(**sources), options)
+            return (follow(clip, finder, how, ComfyBackend().check_interrupt),)
+
+
+class PreviewTracks:
+    DESCRIPTION = (
+        "Shows tracks: the windows with their numbers and gaps in the frames, and as text how long "
+        "each track is and why others were dropped."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "STRING")
+    RETURN_NAMES = ("image", "text")
+    OUTPUT_TOOLTIPS = (
+        "The frames with the tracks drawn in.",
+        "The tracks with their lengths, cuts, and the tracks that were dropped, a line each.",
+    )
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"tracks": described(SEGS_TRACKS, "From Track Segments.")},
+            "optional": {
+                "frames": described(
+                    "IMAGE", "The frames of the video. Without them, tracks are drawn on black."
+                ),
+                "video": described("VIDEO", VIDEO),
+                "longest_side": described(
+                    "INT",
+                    "The longer side of the pictures in pixels at most. 0 keeps the size of the "
+                    "frames.",
+                    default=768, min=0, max=MAX_RESOLUTION, step=8,
+                ),
+                "every": described(
+                    "INT", "Draw only every so many frames: 1 is all of them.",
+                    default=1, min=1, max=1000, step=1,
+                ),
+            },
+        }  # fmt: skip
+
+    def run(self, tracks, frames=None, video=None, longest_side=768, every=1):
+        with given_frames(frames, video) as source:
+            pictures = drawn_frames(tracks, source, longest_side, every)
+        shown = save_animation(drawn_preview(pictures), "tracks")
+        text = tracks_text(tracks)
+        return {
+            "ui": {"images": shown, "animated": (True,), "text": [text]},
+            "result": (pictures, text),
+        }
+
+
+class TracksToSEGS:
+    DESCRIPTION = (
+        "Converts tracks to segments, for nodes that know no tracks: one segment of a video for "
+        "each track, or one segment for each frame of it. Track Segments turns them back to tracks."
+    )
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("SEGS",)
+    OUTPUT_TOOLTIPS = ("The segments, track by track or frame by frame.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "tracks": described(SEGS_TRACKS, "From Track Segments."),
+                "form": described(
+                    list(FORMS),
+                    "video segments: a segment for each track, with one crop region around all its "
+                    "windows and a mask for each frame, as the detailers for AnimateDiff take "
+                    "them. segments of each frame: each has its own crop region and belongs to its "
+                    "frame, as a detector gives them.",
+                    default=FORMS[0],
+                ),
+                "gaps": described(
+                    "BOOLEAN",
+                    "Also take frames in which a thing was not found, and its place is "
+                    "interpolated.",
+                    default=True,
+                ),
+            }
+        }  # fmt: skip
+
+    def run(self, tracks, form=FORMS[0], gaps=True):
+        return (to_segs(tracks, form, gaps),)
 
 
 def _found_inputs():
@@ -135,6 +222,7 @@ def _source_inputs():
             "The frames of the video, in order. A detector needs them. With the other sources "
             "they are optional: cuts, looks and motion are then seen in them.",
         ),
+        "video": described("VIDEO", VIDEO),
         "bbox_detector": described("BBOX_DETECTOR", "Finds the things in every frame."),
         "segm_detector": described(
             "SEGM_DETECTOR",
@@ -188,4 +276,6 @@ def _rare_inputs():
 
 NODES = {
     "TrackSegments": (TrackSegments, "Track Segments"),
+    "PreviewTracks": (PreviewTracks, "Preview Tracks"),
+    "TracksToSEGS": (TracksToSEGS, "Tracks to SEGS"),
 }
