@@ -15,6 +15,7 @@ from .windows import covered
 
 CLIPS, FRAMES = "video segments", "segments of each frame"
 FORMS = (CLIPS, FRAMES)
+ROUNDING = 1e-3  # pixels
 
 
 def to_segs(tracks: Tracks, form: str, gaps: bool = True) -> SEGS:
@@ -50,9 +51,12 @@ def _shown(track: Track, size: Size, gaps: bool) -> list[Sighting]:
 
 
 def outer_box(rect: Rect) -> Box:
-    """The smallest box of whole pixels around a rectangle."""
+    """The smallest box of whole pixels around a rectangle, but for rounding errors."""
     left, top, right, bottom = rect.sides
-    return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+    return Box(
+        math.floor(left + ROUNDING), math.floor(top + ROUNDING), math.ceil(right - ROUNDING),
+        math.ceil(bottom - ROUNDING),
+    )  # fmt: skip
 
 
 def mask_in(sighting: Sighting, region: Box) -> np.ndarray:

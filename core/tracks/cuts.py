@@ -29,7 +29,7 @@ OUTSTANDING = 2.0  # a cut is a change so many times as large as those around it
 NONE = 1.0  # the threshold from which on no cut is found
 _SAMPLED = 256  # pixels of a side that are looked at
 _FLAT = 0.01  # a spread of a thumbnail below it shows no structure, in 0..1
-_SLIGHT = 0.05  # a change of colours below it is no cut, whatever the structure does
+_SLIGHT = 0.02  # a change of colours below it is no cut, whatever the structure does
 _ALIKE = 0.6  # of the threshold: a change below it is none
 
 

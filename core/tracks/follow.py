@@ -7,7 +7,7 @@ for the tracks themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from .cuts import NONE, FrameLooks, find_cuts, frame_looks
 from .finds import Chain, Find
 from .motion import Moved, Step, moved
 from .track import Dropped, Track, Tracks
-from .windows import Course, Shaping, course_of, sightings_of, with_motion
+from .windows import Course, Shaping, course_of, doubted, sightings_of, with_motion
 
 SLICE = 8  # frames that are read at once
 NOTE = "tracks"  # kind of the notes of this module
@@ -90,7 +90,7 @@ class Following:
     shaping: Shaping = field(default_factory=Shaping)
     choosing: Choosing = field(default_factory=Choosing)
     labels: str = "all"
-    cut_threshold: float = 0.35
+    cut_threshold: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,20 @@ def _measured(
         steps = [replace(step, first=step.first - start) for _, _, step in here]
         for (number, place, _), move in zip(here, moved(frames, steps), strict=True):
             moves[number][place] = move
+    for course, own, others in _with_others(courses, moves):
+        own[:] = doubted(course, own, others)
     return moves
+
+
+def _with_others(
+    courses: Sequence[Course], moves: Sequence[list[Moved]]
+) -> Iterator[tuple[Course, list[Moved], list[Course]]]:
+    """Each course with what moved in it, and the courses that share frames with it."""
+    for course, own in zip(courses, moves, strict=True):
+        yield course, own, [
+            other for other in courses
+            if other is not course and other.first <= course.last and course.first <= other.last
+        ]  # fmt: skip
 
 
 # From finds to tracks

@@ -26,6 +26,8 @@ from ..pixels.image import pad_edge, to_rgb
 from ..pixels.precision import in_float32
 
 SIDES = (32, 48, 64)  # pixels of the sides at which pictures are compared
+TAPER = 1.2  # how far the weight reaches beyond the ellipse in the box
+BLOCK = 8  # pixels of the sides of blocks that err independently
 MARGIN = 0.25  # of the box on each side: what a thing may move into
 BLURS = (0.05, 0.02, 0.01)  # of the side, from coarse to fine
 ROUNDS = (4, 3, 4)  # of the refinement at each
@@ -33,7 +35,7 @@ SAMPLED = 7  # every so many pixels are enough to tell their spread
 TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed errors
 FAR = 0.2  # of the box: a motion beyond what the boxes tell that is not believed
 ALIKE = 0.7  # correlation from which on two pictures show the same
-SURE = 0.04  # pixels: the error of a good step
+SURE = 0.03  # pixels: no step is known better
 _TEXTURE = 1e-4  # least variance of the pixels that are compared
 
 
@@ -153,7 +155,7 @@ def _registered(before: torch.Tensor, after: torch.Tensor, inside: torch.Tensor)
     axis = (torch.arange(side, device=before.device, dtype=before.dtype) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     core = 1 / (1 + 2 * MARGIN)  # where the box ends
-    taper = (1 - ((x / core) ** 2 + (y / core) ** 2) / 1.2).clamp(min=0)
+    taper = (1 - ((x / core) ** 2 + (y / core) ** 2) / TAPER).clamp(min=0)
     weight = inside * taper
     pose = before.new_zeros(count, 4)  # x, y, growth and turn, in small steps
     for blur, rounds in zip(BLURS, ROUNDS, strict=True):
@@ -203,9 +205,19 @@ def _improvement(
     normal = normal + torch.diag_embed(1e-6 * diagonal + 1e-9)
     inverse = torch.linalg.inv(normal.double()).to(normal)
     step = torch.einsum("nij,nj->ni", inverse, right)
-    variance = (own * residual**2).sum(1) / own.sum(1).clamp(min=1e-6)
-    error = (variance * inverse.diagonal(dim1=1, dim2=2)[:, :2].amax(1).clamp(min=0)).sqrt()
-    return step, error, likeness
+    return step, _error(weighted * residual[:, None], inverse, before.shape[-1]), likeness
+
+
+def _error(pulls: torch.Tensor, inverse: torch.Tensor, side: int) -> torch.Tensor:
+    """[N]: the spread of the shift's error, the mean of both axes.
+
+    Pixels near one another err together, so what each block of pixels pulls at the fit [N,4,p] is
+    taken as independent of other blocks, and not each pixel (the sandwich estimator for clusters:
+    K.-Y. Liang & S. Zeger, 1986).
+    """
+    blocks = F.avg_pool2d(pulls.unflatten(-1, (side, side)), BLOCK, divisor_override=1).flatten(2)
+    spread = inverse @ (blocks @ blocks.mT) @ inverse
+    return spread.diagonal(dim1=1, dim2=2)[:, :2].mean(1).clamp(min=0).sqrt()
 
 
 def _matched(

@@ -93,7 +93,7 @@ def smooth(
 
 def fitted(
     values: np.ndarray, known: np.ndarray, longest: float, order: int = 2,
-    trust: np.ndarray | None = None,
+    trust: np.ndarray | None = None, timidity: float = TIMIDITY,
 ) -> Curve:  # fmt: skip
     """The curve through values, as long as they allow and at most as long as asked for.
 
@@ -103,6 +103,7 @@ def fitted(
         order: 1 or 2.
         trust: [n-order], all four as in `smooth`.
         longest: the longest length, in frames.
+        timidity: by how many standard errors a longer curve may predict worse than the best one.
     """
     known = np.asarray(known, bool)
     lengths = _lengths(longest)
@@ -113,7 +114,7 @@ def fitted(
         capped = [np.minimum(own, bound) for own in errors]
         best = int(np.argmin([own.mean() for own in capped]))
         for place in range(best + 1):
-            if _no_worse(capped[place], capped[best]):
+            if _no_worse(capped[place], capped[best], timidity):
                 length, error = lengths[place], errors[place]
                 break
     curve = smooth(values, known, length, order, trust)
@@ -142,9 +143,9 @@ def _lengths(longest: float) -> list[float]:
     return lengths
 
 
-def _no_worse(one: np.ndarray, other: np.ndarray) -> bool:
+def _no_worse(one: np.ndarray, other: np.ndarray, timidity: float = TIMIDITY) -> bool:
     more = one - other
-    return bool(more.mean() <= TIMIDITY * more.std() / np.sqrt(len(more)) + 1e-12)
+    return bool(more.mean() <= timidity * more.std() / np.sqrt(len(more)) + 1e-12)
 
 
 def _bound(errors: Sequence[np.ndarray]) -> float:

@@ -74,6 +74,8 @@ def by_segs(segs: SEGS, clip: Size, count: int) -> Finder:
             if mask.ndim == 3:
                 mask = mask.max(axis=0)
             own = place if whole else None
+            if Box.of(seg.bbox).empty or Box.of(seg.crop_region).empty:
+                continue
             follows = seg.cropped_mask.ndim == 3 and len(seg.cropped_mask) == count and count > 1
             found = (
                 _of_mask(mask, Box.of(seg.crop_region), seg, number, own)

@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 
 from ..geometry import Box, Rect, Size
-from .finds import Chain, Find
-from .motion import SURE, Moved, Step, step_between
-from .smoothing import Curve, fitted, no_worse
+from .finds import Chain, Find, overlap
+from .motion import Moved, Step, step_between
+from .smoothing import Curve, fitted, no_worse, smooth
 from .track import PackedMask, Sighting
 
 AUTO, SQUARE, AS_BOX = "auto", "square", "as the box"
@@ -25,6 +25,9 @@ ASPECTS = (AUTO, SQUARE, AS_BOX)
 _RATIOS = (1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0)  # width over height, of AUTO
 PIXEL_LENGTHS = 4.0  # by how much longer the difference from measured motion is smoothed
 LEAST_MEASURED = 0.5  # share of the steps whose motion has to be known
+ROUNDS = 3  # of finding out where the centre is, about which a thing grows
+MET = 0.05  # share of a box that another one covers from which on two things meet
+DOUBT = 4.0  # by how much the error of a measured motion is then larger
 UNMEASURED = 0.01  # how much a step counts whose motion is not known
 HYSTERESIS = 0.15  # by which share a size has to come back inside before frames are used again
 
@@ -72,6 +75,11 @@ class Course:
     size: Curve
 
     @property
+    def last(self) -> int:
+        """The last frame."""
+        return self.first + len(self.finds) - 1
+
+    @property
     def boxes(self) -> list[Rect]:
         """The bounding box in each frame."""
         return [
@@ -103,6 +111,25 @@ def course_of(chain: Chain, shaping: Shaping) -> Course:
     )  # fmt: skip
 
 
+def doubted(course: Course, moves: Sequence[Moved], others: Sequence[Course]) -> list[Moved]:
+    """What moved in each step, trusted less where another thing lies over this one or under it.
+
+    There the pixels may be those of the other thing.
+    """
+    boxes = course.boxes
+    met = [False] * len(boxes)
+    for other in others:
+        for place, box in enumerate(other.boxes):
+            own = other.first + place - course.first
+            if 0 <= own < len(boxes) and not met[own]:
+                share = overlap(boxes[own], box) / max(boxes[own].width * boxes[own].height, 1e-6)
+                met[own] = share > MET
+    return [
+        replace(move, error=move.error * DOUBT) if met[place] or met[place + 1] else move
+        for place, move in enumerate(moves)
+    ]
+
+
 def with_motion(course: Course, moves: Sequence[Moved], shaping: Shaping) -> Course:
     """The course with the motion that was measured in the pixels, where that predicts the boxes.
 
@@ -113,26 +140,35 @@ def with_motion(course: Course, moves: Sequence[Moved], shaping: Shaping) -> Cou
     measured = np.isfinite(errors)
     if not len(moves) or measured.mean() < LEAST_MEASURED:
         return course
-    trust = np.where(measured, np.minimum(1.0, (SURE / np.maximum(errors, SURE)) ** 2), 0.0)
+    usual = float(np.median(errors[measured]))
+    trust = np.where(measured, (usual / np.maximum(errors, usual)) ** 2, 0.0)
     trust = np.maximum(trust, UNMEASURED)
     known = np.array([find is not None for find in course.finds])
     centres, sizes = _values(course.finds)
-    shifts, growths = _measured_steps(course, moves)
-    return replace(
-        course,
-        centre=_combined(course.centre, centres, known, shifts, trust, shaping.centre_frames),
-        size=_combined(course.size, sizes, known, growths, trust, shaping.size_frames),
+    steps, centre = course.steps(), course.centre
+    for _ in range(ROUNDS):
+        shifts = _shifts(centre.values, steps, moves)
+        centre = _combined(
+            course.centre, centres, known, shifts, trust, shaping.centre_frames, usual / 2**0.5
+        )
+    growths = np.diff(course.size.values, axis=0)
+    growths[measured] = np.array([[move.growth] for move in moves])[measured]
+    middle = float(np.median([min(box.width, box.height) for box in course.boxes]))
+    size = _combined(
+        course.size, sizes, known, growths, trust, shaping.size_frames, 2 * usual / middle
     )
+    return replace(course, centre=centre, size=size)
 
 
 def _combined(
     rough: Curve, values: np.ndarray, known: np.ndarray, steps: np.ndarray, trust: np.ndarray,
-    frames: int,
+    frames: int, noise: float,
 ) -> Curve:  # fmt: skip
     """The better one of two curves: from the boxes alone, or with measured motion.
 
     Args:
         steps: [n-1,k], the motion from each frame to the next.
+        noise: spread of the noise that each frame adds to the measured path.
     """
     if frames <= 1:
         return rough
@@ -140,21 +176,40 @@ def _combined(
     difference = fitted(values - path, known, PIXEL_LENGTHS * frames, order=1, trust=trust)
     if not no_worse(difference, rough):
         return rough
-    return replace(difference, values=difference.values + path)
+    whole = difference.values + path
+    return replace(difference, values=_calmed(whole, noise, frames))
 
 
-def _measured_steps(course: Course, moves: Sequence[Moved]) -> tuple[np.ndarray, np.ndarray]:
-    """[n-1,2] shifts of the centre and growths of the logarithms of width and height."""
-    shifts = np.diff(course.centre.values, axis=0)
-    growths = np.diff(course.size.values, axis=0)
-    for place, (step, move) in enumerate(zip(course.steps(), moves, strict=True)):
-        if not math.isfinite(move.error):
-            continue
-        before, after = (_middle(box) for box in (step.before, step.after))
-        away = course.centre.values[place] - before
-        shifts[place] = after + move.shift + away * math.exp(move.growth) - before - away
-        growths[place] = move.growth
-    return shifts, growths
+def _calmed(path: np.ndarray, noise: float, frames: int) -> np.ndarray:
+    """A path without the noise of each frame: the smoothest that is as near as the noise is large.
+
+    V. Morozov's discrepancy principle (1966).
+
+    Args:
+        noise: spread of the noise of each value.
+        frames: the longest length of the smoothing.
+    """
+    known, length = np.ones(len(path), bool), float(frames)
+    while length >= 2:
+        calm = smooth(path, known, length)
+        if ((path - calm) ** 2).mean() <= noise**2:
+            return calm
+        length /= 1.5
+    return path
+
+
+def _shifts(centres: np.ndarray, steps: Sequence[Step], moves: Sequence[Moved]) -> np.ndarray:
+    """[n-1,2]: how a thing moves whose centres are about there, from each frame to the next.
+
+    What is measured is a shift of the middle of the compared boxes, and a growth about it.
+    """
+    shifts = np.diff(centres, axis=0)
+    for place, (step, move) in enumerate(zip(steps, moves, strict=True)):
+        if math.isfinite(move.error):
+            before, after = (_middle(box) for box in (step.before, step.after))
+            away = centres[place] - before
+            shifts[place] = after + move.shift + away * math.expm1(move.growth) - before
+    return shifts
 
 
 def _middle(box: Box) -> np.ndarray:
@@ -259,29 +314,29 @@ def _frame(finds: Sequence[Find | None], place: int) -> int:
 
 def moved_mask(mask: PackedMask, old: Rect, new: Rect) -> PackedMask:
     """A mask that lies in one box as it would lie in another one."""
-    import cv2
-
-    scale = new.width / max(old.width, 1e-6), new.height / max(old.height, 1e-6)
-    x1, y1 = (
-        centre + (corner - before) * ratio
-        for centre, corner, before, ratio in (
-            (new.x, mask.box.x1, old.x, scale[0]), (new.y, mask.box.y1, old.y, scale[1]),
+    spans = [
+        (new_centre + (start - centre) * ratio, new_centre + (end - centre) * ratio, ratio)
+        for centre, new_centre, start, end, ratio in (
+            (old.x, new.x, mask.box.x1, mask.box.x2, new.width / max(old.width, 1e-6)),
+            (old.y, new.y, mask.box.y1, mask.box.y2, new.height / max(old.height, 1e-6)),
         )
-    )  # fmt: skip
-    x2, y2 = x1 + mask.box.width * scale[0], y1 + mask.box.height * scale[1]
+    ]
+    (x1, x2, across), (y1, y2, down) = spans
     box = Box(math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
-    # OpenCV counts from the centres of pixels; the map is from the new mask to the old one
-    matrix = np.array(
-        [
-            [1 / scale[0], 0, (box.x1 + 0.5 - x1) / scale[0] - 0.5],
-            [0, 1 / scale[1], (box.y1 + 0.5 - y1) / scale[1] - 0.5],
-        ]
-    )
-    values = cv2.warpAffine(
-        mask.unpacked().astype(np.float32), matrix, tuple(box.size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )  # fmt: skip
-    return PackedMask.of(values, box)
+    columns = _sampling(np.arange(box.x1, box.x2), x1, across, mask.box.width)
+    rows = _sampling(np.arange(box.y1, box.y2), y1, down, mask.box.height)
+    return PackedMask.of((rows @ mask.unpacked() @ columns.T).astype(np.float32), box)
+
+
+def _sampling(places: np.ndarray, start: float, scale: float, count: int) -> np.ndarray:
+    """[n,count]: how much each of so many pixels counts for each of [n] new ones (linear).
+
+    Args:
+        places: the left or upper sides of the new pixels.
+        start: where the old pixels begin there, each `scale` long.
+    """
+    centres = (places + 0.5 - start) / scale - 0.5
+    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(count)))
 
 
 def covered(box: Rect, grown: float) -> PackedMask | None:

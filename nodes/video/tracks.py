@@ -42,7 +42,7 @@ class TrackSegments:
     def run(
         self, threshold, dilation, crop_factor, drop_size, labels, max_gap, min_frames, order,
         limit, position_smoothing, size_smoothing, min_size, max_size, frames=None, video=None,
-        window_aspect=ASPECTS[0], measure_motion=True, cut_threshold=0.35, **sources,
+        window_aspect=ASPECTS[0], measure_motion=True, cut_threshold=0.2, **sources,
     ):  # fmt: skip
         options = DetectionOptions(threshold, dilation, crop_factor, drop_size)
         shaping = Shaping(
@@ -269,7 +269,7 @@ def _rare_inputs():
             "FLOAT",
             "How much the whole frame has to change for a cut, at which every track ends. Lower "
             "values find more cuts; 1 finds none.",
-            default=0.35, min=0.0, max=1.0, step=0.01,
+            default=0.2, min=0.0, max=1.0, step=0.01,
         ),
     }  # fmt: skip
 
