@@ -2,9 +2,10 @@
 
     python -m dev.help_pictures --comfyui DIR --python PY
 
-loads each graph below into the real editor and writes `web/docs/images/<name>.webp`; and of a scene
-of the miniature world what Label SEGS by Person shows, as `people_sheet.webp`. Some graphs are run
-first, for what one of their nodes shows.
+loads each graph below into the real editor and writes `web/docs/images/<name>.webp`. Of the
+miniature world it writes what Label SEGS by Person shows of a scene, as `people_sheet.webp`, and
+what Preview Tracks shows of a clip, as `tracks.webp`. Some graphs are run first, for what one of
+their nodes shows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from PIL import Image
 
@@ -21,6 +22,7 @@ from .editor import Editor
 from .example_runs import image
 from .graph_file import Node, workflow_file
 from .miniature.cast import NAMES, draw_cast, draw_gathering, reference_picture
+from .miniature.clips import draw_clip
 from .miniature.people import EMBEDDER
 from .miniature.world import SIDE, base_picture, enlarge
 from .server import ROOT, Server, project_packs
@@ -222,8 +224,53 @@ def people_sheet(server: Server) -> Image.Image:
     return Image.open(server.output / run.outputs["sheet"]["images"][0]["filename"]).convert("RGB")
 
 
+TRACKS = "tracks"
+CLIP, CLIP_LENGTH, CLIP_SHOWN = "cut", 24, (4, 8, 12, 18)
+
+
+def tracks_sheet(server: Server) -> Image.Image:
+    """Four frames of a clip with a cut, whose heads are followed by their masks."""
+    clip = draw_clip(CLIP, CLIP_LENGTH)
+    prompt: dict[str, dict] = {}
+    for kind in ("frame", "mask"):
+        last = None
+        for number in range(CLIP_LENGTH):
+            heads = sum(clip.mask(person, number) for person in clip.persons)
+            pixels = clip.poor(number) if kind == "frame" else heads[..., None].repeat(3, -1)
+            image(pixels.clip(0, 1)).save(server.input / f"{kind}{number}.png")
+            prompt[f"{kind}{number}"] = _node("LoadImage", image=f"{kind}{number}.png")
+            own = [f"{kind}{number}", 0]
+            if last is not None:
+                prompt[f"{kind}s{number}"] = _node("ImageBatch", image1=last, image2=own)
+            last = own if last is None else [f"{kind}s{number}", 0]
+    frames, masks = ([f"{kind}s{CLIP_LENGTH - 1}", 0] for kind in ("frame", "mask"))
+    prompt |= {
+        "masks": _node("ImageToMask", image=masks, channel="red"),
+        "tracks": _node("TrackSegments", frames=frames, masks=["masks", 0], threshold=0.5,
+                        dilation=0, crop_factor=3.0, drop_size=10, labels="all", max_gap=12,
+                        min_frames=5, order="left to right", limit=0, position_smoothing=25,
+                        size_smoothing=51, min_size=0, max_size=0),
+        "preview": _node("PreviewTracks", tracks=["tracks", 0], frames=frames, longest_side=500),
+        "sheet": _node("SaveImage", images=["preview", 0], filename_prefix="tracks"),
+    }  # fmt: skip
+    run = server.run(prompt)
+    if not run.ok:
+        raise RuntimeError(f"{TRACKS}: {run.error}")
+    saved = [entry["filename"] for entry in run.outputs["sheet"]["images"]]
+    pictures = [Image.open(server.output / saved[number]).convert("RGB") for number in CLIP_SHOWN]
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (2 * width, 2 * height))
+    for place, own in enumerate(pictures):
+        sheet.paste(own, (place % 2 * width, place // 2 * height))
+    return sheet
+
+
 def _node(kind: str, **inputs: object) -> dict[str, object]:
     return {"class_type": kind, "inputs": inputs}
+
+
+# Pictures that nodes make, by their names.
+SHEETS: Mapping[str, Callable[[Server], Image.Image]] = {SHEET: people_sheet, TRACKS: tracks_sheet}
 
 
 def main() -> None:
@@ -237,7 +284,7 @@ def main() -> None:
         place = server.base / "models" / "person_embedders"
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(EMBEDDER, place / NETWORK)
-        write_pictures(server, options.names or (*GRAPHS, *RUN, SHEET))
+        write_pictures(server, options.names or (*GRAPHS, *RUN, *SHEETS))
 
 
 def write_pictures(server: Server, names: Sequence[str]) -> None:
@@ -245,7 +292,7 @@ def write_pictures(server: Server, names: Sequence[str]) -> None:
         editor.page.evaluate(VUE, False)
         for name in names:
             info = server.object_info()
-            made = people_sheet(server) if name == SHEET else picture(editor, name, info)
+            made = SHEETS[name](server) if name in SHEETS else picture(editor, name, info)
             made.save(PLACE / f"{name}.webp", quality=82)
 
 

@@ -99,3 +99,12 @@ def test_of_two_curves_the_one_is_no_worse_that_predicts_values_better():
     bad = smoothing.Curve(long.values, 50, long.error + 20, 1.0)
     assert no_worse(short, bad)
     assert not no_worse(bad, short)
+
+
+def test_a_curve_without_any_error_is_better_than_one_with_small_errors():
+    line = 2.0 * np.arange(12.0)[:, None]
+    known = ALL(12, bool)
+    exact, near = fitted(line, known, 25), fitted(line + 0.3 * noise(12), known, 25)
+    assert exact.error.max() < 1e-9
+    assert no_worse(exact, near)
+    assert not no_worse(near, exact)

@@ -33,6 +33,7 @@ ROUNDS = 8  # of weighting outliers down
 MAD_TO_SPREAD = 1.4826  # of a normal distribution, from the median of absolute deviations
 FOLDS = 4  # parts of the values that are left out in turn
 SHORTEST = 3  # frames of the shortest curve that is tried
+EXACT = 1e-9  # squared errors up to it are those of rounding
 TIMIDITY = 1.0  # standard errors by which a longer curve may be worse
 
 
@@ -150,8 +151,8 @@ def _no_worse(one: np.ndarray, other: np.ndarray, timidity: float = TIMIDITY) ->
 
 def _bound(errors: Sequence[np.ndarray]) -> float:
     """Errors beyond it are outliers, which should not decide."""
-    least = min(errors, key=lambda own: float(np.median(own)))
-    return float(9 * MAD_TO_SPREAD**2 * np.median(least)) + 1e-12
+    least = min(float(np.median(own)) for own in errors)
+    return 9 * MAD_TO_SPREAD**2 * least if least > EXACT else np.inf
 
 
 def _prediction_errors(

@@ -195,7 +195,11 @@ def persons_in(references, names, bbox_detector, landmarks):
 
 
 def chosen_network(clip_vision, embedder):
-    """What compares: one of the two, and not both."""
+    """What compares: one of the two, and not both.
+
+    Raises:
+        ValueError: neither is connected, or both are.
+    """
     if (clip_vision is None) == (embedder is None):
         given = "Neither is connected" if embedder is None else "Both are connected"
         raise ValueError(
