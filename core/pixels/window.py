@@ -14,7 +14,7 @@ filter loses of a picture is added once; the rest of the error is that loss squa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,10 @@ class Window(RotatedCrop):
         centre = window.x - region.x1, window.y - region.y1
         return cls(region.size, centre, (window.width, window.height))
 
+    def middle_part(self, across: float, down: float) -> Window:
+        """The part around the window's middle with these shares of its width and height."""
+        return replace(self, size=(self.size[0] * across, self.size[1] * down))
+
     @in_float32
     def extract(self, pixels: torch.Tensor, size: Size) -> torch.Tensor:
         """The picture in the window.
@@ -92,14 +96,8 @@ class Window(RotatedCrop):
 
     @in_float32
     def averaged(self, values: torch.Tensor, size: Size) -> torch.Tensor:
-        """As `cut` for values [N,h,w,C], in a few cells: each is a mean around its centre."""
+        """As `cut` for values [N,h,w,C], but no result is beyond the values around its place."""
         return _applied(values, *(_averaging(*axis) for axis in self._axes(values, size)))
-
-    @in_float32
-    def interpolated(self, cells: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """As `returned` for a few cells [N,H,W,C], linear in between."""
-        size = Size(cells.shape[2], cells.shape[1])
-        return _applied(cells, *(_interpolating(*axis) for axis in self._axes(like, size)))
 
     @in_float32
     def put_back(self, pixels: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
@@ -166,7 +164,7 @@ def _inwards(have: int, first: float, extent: float, count: int) -> tuple[Block,
 @lru_cache(maxsize=_KNOWN)
 def _outwards(have: int, first: float, extent: float, count: int) -> tuple[Block, ...]:
     cut = _cut_weights(have, first, extent, count, LANCZOS)
-    back = _back_weights(have, first, extent, count, LANCZOS)
+    back = _back_weights(have, first, extent, count)
     return _blocks((2 * back - back @ cut @ back).tocsr())
 
 
@@ -175,19 +173,14 @@ def _averaging(have: int, first: float, extent: float, count: int) -> tuple[Bloc
     return _blocks(_cut_weights(have, first, extent, count, BILINEAR))
 
 
-@lru_cache(maxsize=_KNOWN)
-def _interpolating(have: int, first: float, extent: float, count: int) -> tuple[Block, ...]:
-    return _blocks(_back_weights(have, first, extent, count, BILINEAR))
-
-
 def _cut_weights(have: int, first: float, extent: float, count: int, method: str) -> csr_matrix:
     step = extent / count
     return _weights(first + (np.arange(count) + 0.5) * step, step, have, method)
 
 
-def _back_weights(have: int, first: float, extent: float, count: int, method: str) -> csr_matrix:
+def _back_weights(have: int, first: float, extent: float, count: int) -> csr_matrix:
     step = count / extent
-    return _weights((np.arange(have) + 0.5 - first) * step, step, count, method)
+    return _weights((np.arange(have) + 0.5 - first) * step, step, count, LANCZOS)
 
 
 def _weights(centres: np.ndarray, step: float, have: int, method: str) -> csr_matrix:

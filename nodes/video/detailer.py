@@ -46,9 +46,9 @@ def clip_inputs(name: str, kind: str, tooltip: str) -> dict[str, dict[str, tuple
             ),
             "smoothing": described(
                 "FLOAT",
-                "How much colours and brightness of what the model adds are averaged over time, "
-                "so that they do not flicker. Fine detail is not averaged. 0 is off. Motion and "
-                "video models keep colours steady by themselves: for them it is not used.",
+                "For image models: how much of what they draw is averaged over time, so that "
+                "colours and detail do not flicker. It is averaged along the motion in the frames, "
+                "and not where the frames change. 0 is off.",
                 default=_DEFAULT.smoothing, min=0.0, max=1.0, step=0.05,
             ),
             "gaps": described(

@@ -1,0 +1,106 @@
+"""How the parts of a picture move from one frame to another, on the device and in floats.
+
+B. Lucas & T. Kanade, "An iterative image registration technique with an application to stereo
+vision" (1981), from coarse to fine as in J.-Y. Bouguet, "Pyramidal implementation of the Lucas
+Kanade feature tracker" (2000), here for every pixel. The estimate is averaged over a wide
+neighbourhood, because what matters is that it is steady; it does not follow thin things.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from .mask import SIGMAS_OF_REACH, blur_image
+
+COARSEST = 24  # pixels of the shorter side at which the search begins
+TRIES = 3  # steps at each size
+AROUND = 5.0  # pixels: the neighbourhood that is taken to move alike
+FLAT = 1e-4  # squared slope of an area that shows no motion
+FARTHEST = 1.0  # pixels of one step
+
+
+def motion_between(before: torch.Tensor, after: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Where each pixel of a picture is in another one.
+
+    Args:
+        before, after: [1,h,w,1] float32 0..1; noise should be blurred away.
+        weight: [1,h,w,1], how much each pixel of `before` says about the motion.
+
+    Returns:
+        [1,h,w,2]: x and y in pixels, from the place in `before` to that in `after`. It is 0 where
+        that explains the second picture better.
+    """
+    flow: torch.Tensor | None = None
+    levels = zip(*(_pyramid(picture) for picture in (before, after, weight)), strict=True)
+    for one, other, counts in levels:
+        flow = one.new_zeros(*one.shape[:3], 2) if flow is None else fitted_flow(flow, one)
+        for _ in range(TRIES):
+            flow = soft(flow + _step(one, moved_back(other, flow), counts), 1.0)
+    still, moving = (
+        soft((before - picture).square(), AROUND) for picture in (after, moved_back(after, flow))
+    )
+    return torch.where(moving < still, flow, torch.zeros_like(flow))
+
+
+def _pyramid(picture: torch.Tensor) -> list[torch.Tensor]:
+    """The picture [1,h,w,1] at half the size again and again, the smallest first."""
+    sizes = [picture]
+    while min(sizes[-1].shape[1:3]) > COARSEST:
+        sizes.append(F.avg_pool2d(sizes[-1].movedim(-1, 1), 2).movedim(1, -1))
+    return sizes[::-1]
+
+
+def _step(before: torch.Tensor, after: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """A better estimate of the small motion [1,h,w,2] that is left between two pictures."""
+    middle, error = (before + after) / 2, before - after
+    across, down = torch.zeros_like(middle), torch.zeros_like(middle)
+    across[:, :, 1:-1] = (middle[:, :, 2:] - middle[:, :, :-2]) / 2
+    down[:, 1:-1] = (middle[:, 2:] - middle[:, :-2]) / 2
+    products = (across * across, across * down, down * down, across * error, down * error)
+    products = torch.cat(products, dim=-1) * counts
+    xx, xy, yy, xe, ye = soft(products, AROUND).split(1, dim=-1)
+    xx, yy = xx + FLAT, yy + FLAT
+    whole = xx * yy - xy * xy
+    step = torch.cat([yy * xe - xy * ye, xx * ye - xy * xe], dim=-1) / whole
+    return step.clamp(-FARTHEST, FARTHEST)
+
+
+def soft(picture: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian of [N,h,w,C]; `sigma` in pixels."""
+    return blur_image(picture, max(1, round(SIGMAS_OF_REACH * sigma)), sigma)
+
+
+def moved_back(picture: torch.Tensor, flow: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """A later picture as it is where things were before.
+
+    Args:
+        picture: [1,h,w,C] of any range; beyond its border that is repeated.
+        flow: [1,h,w,2] from the earlier picture to this one.
+        mode: "bilinear" or "bicubic".
+    """
+    _, height, width, _ = picture.shape
+    y = (torch.arange(height, device=flow.device) + 0.5)[:, None] + flow[0, ..., 1]
+    x = (torch.arange(width, device=flow.device) + 0.5)[None, :] + flow[0, ..., 0]
+    grid = torch.stack([x / width, y / height], dim=-1)[None] * 2 - 1
+    found = F.grid_sample(
+        picture.movedim(-1, 1), grid, mode=mode, padding_mode="border", align_corners=False
+    )
+    return found.movedim(1, -1)
+
+
+def chained(first: torch.Tensor, then: torch.Tensor) -> torch.Tensor:
+    """The motion [1,h,w,2] of one after the other; `then` begins where `first` ends."""
+    return first + moved_back(then, first)
+
+
+def fitted_flow(flow: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The flow [1,h,w,2] for pictures of the size of `like` [1,H,W,C]: [1,H,W,2]."""
+    height, width = like.shape[1:3]
+    if flow.shape[1:3] == (height, width):
+        return flow
+    scale = flow.new_tensor([width / flow.shape[2], height / flow.shape[1]])
+    wide = F.interpolate(
+        flow.movedim(-1, 1), size=(height, width), mode="bilinear", align_corners=False
+    )
+    return wide.movedim(1, -1) * scale
