@@ -16,7 +16,7 @@ from .mask import SIGMAS_OF_REACH, blur_image
 COARSEST = 24  # pixels of the shorter side at which the search begins
 TRIES = 3  # steps at each size
 AROUND = 5.0  # pixels: the neighbourhood that is taken to move alike
-FLAT = 1e-4  # squared slope of an area that shows no motion
+FLAT = 3e-3  # squared slope of an area that shows no motion; grain makes slopes, too
 FARTHEST = 1.0  # pixels of one step
 
 
