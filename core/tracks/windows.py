@@ -342,7 +342,8 @@ def _sampling(places: np.ndarray, start: float, scale: float, count: int) -> np.
 def covered(box: Rect, grown: float) -> PackedMask | None:
     """How much of each pixel a box covers that is grown by some pixels on each side, 0..1."""
     left, top, right, bottom = box.sides
-    x1, y1, x2, y2 = left - grown, top - grown, right + grown, bottom + grown
+    sides = (left - grown, top - grown, right + grown, bottom + grown)
+    x1, y1, x2, y2 = (round(side, 3) for side in sides)  # no pixel for an error of rounding
     if x2 <= x1 or y2 <= y1:
         return None
     around = Box(math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))

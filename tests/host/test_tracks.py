@@ -38,7 +38,7 @@ def clip_segs(saved):
     count = sum(key.endswith("_label") for key in saved)
     return [
         (
-            str(saved[f"segs0_{j}_label"]), saved[f"segs0_{j}_crop_region"].tolist(),
+            str(saved[f"segs0_{j}_label"]), saved[f"segs0_{j}_crop"].tolist(),
             saved[f"segs0_{j}_mask"].sum((1, 2)).tolist(),
         )
         for j in range(count)
@@ -101,7 +101,8 @@ def test_segments_of_tracks_are_detailed_by_the_older_nodes(results):
     expected = np.zeros((HEIGHT, WIDTH), bool)
     for x1, y1, x2, y2, *_ in BOXES:
         expected[y1:y2, x1:x2] = True
-    assert (changed == expected).all()
+    assert (changed & ~expected).sum() == 0
+    assert changed[expected].mean() > 0.99
     labels = [str(value) for key, value in out["again"].items() if key.endswith("_label")]
     assert sorted(labels) == ["face"] * 3 + ["hand"] * 3
 
