@@ -191,8 +191,9 @@ class DetailersMasksToSEGS:
     def INPUT_TYPES(cls):
         label = {"default": "A", "tooltip": "Label of the segments."}
         boxes = {
+            "forceInput": True,  # the editor has a widget for one box
             "tooltip": "The boxes of the same node, one for each mask. The segments get the "
-            "scores and labels of the boxes."
+            "scores and labels of the boxes.",
         }
         return {
             "required": {

@@ -246,6 +246,7 @@ def _source_inputs():
         "boxes": described(
             "BOUNDING_BOX",
             "In place of a detector: boxes of every frame, from ComfyUI's detection nodes.",
+            forceInput=True,  # the editor has a widget for one box
         ),
     }
 
