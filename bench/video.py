@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from dev.contact_sheet import Cell, contact_sheet
+from dev.known_clip import KnownClip, flicker_inside, known_clip, psnr_inside
 from dev.miniature.clips import CLIPS
 from dev.options import bench_video
 
@@ -29,14 +30,7 @@ from .gpu import part
 from .quality import Report
 from .quality_tables import markdown
 from .scenes import GROWN
-from .video_clips import (
-    TestClip,
-    change_beyond,
-    flicker_inside,
-    make_clip,
-    path_in_heads,
-    psnr_inside,
-)
+from .video_clips import change_beyond, path_in_heads
 from .video_cost import Cost, measure_cost
 from .video_detail import SETTINGS, Detailed, VideoBench, divided, shots
 from .video_tracks import Followed, across_cut, measure_tracks, tracks_table
@@ -69,7 +63,7 @@ class Figure:
 class Outcome:
     """What detailing made of a clip, for each way."""
 
-    test: TestClip
+    test: KnownClip
     tracks: Any
     ways: dict[str, Detailed] = field(default_factory=dict)
     flicker: dict[str, float] = field(default_factory=dict)
@@ -83,7 +77,7 @@ def measure_following(bench: VideoBench, length: int) -> tuple[list[Followed], l
     """The tracks of every clip, and what they do at cuts."""
     followed, cuts = [], []
     for name in CLIPS:
-        test = make_clip(name, length)
+        test = known_clip(name, length)
         tracks = bench.followed(test)
         followed.append(measure_tracks(test.clip, test.found, tracks))
         if test.clip.cuts:
@@ -115,7 +109,7 @@ def measure_following(bench: VideoBench, length: int) -> tuple[list[Followed], l
 
 def detail_clip(bench: VideoBench, name: str, length: int) -> Outcome:
     """A clip in all ways, measured."""
-    test = make_clip(name, length)
+    test = known_clip(name, length)
     tracks = bench.followed(test, grown=GROWN)
     outcome = Outcome(test, tracks)
     ways = [
@@ -210,7 +204,7 @@ def measure_round_trip(bench: VideoBench, outcomes: Sequence[Outcome]) -> list[F
     ]  # fmt: skip
 
 
-def _round_trip(bench: VideoBench, window: Any, test: TestClip, own: Any) -> tuple[float, bool]:
+def _round_trip(bench: VideoBench, window: Any, test: KnownClip, own: Any) -> tuple[float, bool]:
     size_of, whole = bench.geometry.working_size, bench.geometry.Box
     frame_size = bench.geometry.Size(*test.clip.size)
     sizing = bench._detail("").sizing
@@ -280,14 +274,14 @@ def sheet(outcomes: Sequence[Outcome]) -> Image.Image:
     return contact_sheet("Heads of clips, in all ways", rows, width=240)
 
 
-def frames_to_show(test: TestClip) -> list[int]:
+def frames_to_show(test: KnownClip) -> list[int]:
     """Two frames in a row in the middle of a clip, or the nearest with somebody in them."""
     good = [f for f in range(len(test) - 1) if test.seen[:, f : f + 2].min(1).max() > 0.95]
     first = min(good, key=lambda frame: abs(frame - len(test) // 2 - 2))
     return [first, first + 1]
 
 
-def _around(test: TestClip, person: int, frame: int) -> tuple[int, int, int, int]:
+def _around(test: KnownClip, person: int, frame: int) -> tuple[int, int, int, int]:
     left, top, right, bottom = test.clip.head(person, frame)
     half = 0.7 * max(right - left, bottom - top)
     x, y = (left + right) / 2, (top + bottom) / 2

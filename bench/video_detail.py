@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from dev.known_clip import KnownClip
 from dev.miniature.clips import Box
 from dev.miniature.detailing import CROP_FACTOR
 
 from .gpu import part
 from .quality_runs import BASE, Bench
 from .scenes import GROWN
-from .video_clips import TestClip, box_mask
+from .video_clips import box_mask
 from .video_tracks import LOST, person_of
 
 SETTINGS = BASE | {"cfg": 1.0}  # as good as 2 for the miniature, at half the time
@@ -57,7 +58,7 @@ class VideoBench(Bench):
         self.tracks, self.settings = part("detail.tracks"), part("settings")
         self.host = part("host.backend")
 
-    def followed(self, test: TestClip, frames: slice = slice(None), grown: int = 0) -> Any:
+    def followed(self, test: KnownClip, frames: slice = slice(None), grown: int = 0) -> Any:
         """The tracks of what was found in a clip, or in some of its frames.
 
         Args:
@@ -82,7 +83,7 @@ class VideoBench(Bench):
         return self.follow.follow(self.follow.Clip.of(source), finder, how)
 
     @torch.inference_mode()
-    def by_tracks(self, test: TestClip, tracks: Any, smoothing: float) -> Detailed:
+    def by_tracks(self, test: KnownClip, tracks: Any, smoothing: float) -> Detailed:
         """What Video Detailer makes."""
         started = time.process_time()
         captions = [
@@ -111,7 +112,7 @@ class VideoBench(Bench):
         return make(models, **SETTINGS, wildcard=text)
 
     @torch.inference_mode()
-    def one_by_one(self, test: TestClip) -> Detailed:
+    def one_by_one(self, test: KnownClip) -> Detailed:
         """What Detailer (SEGS) makes of each frame, from boxes that are off but never missing."""
         started = time.process_time()
         boxes = every_box(test)
@@ -136,7 +137,7 @@ class VideoBench(Bench):
         )
 
     @torch.inference_mode()
-    def one_window(self, test: TestClip) -> Detailed:
+    def one_window(self, test: KnownClip) -> Detailed:
         """What the older video nodes make: a crop through all frames, for each shot and person."""
         started = time.process_time()
         frames, masks = test.poor.copy(), np.zeros(test.truth.shape[:3], np.float32)
@@ -188,13 +189,13 @@ def part_of_nodes(name: str) -> Any:
     return importlib.import_module(f"{PACK}.nodes.{name}")
 
 
-def shots(test: TestClip) -> list[tuple[int, int]]:
+def shots(test: KnownClip) -> list[tuple[int, int]]:
     """First and last frame, exclusive, of each part between cuts."""
     ends = [0, *test.clip.cuts, len(test)]
     return list(pairwise(ends))
 
 
-def every_box(test: TestClip, least: float = 0.5) -> Boxes:
+def every_box(test: KnownClip, least: float = 0.5) -> Boxes:
     """For each frame who is seen, and a grown box each: of the true head where none was found."""
     boxes = []
     for frame, found in enumerate(test.found):
@@ -213,7 +214,7 @@ def larger(box: Box, by: float) -> Box:
     return box[0] - by, box[1] - by, box[2] + by, box[3] + by
 
 
-def divided(test: TestClip, path: Callable[[int], float]) -> tuple[list[int], list[int]]:
+def divided(test: KnownClip, path: Callable[[int], float]) -> tuple[list[int], list[int]]:
     """The persons whose paths are long, and those whose paths are short."""
     lengths = {person: path(person) for person in test.clip.persons}
     return (

@@ -162,6 +162,42 @@ motion."""}),
     {"frames": ("detailer", "IMAGE"), "faces": ("find", "SEGS")},
 )  # fmt: skip
 
+FOLLOW = Blueprint(
+    "Follow Faces in Video",
+    "Follows each face through a video and redraws it, in a window that moves with it.",
+    {
+        "detector": Node("DetailersFaceDetectorProvider", 0),
+        "note": Node("MarkdownNote", 0, values={"text": """\
+The faces are found without a model file if the package `facenet-pytorch` is in ComfyUI's Python:
+`pip install --no-deps facenet-pytorch`. Any other BBOX_DETECTOR can take its place.
+
+Each person is one track, with a number from left to right; frames in which the detector misses
+somebody are filled in, and a cut ends all tracks. Frames without anybody stay as they are, bit for
+bit.
+
+- Any model will do. An image model draws frame by frame: **Redraw (denoise)** of 0.2 to 0.35, and
+  **Hold colours** against flicker. Motion and video models draw the frames of a person together.
+- **A text each**: `[SEP]` between the texts, in the order of the tracks. Empty: one prompt for all.
+- A face that is lost for longer than **Bridge gaps (frames)** begins a new track.
+- For clips too long for memory put *Video Detailer (long clips)* in the detailer's place."""}),
+        "track": Node("TrackSegments", 1, {"bbox_detector": "detector", "frames": "> frames"},
+                      {"threshold": 0.6, "dilation": 4, "crop_factor": 2.5}),
+        **_prompts("close-up of a face, detailed", "blurry, distorted"),
+        "pipe": Node("ToBasicPipe", 2, {"model": "> model", "clip": "> clip", "vae": "> vae",
+                                        "positive": "positive", "negative": "negative"}),
+        "detailer": Node("VideoDetailer", 2,
+                         {"frames": "> frames", "tracks": "track", "basic_pipe": "pipe"},
+                         {**SAMPLING, "guide_size": 512, "max_size": 768, "denoise": 0.3,
+                          "feather": 10}),
+    },
+    {"frames": "IMAGE", "model": "MODEL", "clip": "CLIP", "vae": "VAE"},
+    _shown("Prompt for the faces", ("A text each, [SEP] between", "detailer", "wildcard"),
+           ("Detector threshold", "track", "threshold"),
+           ("Bridge gaps (frames)", "track", "max_gap"),
+           ("Hold colours", "detailer", "smoothing")),
+    {"frames": ("detailer", "IMAGE"), "tracks": ("track", "SEGS_TRACKS")},
+)  # fmt: skip
+
 UPSCALE = Blueprint(
     "Upscale by Tiles",
     "Enlarges an image and redraws it tile by tile, so that any size fits into memory.",
@@ -187,7 +223,7 @@ Each tile is drawn with what is around it in sight, so the seams do not show.
     {"image": ("detailer", "IMAGE"), "tiles": ("tiles", "SEGS")},
 )  # fmt: skip
 
-BLUEPRINTS = (FACE, HAND, PERSON, VIDEO, UPSCALE)
+BLUEPRINTS = (FACE, HAND, PERSON, VIDEO, FOLLOW, UPSCALE)
 
 MODEL_NOTE = f"""\
 **To download**: a checkpoint into `ComfyUI/models/checkpoints`, such as
@@ -243,6 +279,33 @@ def _video_workflow() -> dict[str, Node]:
         "join": Node("CreateVideo", 4, {"images": "blueprint", "audio": "parts.1",
                                         "fps": "parts.2"}),
         "result": Node("SaveVideo", 4, {"video": "join"}, {"filename_prefix": "video/faces"},
+                       "Result", width=560, height=560),
+    }  # fmt: skip
+
+
+FOLLOW_NOTE = f"""\
+{MODEL_NOTE}{FACES_NOTE}
+1. Load a video.
+2. *Who is followed* shows the window of each person in each frame, with its number: check it before
+   you let the detailer run (mute the blueprint's node with Ctrl-M).
+3. The result has the video's sound and frame rate.
+"""
+
+
+def _follow_workflow() -> dict[str, Node]:
+    """The faces of a video, each followed in a window of its own."""
+    links = {"frames": "parts", "model": "model", "clip": "model.1", "vae": "model.2"}
+    return {
+        "note": Node("MarkdownNote", 0, values={"text": FOLLOW_NOTE + INSIDE}),
+        "video": Node("LoadVideo", 1, values={"file": "clip.mp4"}, upload=True, height=420),
+        "parts": Node("GetVideoComponents", 1, {"video": "video"}),
+        "model": Node("CheckpointLoaderSimple", 1, values={"ckpt_name": CHECKPOINT}),
+        "blueprint": Node(FOLLOW.name, 2, links),
+        "seen": Node("PreviewTracks", 3, {"frames": "parts", "tracks": "blueprint.1"},
+                     title="Who is followed", width=560, height=420),
+        "join": Node("CreateVideo", 3, {"images": "blueprint", "audio": "parts.1",
+                                        "fps": "parts.2"}),
+        "result": Node("SaveVideo", 3, {"video": "join"}, {"filename_prefix": "video/followed"},
                        "Result", width=560, height=560),
     }  # fmt: skip
 
@@ -328,6 +391,7 @@ WORKFLOWS = {
     "8_video_face_detailer": _video_workflow(),
     "9_upscale_by_tiles": _image_workflow(UPSCALE, "", "upscaled"),
     "10_group_by_name": _group_workflow(),
+    "11_follow_faces": _follow_workflow(),
 }
 
 

@@ -1,5 +1,7 @@
 """The first example workflow on a picture, in a real ComfyUI: `python run.py demo`.
 
+With --video it is the one that follows faces, on a clip; see `demo_video.py`.
+
 The picture is a scene of the miniature world as a base model would draw it; its truth is known. The
 model is the miniature. With --checkpoint or --image the picture is a photograph.
 
@@ -21,21 +23,26 @@ import webbrowser
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from . import demo_video
 from . import options as options_of
 from .contact_sheet import Cell, contact_sheet, difference, overlay
+from .demo_progress import Progress, timed
 from .editor import NO_GREETING
 from .metrics import psnr
-from .server import ROOT, Event, Run, Server, ServerDied, has_accelerator, project_packs
+from .miniature.clips import CLIPS
+from .server import ROOT, Run, Server, ServerDied, has_accelerator, project_packs
 from .subject import PHOTO, Subject, photograph, scene
 from .workflow import Workflow
 
 EXAMPLE = ROOT / "example_workflows" / "1_face_detailer.json"
 DETAILER = "DetailerForEachDebug"
 STAND_IN_CFG = 2.5  # more guidance drives the analytic model's colours out of range
+STAND_IN_MODEL = {"family": "image8", "prior_std": 0.6}
 STAND_IN = f"""\
 No --checkpoint is given, so the built-in analytic model stands in for a diffusion model. All it
 knows is that pictures are smooth, and the colour words of the prompt, such as "warm" or "blue". It
@@ -72,43 +79,10 @@ class Face:
         )
 
 
-class Progress:
-    """Shows the progress of a prompt, node by node, and the time of each node."""
-
-    BAR = 24
-
-    def __init__(self, titles: dict[str, str]):
-        self.titles = titles
-        self.node: str | None = None
-        self.started = 0.0
-
-    def __call__(self, event: Event) -> None:
-        if event.type == "executing":
-            self._end_node()
-            self.node, self.started = event.data["node"], time.monotonic()
-            self._show("...")
-        elif event.type == "progress":
-            value, total = event.data["value"], event.data["max"]
-            filled = self.BAR * value // max(total, 1)
-            bar = "#" * filled + "." * (self.BAR - filled)
-            self._show(f"[{bar}] {value} of {total}")
-
-    def _end_node(self) -> None:
-        if self.node in self.titles:
-            clear = "\r\033[K" if sys.stdout.isatty() else ""
-            print(clear + timed(self.titles[self.node], self.started), flush=True)
-
-    def _show(self, state: str) -> None:
-        if self.node in self.titles and sys.stdout.isatty():
-            print(f"\r\033[K  {self.titles[self.node]:<38}{state}", end="", flush=True)
-
-
-def timed(what: str, started: float) -> str:
-    return f"  {what:<38}{time.monotonic() - started:6.2f} s"
-
-
 def main() -> int:
     options = read_options()
+    if options.video:
+        return show_clip(options)
     with tempfile.TemporaryDirectory(prefix="detailers-demo-", ignore_cleanup_errors=True) as base:
         workflow = prepare(options, Path(base))
         cpu = not has_accelerator(options.python)
@@ -136,6 +110,33 @@ def main() -> int:
             return detail_picture(server, workflow, options.subject, options.output)
 
 
+def show_clip(options: argparse.Namespace) -> int:
+    """Detail the faces of a clip."""
+    with tempfile.TemporaryDirectory(prefix="detailers-demo-", ignore_cleanup_errors=True) as base:
+        prompt, test = demo_video.prepare(options, Path(base))
+        if test is None:
+            set_model(prompt, options.checkpoint, Path(base))
+        print(STAND_IN if test is None and not options.checkpoint else demo_video.TRAINED)
+        print("Starting ComfyUI", flush=True)
+        packs = project_packs(miniature=test is not None)
+        cpu = not has_accelerator(options.python)
+        with Server(options.comfyui, options.python, packs, base=base, cpu=cpu) as server:
+            return demo_video.detail_clip(server, prompt, test, options)
+
+
+def set_model(prompt: dict[str, Any], checkpoint: Path | None, base: Path) -> None:
+    """Have the prompt load this checkpoint, or the analytic model if there is none."""
+    (loader,) = [node for node in prompt.values() if node["class_type"] == "CheckpointLoaderSimple"]
+    if checkpoint:
+        (base / "models" / "checkpoints").mkdir(parents=True)
+        link_file(checkpoint, base / "models" / "checkpoints" / checkpoint.name)
+        loader["inputs"] = {"ckpt_name": checkpoint.name}
+        return
+    loader |= {"class_type": "DetailersTestModel", "inputs": STAND_IN_MODEL}
+    (detailer,) = [node for node in prompt.values() if node["class_type"] == "VideoDetailer"]
+    detailer["inputs"]["cfg"] = STAND_IN_CFG
+
+
 def read_options() -> argparse.Namespace:
     parser = options_of.demo()
     # Paths are as seen from where run.py was started.
@@ -147,7 +148,9 @@ def read_options() -> argparse.Namespace:
         if file and not getattr(options, name).is_file():
             parser.error(f"--{name}: there is no file {getattr(options, name)}")
     options.output = (here / options.output).resolve()
-    if not options.image and not options.checkpoint:
+    if options.video:
+        check_video(parser, options, here)
+    elif not options.image and not options.checkpoint:
         options.subject = scene(options.scene, options.prompt)
     else:
         try:
@@ -156,6 +159,23 @@ def read_options() -> argparse.Namespace:
             parser.error(f"--image: {options.image} cannot be read as a picture: {error}")
     options.output.mkdir(parents=True, exist_ok=True)
     return options
+
+
+def check_video(parser: argparse.ArgumentParser, options: argparse.Namespace, here: Path) -> None:
+    """Make the clip's file absolute if it is none of the miniature world."""
+    if options.image or options.open:
+        parser.error("--video goes neither with --image nor with --open.")
+    if options.video in CLIPS:
+        if options.checkpoint:
+            parser.error("--checkpoint needs a video file: --video FILE --checkpoint FILE.")
+        return
+    file = (here / options.video).resolve()
+    if not file.is_file():
+        parser.error(
+            f"--video: there is no file {file}, and no such clip of the miniature world; these are "
+            f"{', '.join(CLIPS)}."
+        )
+    options.video = str(file)
 
 
 def prepare(options: argparse.Namespace, base: Path) -> Workflow:
@@ -175,8 +195,7 @@ def prepare(options: argparse.Namespace, base: Path) -> Workflow:
             "CheckpointLoaderSimple",
             "DetailersTestModel",
             "Analytic model",
-            family="image8",
-            prior_std=0.6,
+            **STAND_IN_MODEL,
         )
         workflow[DETAILER, "cfg"] = STAND_IN_CFG
     if options.open:  # the editor offers the workflows of packs

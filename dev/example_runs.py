@@ -163,12 +163,19 @@ def _know(prompt: Prompt, street: Street, folder: Path) -> None:
             inputs["plan"] = "\n".join(f"- label: {name}\n  text: {text}" for name, text in texts)
 
 
-def write_video(file: Path, frames: list[Image.Image]) -> None:
+def write_video(file: Path, frames: list[Image.Image], rate: int = 8, quality: int = 1) -> None:
+    """Write frames as a video file.
+
+    Args:
+        rate: frames a second.
+        quality: constant rate factor of H.264; 1 keeps almost all, 23 is usual.
+    """
     import av
 
     with av.open(file, "w") as video:
-        stream = video.add_stream("libx264", rate=8, options={"crf": "1"})
+        stream = video.add_stream("libx264", rate=rate, options={"crf": str(quality)})
         stream.width, stream.height = frames[0].size
+        stream.pix_fmt = "yuv420p"
         for frame in frames:
             video.mux(stream.encode(av.VideoFrame.from_image(frame)))
         video.mux(stream.encode())

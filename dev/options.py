@@ -31,11 +31,22 @@ def _handed_over(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
-    parser = _parser("demo", "Detail the faces of a picture with the first example workflow.")
+    parser = _parser(
+        "demo",
+        "Detail the faces of a picture with the first example workflow; with --video, those of a "
+        "clip with the one that follows faces.",
+    )
     add_place(parser)
     add = parser.add_argument
     add("--scene", metavar="SEED", type=int, default=2, help="which scene (default: %(default)s)")
     add("--image", metavar="FILE", help="photograph with upright, frontal faces")
+    add(
+        "--video",
+        metavar="CLIP",
+        nargs="?",
+        const="walking",
+        help="a clip instead: of the miniature world (walking, crossing, ...), or a video file",
+    )
     add("--checkpoint", metavar="FILE", help="a Stable Diffusion checkpoint")
     add("--prompt", metavar="TEXT", help="what the faces should look like")
     add("--open", action="store_true", help="open the workflow in the editor")

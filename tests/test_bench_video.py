@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from detailers.core.geometry import Rect, Size
 from detailers.core.tracks.track import Sighting, Track, Tracks
+from detailers.dev.known_clip import KnownClip, flicker_inside, psnr_inside
 from detailers.dev.miniature.clips import detections, draw_clip
 from detailers.dev.server import ROOT
 
@@ -126,30 +127,30 @@ def test_windows_that_change_with_what_is_beyond_a_cut_are_told(bench):
 
 
 @pytest.fixture(scope="module")
-def walking(bench):
+def walking():
     one = clip("walking")
     truth = np.stack([one.truth(frame) for frame in range(LENGTH)])
     poor = np.stack([one.poor(frame) for frame in range(LENGTH)])
-    return bench.clips.TestClip(one, truth, poor, detections(one))
+    return KnownClip(one, truth, poor, detections(one))
 
 
 def test_psnr_counts_the_heads_alone(bench, walking):
     off = walking.truth + np.float32(0.1)
-    assert bench.clips.psnr_inside(walking, off, (0, 1)) == pytest.approx(20, abs=1e-3)
+    assert psnr_inside(walking, off, (0, 1)) == pytest.approx(20, abs=1e-3)
     off[~walking.masks.any(0)] = 0
-    assert bench.clips.psnr_inside(walking, off, (0, 1)) == pytest.approx(20, abs=1e-3)
+    assert psnr_inside(walking, off, (0, 1)) == pytest.approx(20, abs=1e-3)
     off[walking.masks[1]] = walking.truth[walking.masks[1]]
-    assert bench.clips.psnr_inside(walking, off, (1,)) > 90
-    assert bench.clips.psnr_inside(walking, off, (0,)) == pytest.approx(20, abs=1e-3)
+    assert psnr_inside(walking, off, (1,)) > 90
+    assert psnr_inside(walking, off, (0,)) == pytest.approx(20, abs=1e-3)
 
 
 def test_frames_that_flicker_do_so_more_than_the_truth(bench, walking):
-    own = bench.clips.flicker_inside(walking, walking.truth)
+    own = flicker_inside(walking, walking.truth)
     assert own < 12
     blinking = walking.truth.copy()
     blinking[::2] += np.float32(20 / 255)
-    assert bench.clips.flicker_inside(walking, blinking) == pytest.approx(20, abs=own)
-    assert bench.clips.flicker_inside(walking, blinking) > own + 5
+    assert flicker_inside(walking, blinking) == pytest.approx(20, abs=own)
+    assert flicker_inside(walking, blinking) > own + 5
 
 
 def test_a_walk_is_longer_than_a_head_and_standing_is_not(bench):

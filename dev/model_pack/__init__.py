@@ -33,6 +33,7 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestMask": sources.DetailersTestMask,
     "DetailersTestSegs": sources.DetailersTestSegs,
     "DetailersTestDetector": sources.DetailersTestDetector,
+    "DetailersTestFrameDetector": sources.DetailersTestFrameDetector,
     "DetailersTestBrightDetector": sources.DetailersTestBrightDetector,
     "DetailersTestHook": hook.DetailersTestHook,
     "DetailersTestScheduler": links.DetailersTestScheduler,
