@@ -47,6 +47,8 @@ def demo(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
         const="walking",
         help="a clip instead: of the miniature world (walking, crossing, ...), or a video file",
     )
+    add("--frames", type=int, default=32, metavar="N",
+        help="of a clip of the miniature world (default: %(default)s)")  # fmt: skip
     add("--checkpoint", metavar="FILE", help="a Stable Diffusion checkpoint")
     add("--prompt", metavar="TEXT", help="what the faces should look like")
     add("--open", action="store_true", help="open the workflow in the editor")

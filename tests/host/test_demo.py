@@ -58,6 +58,24 @@ def test_a_face_is_found_redrawn_and_shown(host, tmp_path):
     assert np.abs(crop).sum() == np.abs(change).sum()
 
 
+def test_faces_of_a_clip_are_followed_and_shown_beside_the_truth(host, tmp_path):
+    import av
+
+    done = demo(host, tmp_path, "--video", "turning", "--frames", "4", "--output", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 frames of 768 x 432" in done.stdout
+    before, after = re.search(r"heads: ([\d.]+) dB before, ([\d.]+) after", done.stdout).groups()
+    assert float(after) > float(before) + 1
+    assert re.search(r"255ths: [\d.]+ before, [\d.]+ after, [\d.]+ in the truth", done.stdout)
+    with av.open(tmp_path / "out" / "video.mp4") as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(466, 2344, 3)] * 4  # three parts and their names
+    parts = [frames[2][40:, left : left + 760].astype(int) for left in (4, 792, 1580)]
+    assert np.abs(parts[0] - parts[1]).max() > 60  # the head
+    assert np.abs(parts[0][:, :200] - parts[1][:, :200]).mean() < 2  # beside it
+    assert (tmp_path / "out" / "video_sheet.png").is_file()
+
+
 def test_a_picture_without_a_face_stays_and_is_told(host, tmp_path):
     Image.new("RGB", (96, 64), (90, 120, 150)).save(tmp_path / "wall.png")
     done = demo(host, tmp_path, "--image", "wall.png", "--output", "out")
@@ -72,6 +90,7 @@ def test_a_picture_without_a_face_stays_and_is_told(host, tmp_path):
         (["--image", "none.png"], "there is no file"),
         (["--image", "text.png"], "cannot be read as a picture"),
         (["--checkpoint", "none.safetensors"], "there is no file"),
+        (["--video", "none.mp4"], "these are walking, turning"),
     ],
 )
 def test_files_that_are_not_there_are_refused(host, tmp_path, arguments, complaint):
