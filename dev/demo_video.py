@@ -36,8 +36,8 @@ SHOWN = 4  # frames on the contact sheet
 TRAINED = """\
 The clip is of a world that is drawn from vectors, and the model a miniature that was trained on
 that world alone, so the result can be compared with the truth. It was rendered at a quarter of its
-size, blurred and given grain. ComfyUI, its samplers and the nodes are the real ones; the boxes are those
-of a detector that is off by up to 5% and misses a face in 10% of the frames."""
+size, blurred and given grain. ComfyUI, its samplers and the nodes are the real ones; the boxes are
+those of a detector that is off by up to 5% and misses a face in 10% of the frames."""
 
 
 def prepare(options: argparse.Namespace, base: Path) -> tuple[dict[str, Any], KnownClip | None]:
