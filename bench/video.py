@@ -107,9 +107,8 @@ def measure_following(bench: VideoBench, length: int) -> tuple[list[Followed], l
 # Pictures
 
 
-def detail_clip(bench: VideoBench, name: str, length: int) -> Outcome:
+def detail_clip(bench: VideoBench, test: KnownClip) -> Outcome:
     """A clip in all ways, measured."""
-    test = known_clip(name, length)
     tracks = bench.followed(test, grown=GROWN)
     outcome = Outcome(test, tracks)
     ways = [
@@ -314,7 +313,8 @@ def introduction(length: int, detailed: int) -> str:
     return (
         "`python run.py bench video --write`\n\n"
         f"Clips of the miniature world (`dev/miniature/clips.py`) of 768 x 432 pixels, with known "
-        f"paths, masks and motion: {length} frames for the tracks, {detailed} for the pictures. "
+        f"paths, masks and motion: {length} frames, of which the {detailed} in the middle are "
+        "detailed. "
         "Each side of a detected box is off by up to 5% of its length, 10% of the boxes are "
         "missing, and none is there where more than half of a head is hidden. The frames were "
         "rendered at a quarter of the size, blurred and given grain, each its own. Detailing is "
@@ -333,7 +333,8 @@ def main() -> int:
     followed, figures = measure_following(bench, options.frames)
     outcomes = []
     for name in DETAILED if options.detailed else ():
-        outcomes.append(detail_clip(bench, name, options.detailed))
+        test = known_clip(name, options.frames).middle(options.detailed)
+        outcomes.append(detail_clip(bench, test))
         print(f"{name}: done", flush=True)
     if outcomes:
         figures += picture_figures(outcomes) + measure_round_trip(bench, outcomes)

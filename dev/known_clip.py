@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,14 @@ class KnownClip:
 
     def __len__(self) -> int:
         return len(self.clip)
+
+    def middle(self, count: int) -> KnownClip:
+        """The frames in the middle, so many of them, or all if there are fewer."""
+        first = max(0, (len(self) - count) // 2)
+        kept = slice(first, first + count)
+        cuts = tuple(cut - first for cut in self.clip.cuts if first < cut < first + count)
+        clip = replace(self.clip, stills=self.clip.stills[kept], cuts=cuts)
+        return KnownClip(clip, self.truth[kept], self.poor[kept], self.found[kept])
 
     @cached_property
     def masks(self) -> np.ndarray:
@@ -59,7 +67,9 @@ def known_clip(name: str, length: int, seed: int = 0, poor: bool = True) -> Know
     """
     clip = draw_clip(name, length)
     truth = np.stack([clip.truth(frame) for frame in range(length)])
-    given = np.stack([clip.poor(frame) for frame in range(length)]) if poor else truth
+    given = truth
+    if poor:
+        given = np.stack([clip.poor(frame, truth=own) for frame, own in enumerate(truth)])
     return KnownClip(clip, truth, given, detections(clip, seed=seed))
 
 

@@ -158,8 +158,8 @@ to 5% and 10% of them are missing.""",
     add_place(parser)
     add = parser.add_argument
     add("--frames", type=int, default=48, help="of the clips for tracks (default: %(default)s)")
-    add("--detailed", type=int, default=32, metavar="FRAMES",
-        help="of the clips that are detailed; 0 details none (default: %(default)s)")  # fmt: skip
+    add("--detailed", type=int, default=24, metavar="FRAMES",
+        help="in the middle that are detailed; 0 details none (default: %(default)s)")  # fmt: skip
     add("--no-cost", dest="cost", action="store_false", help="without time and memory")
     add("--write", action="store_true", help="into bench/RESULTS.md, with the pictures")
     return parser

@@ -153,6 +153,18 @@ def test_frames_that_flicker_do_so_more_than_the_truth(bench, walking):
     assert flicker_inside(walking, blinking) > own + 5
 
 
+def test_the_middle_of_a_clip_keeps_truth_and_cuts_together():
+    one = clip("cut")
+    numbered = np.broadcast_to(np.arange(LENGTH, dtype=np.float32)[:, None, None, None],
+                               (LENGTH, 1, 1, 3))  # fmt: skip
+    test = KnownClip(one, numbered, numbered, detections(one)).middle(6)
+    assert len(test) == 6
+    assert test.truth[:, 0, 0, 0].tolist() == [5, 6, 7, 8, 9, 10]
+    assert test.clip.cuts == (3,)
+    assert test.clip.head(0, 0) == one.head(0, 5)
+    assert test.found == detections(one)[5:11]
+
+
 def test_a_walk_is_longer_than_a_head_and_standing_is_not(bench):
     assert bench.clips.path_in_heads(clip("walking"), 0) > 5
     assert bench.clips.path_in_heads(clip("walking"), 1) < 0.5

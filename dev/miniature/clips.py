@@ -84,10 +84,17 @@ class Clip:
         still = self.stills[frame]
         return still.scene.picture(self.size, still.view)
 
-    def poor(self, frame: int, how: Degradation = POOR) -> np.ndarray:
-        """The frame as a poor camera gives it: [H,W,3] float32, 0..1; each has its own grain."""
+    def poor(
+        self, frame: int, how: Degradation = POOR, truth: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The frame as a poor camera gives it: [H,W,3] float32, 0..1; each has its own grain.
+
+        Args:
+            truth: what `truth` gives for the frame, if it is there already.
+        """
         random = np.random.default_rng([self.seed, frame, 11])
-        return enlarge(degrade(self.truth(frame), how, random), self.size)
+        whole = self.truth(frame) if truth is None else truth
+        return enlarge(degrade(whole, how, random), self.size)
 
     def head(self, person: int, frame: int) -> Box | None:
         """The box of the whole head, which may leave the frame; None where the person is not."""
