@@ -23,7 +23,7 @@ from .server import ROOT, Server, project_packs
 
 SIZE = (600, 600)
 LENS = 190  # pixels of an enlarged part's side
-SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 2, "9_": 5, "10": 36}  # of the streets
+SEEDS = {"5_": 2, "6_": 11, "7_": 2, "8_": 2, "9_": 5, "10": 36, "11": 9}  # of the streets
 SIDE = 512
 BY_NAME = "10"
 SIDES = {BY_NAME: 1024}  # where it is another: persons are told apart from some 60 pixels on
@@ -31,6 +31,7 @@ SETTINGS = {
     "6_": {"denoise": 0.25, "guide_size": 256},
     "7_": {"guide_size": 256, "max_size": 512, "denoise": 0.25},
     "8_": {"guide_size": 256, "max_size": 512},
+    "11": {"guide_size": 256, "max_size": 512, "cfg": 1.0},
     "9_": {
         "bbox_size": 256,
         "guide_size": 256,

@@ -148,6 +148,18 @@ GRAPHS: dict[str, Mapping[str, Node]] = {
                          {"image_frames": "frames", "segs": "find", "basic_pipe": "pipe"}),
         "join": Node("CreateVideo", 3, {"images": "detailer", "fps": "frames.2"}),
     },
+    "follow": {
+        "video": Node("LoadVideo", 0, upload=True),
+        "frames": Node("GetVideoComponents", 0, {"video": "video"}),
+        "detector": Node("DetailersFaceDetectorProvider", 0),
+        "track": Node("TrackSegments", 1, {"frames": "frames", "bbox_detector": "detector"}),
+        "pipe": Node("ToBasicPipe", 1),
+        "preview": Node("PreviewTracks", 2, {"tracks": "track", "frames": "frames"}),
+        "detailer": Node("VideoDetailer", 2,
+                         {"frames": "frames", "tracks": "track", "basic_pipe": "pipe"}),
+        "join": Node("CreateVideo", 3, {"images": "detailer", "audio": "frames.1",
+                                        "fps": "frames.2"}),
+    },
 }  # fmt: skip
 
 # Graphs that are run on a picture of the examples, and the type of the node that is shown.

@@ -72,7 +72,7 @@ def test_faces_of_a_clip_are_followed_and_shown_beside_the_truth(host, tmp_path)
     assert [frame.shape for frame in frames] == [(466, 2344, 3)] * 4  # three parts and their names
     parts = [frames[2][40:, left : left + 760].astype(int) for left in (4, 792, 1580)]
     assert np.abs(parts[0] - parts[1]).max() > 60  # the head
-    assert np.abs(parts[0][:, :200] - parts[1][:, :200]).mean() < 2  # beside it
+    assert np.abs(parts[0][:, :200] - parts[1][:, :200]).mean() < 6  # beside it, but for the codec
     assert (tmp_path / "out" / "video_sheet.png").is_file()
 
 
