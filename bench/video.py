@@ -122,7 +122,7 @@ def detail_clip(bench: VideoBench, test: KnownClip) -> Outcome:
     for key, frames in pictures.items():
         outcome.flicker[key] = flicker_inside(test, frames)
         outcome.psnr[key] = tuple(
-            psnr_inside(test, frames, group) if group and key != "truth" else None
+            None if key == "truth" or np.isnan(level := psnr_inside(test, frames, group)) else level
             for group in groups
         )
     return outcome

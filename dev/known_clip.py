@@ -74,14 +74,14 @@ def known_clip(name: str, length: int, seed: int = 0, poor: bool = True) -> Know
 
 
 def psnr_inside(test: KnownClip, frames: np.ndarray, persons: Sequence[int]) -> float:
-    """PSNR in dB over the heads of these persons in all frames, together."""
+    """PSNR in dB over the heads of these persons in all frames, together; NaN if none is seen."""
     total, count = 0.0, 0
     for person in persons:
         for frame in np.flatnonzero(test.seen[person] >= LEAST_SEEN):
             inside = test.masks[person, frame]
             error = np.square(frames[frame][inside] - test.truth[frame][inside])
             total, count = total + float(error.sum(dtype=np.float64)), count + error.size
-    return float(10 * np.log10(count / max(total, 1e-10)))
+    return float(10 * np.log10(count / max(total, 1e-10))) if count else float("nan")
 
 
 def flicker_inside(test: KnownClip, frames: np.ndarray) -> float:
