@@ -309,6 +309,13 @@ def write_webp(file: Path, frames: Sequence[Image.Image], width: int, rate: floa
 # The command
 
 
+UNREST = (
+    "Unrest is the RMS distance of the windows' middles from those of the true heads, in frames "
+    "with all of the head in sight, without the mean; *from frame to frame* is how much it "
+    "changes, which is what the eye sees."
+)
+
+
 def introduction(length: int, detailed: int) -> str:
     return (
         "`python run.py bench video --write`\n\n"
@@ -342,11 +349,7 @@ def main() -> int:
     if costs:
         figures += cost_figures(costs)
     report.add(markdown(("figure", "aim", "found", "met"), [one.cells() for one in figures]))
-    report.add(
-        "Unrest is the RMS distance of the windows' middles from those of the true heads, in "
-        "frames with all of the head in sight, without the mean; *from frame to frame* is how "
-        "much it changes, which is what the eye sees.\n\n" + tracks_table(followed)
-    )
+    report.add(f"{UNREST}\n\n{tracks_table(followed)}")
     for text in pictures_tables(outcomes) if outcomes else ():
         report.add(text)
     if costs:
