@@ -11,6 +11,7 @@
     python run.py bench people           names of people, and texts by person
     python run.py bench variants         scores to choose variants by
     python run.py bench video            people followed through clips, and detailed
+    python run.py bench long             a long video file, in slices
     python run.py bench odd              odd values in every input of every node
     python run.py bench fuzz             random wildcard texts and YAML files
     python run.py bench wildcards        the cost of large and hostile wildcard files
@@ -488,6 +489,7 @@ BENCHES = (
     "people",
     "variants",
     "video",
+    "long",
     "odd",
     "fuzz",
     "wildcards",

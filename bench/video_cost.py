@@ -113,12 +113,12 @@ def _run(drawn: torch.Tensor, found: list[list[Detection]], length: int) -> tupl
     widgets = BASE | {"guide_size": 128, "max_size": 256, "steps": 1}
     detail = part_of_nodes("detail.images").make_detail(models, **widgets)
     part("detail.tracks").detail_tracks(
-        source, tracks, detail, settings.Motion(smoothing=1.0), _identity(), Dropped()
+        source, tracks, detail, settings.Motion(smoothing=1.0), identity(), Dropped()
     )
     return between - started, time.process_time() - between
 
 
-def _identity() -> Any:
+def identity() -> Any:
     """A backend whose sampler changes nothing, and whose VAE loses nothing."""
 
     class Identity(part("host.backend").ComfyBackend):

@@ -1,8 +1,13 @@
 """Video files that are read and written frame by frame, with PyAV as ComfyUI's Python has it."""
 
 import io
+import json
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from math import log10
+from pathlib import Path
 
 import av
 import numpy as np
@@ -513,3 +518,20 @@ def test_no_file_is_overwritten(tmp_path, opened):
     with pytest.raises(FileExistsError):
         FileSink(path, source, HeldSound(None), format_for(source, Encoding()), 16)
     assert path.read_text() == "mine"
+
+
+# Memory
+
+
+def test_memory_does_not_grow_with_the_length_of_a_clip(tmp_path):
+    """Both run in one process, one after another, so the second figure counts the first, too."""
+    script = Path(__file__).with_name("video_memory.py")
+    command = [sys.executable, str(script), str(tmp_path), "64", "256"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    shorter, longer = json.loads(done.stdout.splitlines()[-1])
+    frames = (256 - 64) * 320 * 240 * 3 * 4 / 2**20  # 169 MB
+    assert longer - shorter < 0.4 * frames

@@ -1,0 +1,246 @@
+"""Long clips: a video file through Video Detailer (long clips), slice by slice.
+
+    python run.py bench long --help
+
+The sampler gives back what it gets, so what is measured is the pack's own: decoding, cutting out
+windows and putting them back, encoding. A shorter and a longer clip run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dev.options import bench_long
+
+from .gpu import load, part
+from .quality import Report
+from .quality_runs import BASE
+from .quality_tables import markdown
+from .run import forget_the_peak, resident
+from .video_cost import identity
+from .video_detail import part_of_nodes
+
+HEADING = "## Long clips"
+RATE, DRAWN = 25, 50  # frames a second; frames that are drawn, and come again back and forth
+HEAD = 200  # pixels
+WARM_UP = 16  # frames
+TEN_MINUTES = 600  # seconds
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a clip takes.
+
+    Attributes:
+        wall, processor: seconds.
+        held, peak: MB of the process, before and at most.
+        size: MB of the new file.
+        quality: PSNR of frames without a track against the input, in dB.
+    """
+
+    frames: int
+    wall: float
+    processor: float
+    held: float
+    peak: float
+    size: float
+    quality: float
+
+
+def draw(number: int, size: tuple[int, int]) -> np.ndarray:
+    """A frame [H,W,3] of 8 bits: waves, a little grain, and a head that wanders."""
+    turn = number % (2 * DRAWN)
+    place = min(turn, 2 * DRAWN - turn)
+    width, height = size
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    waves = [np.sin(x / (40 + 9 * k) + y / 70 + place / 25 + k) for k in range(3)]
+    frame = 120 + 70 * np.stack(waves, -1) * (0.4 + 0.6 * y[..., None] / height)
+    left, top, side = head(number, size)
+    inside = (x - left - side / 2) ** 2 + (y - top - side / 2) ** 2 < (side / 2) ** 2
+    frame[inside] = frame[inside] * 0.2 + np.array([190, 150, 130]) * 0.8
+    frame += np.random.default_rng(place).normal(0, 2, frame.shape)
+    return frame.clip(0, 255).astype(np.uint8)
+
+
+def head(number: int, size: tuple[int, int]) -> tuple[float, float, float]:
+    """Left, top and side of the head's box in a frame."""
+    turn = number % (2 * DRAWN)
+    place = min(turn, 2 * DRAWN - turn)
+    side = min(HEAD, min(size) / 3)
+    return size[0] * 0.2 + place * size[0] / 100, size[1] * 0.3 + place * 1.5, side
+
+
+def write_clip(path: Path, frames: int, size: tuple[int, int]) -> None:
+    """A file with H.264 and AAC. Its drawn frames come again and again."""
+    import av
+
+    drawn = [draw(number, size) for number in range(min(frames, DRAWN + 1))]
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=RATE, options={"crf": "16", "preset": "veryfast"})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        sound = file.add_stream("aac", rate=48000, layout="stereo")
+        for number in range(frames):
+            turn = number % (2 * DRAWN)
+            frame = av.VideoFrame.from_ndarray(drawn[min(turn, 2 * DRAWN - turn)], format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            file.mux(stream.encode(frame))
+            wave = np.random.default_rng(number).normal(0, 0.1, (2, 48000 // RATE))
+            heard = av.AudioFrame.from_ndarray(wave.astype(np.float32), "fltp", "stereo")
+            heard.sample_rate, heard.pts = 48000, number * (48000 // RATE)
+            file.mux(sound.encode(heard))
+        file.mux(stream.encode(None))
+        file.mux(sound.encode(None))
+
+
+def tracks_of(frames: int, size: tuple[int, int]) -> Any:
+    """The head as a track, in the first four of every five seconds."""
+    geometry, track = part("geometry"), part("tracks.track")
+    tracks = []
+    for first in range(0, frames, 5 * RATE):
+        seen = []
+        for frame in range(first, min(first + 4 * RATE, frames)):
+            left, top, side = head(frame, size)
+            box = geometry.Rect(left + side / 2, top + side / 2, side, side)
+            window = geometry.Rect(box.x, box.y, 2 * side, 2 * side)
+            seen.append(track.Sighting(frame, box, window))
+        tracks.append(track.Track(len(tracks), "face", tuple(seen)))
+    return track.Tracks(geometry.Size(*size), frames, tuple(tracks))
+
+
+def measure(tree: Path, folder: Path, frames: int, size: tuple[int, int]) -> Taken:
+    """A clip in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, tree, folder, frames, size).result()
+
+
+def _measure(tree: Path, folder: Path, frames: int, size: tuple[int, int]) -> Taken:
+    torch.set_num_threads(1)
+    load(tree, cpu=True)
+    import folder_paths
+
+    folder_paths.set_temp_directory(str(folder / "temp"))
+    short = folder / f"{WARM_UP}.mp4"
+    if not short.exists():
+        write_clip(short, WARM_UP, size)
+    _detail(short, WARM_UP, size).unlink()
+    file = folder / f"{frames}.mp4"
+    write_clip(file, frames, size)
+    held = resident("self", "VmRSS")
+    forget_the_peak("self")
+    wall, processor = time.perf_counter(), time.process_time()
+    made = _detail(file, frames, size)
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    peak = resident("self", "VmHWM")
+    megabytes, quality = made.stat().st_size / 2**20, _quality(file, made, frames)
+    made.unlink()
+    file.unlink()
+    return Taken(frames, wall, processor, held, peak, megabytes, quality)
+
+
+@torch.inference_mode()
+def _detail(file: Path, frames: int, size: tuple[int, int]) -> Path:
+    """The file that is made of a file."""
+    from comfy_api.latest import InputImpl
+
+    video, settings = part("host.video"), part("settings")
+    models = settings.Models("model", None, "vae", [], [])
+    widgets = BASE | {"guide_size": 512, "max_size": 768, "steps": 1}
+    detail = part_of_nodes("detail.images").make_detail(models, **widgets)
+    with (
+        video.opened(InputImpl.VideoFromFile(str(file))) as clip,
+        clip.writing(video.Encoding()) as (sink, path),
+    ):
+        part("detail.tracks").detail_tracks(
+            clip.frames, tracks_of(frames, size), detail, settings.Motion(smoothing=1.0),
+            identity(), sink,
+        )  # fmt: skip
+    return path
+
+
+def _quality(old: Path, new: Path, frames: int) -> float:
+    """PSNR of some frames in dB."""
+    read = part("host.video_read").FileFrames
+    errors = []
+    before, after = read(old), read(new)
+    for number in range(0, frames, max(1, frames // 10)):
+        change = before.read(number, number + 1) - after.read(number, number + 1)
+        errors.append(float(change.square().mean()))
+    before.close()
+    after.close()
+    return -10 * float(np.log10(np.mean(errors)))
+
+
+def table(all_taken: Sequence[Taken]) -> str:
+    """What each clip took."""
+    head_line = (
+        "frames", "seconds a frame", "of the processor", "MB before", "MB at most", "MB of file",
+        "PSNR, dB",
+    )  # fmt: skip
+    rows = [
+        (
+            str(one.frames), f"{one.wall / one.frames:.3f}", f"{one.processor / one.frames:.3f}",
+            f"{one.held:.0f}", f"{one.peak:.0f}", f"{one.size:.1f}", f"{one.quality:.1f}",
+        )
+        for one in all_taken
+    ]  # fmt: skip
+    return markdown(head_line, rows)
+
+
+def outlook(all_taken: Sequence[Taken], size: tuple[int, int]) -> str:
+    """What ten minutes would take, from the growth between the clips."""
+    (less, more), whole = list(pairwise(all_taken))[-1], TEN_MINUTES * RATE
+    if more.frames >= whole:
+        return f"Ten minutes were run as a whole: {more.wall / 60:.0f} minutes."
+    frames = more.frames - less.frames
+    wall = more.wall + (whole - more.frames) * (more.wall - less.wall) / frames
+    grown = more.peak - more.held - (less.peak - less.held)
+    memory = more.peak - more.held + (whole - more.frames) * max(0.0, grown) / frames
+    return (
+        f"Ten minutes ({whole} frames) were not run. With what each further frame took, they would "
+        f"take {wall / 60:.0f} minutes without sampling, and {memory:.0f} MB more than before the "
+        f"run. Between the two clips memory grew by {grown:.0f} MB; the frames between them are "
+        f"{frames * size[0] * size[1] * 12 / 2**20:.0f} MB as floats."
+    )
+
+
+def introduction(size: tuple[int, int]) -> str:
+    """What stands under the heading."""
+    return (
+        "`python run.py bench long --write`\n\n"
+        f"A file of {size[0]} x {size[1]} with H.264 and AAC through *Video Detailer (long "
+        f"clips)*, with one head of {HEAD} pixels in four of five frames. The sampler and the VAE "
+        "change nothing, so time and memory are the pack's own and those of the codecs. PSNR is "
+        "that of the frames against the input; it is lost by H.264 at the default `crf`."
+    )
+
+
+def main() -> int:
+    options = bench_long().parse_args()
+    size = tuple(options.size)
+    lengths = [max(WARM_UP, round(options.seconds * RATE / 4)), round(options.seconds * RATE)]
+    report = Report(HEADING, introduction(size))
+    with tempfile.TemporaryDirectory() as folder:
+        taken = [measure(Path(options.comfyui), Path(folder), one, size) for one in lengths]
+    report.add(table(taken))
+    report.add(outlook(taken, size))
+    if options.write:
+        report.write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
