@@ -528,10 +528,10 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(tmp_path):
     script = Path(__file__).with_name("video_memory.py")
     command = [sys.executable, str(script), str(tmp_path), "64", "256"]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600,
+        command, capture_output=True, text=True, timeout=110,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     shorter, longer = json.loads(done.stdout.splitlines()[-1])
     frames = (256 - 64) * 320 * 240 * 3 * 4 / 2**20  # 169 MB
-    assert longer - shorter < 0.4 * frames
+    assert longer - shorter < 0.6 * frames

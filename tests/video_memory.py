@@ -40,8 +40,7 @@ def main(folder: Path, lengths: list[int]) -> None:
             result = super().sample(run, on_step)
             for asked in (self.runs, self.encoded, self.decoded, self.tiled, self.bars):
                 asked.clear()
-            if self._steps % 16 == 0:
-                gc.collect()  # what refers to itself would otherwise stay for a while
+            gc.collect()  # what refers to itself would otherwise stay for a while
             return result
 
     size, peaks = Size(320, 240), []
@@ -52,11 +51,11 @@ def main(folder: Path, lengths: list[int]) -> None:
         seen = [
             Sighting(frame, box, Rect(box.x, box.y, 40, 40))
             for frame, box in enumerate(boxes)
-            if frame % 100 < 60
+            if frame % 50 < 5
         ]
         tracks = [
-            Track(number, "face", tuple(seen[first : first + 60]))
-            for number, first in enumerate(range(0, len(seen), 60))
+            Track(number, "face", tuple(seen[first : first + 5]))
+            for number, first in enumerate(range(0, len(seen), 5))
         ]
         source = FileFrames(file)
         again = source.again()
