@@ -1,5 +1,6 @@
 """Whole runs over the tracks of clips."""
 
+import gc
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -606,3 +607,54 @@ def test_hooks_are_asked():
 def test_a_run_can_be_repeated_to_the_bit(motion):
     clip, tracks = noise_image(6, HEIGHT, WIDTH), tracks_of(moving(6), frames=6)
     assert torch.equal(run(clip, tracks, grain, motion)[0], run(clip, tracks, grain, motion)[0])
+
+
+class Drawn:
+    """Frames that are made when they are read, so that only what a run holds takes memory."""
+
+    def __init__(self, count):
+        self.count, self.size = count, Size(48, 32)
+
+    def read(self, start, stop):
+        shape = (stop - start, self.size.height, self.size.width, 3)
+        return torch.rand(shape, generator=torch.Generator().manual_seed(start)) * 0.5
+
+
+class Watching:
+    """A sink that keeps nothing, and counts the bytes of all tensors while frames are written."""
+
+    def __init__(self):
+        self.written, self.bytes = 0, {}
+
+    def write(self, frames):
+        self.written += len(frames)
+        if self.written % 5 == 0 and (32 <= self.written <= 64 or self.written > 96):
+            own = [one for one in gc.get_objects() if type(one) is torch.Tensor]
+            held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in own}
+            self.bytes[self.written] = sum(held.values())
+
+
+class Forgetful(list):
+    """What a backend for tests keeps, and a real one does not."""
+
+    def append(self, item):
+        pass
+
+
+def test_the_need_of_memory_does_not_grow_with_the_clip():
+    source, sink, backend = Drawn(128), Watching(), FakeBackend(brighten(0.1))
+    backend.encoded = backend.runs = backend.decoded = Forgetful()
+    tracks = [
+        moving(128, x=x, y=16.2, speed=0.0, number=number, side=10.0)
+        for number, x in enumerate((14.3, 33.6))
+    ]
+    detail_tracks(
+        source, tracks_of(*tracks, frames=128, size=source.size),
+        make_detail(batch=0, kept=NO_CROPS, steps=1), Motion(), backend, sink,
+    )  # fmt: skip
+    assert sink.written == 128
+    early, late = (
+        max(held for frame, held in sink.bytes.items() if (frame > 64) == later)
+        for later in (False, True)
+    )
+    assert 0 < late <= 1.1 * early

@@ -88,7 +88,10 @@ class CropPipeline:
     def pipeline(self) -> Pipeline[Enhanced]:
         """All steps of the crop, as a generator that gives its result at the end."""
         with memory.naming(self.crop.name, "detailed"):
-            return (yield from self._attempts())
+            try:
+                return (yield from self._attempts())
+            finally:
+                del self._showing  # it refers to this pipeline; so the crop is freed at once
 
     def _attempts(self) -> Pipeline[Enhanced]:
         detail, job = self.detail, self.crop.job

@@ -37,7 +37,9 @@ class WindowCrop(Crop):
         """A frame [1,H,W,3] 0..1 of a stretch as a crop."""
         own, job = stretch.frames[place], stretch.job(place)
         size = Size(frame.shape[2], frame.shape[1])
-        pixels = widened(crop(frame, job.region))
+        pixels = widened(
+            crop(frame, job.region)
+        ).clone()  # a view would hold all frames read with it
         return cls(
             job, size, pixels, mask_in(own.sighting, job.region, frame), own.frame,
             inner=covered(own.window, size), told=told,
