@@ -412,7 +412,7 @@ def test_smoothing_goes_along_the_motion_in_the_window():
     y = torch.arange(HEIGHT).view(1, HEIGHT, 1, 1)
     shift = 0.8 * torch.arange(12).view(12, 1, 1, 1)
     pattern = torch.sin((x - shift) * 0.5) * torch.sin(y * 0.45)
-    clip = (0.4 + 0.1 * pattern).expand(12, HEIGHT, WIDTH, 3).contiguous()
+    clip = (0.4 + 0.08 * pattern).expand(12, HEIGHT, WIDTH, 3).contiguous()
     track = moving(12, side=24.0, x=32.2, y=24.4, speed=0.0, factor=1.5)
     tracks = tracks_of(track, frames=12)
     plain, *_ = run(clip, tracks, flickering, noise_mask=False)
@@ -420,7 +420,7 @@ def test_smoothing_goes_along_the_motion_in_the_window():
     inside = (slice(3, 9), slice(17, 32), slice(25, 40))
     wanted = clip[inside] + 0.2
     assert float((plain[inside] - wanted).abs().mean()) == pytest.approx(0.1, abs=0.01)
-    assert float((out[inside] - wanted).abs().mean()) < 0.02
+    assert float((out[inside] - wanted).abs().mean()) < 0.005  # without it 0.008
 
 
 def test_nothing_is_averaged_where_the_frames_differ():
