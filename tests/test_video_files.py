@@ -428,6 +428,27 @@ def test_sound_that_the_format_cannot_hold_is_encoded_again(tmp_path, opened):
     assert abs(int(spectrum.argmax()) - 220) <= 1  # hertz, of one second
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "format", "heard"),
+    [
+        ("a.ts", "aac", "mp4", "aac"), ("a.mkv", "libopus", "mp4", "opus"),
+        ("a.mkv", "flac", "webm", "opus"), ("a.mkv", "pcm_s16le", "mp4", "aac"),
+        ("a.mkv", "pcm_s16le", "mov", "pcm_s16le"), ("a.mkv", "pcm_s16le", "mkv", "pcm_s16le"),
+    ],
+)  # fmt: skip
+def test_usual_kinds_of_sound_come_through(tmp_path, opened, name, codec, format, heard):
+    source = opened(clip(tmp_path / name, count=10, sound=[(codec, 0.4)]))
+    begins = float(source.stamps[0] * source.time_base - source.container.start_time * 1e-6)
+    made = opened(copied(source, tmp_path / "made", format))
+    with av.open(str(made.file)) as file:
+        stream = file.streams.audio[0]
+        assert stream.codec_context.codec.canonical_name == heard
+        length = sum(frame.samples for frame in file.decode(audio=0)) / 48000
+    assert abs(length - 0.4) < 0.06
+    assert made.count == 10
+    assert abs(float(made.stamps[0] * made.time_base) - begins) < 0.002
+
+
 @pytest.mark.parametrize("sound", [[], [("aac", 0.4)], [("aac", 3.0)]])
 def test_missing_short_and_long_sound_is_kept(tmp_path, opened, sound):
     source = opened(clip(tmp_path / "a.mp4", sound=sound))
@@ -508,6 +529,23 @@ def test_a_clip_that_was_not_written_to_its_end_is_no_result(tmp_path, opened):
         FileSink(path, source, HeldSound(None), form, 16) as sink,
     ):
         sink.write(source.read(0, 3))
+    assert not path.exists()
+
+
+def test_a_full_disk_is_told_and_no_file_is_left(tmp_path, opened, monkeypatch):
+    source = opened(clip(tmp_path / "a.mp4"))
+    path = tmp_path / "made.mp4"
+
+    def full(*_):
+        raise av.error.FFmpegError(28, "No space left on device")
+
+    monkeypatch.setattr(FileSink, "_mux", full)
+    form = format_for(source, Encoding())
+    with (
+        pytest.raises(ValueError, match=r"No space left.*Check whether there is enough"),
+        FileSink(path, source, HeldSound(None), form, 16) as sink,
+    ):
+        sink.write(source.read(0, 1))
     assert not path.exists()
 
 

@@ -72,9 +72,6 @@ class Clip:
 
         The file is in ComfyUI's temporary folder. It has the sound of this clip, its frame rate and
         time stamps. If the context ends with an error or an interrupt, no file is left.
-
-        Raises:
-            ValueError: the file cannot be written.
         """
         form = format_for(self._file or self._still, encoding)
         path = _new_file(form.ending)
@@ -83,11 +80,6 @@ class Clip:
         try:
             with FileSink(path, again or self._still, sound, form, encoding.crf) as sink:
                 yield sink, path
-        except OSError as error:
-            raise ValueError(
-                f"The changed video cannot be written to {path.parent}: {error}. Check whether "
-                "there is enough space."
-            ) from error
         finally:
             sound.close()
             if again is not None:

@@ -203,7 +203,10 @@ class _Encoded:
     def __init__(self, stream: Any, target: Target) -> None:
         self._target = target
         codec = stream.codec_context
-        self._stream = target.encoding(codec.sample_rate, codec.layout.name)
+        name, count = codec.layout.name, codec.layout.nb_channels
+        # A file may tell how many channels there are, and not which ones.
+        self._layout = _LAYOUTS.get(count, "stereo") if name.endswith("channels") else name
+        self._stream = target.encoding(codec.sample_rate, self._layout)
         _describe(stream, self._stream)
 
     def write(self, packet: Any) -> None:

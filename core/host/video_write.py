@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from ...utils.notes import note
 from ..geometry import Size
 from ..pixels.yuv import Layout, from_rgb
-from .video_decode import Coded, Colours, layout_of
+from .video_decode import Coded, Colours, is_trouble, layout_of
 from .video_read import FileFrames
 from .video_sound import Sound, Target, tags_of
 
@@ -181,8 +181,8 @@ class FileSink:
         with self._path.open("xb"):  # never over a file that exists
             pass
         options = {"movflags": "use_metadata_tags"} if form.muxer in ("mp4", "mov") else {}
-        self._container = av.open(str(self._path), "w", format=form.muxer, options=options)
         try:
+            self._container = av.open(str(self._path), "w", format=form.muxer, options=options)
             if self._coded is not None:
                 self._container.metadata.update(tags_of(self._coded.container))
             stream = self._container.add_stream(
@@ -257,8 +257,9 @@ class FileSink:
             frame = frame.reformat(format=self._stored)
         frame.pts, frame.time_base = stamp, self._base
         self._durations[stamp] = self._steps[number]
-        self._sound.write_until(stamp * self._base + _AHEAD)
-        self._mux(self._stream.encode(frame))
+        with self._told():
+            self._sound.write_until(stamp * self._base + _AHEAD)
+            self._mux(self._stream.encode(frame))
 
     def _mux(self, packets: Sequence[Any]) -> None:
         for packet in packets:
@@ -270,9 +271,25 @@ class FileSink:
             raise ValueError(
                 f"{self._written} of the {len(self._stamps)} frames of the clip were written."
             )
-        self._mux(self._stream.encode(None))
-        self._sound.finish()
-        self._container.close()
+        with self._told():
+            self._mux(self._stream.encode(None))
+            self._sound.finish()
+            self._container.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """A context whose errors of FFmpeg say what was tried."""
+        import av
+
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if not is_trouble(error):
+                raise
+            raise ValueError(
+                f"The changed video cannot be written to {self._path.parent}: {error}. Check "
+                "whether there is enough space, or choose another format."
+            ) from error
 
     def _discard(self) -> None:
         with contextlib.suppress(Exception):  # the error that led here is told
