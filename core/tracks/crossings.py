@@ -41,14 +41,20 @@ def untangled(chains: Sequence[Chain]) -> list[Chain]:
     Every find stays in exactly one chain. Chains with an object id are left as they are.
     """
     result = [list(chain) for chain in chains]
-    done_until = -1
-    while True:
-        meetings = [one for one in _meetings(result) if one.first > done_until]
-        if not meetings:
-            return [chain for chain in result if chain]
-        meeting = min(meetings, key=lambda one: (one.first, one.last, sorted(one.chains)))
-        done_until = meeting.first
-        _put_right(result, meeting)
+    done: tuple[int, int, list[int]] = (-1, -1, [])
+    waiting = sorted(_meetings(result), key=_order)
+    while waiting:
+        meeting = waiting.pop(0)
+        if _order(meeting) <= done:
+            continue
+        done = _order(meeting)
+        if _put_right(result, meeting):
+            waiting = sorted(_meetings(result), key=_order)  # later ones are those of other chains
+    return [chain for chain in result if chain]
+
+
+def _order(meeting: _Meeting) -> tuple[int, int, list[int]]:
+    return meeting.first, meeting.last, sorted(meeting.chains)
 
 
 def _meetings(chains: Sequence[Chain]) -> list[_Meeting]:
@@ -110,21 +116,26 @@ def _covered(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return common / np.maximum(np.minimum(one[2] * one[3], other[2] * other[3]), 1e-6)
 
 
-def _put_right(chains: list[Chain], meeting: _Meeting) -> None:
-    """Give the parts of the chains after a meeting to those before it, in place."""
+def _put_right(chains: list[Chain], meeting: _Meeting) -> bool:
+    """Give the parts of the chains after a meeting to those before it, in place.
+
+    Returns:
+        Whether any was given to another one.
+    """
     places = sorted(meeting.chains)
     heads = [[f for f in chains[i] if f.frame < meeting.first] for i in places]
     tails = [[f for f in chains[i] if f.frame > meeting.last] for i in places]
     if sum(map(bool, heads)) < 2 or sum(map(bool, tails)) < 2:
-        return
+        return False
     inner = [f for i in places for f in chains[i] if meeting.first <= f.frame <= meeting.last]
     order = _pairs(heads, tails)
     if order == list(range(len(places))):
-        return
+        return False
     paths = [(heads[row], tails[column]) for row, column in enumerate(order)]
     shares = _dealt(inner, paths)
     for place, (head, tail), share in zip(places, paths, shares, strict=True):
         chains[place] = [*head, *share, *tail]
+    return True
 
 
 def _pairs(heads: Sequence[Chain], tails: Sequence[Chain]) -> list[int]:
