@@ -15,6 +15,7 @@ from detailers.core.host.video import opened, shown_file, video_of
 from detailers.core.host.video_write import Encoding
 from detailers.core.tracks.track import Sighting, Track, Tracks
 from detailers.dev.model_pack.model import DetailersTestModel
+from detailers.dev.model_pack.sources import BoxDetector
 from detailers.nodes import NODE_CLASSES
 from detailers.tests.video_files import COUNT, SIZE, clip, number_of, picture
 
@@ -193,7 +194,8 @@ def detailed(node_id, clip, **given):
     node = NODE_CLASSES[node_id]()
     result = node.run(**{
         **values, **small, "sampler_name": "euler", "scheduler": "normal", "wildcard": "",
-        "tracks": tracks_of(10, 19, COUNT), "basic_pipe": (model, text, vae, red, red),
+        "tracks": tracks_of(10, 19, COUNT),
+        "basic_pipe": (model, text, vae, red, red),
         **clip, **given,
     })  # fmt: skip
     return (result["result"], result["ui"]) if isinstance(result, dict) else (result, {})
@@ -233,3 +235,19 @@ def check_tracks_of_another_clip_leave_no_file():
     else:
         raise AssertionError("it went on")
     assert temporary() == before
+
+
+def check_a_file_is_followed_and_detailed_without_its_frames_in_memory():
+    video = InputImpl.VideoFromFile(FILE).as_trimmed(0.4, 0.8, strict_duration=False)
+    node = NODE_CLASSES["TrackSegments"]()
+    kinds = node.INPUT_TYPES()["required"]
+    widgets = {name: options[0]["default"] for name, (_, *options) in kinds.items()}
+    detector = BoxDetector([[8, 8, 40, 40, "A", 0.9]])
+    more = {"cut_threshold": 1.0, "measure_motion": False}  # each frame is of another brightness
+    (tracks,) = node.run(**widgets, **more, bbox_detector=detector, video=video)
+    assert (tracks.frames, tuple(tracks.size), len(tracks.tracks)) == (20, tuple(SIZE), 1)
+    (made, _), _ = detailed("VideoDetailerLong", {"video": video, "tracks": tracks}, format="mkv")
+    with opened(video) as old, opened(made) as new:
+        before, after = old.frames.read(0, 20), new.frames.read(0, 20)
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert torch.equal(before[:, :, 52:], after[:, :, 52:])
