@@ -17,7 +17,7 @@ import numpy as np
 from ..geometry import Box, Rect, Size
 from .finds import Chain, Find, overlap
 from .motion import Moved, Step, step_between
-from .smoothing import Curve, fitted, no_worse, smooth
+from .smoothing import FOLDS, Curve, fitted, no_worse, smooth
 from .track import PackedMask, Sighting
 
 AUTO, SQUARE, AS_BOX = "auto", "square", "as the box"
@@ -170,7 +170,7 @@ def _combined(
         steps: [n-1,k], the motion from each frame to the next.
         noise: spread of the noise that each frame adds to the measured path.
     """
-    if frames <= 1:
+    if frames <= 1 or known.sum() < FOLDS:  # too few boxes to tell which predicts them better
         return rough
     path = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
     difference = fitted(values - path, known, PIXEL_LENGTHS * frames, order=1, trust=trust)

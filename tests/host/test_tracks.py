@@ -72,8 +72,8 @@ def test_what_a_detector_finds_is_followed_and_shown(run, server, source):
     assert (picture.size, picture.n_frames) == ((48, 32), 3)
     assert server.result("tracks_image")["t0"].shape == (3, 32, 48, 3)
     assert clip_segs(server.result("tracks_segs")) == [
-        ("face", [0, 0, 48, 54], [24 * 28] * FRAMES),
-        ("hand", [46, 8, 94, 56], [20 * 24] * FRAMES),
+        ("face", [0, 0, 44, 58], [24 * 28] * FRAMES),
+        ("hand", [50, 5, 90, 59], [20 * 24] * FRAMES),
     ]
 
 
