@@ -641,15 +641,27 @@ class Forgetful(list):
         pass
 
 
-def test_the_need_of_memory_does_not_grow_with_the_clip():
-    source, sink, backend = Drawn(128), Watching(), FakeBackend(brighten(0.1))
-    backend.encoded = backend.runs = backend.decoded = Forgetful()
-    tracks = [
+def long_tracks():
+    return [
         moving(128, x=x, y=16.2, speed=0.0, number=number, side=10.0)
         for number, x in enumerate((14.3, 33.6))
     ]
+
+
+def short_tracks():
+    """A new track every four frames."""
+    return [
+        moving(4, first=first, x=20.3, y=16.2, side=10.0, number=number)
+        for number, first in enumerate(range(0, 128, 4))
+    ]
+
+
+@pytest.mark.parametrize("tracks", [long_tracks, short_tracks])
+def test_the_need_of_memory_does_not_grow_with_the_clip(tracks):
+    source, sink, backend = Drawn(128), Watching(), FakeBackend(brighten(0.1))
+    backend.encoded = backend.runs = backend.decoded = Forgetful()
     detail_tracks(
-        source, tracks_of(*tracks, frames=128, size=source.size),
+        source, tracks_of(*tracks(), frames=128, size=source.size),
         make_detail(batch=0, kept=NO_CROPS, steps=1), Motion(), backend, sink,
     )  # fmt: skip
     assert sink.written == 128

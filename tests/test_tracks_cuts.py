@@ -67,6 +67,13 @@ def test_a_slow_dissolve_has_no_cut_and_noise_has_none():
     assert cuts(*torch.rand(12, 96, 160, 3, generator=random)) == ()
 
 
+def test_frames_that_stay_alike_have_no_cut_at_any_threshold():
+    still, plain = background(SIZE, 1), torch.full((96, 160, 3), 0.5)
+    for frame in (still, plain):
+        assert cuts(*[frame] * 8, threshold=0.0) == ()
+    assert cuts(*[still] * 6, *[background(SIZE, 2)] * 6, threshold=0.0) == (6,)
+
+
 def test_one_frame_grey_frames_and_frames_with_alpha():
     grey = torch.rand(1, 8, 9, 1)
     assert find_cuts(frame_looks(grey), 0.2) == ()

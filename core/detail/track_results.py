@@ -122,15 +122,19 @@ class StretchResults:
         return frame is not None
 
     def leave(self, place: int) -> str:
-        """Forget a frame that was pasted, and what its last neighbour needed.
+        """Forget a frame that was pasted, and what it was the last one to need.
+
+        Frames are left in order. The last one of the stretch leaves nothing behind.
 
         Returns:
             Why it has no result, as a whole clause; empty if it has one, or should have none.
         """
         had = self._frames.pop(place, None)
-        self._colours.pop(place - self.reach, None)
-        if self._mean is not None:
-            self._mean.forget(place - self.reach)
+        is_last = place == len(self._open) - 1
+        for done in range(place - self.reach, place + 1 if is_last else place - self.reach + 1):
+            self._colours.pop(done, None)
+            if self._mean is not None:
+                self._mean.forget(done)
         return "" if had else self._faults.pop(place, "")
 
     def _paste(self, place: int, frame: _Frame, image: torch.Tensor) -> None:

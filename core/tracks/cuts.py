@@ -78,10 +78,11 @@ def find_cuts(looks: Sequence[FrameLooks], threshold: float) -> tuple[int, ...]:
     if threshold >= NONE or len(looks) < 2:
         return ()
     changes = np.array([change(*pair) for pair in pairwise(looks)])
+    least = max(threshold, _SLIGHT)
     return tuple(
         int(step) + 1
-        for step in np.flatnonzero(changes >= threshold)
-        if _stands_out(changes, step) and not _is_flash(looks, int(step), _ALIKE * threshold)
+        for step in np.flatnonzero(changes >= least)
+        if _stands_out(changes, step) and not _is_flash(looks, int(step), _ALIKE * least)
     )
 
 
