@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.clips import HeldFrames
-from detailers.core.geometry import Size
+from detailers.core.geometry import Rect, Size
 from detailers.core.tracks.association import Linking
+from detailers.core.tracks.crossings import untangled
+from detailers.core.tracks.finds import Find
 from detailers.core.tracks.follow import Choosing, Clip, Following, follow
 from detailers.core.tracks.windows import Shaping
 from detailers.utils.notes import collected_notes
@@ -95,6 +97,26 @@ def test_nothing_is_mistaken_for_another_thing_that_it_crosses(name, alike, seed
     places = {find.box: owners[id(find)] for own in hidden for find in own}
     for track in result.tracks:
         assert len({places[one.found] for one in track.sightings if one.found}) == 1
+
+
+@pytest.mark.parametrize("seed", [24, 26])
+def test_things_that_are_missed_while_they_cross_end_a_track(seed):
+    finds, _ = jittered(CROSSINGS["two"], seed)
+    how = Following(Linking(max_gap=0), choosing=Choosing(min_frames=1))
+    tracks = follow(Clip(len(TIME), FRAME), finder(finds), how).tracks
+    assert sum(track.seen for track in tracks) == sum(map(len, finds))
+    assert not any(one.gap for track in tracks for one in track.sightings)
+
+
+def test_what_is_found_only_while_others_cross_is_a_thing_of_its_own():
+    def found(frame, x, y):
+        return Find(frame, Rect(x, y, 20.0, 20.0), "face")
+
+    there = [found(t, 10.0 + 4 * t, 50.0) for t in range(21)]
+    back = [found(t, 90.0 - 4 * t, 50.0) for t in range(21)]
+    mistaken = [there[:11] + back[11:], back[:11] + there[11:]]
+    false = [found(10, 52.0, 60.0), found(11, 52.0, 60.0)]
+    assert untangled([*mistaken, false]) == [there, back, false]
 
 
 def test_nothing_is_smoothed_across_a_cut():

@@ -152,6 +152,16 @@ def linked(frames: Sequence[Sequence[Find]], how: Linking) -> list[Chain]:
     return sorted((path.finds for path in done), key=lambda chain: first[id(chain[0])])
 
 
+def without_long_gaps(chain: Chain, how: Linking) -> list[Chain]:
+    """The parts of a chain, which is divided where a thing is missing for more than `max_gap`."""
+    parts: list[Chain] = [chain[:1]]
+    for find in chain[1:]:
+        if find.frame - parts[-1][-1].frame > how.max_gap + 1:
+            parts.append([])
+        parts[-1].append(find)
+    return parts
+
+
 def _by_id(paths: Sequence[_Path], finds: Sequence[Find]) -> dict[int, _Path]:
     """The paths of the finds whose source knows which thing they are."""
     known = {path.last.object_id: path for path in paths if path.last.object_id is not None}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .association import BOX_NOISE, assigned
+from .association import BOX_NOISE, START, assigned
 from .finds import Chain, Find
 
 MEETING = 0.15  # share of the smaller box that is covered from which on two things meet
@@ -216,8 +216,13 @@ def _dealt(inner: Sequence[Find], paths: Sequence[tuple[Chain, Chain]]) -> list[
 
 
 def _distance(path: tuple[Chain, Chain], find: Find) -> float:
-    """How far a find is from the straight way between the parts before and after a meeting."""
+    """How far a find is from the straight way between the parts before and after a meeting.
+
+    A path without both, of something that was found within the meeting only, may be anywhere.
+    """
     ends = [part for part in (path[0][-3:], path[1][:3]) if part]
+    if not ends:
+        return START
     times = [float(np.mean([one.frame for one in part])) for part in ends]
     expected = [
         np.interp(find.frame, times, [np.mean([value(one) for one in part]) for part in ends])

@@ -18,7 +18,7 @@ from ..clips import FrameSource
 from ..geometry import Size
 from ..segs.seg import labels_meant
 from .appearance import looks_of
-from .association import Linking, linked
+from .association import Linking, linked, without_long_gaps
 from .crossings import untangled
 from .cuts import NONE, FrameLooks, find_cuts, frame_looks
 from .finds import Chain, Find
@@ -227,7 +227,8 @@ def _shots(count: int, cuts: Sequence[int]) -> list[range]:
 def _chains(finds: Sequence[Sequence[Find]], cuts: Sequence[int], how: Linking) -> list[Chain]:
     chains = []
     for shot in _shots(len(finds), cuts):
-        chains += untangled(linked([finds[frame] for frame in shot], how))
+        for chain in untangled(linked([finds[frame] for frame in shot], how)):
+            chains += without_long_gaps(chain, how)
     return chains
 
 
