@@ -93,6 +93,29 @@ def test_strangers_and_things_outside_of_the_frame_are_nobody():
     assert named(source, Tracks(SIZE, 12), persons("Ada")) == []
 
 
+def test_frames_of_another_size_show_the_same_things():
+    source, tracks = scene((["Ben"], 14, range(12)), (["Ada"], 44, range(12)))
+    frames = source.read(0, 12)
+    twice = frames.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    for other in (twice, frames[:, ::2, ::2]):
+        result, rows, _ = label_by_person(
+            tracks, HeldFrames(other), persons("Ada", "Ben"), Eye(), Naming(0.8, "unknown", 0.0)
+        )
+        assert [track.label for track in result.tracks] == ["Ben", "Ada"]
+        assert result.size == tracks.size
+        assert [track.sightings for track in result.tracks] == [
+            track.sightings for track in tracks.tracks
+        ]
+
+
+@pytest.mark.parametrize("count", [5, 24])
+def test_another_number_of_frames_is_an_error(count):
+    source, tracks = scene((["Ben"], 14, range(12)))
+    other = HeldFrames(source.read(0, 12).repeat(2, 1, 1, 1)[:count])
+    with pytest.raises(ValueError, match=f"a clip of 12 frames, but the clip has {count}"):
+        named(other, tracks, persons("Ben"))
+
+
 def test_the_name_of_strangers_is_no_name_of_a_person():
     source, tracks = scene((["Ada"], 14, range(3)))
     with pytest.raises(ValueError, match="'unknown_label' is 'ada'"):

@@ -19,6 +19,7 @@ from ..segs.sharpness import sharpness_of
 from ..segs.sights import sight_of
 from ..segs.who import similarities
 from .convert import outer_box
+from .fitted import fitted_tracks
 from .track import Sighting, Track, Tracks
 
 VOTES = 12  # frames of a track that vote
@@ -47,14 +48,16 @@ def label_by_person(
     threshold is taken, weighted by the lengths of the tracks.
 
     Args:
-        source: the frames in which the tracks are.
+        source: the frames in which the tracks are; if they have another size, tracks are scaled to
+            look at them.
         how: its landmarks are those of the frames.
 
     Returns:
         The tracks, what came of each, and a picture [h,w,3] of each person.
 
     Raises:
-        ValueError: the label of strangers is also the name of a person.
+        ValueError: the label of strangers is also the name of a person, or the source has another
+            number of frames than the clip of the tracks.
         RuntimeError: the embedder raised.
     """
     each = persons.each
@@ -68,8 +71,9 @@ def label_by_person(
     known, faces = asked.embed(pictures, persons.windows(asked.shape, how.margin))
     person_of = [each.index(name) for name in persons.names]
     tell_alike(similarities(known, person_of, known, person_of), each, how.threshold)
-    votes = _votes(tracks, source)
-    scores, shown = _scores(votes, tracks, source, asked, known, person_of, how)
+    there = fitted_tracks(tracks, source.size, source.count)
+    votes = _votes(there, source)
+    scores, shown = _scores(votes, there, source, asked, known, person_of, how)
     lengths = [track.seen for track in tracks.tracks]
     found = assign_tracks(scores, lengths, _together(tracks.tracks), how.threshold)
     named, labelled = [], []
