@@ -205,7 +205,7 @@ def test_a_frame_with_an_empty_mask_stays_and_tracks_of_empty_masks_are_skipped(
     out, done, backend, notes = run(clip, tracks_of(Track(0, "face", none), frames=3))
     assert torch.equal(out, clip)
     assert not backend.runs
-    assert notes == ["segment 0 skipped: its mask is empty"]
+    assert notes == ["track 1 skipped: its mask is empty"]
     assert json.loads(done.report)["segments"][0]["status"] == "skipped"
 
 
@@ -533,7 +533,7 @@ def test_a_broken_frame_keeps_its_pixels_and_is_told_once():
     assert torch.isfinite(out).all()
     told = [text for text in notes if "keeps its original pixels" in text]
     assert len(told) == 1
-    assert "Track 0 keeps its original pixels in 4 of 20 frames (3, 4, 19" in told[0] or True
+    assert told[0].startswith("Track 1 keeps its original pixels in 3 of 20 frames (3, 4, 19):")
     segment = json.loads(done.report)["segments"][0]
     assert segment["frames"]["failed"] == kept
     assert segment["frames"]["detailed"] == 17

@@ -297,7 +297,7 @@ def test_later_chunks_start_with_the_length_that_fits():
 
 
 def test_a_single_frame_that_does_not_fit_is_an_error():
-    with pytest.raises(MemoryError, match="track 0 in frame 0"):
+    with pytest.raises(MemoryError, match="track 1 in frame 0"):
         run(flat(1), track_of(1), models=MOTION, backend=FakeBackend(rows=0))
 
 
@@ -400,7 +400,7 @@ def test_a_chunk_with_a_fault_costs_only_its_own_frames():
     # 0-16, 12-28 and 24-40: the frames that only the second chunk makes stay as they are
     same = [frame for frame in range(40) if torch.equal(out[frame], clip[frame])]
     assert same == list(range(16, 24))
-    assert torch.isfinite(out).all() and any("Track 0 keeps" in text for text in notes)
+    assert torch.isfinite(out).all() and any("Track 1 keeps" in text for text in notes)
     mask = backend.runs[2].noise_mask.amax(dim=(-1, -2))
     assert (mask > 0).all()  # nothing to go on from
 

@@ -98,7 +98,7 @@ def test_frames_of_another_size_show_the_same_things():
     frames = source.read(0, 12)
     twice = frames.repeat_interleave(2, 1).repeat_interleave(2, 2)
     for other in (twice, frames[:, ::2, ::2]):
-        result, rows, _ = label_by_person(
+        result, _, _ = label_by_person(
             tracks, HeldFrames(other), persons("Ada", "Ben"), Eye(), Naming(0.8, "unknown", 0.0)
         )
         assert [track.label for track in result.tracks] == ["Ben", "Ada"]

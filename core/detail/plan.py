@@ -86,6 +86,11 @@ class Skipped:
     reason: str
     by_size: bool = False  # True: nothing is wrong with it, but sampling at its size is pointless
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"segment {self.position}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -111,7 +116,7 @@ class Plan:
     def report(self) -> None:
         """Tell the user which segments are skipped, and why."""
         for entry in self.skipped:
-            note("skipped", f"segment {entry.position} skipped: {entry.reason}")
+            note("skipped", f"{entry.name} skipped: {entry.reason}")
 
 
 def make_plan(

@@ -33,7 +33,7 @@ from .crop_pipeline import enhance
 from .track_crops import WindowCrop
 from .track_results import Part, Span
 from .track_run import TrackRun
-from .track_work import FrameJob, Stretch
+from .track_work import FrameJob, Stretch, track_name
 
 # Pixels of the canvas that are sampled in one call where the host divides the clip into windows. A
 # tensor of so many pixels in float32 takes 1.6 GB.
@@ -52,8 +52,8 @@ class ClipJob(FrameJob):
     def name(self) -> str:
         """What messages call it."""
         if self.first == self.last:
-            return f"track {self.position} in frame {self.first}"
-        return f"track {self.position} in frames {self.first} to {self.last}"
+            return f"{track_name(self.position)} in frame {self.first}"
+        return f"{track_name(self.position)} in frames {self.first} to {self.last}"
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,9 @@ class ClipByClip:
         if frames > fit:
             note(
                 NOTE,
-                f"Track {stretch.work.job.position} has {frames} frames of {width}x{height} pixels,"
-                f" more than are held in memory at once. So the context windows of the model see"
-                f" {fit} frames at a time, in overlapping chunks.",
+                f"{track_name(stretch.work.job.position).capitalize()} has {frames} frames of"
+                f" {width}x{height} pixels, more than are held in memory at once. So the context"
+                f" windows of the model see {fit} frames at a time, in overlapping chunks.",
             )
         return min(frames, fit)
 

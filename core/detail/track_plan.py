@@ -19,7 +19,7 @@ from ..settings import GAPS_FADED, OFF, Detail, Motion
 from ..tracks.track import Sighting, Track, Tracks
 from .plan import Job, Plan, Skipped
 from .track_run import TrackRun
-from .track_work import Stretch, TrackFrame, TrackWork, box_of
+from .track_work import Stretch, TrackFrame, TrackWork, box_of, track_name
 
 SIZES_OVER = 12  # frames to either side over which the size of a thing is averaged
 DENOISE_STEP = 0.01  # frames with the same denoise can be sampled together
@@ -143,7 +143,7 @@ def _working_size(
     size = max(sizes, key=lambda size: size.width * size.height, default=job.size)
     size = run.hook.touch_scaled_size(size)
     check_pixels(
-        size, f"The working size of track {job.position}", MOST_SAMPLED,
+        size, f"The working size of {track_name(job.position)}", MOST_SAMPLED,
         "Lower 'max_size' or 'guide_size', or disconnect the hook that asks for it.",
     )  # fmt: skip
     return size

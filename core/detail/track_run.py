@@ -17,10 +17,10 @@ from ..geometry import Size
 from ..pixels.image import to_rgb
 from ..segs.seg import SEG
 from ..settings import Detail
-from .plan import Plan, Skipped
+from .plan import Job, Plan, Skipped
 from .report import Record, Worked
 from .run import Run
-from .track_work import TrackWork
+from .track_work import SkippedTrack, TrackWork, track_name
 
 MOST_FRAMES = 12  # numbers of frames in one note
 
@@ -41,14 +41,15 @@ class TrackRun(Run):
     def decide(self, segs: list[SEG], image: Size, row: int | None = 0, version: int = 0) -> Plan:
         """As `Run.decide`, with the reasons in `unused`."""
         plan = super().decide(segs, image, row, version)
-        return Plan(
-            tuple(
-                Skipped(entry.position, entry.seg, self.unused[entry.position])
-                if entry.position in self.unused
-                else entry
-                for entry in plan.entries
-            )
-        )
+        return Plan(tuple(self._decided(entry) for entry in plan.entries))
+
+    def _decided(self, entry: Job | Skipped) -> Job | Skipped:
+        unused = self.unused.get(entry.position)
+        if unused:
+            return SkippedTrack(entry.position, entry.seg, unused)
+        if isinstance(entry, Skipped):
+            return SkippedTrack(entry.position, entry.seg, entry.reason, entry.by_size)
+        return entry
 
     def begin_wave(self, crops: Sequence[tuple[Worked, torch.Tensor]]) -> None:
         """These crops, each with its pixels [N,h,w,3], are worked on side by side from now on."""
@@ -93,14 +94,14 @@ class TrackRun(Run):
         """Tell what holds for several frames of a track, and record it."""
         for (position, kind), count in self._again.items():
             if count:
-                note(kind, f"The same holds for track {position} {count} more times.")
+                note(kind, f"The same holds for {track_name(position)} {count} more times.")
         for (position, fault), frames in sorted(self._failed.items()):
             shown = ", ".join(map(str, frames[:MOST_FRAMES]))
             more = len(frames) - MOST_FRAMES
             listed = shown + (f" and {more} more" if more > 0 else "")
             note(
                 "fault",
-                f"Track {position} keeps its original pixels in {len(frames)} of"
+                f"{track_name(position).capitalize()} keeps its original pixels in {len(frames)} of"
                 f" {self.works[position].pasted} frames ({listed}): {fault}",
             )
         for position, work in self.works.items():

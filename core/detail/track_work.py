@@ -13,8 +13,23 @@ from ..geometry import Box, Rect, Size
 from ..pixels.window import Window, reach, region_of
 from ..settings import Detail
 from ..tracks.track import Sighting, Track
-from .plan import Job
+from .plan import Job, Skipped
 from .report import Record
+
+
+def track_name(position: int) -> str:
+    """What messages call the track at a position: by the number that Preview Tracks shows."""
+    return f"track {position + 1}"
+
+
+@dataclass(frozen=True)
+class SkippedTrack(Skipped):
+    """A track that stays as it is."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return track_name(self.position)
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class FrameJob(Job):
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f"track {self.position} in frame {self.frame}"
+        return f"{track_name(self.position)} in frame {self.frame}"
 
 
 @dataclass(frozen=True)
