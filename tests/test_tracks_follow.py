@@ -7,6 +7,7 @@ import pytest
 import torch
 from detailers.core.clips import HeldFrames
 from detailers.core.geometry import Rect, Size
+from detailers.core.tracks import crossings
 from detailers.core.tracks.association import Linking
 from detailers.core.tracks.crossings import untangled
 from detailers.core.tracks.finds import Find
@@ -117,6 +118,19 @@ def test_what_is_found_only_while_others_cross_is_a_thing_of_its_own():
     mistaken = [there[:11] + back[11:], back[:11] + there[11:]]
     false = [found(10, 52.0, 60.0), found(11, 52.0, 60.0)]
     assert untangled([*mistaken, false]) == [there, back, false]
+
+
+def test_only_things_that_share_frames_are_compared(monkeypatch):
+    compared = []
+    real = crossings._spans_of
+    monkeypatch.setattr(crossings, "_spans_of", lambda *pair: compared.append(pair) or real(*pair))
+    chains = [
+        [Find(frame, Rect(10.0, 10.0, 8.0, 8.0), "face") for frame in (2 * place, 2 * place + 1)]
+        for place in range(400)
+    ]
+    beside = [Find(frame, Rect(90.0, 10.0, 8.0, 8.0), "face") for frame in range(10)]
+    assert untangled([*chains, beside]) == [*chains, beside]
+    assert len(compared) == 5
 
 
 def test_nothing_is_smoothed_across_a_cut():

@@ -9,7 +9,8 @@ within the meeting are given to the paths that lead through it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,15 +42,17 @@ def untangled(chains: Sequence[Chain]) -> list[Chain]:
     Every find stays in exactly one chain. Chains with an object id are left as they are.
     """
     result = [list(chain) for chain in chains]
+    meetings = _Meetings(result)
     done: tuple[int, int, list[int]] = (-1, -1, [])
-    waiting = sorted(_meetings(result), key=_order)
+    waiting = deque(meetings.merged())
     while waiting:
-        meeting = waiting.pop(0)
+        meeting = waiting.popleft()
         if _order(meeting) <= done:
             continue
         done = _order(meeting)
         if _put_right(result, meeting):
-            waiting = sorted(_meetings(result), key=_order)  # later ones are those of other chains
+            meetings.look_again(meeting.chains)
+            waiting = deque(meetings.merged())  # later ones are those of other chains
     return [chain for chain in result if chain]
 
 
@@ -57,52 +60,96 @@ def _order(meeting: _Meeting) -> tuple[int, int, list[int]]:
     return meeting.first, meeting.last, sorted(meeting.chains)
 
 
-def _meetings(chains: Sequence[Chain]) -> list[_Meeting]:
-    """The meetings of chains of one label; those that share chains and touch in time are one."""
-    found = [
-        _Meeting(first, last, frozenset((i, j)))
-        for i in range(len(chains))
-        for j in range(i)
-        for first, last in _meetings_of(chains[i], chains[j])
-    ]
-    merged: list[_Meeting] = []
-    for one in sorted(found, key=lambda one: (one.first, one.last, sorted(one.chains))):
-        for other in [m for m in merged if m.chains & one.chains and m.last + APART >= one.first]:
-            merged.remove(other)
-            one = _Meeting(
-                min(one.first, other.first), max(one.last, other.last), one.chains | other.chains
-            )
-        merged.append(one)
-    return merged
+@dataclass(frozen=True)
+class _Course:
+    """Where a chain is: its frames [n], increasing, and x, y, width and height there [4,n]."""
+
+    frames: np.ndarray
+    boxes: np.ndarray
+
+    @classmethod
+    def of(cls, chain: Chain) -> _Course:
+        boxes = [(f.box.x, f.box.y, f.box.width, f.box.height) for f in chain]
+        return cls(np.array([find.frame for find in chain]), np.array(boxes).reshape(-1, 4).T)
+
+    def at(self, frames: np.ndarray) -> np.ndarray:
+        """[4,n]: x, y, width and height in some frames."""
+        return np.stack([np.interp(frames, self.frames, values) for values in self.boxes])
 
 
-def _meetings_of(one: Chain, other: Chain) -> list[tuple[int, int]]:
+class _Meetings:
+    """The meetings of chains of one label, which are known again after some chains were changed.
+
+    Args:
+        chains: all of them; those with an object id meet nothing.
+    """
+
+    def __init__(self, chains: Sequence[Chain]) -> None:
+        self._chains = chains
+        self._courses: dict[int, _Course] = {}
+        self._spans: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by two chains
+        self.look_again(range(len(chains)))
+
+    def look_again(self, changed: Collection[int]) -> None:
+        """Find the meetings of chains that were changed."""
+        for place in changed:
+            self._courses[place] = _Course.of(self._chains[place])
+        kept = {pair: own for pair, own in self._spans.items() if not set(pair) & set(changed)}
+        self._spans = kept | {
+            (one, other): _spans_of(self._courses[one], self._courses[other])
+            for one, other in self._at_one_time()
+            if one in changed or other in changed
+        }
+
+    def _at_one_time(self) -> Iterator[tuple[int, int]]:
+        """The pairs of chains that may meet, since they are in the same frames."""
+        free = [
+            place for place, chain in enumerate(self._chains)
+            if chain and chain[0].object_id is None
+        ]  # fmt: skip
+        there: list[int] = []
+        for place in sorted(free, key=lambda place: self._chains[place][0].frame):
+            first = self._chains[place][0]
+            there = [other for other in there if self._chains[other][-1].frame >= first.frame]
+            for other in there:
+                if self._chains[other][0].label == first.label:
+                    yield place, other
+            there.append(place)
+
+    def merged(self) -> list[_Meeting]:
+        """All meetings in order; those that share chains and touch in time are one."""
+        found = [
+            _Meeting(first, last, frozenset(pair))
+            for pair, spans in self._spans.items()
+            for first, last in spans
+        ]
+        merged: list[_Meeting] = []
+        for one in sorted(found, key=_order):
+            for other in [
+                m for m in merged if m.last + APART >= one.first and m.chains & one.chains
+            ]:
+                merged.remove(other)
+                one = _Meeting(
+                    min(one.first, other.first), max(one.last, other.last),
+                    one.chains | other.chains,
+                )  # fmt: skip
+            merged.append(one)
+        return sorted(merged, key=_order)
+
+
+def _spans_of(one: _Course, other: _Course) -> list[tuple[int, int]]:
     """The first and the last frame of each time that two chains lie over one another."""
-    if not one or not other or one[0].label != other[0].label:
-        return []
-    if one[0].object_id is not None or other[0].object_id is not None:
-        return []
-    first = max(one[0].frame, other[0].frame)
-    last = min(one[-1].frame, other[-1].frame)
-    if last < first:
-        return []
+    first = max(one.frames[0], other.frames[0])
+    last = min(one.frames[-1], other.frames[-1])
     frames = np.arange(first, last + 1)
-    places = [_interpolated(chain, frames) for chain in (one, other)]
-    close = _covered(*places) >= MEETING
+    close = _covered(one.at(frames), other.at(frames)) >= MEETING
     spans: list[tuple[int, int]] = []
-    for frame in frames[close]:
+    for frame in frames[close].tolist():
         if spans and frame - spans[-1][1] <= APART:
-            spans[-1] = (spans[-1][0], int(frame))
+            spans[-1] = (spans[-1][0], frame)
         else:
-            spans.append((int(frame), int(frame)))
+            spans.append((frame, frame))
     return spans
-
-
-def _interpolated(chain: Chain, frames: np.ndarray) -> np.ndarray:
-    """[4,n]: x, y, width and height of a chain in some frames."""
-    known = [find.frame for find in chain]
-    boxes = np.array([(f.box.x, f.box.y, f.box.width, f.box.height) for f in chain])
-    return np.stack([np.interp(frames, known, column) for column in boxes.T])
 
 
 def _covered(one: np.ndarray, other: np.ndarray) -> np.ndarray:
