@@ -161,6 +161,75 @@ def test_gaps_are_bridged_and_marked_and_longer_ones_end_a_track():
     assert len(tracks_of(frames, finds, linking=Linking(max_gap=2)).tracks) == 2
 
 
+def found_between(first, last, jitter=0.0):
+    """A thing on a path, and finds of it in these frames alone."""
+    path = along(60 + 2 * TIME, 90, 40)
+    finds, _ = jittered([path], jitter=jitter, dropped=0)
+    return path, [own if first <= frame <= last else [] for frame, own in enumerate(finds)]
+
+
+def test_what_a_detector_misses_at_the_ends_of_a_clip_is_followed_in_the_pixels():
+    path, finds = found_between(2, COUNT - 4)
+    (track,) = tracks_of(drawn([path], FRAME), finds).tracks
+    assert (track.first, track.last) == (0, COUNT - 1)
+    at_ends = [one for one in track.sightings if not 2 <= one.frame <= COUNT - 4]
+    assert [one.frame for one in at_ends] == [0, 1, COUNT - 3, COUNT - 2, COUNT - 1]
+    assert all(one.gap and one.found is None for one in at_ends)
+    for one in at_ends:
+        assert (one.box.x, one.box.y) == pytest.approx(path[one.frame, :2], abs=0.5)
+
+
+def test_a_thing_that_moves_off_its_line_where_it_is_missed_is_still_followed():
+    path, finds = found_between(0, COUNT - 4, jitter=0.05)
+    path[-3:, 1] += (3, 6, 9)  # it suddenly goes down
+    (track,) = tracks_of(drawn([path], FRAME), finds).tracks
+    assert track.last == COUNT - 1
+    assert track.at(COUNT - 1).box.y == pytest.approx(99, abs=2)
+
+
+def test_a_thing_that_is_gone_at_the_end_of_a_clip_is_not_followed_further():
+    path, finds = found_between(1, COUNT - 4)
+    path[0] = path[-3:] = np.nan
+    (track,) = tracks_of(drawn([path], FRAME), finds).tracks
+    assert (track.first, track.last) == (1, COUNT - 4)
+
+
+def test_a_thing_that_another_one_covers_at_the_end_is_not_followed_further():
+    path, finds = found_between(0, COUNT - 4)
+    nearer = along(path[-3, 0] - 4 * (COUNT - 3 - TIME), 90, 44)
+    others, _ = jittered([nearer], jitter=0, dropped=0)
+    both = [own + other for own, other in zip(finds, others, strict=True)]
+    tracks = tracks_of(drawn([path, nearer], FRAME), both).tracks
+    assert sorted(track.last for track in tracks) == [COUNT - 4, COUNT - 1]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"may_miss": False}, {"linking": Linking(max_gap=2)}, {"shaping": Shaping(measured=False)}],
+    ids=["exact finds", "max_gap", "nothing measured"],
+)
+def test_a_track_ends_with_its_finds_where_it_may_not_be_followed_further(how):
+    path, finds = found_between(0, COUNT - 4)
+    (track,) = tracks_of(drawn([path], FRAME), finds, **how).tracks
+    assert track.last == COUNT - 4
+
+
+def test_a_thing_that_is_missed_for_long_before_the_end_is_not_followed_further():
+    path, finds = found_between(5, COUNT - 6)
+    (track,) = tracks_of(drawn([path], FRAME), finds).tracks
+    assert (track.first, track.last) == (5, COUNT - 6)
+
+
+def test_what_is_missed_before_a_cut_is_followed_up_to_the_cut():
+    path, finds = found_between(0, 17)
+    frames = drawn([path], FRAME)
+    frames[20:] = drawn([path], FRAME, [7], behind=42)[20:]
+    result = tracks_of(frames, finds)
+    assert result.cuts == (20,)
+    (track,) = result.tracks
+    assert (track.first, track.last) == (0, 19)
+
+
 def test_short_tracks_are_dropped_with_a_note():
     path = along(60 + 2 * TIME, 90, 40)
     finds, _ = jittered([path], dropped=0)

@@ -233,3 +233,10 @@ def test_a_segment_outside_of_the_frames_is_no_find():
     _, found = finds(Found(segs=((32, 48), [outside])), HeldFrames(frames()))
     assert found == [[]] * FRAMES
     assert Clip.of(HeldFrames(frames())).size == SIZE
+
+
+def test_only_detectors_miss_what_is_there():
+    assert Found(bbox_detector=Detector()).may_miss
+    assert Found(segm_detector=Detector()).may_miss
+    given = {"segs": of_image([], SIZE), "masks": torch.ones(1, 8, 8), "boxes": []}
+    assert not any(Found(**{name: value}).may_miss for name, value in given.items())

@@ -7,7 +7,7 @@ for the tracks themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +24,16 @@ from .cuts import NONE, FrameLooks, find_cuts, frame_looks
 from .finds import Chain, Find
 from .motion import Moved, Step, moved
 from .track import Dropped, Track, Tracks
-from .windows import Course, Shaping, course_of, doubted, sightings_of, with_motion
+from .windows import (
+    Course,
+    Shaping,
+    course_of,
+    doubted,
+    frames_at_ends,
+    seen_only,
+    sightings_of,
+    with_motion,
+)
 
 SLICE = 8  # frames that are read at once
 NOTE = "tracks"  # kind of the notes of this module
@@ -84,6 +93,8 @@ class Following:
     Attributes:
         labels: of the things that are followed, as `seg.filter_by_labels` reads them.
         cut_threshold: the least change of the whole frame at a cut, 0..1; 1 finds none.
+        may_miss: things may be there in frames in which they were not found. Then tracks go on to
+            the ends of a shot as long as the pixels show the thing.
     """
 
     linking: Linking = field(default_factory=Linking)
@@ -91,6 +102,7 @@ class Following:
     choosing: Choosing = field(default_factory=Choosing)
     labels: str = "all"
     cut_threshold: float = 0.2
+    may_miss: bool = True
 
 
 @dataclass(frozen=True)
@@ -128,14 +140,20 @@ def follow(
     finds, cuts = _searched(clip, finder, how, check)
     finds = _labelled(finds, how.labels)
     chains = _chains(finds, cuts, how.linking)
-    kept, dropped = _long_enough(chains, _shots(clip.count, cuts), how.choosing.min_frames)
-    courses = [course_of(chain, how.shaping) for chain in kept]
+    shots = _shots(clip.count, cuts)
+    kept, dropped = _long_enough(chains, shots, how.choosing.min_frames)
     if clip.source is not None and how.shaping.follows_pixels:
-        moves = _measured(clip.source, courses, check)
+        most = how.linking.max_gap if how.may_miss else 0
+        courses = [
+            course_of(chain, how.shaping, frames_at_ends(chain, _shot_of(chain, shots), most))
+            for chain in kept
+        ]
         courses = [
             with_motion(course, own, how.shaping)
-            for course, own in zip(courses, moves, strict=True)
+            for course, own in _measured(clip.source, courses, check)
         ]
+    else:
+        courses = [course_of(chain, how.shaping) for chain in kept]
     tracks = [_track(course, how.shaping, clip.size) for course in courses]
     tracks, beyond = _chosen(tracks, how.choosing)
     result = Tracks(clip.size, clip.count, tuple(tracks), cuts, tuple(dropped + beyond))
@@ -179,8 +197,8 @@ def _with_looks(finds: Sequence[Find], frame: torch.Tensor | None) -> list[Find]
 
 def _measured(
     source: FrameSource, courses: Sequence[Course], check: Callable[[], None]
-) -> list[list[Moved]]:
-    """For each course, what moved in each of its steps."""
+) -> list[tuple[Course, list[Moved]]]:
+    """Each course as far as the thing is seen, and what moved in each of its steps."""
     moves = [[Moved()] * (len(course.finds) - 1) for course in courses]
     by_frame: dict[int, list[tuple[int, int, Step]]] = {}
     for number, course in enumerate(courses):
@@ -199,16 +217,17 @@ def _measured(
         steps = [replace(step, first=step.first - start) for _, _, step in here]
         for (number, place, _), move in zip(here, moved(frames, steps), strict=True):
             moves[number][place] = move
-    for course, own, others in _with_others(courses, moves):
-        own[:] = doubted(course, own, others)
-    return moves
+    seen = [seen_only(*row) for row in _with_others(zip(courses, moves, strict=True))]
+    return [(course, doubted(course, own, others)) for course, own, others in _with_others(seen)]
 
 
 def _with_others(
-    courses: Sequence[Course], moves: Sequence[list[Moved]]
+    measured: Iterable[tuple[Course, list[Moved]]],
 ) -> Iterator[tuple[Course, list[Moved], list[Course]]]:
     """Each course with what moved in it, and the courses that share frames with it."""
-    for course, own in zip(courses, moves, strict=True):
+    measured = list(measured)
+    courses = [course for course, _ in measured]
+    for course, own in measured:
         yield course, own, [
             other for other in courses
             if other is not course and other.first <= course.last and course.first <= other.last
@@ -232,12 +251,16 @@ def _chains(finds: Sequence[Sequence[Find]], cuts: Sequence[int], how: Linking) 
     return chains
 
 
+def _shot_of(chain: Chain, shots: Sequence[range]) -> range:
+    return next(shot for shot in shots if chain[0].frame in shot)
+
+
 def _long_enough(
     chains: Sequence[Chain], shots: Sequence[range], least: int
 ) -> tuple[list[Chain], list[Dropped]]:
     kept, dropped = [], []
     for chain in chains:
-        shot = next(shot for shot in shots if chain[0].frame in shot)
+        shot = _shot_of(chain, shots)
         needed = min(least, len(shot))
         if len(chain) >= needed:
             kept.append(chain)

@@ -50,6 +50,15 @@ class Found:
             f"several times. Connect only one of {_SOURCES}; the two detectors may go together."
         )
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether a thing may be there in a frame in which it was not found.
+
+        Detectors miss things. What is given for single frames is taken as it is: where a user has
+        cleared a mask, or left a segment out, nothing is to be followed.
+        """
+        return self.kind == "detector"
+
 
 def clip_and_finder(
     source: FrameSource | None, found: Found, options: DetectionOptions

@@ -27,6 +27,7 @@ PIXEL_LENGTHS = 4.0  # by how much longer the difference from measured motion is
 LEAST_MEASURED = 0.5  # share of the steps whose motion has to be known
 ROUNDS = 3  # of finding out where the centre is, about which a thing grows
 MET = 0.05  # share of a box that another one covers from which on two things meet
+AT_ENDS = 4  # frames at an end of a shot in which a thing may be there and was not found
 DOUBT = 4.0  # by how much the error of a measured motion is then larger
 UNMEASURED = 0.01  # how much a step counts whose motion is not known
 HYSTERESIS = 0.15  # by which share a size has to come back inside before frames are used again
@@ -61,10 +62,10 @@ class Shaping:
 
 @dataclass(frozen=True)
 class Course:
-    """Where a thing is in each frame from the first to the last in which it was found.
+    """Where a thing is in each frame from the first to the last.
 
     Attributes:
-        finds: for each frame what was found, None in gaps.
+        finds: for each frame what was found, None in gaps and beyond the first and the last find.
         centre: a curve [n,2] of x and y in pixels.
         size: a curve [n,2] of the logarithms of width and height.
     """
@@ -97,10 +98,14 @@ class Course:
         ]
 
 
-def course_of(chain: Chain, shaping: Shaping) -> Course:
-    """The course of a chain, from its boxes alone."""
-    first = chain[0].frame
-    finds: list[Find | None] = [None] * (chain[-1].frame - first + 1)
+def course_of(chain: Chain, shaping: Shaping, more: tuple[int, int] = (0, 0)) -> Course:
+    """The course of a chain, from its boxes alone.
+
+    Args:
+        more: frames before the first find and after the last one, over which it is extrapolated.
+    """
+    first = chain[0].frame - more[0]
+    finds: list[Find | None] = [None] * (chain[-1].frame + more[1] - first + 1)
     for find in chain:
         finds[find.frame - first] = find
     known = np.array([find is not None for find in finds])
@@ -111,11 +116,64 @@ def course_of(chain: Chain, shaping: Shaping) -> Course:
     )  # fmt: skip
 
 
+def frames_at_ends(chain: Chain, shot: range, most: int) -> tuple[int, int]:
+    """How many frames of a shot lie before and after all finds of a chain, as `course_of` wants it.
+
+    A detector that misses a thing in some frames also does so in the first or the last frames of a
+    shot. 0 where there are more frames than that explains: there the thing came or went.
+
+    Args:
+        most: frames in a row in which a thing may be missing.
+    """
+    most = min(most, AT_ENDS)
+    before, after = chain[0].frame - shot.start, shot.stop - 1 - chain[-1].frame
+    return before if before <= most else 0, after if after <= most else 0
+
+
+def seen_only(
+    course: Course, moves: Sequence[Moved], others: Sequence[Course]
+) -> tuple[Course, list[Moved]]:
+    """A course and its steps without the frames at both ends in which the thing is not seen.
+
+    It is seen in a frame in which it was found, and in the next one, as long as the pixels of both
+    show the same and are not those of another thing.
+
+    Args:
+        moves: for each of `course.steps()`.
+    """
+    met = _met(course, others)
+    pairs = zip(moves, pairwise(met), strict=True)
+    seen = [math.isfinite(move.error) and not (one or other) for move, (one, other) in pairs]
+    found = [place for place, find in enumerate(course.finds) if find is not None]
+    first, last = found[0], found[-1]
+    while first > 0 and seen[first - 1]:
+        first -= 1
+    while last < len(seen) and seen[last]:
+        last += 1
+    kept = slice(first, last + 1)
+    centre, size = (
+        replace(curve, values=curve.values[kept]) for curve in (course.centre, course.size)
+    )
+    return (
+        Course(course.first + first, course.finds[kept], centre, size),
+        list(moves[first:last]),
+    )
+
+
 def doubted(course: Course, moves: Sequence[Moved], others: Sequence[Course]) -> list[Moved]:
     """What moved in each step, trusted less where another thing lies over this one or under it.
 
     There the pixels may be those of the other thing.
     """
+    met = _met(course, others)
+    return [
+        replace(move, error=move.error * DOUBT) if met[place] or met[place + 1] else move
+        for place, move in enumerate(moves)
+    ]
+
+
+def _met(course: Course, others: Sequence[Course]) -> list[bool]:
+    """For each frame of a course whether another thing lies over this one or under it."""
     boxes = course.boxes
     met = [False] * len(boxes)
     for other in others:
@@ -124,10 +182,7 @@ def doubted(course: Course, moves: Sequence[Moved], others: Sequence[Course]) ->
             if 0 <= own < len(boxes) and not met[own]:
                 share = overlap(boxes[own], box) / max(boxes[own].width * boxes[own].height, 1e-6)
                 met[own] = share > MET
-    return [
-        replace(move, error=move.error * DOUBT) if met[place] or met[place + 1] else move
-        for place, move in enumerate(moves)
-    ]
+    return met
 
 
 def with_motion(course: Course, moves: Sequence[Moved], shaping: Shaping) -> Course:

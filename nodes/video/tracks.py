@@ -49,11 +49,13 @@ class TrackSegments:
             crop_factor, position_smoothing, size_smoothing, window_aspect, min_size, max_size,
             measure_motion,
         )  # fmt: skip
-        how = Following(
-            Linking(max_gap), shaping, Choosing(min_frames, order, limit), labels, cut_threshold
-        )
+        found = Found(**sources)
         with given_frames(frames, video) as source:
-            clip, finder = clip_and_finder(source, Found(**sources), options)
+            clip, finder = clip_and_finder(source, found, options)
+            how = Following(
+                Linking(max_gap), shaping, Choosing(min_frames, order, limit), labels,
+                cut_threshold, found.may_miss,
+            )  # fmt: skip
             return (follow(clip, finder, how, ComfyBackend().check_interrupt),)
 
 
