@@ -12,6 +12,7 @@ from detailers.core.tracks.follow import Choosing, Following, follow
 from detailers.core.tracks.given import Found, clip_and_finder
 from detailers.core.tracks.preview import drawn, drawn_frames, drawn_preview, tracks_text
 from detailers.core.tracks.track import Dropped, PackedMask, Sighting, Track, Tracks
+from detailers.utils.notes import collected_notes
 
 SIZE = Size(64, 40)
 
@@ -120,6 +121,16 @@ def test_gaps_are_dashed_and_windows_that_are_left_out_are_dark():
     assert len(whole[219, row].unique(dim=0)) == 1
     assert len(gap[219, row].unique(dim=0)) == 2
     assert unused[200, 160].max() < 0.3 and whole[200, 160].max() == 0.5
+
+
+def test_frames_of_another_clip_are_told():
+    for count, told in ((8, []), (3, ["a clip of 8 frames, but are drawn into 3 frames"])):
+        with collected_notes() as notes:
+            pictures = drawn_frames(tracks(), HeldFrames(torch.full((count, 40, 64, 3), 0.5)), 0)
+        assert len(pictures) == count
+        assert [text in note.text for text, note in zip(told, notes, strict=True)] == [True] * len(
+            told
+        )
 
 
 def test_the_first_frame_after_a_cut_is_marked():

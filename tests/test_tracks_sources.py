@@ -174,6 +174,29 @@ def test_boxes_keep_their_fractions():
         clip_and_finder(None, Found(boxes=boxes), OPTIONS)
 
 
+def test_boxes_that_are_too_small_are_dropped():
+    boxes = [[{"x": 4, "y": 6, "width": 12, "height": height} for height in (12, 11, 8, 0, -3)]]
+    _, found = finds(Found(boxes=boxes), HeldFrames(frames()), DetectionOptions(0.5, 0, 3.0, 11))
+    assert [[one.box.height for one in own] for own in found] == [[12]] * FRAMES
+
+
+def test_boxes_for_another_number_of_frames_are_told_by_the_name_of_the_input():
+    with collected_notes() as notes:
+        finds(Found(boxes=[[], []]), HeldFrames(frames()))
+    assert [note.text[:28] for note in notes] == ["'boxes' has boxes for 2 imag"]
+    with pytest.raises(ValueError, match="'boxes' should hold boxes"):
+        finds(Found(boxes=[[{"x": 4}]]), HeldFrames(frames()))
+
+
+def test_segments_of_faint_masks_are_followed():
+    faint = np.zeros((FRAMES, 12, 12), np.float32)
+    faint[:3, 2:10, 4:10] = 0.3
+    segs = ((32, 48), [SEG(None, faint, 0.9, (4, 4, 16, 16), (4, 4, 16, 16), "face")])
+    _, found = finds(Found(segs=segs), HeldFrames(frames()))
+    assert [[one.box for one in own] for own in found[:3]] == [[Rect.of_box((8, 6, 14, 14))]] * 3
+    assert found[3:] == [[]] * 3  # nothing is in the mask there
+
+
 def packed(masks):
     """Masks [F,N,h,w] as SAM 3 packs them: eight pixels in a byte, the first in the lowest bit."""
     bits = masks.bool().unflatten(-1, (-1, 8))

@@ -71,11 +71,15 @@ def box_frames(boxes: Any, count: int) -> list[list[Detection]]:
     ]
 
 
+_BOXES = "bboxes"  # the input that most nodes get them by
 GivenBox = tuple[tuple[float, float, float, float], float, str]
 
 
-def given_boxes(boxes: Any, count: int) -> list[list[GivenBox]]:
+def given_boxes(boxes: Any, count: int, name: str = _BOXES) -> list[list[GivenBox]]:
     """As `box_frames`, but the sides x1, y1, x2, y2 as they are given, with score and label.
+
+    Args:
+        name: of the input, for errors and notes.
 
     Raises:
         ValueError: `boxes` is no BOUNDING_BOX.
@@ -83,7 +87,7 @@ def given_boxes(boxes: Any, count: int) -> list[list[GivenBox]]:
     if isinstance(boxes, dict):
         boxes = [[boxes]]
     if not (boxes is None or isinstance(boxes, (list, tuple))):
-        raise _no_boxes(boxes)
+        raise _no_boxes(boxes, name)
     boxes = list(boxes or [])
     if boxes and isinstance(boxes[0], dict):
         boxes = [boxes]
@@ -92,25 +96,25 @@ def given_boxes(boxes: Any, count: int) -> list[list[GivenBox]]:
     if boxes and len(boxes) != count:
         note(
             NOTE,
-            f"'bboxes' has boxes for {len(boxes)} images, but is used on {counted(count, 'image')}:"
+            f"'{name}' has boxes for {len(boxes)} images, but is used on {counted(count, 'image')}:"
             " list i is used for image i, and the rest is ignored. Connect the images that were"
             " searched.",
         )
     boxes = (boxes + [[]] * count)[:count]
     for frame in boxes:
         if not (frame is None or isinstance(frame, (list, tuple))):
-            raise _no_boxes(frame)
-    return [[_given(box) for box in frame or []] for frame in boxes]
+            raise _no_boxes(frame, name)
+    return [[_given(box, name) for box in frame or []] for frame in boxes]
 
 
-def _given(box: Any) -> GivenBox:
+def _given(box: Any, name: str = _BOXES) -> GivenBox:
     try:
-        x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
+        x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
         score, label = float(box.get("score", 1.0)), str(box.get("label") or LABEL)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError, IndexError) as error:
-        raise _no_boxes(box) from error
+        raise _no_boxes(box, name) from error
     if not np.isfinite((x, y, width, height, score)).all():
-        raise _no_boxes(box)
+        raise _no_boxes(box, name)
     return (x, y, x + width, y + height), score, label
 
 
@@ -119,9 +123,9 @@ def _find(box: Any) -> Detection:
     return Detection(outer_box(sides), score, label)
 
 
-def _no_boxes(box: Any) -> ValueError:
+def _no_boxes(box: Any, name: str) -> ValueError:
     return ValueError(
-        "'bboxes' should hold boxes with x, y, width and height, and perhaps a score, as finite"
+        f"'{name}' should hold boxes with x, y, width and height, and perhaps a score, as finite"
         f" numbers, but one is {quoted(box)}. Connect a BOUNDING_BOX output."
     )
 

@@ -16,6 +16,7 @@ import torch
 from ...utils.notes import note
 from ..clips import FrameSource
 from ..geometry import Size
+from ..segs.image_batch import counted
 from ..segs.seg import labels_meant
 from .appearance import looks_of
 from .association import Linking, linked, without_long_gaps
@@ -294,8 +295,8 @@ def _tell(tracks: Tracks, finds: int) -> None:
     if not finds:
         note(
             NOTE,
-            f"Nothing was found in {tracks.frames} frames, so there is no track. Lower the "
-            "threshold, or check the labels, the detector and the masks.",
+            f"Nothing was found in {counted(tracks.frames, 'frame')}, so there is no track. Lower "
+            "the threshold, or check the labels, the detector and the masks.",
         )
     if tracks.dropped:
         told = [
@@ -305,13 +306,14 @@ def _tell(tracks: Tracks, finds: int) -> None:
         more = len(tracks.dropped) - len(told)
         note(
             NOTE,
-            f"{len(tracks.dropped)} tracks were dropped. " + "; ".join(told)
+            f"Dropped: {counted(len(tracks.dropped), 'track')}. " + "; ".join(told)
             + (f"; and {more} more" if more else "") + ".",
         )  # fmt: skip
     unused = [t.number + 1 for t in tracks.tracks if not any(s.used for s in t.sightings)]
     if unused:
         note(
             NOTE,
-            f"No frame of {len(unused)} tracks is used, because they are smaller than min_size or "
-            f"larger than max_size throughout: {', '.join(map(str, unused[:20]))}.",
+            f"No frame of {counted(len(unused), 'track')} is used, because what is followed is "
+            "smaller than min_size or larger than max_size throughout: "
+            f"{', '.join(map(str, unused[:20]))}.",
         )

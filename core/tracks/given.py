@@ -67,7 +67,8 @@ def clip_and_finder(
 
     Args:
         source: the frames; None where there are none.
-        options: of the detectors; the threshold is that of boxes, the drop size that of masks.
+        options: of the detectors; the threshold is that of boxes too, the drop size that of boxes
+            and masks.
 
     Raises:
         ValueError: not exactly one kind of finds is given, or one that needs what is not there.
@@ -90,7 +91,8 @@ def clip_and_finder(
         return clip, sources.by_masks(masks, clip.size, clip.count, options.drop_size, LABEL)
     if kind == "sam_tracks":
         return clip, sources.SamTracks(found.sam_tracks).finder(clip.size, clip.count, LABEL)
-    return clip, sources.by_boxes(found.boxes, clip.count, options.bbox_threshold)
+    least = options.bbox_threshold, options.drop_size
+    return clip, sources.by_boxes(found.boxes, clip.count, *least)
 
 
 def _clip_of(kind: str, found: Found) -> Clip:

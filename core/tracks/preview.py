@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ...utils.notes import note
 from ..bounds import check_values
 from ..clips import FrameSource
 from ..geometry import Box, Rect, Size
@@ -66,6 +67,13 @@ def drawn_frames(
         ValueError: they would be too large.
     """
     count = tracks.frames if source is None else source.count
+    if count != tracks.frames:
+        note(
+            "tracks",
+            f"The tracks were made for a clip of {counted(tracks.frames, 'frame')}, but are drawn "
+            f"into {counted(count, 'frame')}: number i into frame i. Connect the clip that the "
+            "tracks were made from.",
+        )
     numbers = range(0, count, every)
     size = shown_size(tracks.size, longest)
     check_values(

@@ -27,7 +27,9 @@ from .finds import Find
 from .follow import NOTE, Finder
 from .track import PackedMask
 
-COVERED = 0.5  # the least value of a mask's pixel that counts for its box
+COVERED = (
+    0.5  # the least value of a mask's pixel that counts for its box, as a share of the largest
+)
 SPECK = 0.05  # parts of a mask below this share of its largest part are no part of the thing
 
 
@@ -119,28 +121,22 @@ def by_masks(frames: torch.Tensor, clip: Size, count: int, drop_size: int, label
     return find
 
 
-def by_boxes(boxes: Any, count: int, threshold: float) -> Finder:
-    """Finds of a BOUNDING_BOX with at least this score.
+def by_boxes(boxes: Any, count: int, threshold: float, drop_size: int) -> Finder:
+    """Finds of a BOUNDING_BOX with at least this score, that are wider and taller than `drop_size`.
 
     Raises:
         ValueError: `boxes` is no BOUNDING_BOX.
     """
-    frames = given_boxes(boxes, count)
+    frames, least = given_boxes(boxes, count, "boxes"), max(0, drop_size)
 
     def find(number: int, frame: torch.Tensor | None) -> list[Find]:
         return [
             Find(number, Rect.of_box(box), label, score)
             for box, score, label in frames[number]
-            if score >= threshold and box[2] > box[0] and box[3] > box[1]
+            if score >= threshold and min(box[2] - box[0], box[3] - box[1]) > least
         ]
 
     return find
-
-
-def box_frames_count(boxes: Any) -> int:
-    """For how many frames a BOUNDING_BOX has lists."""
-    is_frames = isinstance(boxes, (list, tuple)) and not (boxes and isinstance(boxes[0], dict))
-    return max(1, len(boxes)) if is_frames else 1
 
 
 class SamTracks:
@@ -219,7 +215,8 @@ def without_specks(mask: torch.Tensor) -> torch.Tensor:
     """A mask [H,W] as 0 or 1, without parts that are much smaller than its largest part."""
     import cv2
 
-    solid = (to_numpy(mask) >= COVERED).astype(np.uint8)
+    values = to_numpy(mask)
+    solid = ((values > 0) & (values >= COVERED * values.max())).astype(np.uint8)
     count, names, stats, _ = cv2.connectedComponentsWithStats(solid)
     if count > 2:
         areas = stats[1:, cv2.CC_STAT_AREA]
