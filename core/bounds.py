@@ -48,6 +48,19 @@ def check_values(count: int, size: Size, what: str, remedy: str = "") -> None:
         )
 
 
+def check_total(values: int, what: str, remedy: str = "") -> None:
+    """Raise unless so many values may be made together.
+
+    Raises:
+        ValueError: these are more than MOST_VALUES.
+    """
+    if values > MOST_VALUES:
+        raise ValueError(
+            f"{what} would have {_short(values)} values; the most is {MOST_VALUES} in all."
+            f" {remedy}".rstrip()
+        )
+
+
 def _side(pixels: int) -> int:
     return round(pixels**0.5)
 

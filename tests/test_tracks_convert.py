@@ -94,6 +94,16 @@ def test_masks_that_are_too_large_are_refused():
         to_segs(long, CLIPS)
 
 
+def test_masks_that_are_too_large_together_are_refused():
+    there = Rect(2000, 2000, 1000, 1000)
+    several = tuple(Track(n, "a", (Sighting(0, there, there),)) for n in range(3))
+    with pytest.raises(ValueError, match=r"The masks of all tracks .*segments of each frame"):
+        to_segs(Tracks(Size(4096, 4096), 1000, several), CLIPS)
+    still = Track(0, "a", tuple(Sighting(n, there, there) for n in range(2200)))
+    with pytest.raises(ValueError, match=r"The masks of all tracks .*fewer frames or tracks"):
+        to_segs(Tracks(Size(4096, 4096), 2200, (still,)), FRAMES)
+
+
 # Preview
 
 

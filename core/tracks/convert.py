@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..bounds import check_values
+from ..bounds import check_total, check_values
 from ..geometry import Box, Rect, Size
 from ..segs.seg import SEG, SEGS, BatchImage, moved_mask, of_image
 from .track import Sighting, Track, Tracks
@@ -16,6 +16,7 @@ from .windows import covered
 CLIPS, FRAMES = "video segments", "segments of each frame"
 FORMS = (CLIPS, FRAMES)
 ROUNDING = 1e-3  # pixels
+_ALL_MASKS, _FEWER = "The masks of all tracks", "give fewer frames or tracks."
 
 
 def to_segs(tracks: Tracks, form: str, gaps: bool = True) -> SEGS:
@@ -28,14 +29,18 @@ def to_segs(tracks: Tracks, form: str, gaps: bool = True) -> SEGS:
         gaps: whether frames in which a track was not found are taken too.
 
     Raises:
-        ValueError: the masks of a track would be too large.
+        ValueError: the masks of a track, or of all together, would be too large.
     """
     header = tracks.size.height, tracks.size.width
     shown = [(track, _shown(track, tracks.size, gaps)) for track in tracks.tracks]
     if form == CLIPS:
-        return header, [_clip(track, own, tracks) for track, own in shown if own]
+        shown = [(track, own) for track, own in shown if own]
+        _check_clips(shown, tracks)
+        return header, [_clip(track, own, tracks) for track, own in shown]
     singles = [(track, one) for track, own in shown for one in own]
     singles.sort(key=lambda pair: (pair[1].frame, pair[0].number))
+    areas = [_region([one], tracks.size).area for _, one in singles]
+    check_total(sum(areas), _ALL_MASKS, _FEWER.capitalize())
     return header, [_single(track, one, tracks) for track, one in singles]
 
 
@@ -70,17 +75,23 @@ def mask_in(sighting: Sighting, region: Box) -> np.ndarray:
 def _clip(track: Track, sightings: Sequence[Sighting], tracks: Tracks) -> SEG:
     """A segment of a video for a whole track."""
     size = tracks.size
-    region = _around([outer_box(one.window) for one in sightings]).clipped(size)
+    region = _region(sightings, size)
     bbox = _around([outer_box(one.box) for one in sightings]).clipped(size)
-    check_values(
-        tracks.frames, region.size, f"The masks of track {track.number + 1}",
-        f"Choose '{FRAMES}', or give fewer frames.",
-    )  # fmt: skip
     mask = np.zeros((tracks.frames, region.height, region.width), np.float32)
     for one in sightings:
         mask[one.frame] = mask_in(one, region)
     sure = float(np.mean([one.confidence for one in sightings]))
     return SEG(None, mask, sure, region.as_tuple(), bbox.as_tuple(), track.label)
+
+
+def _check_clips(shown: Sequence[tuple[Track, list[Sighting]]], tracks: Tracks) -> None:
+    """Raise unless the masks of all tracks may be made."""
+    remedy, values = f"Choose '{FRAMES}', or {_FEWER}", 0
+    for track, own in shown:
+        size = _region(own, tracks.size).size
+        check_values(tracks.frames, size, f"The masks of track {track.number + 1}", remedy)
+        values += tracks.frames * size.width * size.height
+    check_total(values, _ALL_MASKS, remedy)
 
 
 def _single(track: Track, one: Sighting, tracks: Tracks) -> SEG:
@@ -90,6 +101,11 @@ def _single(track: Track, one: Sighting, tracks: Tracks) -> SEG:
         None, mask_in(one, region), one.confidence, region.as_tuple(), bbox.as_tuple(), track.label
     )
     return of_image(seg, BatchImage(one.frame, tracks.frames) if tracks.frames > 1 else None)
+
+
+def _region(sightings: Sequence[Sighting], size: Size) -> Box:
+    """The pixels of the frame around all windows."""
+    return _around([outer_box(one.window) for one in sightings]).clipped(size)
 
 
 def _around(boxes: Sequence[Box]) -> Box:
