@@ -475,3 +475,19 @@ def test_planes_for_another_number_of_steps_begin_with_the_clip():
     (own,), notes = over_time(5, flat(33), track_of(17, first=3))  # as many as the track has
     assert torch.allclose(own, expected_over_time([0, 1, 2, 3, 4], frames, 3), atol=0.03)
     assert not notes
+
+
+def test_a_first_chunk_that_fails_leaves_the_later_ones_that_overlap_it():
+    """Of 18 frames, three chunks share frame 8, and it is kept from before in two of them."""
+    wan = fake_models(FakeVAE(4, every=4), FakeModel(frames=13))
+    track, clip = track_of(18), noise_image(18, HEIGHT, WIDTH)
+    calls = []
+
+    def draw(run):
+        calls.append(run)
+        return state(run) * float("nan") if len(calls) == 1 else state(run) + 0.25
+
+    out, _, notes = run(clip, track, draw=draw, models=wan, motion=Motion(fade=0, overlap=8))
+    changed = [frame for frame in range(18) if not torch.equal(out[frame], clip[frame])]
+    assert changed == list(range(4, 18))
+    assert [text for text in notes if "4 of 18 frames (0, 1, 2, 3)" in text]

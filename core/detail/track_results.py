@@ -85,9 +85,9 @@ class StretchResults:
             )
             self._frames[place] = _Frame(own, soft, pixels, weight)
             return
-        total = frame.share + weight
-        frame.pixels = torch.lerp(frame.pixels, pixels, weight / total)
-        frame.share = total
+        frame.share += weight
+        if weight > 0:  # else it shows what another span has made, or what stands for that
+            frame.pixels = torch.lerp(frame.pixels, pixels, weight / frame.share)
 
     def _skip(self) -> None:
         """Go on over all frames that are known now, and keep what their neighbours need of them."""
