@@ -1,6 +1,7 @@
 """core/tracks/people.py: which person each track shows."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,14 @@ def test_strangers_and_things_outside_of_the_frame_are_nobody():
     outside = Tracks(SIZE, 12, (Track(0, "face", (Sighting(0, box, box, found=box),)),))
     assert named(source, outside, persons("Ada"), threshold=-1.0) == ["unknown"]
     assert named(source, Tracks(SIZE, 12), persons("Ada")) == []
+
+
+def test_tracks_without_confidence_are_compared_too():
+    source, tracks = scene((["Ben"], 14, range(12)))
+    (track,) = tracks.tracks
+    sightings = tuple(replace(one, confidence=0.0) for one in track.sightings)
+    unsure = replace(tracks, tracks=(replace(track, sightings=sightings),))
+    assert named(source, unsure, persons("Ada", "Ben")) == ["Ben"]
 
 
 def test_frames_of_another_size_show_the_same_things():

@@ -24,7 +24,7 @@ from .track import Sighting, Track, Tracks
 
 VOTES = 12  # frames of a track that vote
 TRIED = 48  # frames of a track whose sharpness is looked at
-SLICE = 8  # frames that are read at once
+UNSURE = 1e-3  # a lower confidence counts as it, so that such frames have a vote, too
 
 
 class _Vote(NamedTuple):
@@ -148,7 +148,8 @@ def _votes(tracks: Tracks, source: FrameSource) -> list[_Vote]:
         for place in places:
             number, one, box = tried[place]
             sharp = sharpness_of(crop(frame, box))
-            weight = one.confidence * np.sqrt(box.area) * np.sqrt(max(sharp, 1e-6))
+            sure = max(one.confidence, UNSURE)
+            weight = sure * np.sqrt(box.area) * np.sqrt(max(sharp, 1e-6))
             weighed.setdefault(number, []).append(_Vote(number, one.frame, box, float(weight)))
     votes = [vote for own in weighed.values() for vote in _best(own)]
     return sorted(votes, key=lambda vote: (vote.frame, vote.track))
@@ -174,9 +175,12 @@ def _by_frame(
     source: FrameSource, frames: Sequence[int]
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
     """Each frame [1,H,W,3] that is asked for, and the places in `frames` that ask for it."""
-    for frame in dict.fromkeys(frames):
+    places: dict[int, list[int]] = {}
+    for place, frame in enumerate(frames):
+        places.setdefault(frame, []).append(place)
+    for frame, own in places.items():
         rgb, _ = to_rgb(source.read(frame, frame + 1))
-        yield rgb, [place for place, own in enumerate(frames) if own == frame]
+        yield rgb, own
 
 
 def _scores(
