@@ -7,7 +7,7 @@ for the tracks themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from .association import Linking, linked, without_long_gaps
 from .crossings import untangled
 from .cuts import NONE, FrameLooks, find_cuts, frame_looks
 from .finds import Chain, Find
-from .motion import Moved, Step, moved
+from .links import Link, Links, measure
 from .track import Dropped, Track, Tracks
 from .windows import (
     Course,
@@ -198,41 +198,32 @@ def _with_looks(finds: Sequence[Find], frame: torch.Tensor | None) -> list[Find]
 
 def _measured(
     source: FrameSource, courses: Sequence[Course], check: Callable[[], None]
-) -> list[tuple[Course, list[Moved]]]:
-    """Each course as far as the thing is seen, and what moved in each of its steps."""
-    moves = [[Moved()] * (len(course.finds) - 1) for course in courses]
-    by_frame: dict[int, list[tuple[int, int, Step]]] = {}
-    for number, course in enumerate(courses):
-        for place, step in enumerate(course.steps()):
-            by_frame.setdefault(step.first, []).append((number, place, step))
-    last: tuple[int, torch.Tensor] | None = None  # the last frame that was read, and its number
-    for start in range(0, source.count - 1, SLICE):
-        stop = min(start + SLICE, source.count - 1)
-        here = [entry for frame in range(start, stop) for entry in by_frame.get(frame, [])]
-        if not here:
-            continue
-        check()
-        held = [last[1]] if last is not None and last[0] == start else []
-        frames = [*held, *source.read(start + len(held), stop + 1).split(1)]
-        last = stop, frames[-1].clone()  # no view, which would keep the whole slice
-        steps = [replace(step, first=step.first - start) for _, _, step in here]
-        for (number, place, _), move in zip(here, moved(frames, steps), strict=True):
-            moves[number][place] = move
-    seen = [seen_only(*row) for row in _with_others(zip(courses, moves, strict=True))]
-    return [(course, doubted(course, own, others)) for course, own, others in _with_others(seen)]
-
-
-def _with_others(
-    measured: Iterable[tuple[Course, list[Moved]]],
-) -> Iterator[tuple[Course, list[Moved], list[Course]]]:
-    """Each course with what moved in it, and the courses that share frames with it."""
-    measured = list(measured)
-    courses = [course for course, _ in measured]
-    for course, own in measured:
-        yield course, own, [
-            other for other in courses
-            if other is not course and other.first <= course.last and course.first <= other.last
+) -> list[tuple[Course, list[Link]]]:
+    """Each course as far as the thing is seen, and what moved between pairs of its frames."""
+    things = [Links(course.first, course.boxes) for course in courses]
+    for start in range(0, source.count, SLICE):
+        stop = min(start + SLICE, source.count)
+        here = [
+            thing for thing, course in zip(things, courses, strict=True)
+            if course.first < stop and start <= course.last
         ]  # fmt: skip
+        if here:
+            check()
+            measure(here, source.read(start, stop), start)
+    seen = [
+        seen_only(course, thing.found, _sharing(course, courses))
+        for course, thing in zip(courses, things, strict=True)
+    ]
+    left = [course for course, _ in seen]
+    return [(course, doubted(course, links, _sharing(course, left))) for course, links in seen]
+
+
+def _sharing(course: Course, courses: Sequence[Course]) -> list[Course]:
+    """The other courses that share frames with one."""
+    return [
+        other for other in courses
+        if other is not course and other.first <= course.last and course.first <= other.last
+    ]  # fmt: skip
 
 
 # From finds to tracks

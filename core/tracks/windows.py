@@ -1,8 +1,9 @@
 """From a chain of finds to a track: its smooth course, its windows, and the frames that are used.
 
 Centre and size are smoothed apart, see `smoothing`. Where the motion in the pixels is known, see
-`motion`, the curve is that motion plus the smoothed difference of the boxes from it. The difference
-changes slowly, so that it can be smoothed over many more frames than the path itself.
+`motion`, the curve is the path that it gives (`joint`) plus the smoothed difference of the boxes
+from it. The difference changes slowly, so that it can be smoothed over many more frames than the
+path itself.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from ..geometry import Box, Rect, Size
 from .finds import Chain, Find, overlap
-from .motion import Moved, Step, step_between
+from .joint import joint_path, relations_of_places, relations_of_sizes
+from .links import Link
 from .smoothing import FOLDS, Curve, fitted, no_worse, smooth
 from .track import PackedMask, Sighting
 
 AUTO, SQUARE, AS_BOX = "auto", "square", "as the box"
 ASPECTS = (AUTO, SQUARE, AS_BOX)
 _RATIOS = (1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0)  # width over height, of AUTO
-PIXEL_LENGTHS = 4.0  # by how much longer the difference from measured motion is smoothed
+PIXEL_LENGTHS = 16.0  # by how much longer the difference from measured motion is smoothed
+TIMIDITY = 3.0  # standard errors by which boxes have to contradict measured motion
 LEAST_MEASURED = 0.5  # share of the steps whose motion has to be known
-ROUNDS = 3  # of finding out where the centre is, about which a thing grows
 MET = 0.05  # share of a box that another one covers from which on two things meet
 AT_ENDS = 4  # frames at an end of a shot in which a thing may be there and was not found
 DOUBT = 4.0  # by how much the error of a measured motion is then larger
@@ -90,13 +91,6 @@ class Course:
             )
         ]
 
-    def steps(self) -> list[Step]:
-        """The steps between neighbouring frames, counted from the first frame of the clip."""
-        boxes = self.boxes
-        return [
-            step_between(self.first + place, *pair) for place, pair in enumerate(pairwise(boxes))
-        ]
-
 
 def course_of(chain: Chain, shaping: Shaping, more: tuple[int, int] = (0, 0)) -> Course:
     """The course of a chain, from its boxes alone.
@@ -131,19 +125,22 @@ def frames_at_ends(chain: Chain, shot: range, most: int) -> tuple[int, int]:
 
 
 def seen_only(
-    course: Course, moves: Sequence[Moved], others: Sequence[Course]
-) -> tuple[Course, list[Moved]]:
-    """A course and its steps without the frames at both ends in which the thing is not seen.
+    course: Course, links: Sequence[Link], others: Sequence[Course]
+) -> tuple[Course, list[Link]]:
+    """A course and its links without the frames at both ends in which the thing is not seen.
 
     It is seen in a frame in which it was found, and in the next one, as long as the pixels of both
     show the same and are not those of another thing.
 
     Args:
-        moves: for each of `course.steps()`.
+        links: between frames of the course, with all between neighbouring ones.
     """
     met = _met(course, others)
-    pairs = zip(moves, pairwise(met), strict=True)
-    seen = [math.isfinite(move.error) and not (one or other) for move, (one, other) in pairs]
+    seen = [False] * (len(met) - 1)
+    for link in links:
+        if link.second == link.first + 1:
+            alone = not (met[link.first] or met[link.second])
+            seen[link.first] = link.motion.measured and alone
     found = [place for place, find in enumerate(course.finds) if find is not None]
     first, last = found[0], found[-1]
     while first > 0 and seen[first - 1]:
@@ -156,20 +153,25 @@ def seen_only(
     )
     return (
         Course(course.first + first, course.finds[kept], centre, size),
-        list(moves[first:last]),
+        [
+            replace(link, first=link.first - first, second=link.second - first)
+            for link in links
+            if first <= link.first and link.second <= last
+        ],
     )
 
 
-def doubted(course: Course, moves: Sequence[Moved], others: Sequence[Course]) -> list[Moved]:
-    """What moved in each step, trusted less where another thing lies over this one or under it.
+def doubted(course: Course, links: Sequence[Link], others: Sequence[Course]) -> list[Link]:
+    """Links, trusted less where another thing lies over this one or under it.
 
     There the pixels may be those of the other thing.
     """
     met = _met(course, others)
     return [
-        replace(move, error=move.error * DOUBT) if met[place] or met[place + 1] else move
-        for place, move in enumerate(moves)
-    ]
+        replace(link, motion=link.motion.doubted(DOUBT))
+        if met[link.first] or met[link.second] else link
+        for link in links
+    ]  # fmt: skip
 
 
 def _met(course: Course, others: Sequence[Course]) -> list[bool]:
@@ -185,54 +187,72 @@ def _met(course: Course, others: Sequence[Course]) -> list[bool]:
     return met
 
 
-def with_motion(course: Course, moves: Sequence[Moved], shaping: Shaping) -> Course:
+def with_motion(course: Course, links: Sequence[Link], shaping: Shaping) -> Course:
     """The course with the motion that was measured in the pixels, where that predicts the boxes.
 
     Args:
-        moves: for each of `course.steps()`.
+        links: between frames of the course, with all between neighbouring ones.
     """
-    errors = np.array([move.error for move in moves])
-    measured = np.isfinite(errors)
-    if not len(moves) or measured.mean() < LEAST_MEASURED:
+    steps = np.full(len(course.finds) - 1, np.inf)  # error of the best link over each step
+    for link in links:
+        over = slice(link.first, link.second)
+        steps[over] = np.minimum(steps[over], link.motion.error)
+    measured = np.isfinite(steps)
+    if not len(steps) or measured.mean() < LEAST_MEASURED:
         return course
-    usual = float(np.median(errors[measured]))
-    trust = np.where(measured, (usual / np.maximum(errors, usual)) ** 2, 0.0)
-    trust = np.maximum(trust, UNMEASURED)
+    usual = float(np.median([link.motion.error for link in links if link.motion.measured]))
+    trust = np.maximum((usual / np.maximum(steps, usual)) ** 2, UNMEASURED)
     known = np.array([find is not None for find in course.finds])
     centres, sizes = _values(course.finds)
-    steps, centre = course.steps(), course.centre
-    for _ in range(ROUNDS):
-        shifts = _shifts(centre.values, steps, moves)
-        centre = _combined(
-            course.centre, centres, known, shifts, trust, shaping.centre_frames, usual / 2**0.5
-        )
-    growths = np.diff(course.size.values, axis=0)
-    growths[measured] = np.array([[move.growth] for move in moves])[measured]
+    extent = np.exp(course.size.values.mean(1))
+    places, rough = (own @ (1, 1j) for own in (centres, course.centre.values))
+    path = joint_path(relations_of_places(links, np.diff(rough)), places, known, extent)
+    centre = _combined(
+        course.centre, centres, known, np.stack([path.real, path.imag], 1), trust,
+        shaping.centre_frames, usual / 2**0.5, extent,
+    )  # fmt: skip
+    flat = np.ones(len(known))
+    path = np.stack(
+        [
+            joint_path(relations_of_sizes(links, np.diff(rough), axis), own, known, flat)
+            for axis, (own, rough) in enumerate(zip(sizes.T, course.size.values.T, strict=True))
+        ], 1,
+    )  # fmt: skip
     middle = float(np.median([min(box.width, box.height) for box in course.boxes]))
     size = _combined(
-        course.size, sizes, known, growths, trust, shaping.size_frames, 2 * usual / middle
-    )
+        course.size, sizes, known, path, trust, shaping.size_frames,
+        2 * usual / middle, flat,
+    )  # fmt: skip
     return replace(course, centre=centre, size=size)
 
 
 def _combined(
-    rough: Curve, values: np.ndarray, known: np.ndarray, steps: np.ndarray, trust: np.ndarray,
-    frames: int, noise: float,
+    rough: Curve, values: np.ndarray, known: np.ndarray, path: np.ndarray, trust: np.ndarray,
+    frames: int, noise: float, scale: np.ndarray,
 ) -> Curve:  # fmt: skip
     """The better one of two curves: from the boxes alone, or with measured motion.
 
     Args:
-        steps: [n-1,k], the motion from each frame to the next.
-        noise: spread of the noise that each frame adds to the measured path.
+        path: [n,k], as the measured motion tells it.
+        noise: spread of the noise of each of its values.
+        scale: [n], in whose units the difference of values and path changes slowly.
     """
     if frames <= 1 or known.sum() < FOLDS:  # too few boxes to tell which predicts them better
         return rough
-    path = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
-    difference = fitted(values - path, known, PIXEL_LENGTHS * frames, order=1, trust=trust)
-    if not no_worse(difference, rough):
+    scale = scale[:, None]
+    difference = fitted(
+        (values - path) / scale,
+        known,
+        PIXEL_LENGTHS * frames,
+        order=1,
+        trust=trust,
+        timidity=TIMIDITY,
+    )
+    error = difference.error * scale[known, 0] ** 2
+    if not no_worse(replace(difference, error=error), rough):
         return rough
-    whole = difference.values + path
-    return replace(difference, values=_calmed(whole, noise, frames))
+    whole = difference.values * scale + path
+    return replace(difference, values=_calmed(whole, noise, frames), error=error)
 
 
 def _calmed(path: np.ndarray, noise: float, frames: int) -> np.ndarray:
@@ -251,24 +271,6 @@ def _calmed(path: np.ndarray, noise: float, frames: int) -> np.ndarray:
             return calm
         length /= 1.5
     return path
-
-
-def _shifts(centres: np.ndarray, steps: Sequence[Step], moves: Sequence[Moved]) -> np.ndarray:
-    """[n-1,2]: how a thing moves whose centres are about there, from each frame to the next.
-
-    What is measured is a shift of the middle of the compared boxes, and a growth about it.
-    """
-    shifts = np.diff(centres, axis=0)
-    for place, (step, move) in enumerate(zip(steps, moves, strict=True)):
-        if math.isfinite(move.error):
-            before, after = (_middle(box) for box in (step.before, step.after))
-            away = centres[place] - before
-            shifts[place] = after + move.shift + away * math.expm1(move.growth) - before
-    return shifts
-
-
-def _middle(box: Box) -> np.ndarray:
-    return np.array([(box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2])
 
 
 def _values(finds: Sequence[Find | None]) -> tuple[np.ndarray, np.ndarray]:

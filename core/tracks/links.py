@@ -1,0 +1,106 @@
+"""The motion of things between many pairs of frames, measured while a clip is read once.
+
+Of each thing only the patches of the last frames are held, as many as the longest lag, so that the
+memory does not depend on the length of the clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ..geometry import Rect
+from .motion import LAGS, Motion, Pair, Patch, expected, motions, patch_of
+
+
+@dataclass(frozen=True)
+class Link:
+    """How a thing moves between two frames of its course, which are counted from its first."""
+
+    first: int
+    second: int
+    motion: Motion
+
+
+@dataclass
+class Links:
+    """What is measured of one thing.
+
+    Attributes:
+        start: the first frame of its course, counted from the first of the clip.
+        boxes: where it is about, in each frame of its course.
+        found: the links that were measured so far, and all between neighbouring frames.
+    """
+
+    start: int
+    boxes: Sequence[Rect]
+    found: list[Link] = field(default_factory=list)
+    _patches: dict[int, Patch] = field(default_factory=dict)
+    _known: dict[tuple[int, int], Motion] = field(default_factory=dict)  # by both frames
+
+    def look(self, frames: torch.Tensor, first: int) -> range:
+        """Hold what some frames show of the thing, and forget what is too long ago.
+
+        Args:
+            frames: [n,H,W,C] of the clip, the first of which has the number `first`.
+
+        Returns:
+            The frames of the course that these are.
+        """
+        low = max(0, first - self.start)
+        high = min(len(self.boxes), first + len(frames) - self.start)
+        for old in [place for place in self._patches if place < low - LAGS[-1]]:
+            del self._patches[old]
+        for old in [pair for pair in self._known if pair[1] < low - LAGS[-1]]:
+            del self._known[old]
+        for place in range(low, high):
+            frame = frames[place + self.start - first][None]
+            patch = patch_of(frame, self.boxes[place])
+            if patch is not None:
+                self._patches[place] = patch
+        return range(low, high)
+
+    def pair(self, place: int, lag: int) -> tuple[Motion, Pair | None]:
+        """What is expected to move from `lag` frames before to a frame, and what to compare."""
+        first = place - lag
+        start, near = expected(self.boxes[first], self.boxes[place]), False
+        if lag > 1:
+            middle = place - lag // 2
+            halves = self._known[first, middle], self._known[middle, place]
+            if all(own.measured for own in halves):
+                start, near = halves[1].after(halves[0]), True
+        before, after = self._patches.get(first), self._patches.get(place)
+        if before is None or after is None:
+            return start, None
+        return start, Pair(before, after, start, near)
+
+    def add(self, place: int, lag: int, motion: Motion) -> None:
+        """Keep what moved from `lag` frames before to a frame."""
+        self._known[place - lag, place] = motion
+        if motion.measured or lag == 1:
+            self.found.append(Link(place - lag, place, motion))
+
+
+def measure(things: Sequence[Links], frames: torch.Tensor, first: int) -> None:
+    """Measure the motion of things to each of some frames, of all things side by side.
+
+    Args:
+        frames: [n,H,W,C], those that follow the ones of the call before.
+        first: the number of the first of them in the clip.
+    """
+    places = [thing.look(frames, first) for thing in things]
+    for lag in LAGS:
+        open_pairs: list[tuple[Links, int, Pair]] = []
+        for thing, own in zip(things, places, strict=True):
+            for place in own:
+                if place >= lag:
+                    start, pair = thing.pair(place, lag)
+                    if pair is None:
+                        thing.add(place, lag, start)
+                    else:
+                        open_pairs.append((thing, place, pair))
+        moved = motions([pair for _, _, pair in open_pairs])
+        for (thing, place, _), motion in zip(open_pairs, moved, strict=True):
+            thing.add(place, lag, motion)
