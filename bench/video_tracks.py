@@ -1,7 +1,9 @@
 """How well tracks follow the heads of clips: their windows against the true paths, and who is who.
 
 What is compared is the middle of a window with the middle of the true head, in frames in which all
-of the head is seen. A window may be off by the same in all frames; only its unrest counts.
+of the head is seen. A window may be off by the same in all frames; only its unrest counts. The
+middle of the head's bounds is one truth, and the middle that moves with the head another one: the
+bounds of a head that leans move over it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .quality_tables import markdown
 
 WHOLE = 0.995  # share of a head that is seen, where a path is compared
 LOST = -1  # the person of a track in which nothing was detected
+Point = tuple[float, float]
 Tracks = Any  # of core/tracks/track.py in the pack that is measured
 
 
@@ -40,6 +43,9 @@ class Followed:
         appearances: how often somebody comes into the picture, or is there at its beginning.
         gaps: frames of the tracks in which nothing was detected.
         frames: frames of all tracks.
+        off_path: unrest against the middles that move with the heads, in pixels (RMS).
+        bounds: unrest of those middles themselves against the bounds: what a window has that moves
+            with the head exactly.
     """
 
     name: str
@@ -54,6 +60,8 @@ class Followed:
     appearances: int
     gaps: int
     frames: int
+    off_path: float
+    bounds: float
 
 
 @dataclass
@@ -65,13 +73,13 @@ class _Paths:
     step_squares: float = 0.0
     steps: int = 0
 
-    def add(self, places: Sequence[tuple[int, tuple[float, float], Box]]) -> None:
-        """Frame, place and true head for all frames of a track that are compared."""
+    def add(self, places: Sequence[tuple[int, Point, Point]]) -> None:
+        """Frame, place and true place for all frames of a track that are compared."""
         if not places:
             return
         frames = np.array([frame for frame, _, _ in places])
         found = np.array([place for _, place, _ in places])
-        true = np.array([_middle(head) for _, _, head in places])
+        true = np.array([place for _, _, place in places])
         self.squares += wander(found, true) ** 2 * len(found)
         self.count += len(found)
         steps = np.diff(found - true, axis=0)[np.diff(frames) == 1]
@@ -90,21 +98,26 @@ class _Paths:
 def measure_tracks(clip: Clip, found: Sequence[Sequence[Detection]], tracks: Tracks) -> Followed:
     """Compare tracks, and what they were made of, with the truth of their clip."""
     heads = [[_whole_head(clip, p, f) for f in range(len(clip))] for p in clip.persons]
-    windows, boxes = _Paths(), _Paths()
+    windows, boxes, off_path, bounds = (_Paths() for _ in range(4))
     sizes: list[np.ndarray] = []
     for track in tracks.tracks:
         person = person_of(track, found)
         true_of = [None] * len(clip) if person == LOST else heads[person]
         compared = [own for own in track.sightings if true_of[own.frame]]
-        windows.add(
-            [(own.frame, (own.window.x, own.window.y), true_of[own.frame]) for own in compared]
-        )
+        rows = [
+            (own.frame, (own.window.x, own.window.y), _middle(true_of[own.frame]),
+             clip.middle(person, own.frame))
+            for own in compared
+        ]  # fmt: skip
+        windows.add([(frame, window, box) for frame, window, box, _ in rows])
+        off_path.add([(frame, window, middle) for frame, window, _, middle in rows])
+        bounds.add([(frame, middle, box) for frame, _, box, middle in rows])
         if compared:
             true = np.array([true_of[own.frame] for own in compared])
             ratios = np.array([own.window.width for own in compared]) / (true[:, 2] - true[:, 0])
             sizes.append(ratios / ratios.mean())
     for person in clip.persons:
-        boxes.add([(frame, _middle(one.box), heads[person][frame])
+        boxes.add([(frame, _middle(one.box), _middle(heads[person][frame]))
                    for frame, here in enumerate(found) for one in here
                    if one.person == person and heads[person][frame]])  # fmt: skip
     widths = [head[2] - head[0] for own in heads for head in own if head]
@@ -114,7 +127,7 @@ def measure_tracks(clip: Clip, found: Sequence[Sequence[Detection]], tracks: Tra
         100 * float(np.sqrt(np.square(np.concatenate([np.ones(1), *sizes]) - 1).mean())),
         float(np.mean(widths)), sum(map(switches, persons)), len(tracks.tracks),
         appearances(clip), sum(own.gap for track in tracks.tracks for own in track.sightings),
-        sum(len(track.sightings) for track in tracks.tracks),
+        sum(len(track.sightings) for track in tracks.tracks), off_path.unrest, bounds.unrest,
     )  # fmt: skip
 
 
@@ -194,7 +207,8 @@ def _middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
 
 HEAD = (
     "clip", "heads, px", "boxes: unrest, px", "from frame to frame", "windows: unrest, px",
-    "from frame to frame", "size: unrest", "switches", "tracks", "appearances", "frames in gaps",
+    "against bounds", "bounds themselves", "from frame to frame", "size: unrest", "switches",
+    "tracks", "appearances", "frames in gaps",
 )  # fmt: skip
 
 
@@ -205,7 +219,8 @@ def tracks_table(all_followed: Sequence[Followed]) -> str:
 
 def _cells(one: Followed) -> list[str]:
     return [
-        one.name, f"{one.head:.0f}", f"{one.raw:.2f}", f"{one.raw_step:.2f}", f"{one.wander:.2f}",
-        f"{one.step:.2f}", f"{one.size_wander:.2f}%", str(one.switches), str(one.tracks),
-        str(one.appearances), f"{one.gaps} of {one.frames}",
+        one.name, f"{one.head:.0f}", f"{one.raw:.2f}", f"{one.raw_step:.2f}",
+        f"{one.off_path:.2f}", f"{one.wander:.2f}", f"{one.bounds:.2f}", f"{one.step:.2f}",
+        f"{one.size_wander:.2f}%", str(one.switches), str(one.tracks), str(one.appearances),
+        f"{one.gaps} of {one.frames}",
     ]  # fmt: skip

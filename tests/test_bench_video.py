@@ -65,6 +65,8 @@ def test_true_windows_have_no_unrest_and_an_even_shift_does_no_harm(bench):
     assert measured.switches == 0
     assert (measured.tracks, measured.appearances) == (2, 2)
     assert measured.step == pytest.approx(0, abs=1e-9)
+    assert measured.off_path == pytest.approx(measured.bounds)  # these windows are the bounds
+    assert 0.05 < measured.bounds < 0.6
     assert 0.5 < measured.raw < 3
     assert (
         1.2 < measured.raw_step / measured.raw < 1.6

@@ -88,6 +88,20 @@ def test_the_motion_follows_the_middle_of_the_head(any_clip):
             assert np.abs(reached - after).max() < 1.0  # a leaning head's box is not quite its own
 
 
+def test_the_middle_of_a_head_moves_with_it(any_clip):
+    for person in any_clip.persons:
+        for frame in range(LENGTH - 1):
+            box, motion = any_clip.head(person, frame), any_clip.motion(person, frame)
+            if box is None:
+                assert any_clip.middle(person, frame) is None
+                continue
+            own = any_clip.middle(person, frame)
+            assert np.abs(np.subtract(own, middle(box))).max() < 0.05 * (box[3] - box[1])
+            if motion is not None:
+                after = any_clip.middle(person, frame + 1)
+                assert motion @ (*own, 1) == pytest.approx(after, abs=1e-6)
+
+
 def test_nothing_moves_across_a_cut():
     cut = clip("cut")
     assert cut.cuts == (LENGTH // 2,)

@@ -106,6 +106,20 @@ class Clip:
         (x1, x2), (y1, y2) = corners.tolist()
         return x1, y1, x2, y2
 
+    def middle(self, person: int, frame: int) -> tuple[float, float] | None:
+        """The middle of the head, as it moves with the head; None where the person is not.
+
+        It is that of the upright head. The middle of `head` is another one: when a head leans or
+        turns, its bounds move over it.
+        """
+        placement = self._placement(person, frame)
+        if placement is None:
+            return None
+        look = self.looks[person]
+        left, top, right, bottom = Character(look, 0, 0, 1, 0).head_box()
+        x, y, _ = placement @ ((left + right) / 2, (top + bottom) / 2, 1)
+        return float(x), float(y)
+
     def mask(self, person: int, frame: int) -> np.ndarray:
         """The part of the head that is seen: [H,W] float32, 0..1; zeros where there is none."""
         still = self.stills[frame]
