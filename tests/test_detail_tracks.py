@@ -14,6 +14,7 @@ from detailers.core.detail.selectors import read_selector
 from detailers.core.detail.tracks import detail_tracks
 from detailers.core.geometry import Box, Rect, Size
 from detailers.core.settings import NO_CROPS, Motion, Retry
+from detailers.core.tracks.fitted import fitted_tracks
 from detailers.core.tracks.track import PackedMask, Sighting, Track, Tracks
 from detailers.tests.fake_backend import (
     FakeBackend,
@@ -276,6 +277,17 @@ def test_tracks_for_another_size_are_scaled():
         mask = near(track, frame, grown=1)
         assert torch.equal(out[frame][~mask], clip[frame][~mask])
     assert "made for frames of 128x96 pixels and are scaled to 64x48" in notes[0]
+
+
+def test_all_that_is_known_of_a_track_is_scaled():
+    own = Sighting(0, Rect(8, 6, 4, 2), Rect(8, 6, 8, 4), found=Rect(9, 7, 5, 3))
+    with collected_notes():
+        fitted = fitted_tracks(
+            Tracks(Size(32, 16), 1, (Track(0, "face", (own,)),)), Size(64, 48), 1
+        )
+    (scaled,) = fitted.tracks[0].sightings
+    assert (scaled.box, scaled.window) == (Rect(16, 18, 8, 6), Rect(16, 18, 16, 12))
+    assert scaled.found == Rect(18, 21, 10, 9)
 
 
 def test_frames_that_are_not_used_are_left_out():

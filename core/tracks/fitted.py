@@ -52,6 +52,7 @@ def _scaled_sighting(sighting: Sighting, old: Size, new: Size) -> Sighting:
         box=_scaled(sighting.box, old, new),
         window=_scaled(sighting.window, old, new),
         mask=None if mask is None else _scaled_mask(mask, old, new),
+        found=None if sighting.found is None else _scaled(sighting.found, old, new),
     )
 
 
