@@ -669,7 +669,10 @@ def short_tracks():
 
 
 @pytest.mark.parametrize("tracks", [long_tracks, short_tracks])
-def test_the_need_of_memory_does_not_grow_with_the_clip(tracks):
+def test_the_need_of_memory_does_not_grow_with_the_clip(tracks, request):
+    gc.collect()
+    gc.freeze()  # only what the run itself holds is counted
+    request.addfinalizer(gc.unfreeze)
     source, sink, backend = Drawn(128), Watching(), FakeBackend(brighten(0.1))
     backend.encoded = backend.runs = backend.decoded = Forgetful()
     detail_tracks(
