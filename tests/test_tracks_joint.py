@@ -86,6 +86,7 @@ def test_frames_far_apart_are_linked_and_only_the_last_ones_are_held():
     for start in range(0, COUNT, 8):
         measure([thing], frames[start : start + 8], start)
         assert len(thing._patches) <= LAGS[-1] + 8
+    assert not thing._patches  # its last frame was seen
     true = path[:, :2] @ (1, 1j)
     for lag in LAGS:
         own = [link for link in thing.found if link.second - link.first == lag]

@@ -1,11 +1,12 @@
 """The motion of things between many pairs of frames, measured while a clip is read once.
 
-Of each thing only the patches of the last frames are held, as many as the longest lag, so that the
-memory does not depend on the length of the clip.
+Of each thing only the patches of the last frames are held, as many as the longest lag, and none
+after its last frame, so that the memory does not depend on the length of the clip.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -51,16 +52,20 @@ class Links:
         """
         low = max(0, first - self.start)
         high = min(len(self.boxes), first + len(frames) - self.start)
-        for old in [place for place in self._patches if place < low - LAGS[-1]]:
-            del self._patches[old]
-        for old in [pair for pair in self._known if pair[1] < low - LAGS[-1]]:
-            del self._known[old]
+        self.forget(low - LAGS[-1])
         for place in range(low, high):
             frame = frames[place + self.start - first][None]
             patch = patch_of(frame, self.boxes[place])
             if patch is not None:
                 self._patches[place] = patch
         return range(low, high)
+
+    def forget(self, before: float = math.inf) -> None:
+        """Hold nothing of the frames of the course before this one, but what was found."""
+        for old in [place for place in self._patches if place < before]:
+            del self._patches[old]
+        for old in [pair for pair in self._known if pair[1] < before]:
+            del self._known[old]
 
     def pair(self, place: int, lag: int) -> tuple[Motion, Pair | None]:
         """What is expected to move from `lag` frames before to a frame, and what to compare."""
@@ -104,3 +109,6 @@ def measure(things: Sequence[Links], frames: torch.Tensor, first: int) -> None:
         moved = motions([pair for _, _, pair in open_pairs])
         for (thing, place, _), motion in zip(open_pairs, moved, strict=True):
             thing.add(place, lag, motion)
+    for thing, own in zip(things, places, strict=True):
+        if own.stop == len(thing.boxes):
+            thing.forget()

@@ -169,7 +169,8 @@ def patch_of(frame: torch.Tensor, rect: Rect) -> Patch | None:
     inside[:, rows, missing[0] : length - missing[1]] = 1
     both = torch.cat([pad_edge(luma, missing), inside], dim=-1).movedim(-1, 1)
     small = F.interpolate(both, (side, side), mode="bilinear", antialias=True)[0]
-    return Patch(small[0], small[1] > 0.99, _taper(rect, length, small[0]), box)
+    # a view would hold the other half of `small` too
+    return Patch(small[0].clone(), small[1] > 0.99, _taper(rect, length, small[0]), box)
 
 
 def _taper(rect: Rect, length: int, like: torch.Tensor) -> torch.Tensor:
