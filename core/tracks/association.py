@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ..geometry import Rect
 from .appearance import unlike
 from .finds import Chain, Find, rect_iou
 
@@ -100,7 +101,7 @@ class _Path:
         last = self.last.box
         scale = self.size / max(self.last.size, 1e-3)
         x, y = self.state[:2, 0]
-        predicted = type(last)(float(x), float(y), last.width * scale, last.height * scale)
+        predicted = Rect(float(x), float(y), last.width * scale, last.height * scale)
         return rect_iou(predicted, find.box)
 
     def take(self, find: Find) -> None:
@@ -131,11 +132,9 @@ def linked(frames: Sequence[Sequence[Find]], how: Linking) -> list[Chain]:
     open_paths: list[_Path] = []
     done: list[_Path] = []
     for finds in frames:
-        if not finds and not open_paths:
+        if not finds:
             continue
-        frame = finds[0].frame if finds else None
-        if frame is None:
-            continue
+        frame = finds[0].frame
         still = [path for path in open_paths if frame - path.last.frame <= how.max_gap + 1]
         done += [path for path in open_paths if path not in still]
         for path in still:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Rect
+from ..geometry import Rect, iou
 from .track import PackedMask
 
 
@@ -34,9 +34,7 @@ Chain = list[Find]  # finds of one thing, one for each frame at most, in the ord
 
 def rect_iou(one: Rect, other: Rect) -> float:
     """Intersection over union of two rectangles, 0..1; 0 where both are empty."""
-    common = overlap(one, other)
-    together = one.width * one.height + other.width * other.height - common
-    return common / together if together > 0 else 0.0
+    return iou(one.width * one.height, other.width * other.height, overlap(one, other))
 
 
 def overlap(one: Rect, other: Rect) -> float:
