@@ -96,7 +96,7 @@ def test_of_two_curves_the_one_is_no_worse_that_predicts_values_better():
     values = np.sin(places / 2)[:, None] * 5 + 0.1 * noise(60)
     known = ALL(60, bool)
     short, long = fitted(values, known, 3), fitted(values, known, 4)
-    bad = smoothing.Curve(long.values, 50, long.error + 20, 1.0)
+    bad = smoothing.Curve(long.values, 50, long.error + 20)
     assert no_worse(short, bad)
     assert not no_worse(bad, short)
 

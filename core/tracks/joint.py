@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 from .links import Link
-from .smoothing import MAD_TO_SPREAD
+from .smoothing import spread_of
 
 ROUNDS = 10  # of weighting down what does not fit
 CAUCHY = 2.385  # A. Cauchy's constant: 95% efficiency on normally distributed errors
@@ -109,7 +109,7 @@ def joint_path(
     places = np.arange(len(values))
     path = np.interp(places, places[known], values[known])
     link_weight = 1 / relations.error**2
-    own = _spread(np.abs(np.diff(values[known])) / scale[known][1:]) / 2**0.5
+    own = spread_of(np.abs(np.diff(values[known])) / scale[known][1:]) / 2**0.5
     value_weight = known / (scale * max(own, _LEAST)) ** 2
     for _ in range(ROUNDS):
         shift = relations.shift + relations.stretch * np.conj(path[relations.first])
@@ -117,16 +117,12 @@ def joint_path(
         off = np.abs(
             path[relations.second] - relations.factor * path[relations.first] - shift
         ) / relations.error  # fmt: skip
-        wide = max(_spread(off), 1.0)
+        wide = max(spread_of(off), 1.0)
         link_weight = 1 / ((1 + (off / (CAUCHY * wide)) ** 2) * (relations.error * wide) ** 2)
         away = np.abs(values - path) / scale
-        own = max(_spread(away[known]), _LEAST)
+        own = max(spread_of(away[known]), _LEAST)
         value_weight = known / np.maximum(away / (HUBER * own), 1) / (own * scale) ** 2
     return path
-
-
-def _spread(distances: np.ndarray) -> float:
-    return float(MAD_TO_SPREAD * np.median(distances)) if len(distances) else 0.0
 
 
 def _solved(

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry import Box, Rect, Size
-from ..pixels.colour import LUMINANCE
+from ..pixels.colour import LUMINANCE, MAD_TO_SPREAD
 from ..pixels.image import pad_edge, to_rgb
 from ..pixels.precision import in_float32
 
@@ -330,7 +330,8 @@ def _improvement(
     mass = weight.sum((1, 2), keepdim=True).clamp(min=1e-6)
     one, other, likeness = _matched(before, warped, weight, mass)
     residual = (one - other).flatten(1)
-    spread = 1.4826 * _median(residual[:, ::SAMPLED].abs(), weight.flatten(1)[:, ::SAMPLED] > 0.05)
+    counted = weight.flatten(1)[:, ::SAMPLED] > 0.05
+    spread = MAD_TO_SPREAD * _median(residual[:, ::SAMPLED].abs(), counted)
     robust = (1 - (residual / (TUKEY * spread + 1e-4)) ** 2).clamp(min=0) ** 2
     own = weight.flatten(1) * robust
     weighted = jacobian.mT * own[:, None]

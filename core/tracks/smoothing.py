@@ -27,10 +27,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from ..pixels.colour import MAD_TO_SPREAD
+
 _GAIN = {1: 0.25, 2: 0.2652}  # of the variance at lambda = 1, for stiff curves; see above
 TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed errors
 ROUNDS = 8  # of weighting outliers down
-MAD_TO_SPREAD = 1.4826  # of a normal distribution, from the median of absolute deviations
 FOLDS = 4  # parts of the values that are left out in turn
 SHORTEST = 3  # frames of the shortest curve that is tried
 EXACT = 1e-9  # squared errors up to it are those of rounding
@@ -45,13 +46,11 @@ class Curve:
         values: [n,k], at every place, also in gaps.
         length: that it was made with, in frames.
         error: [m], squared errors of the prediction of the m values that are no gaps.
-        spread: of the values about the curve, robust.
     """
 
     values: np.ndarray
     length: float
     error: np.ndarray
-    spread: float
 
 
 def smooth(
@@ -80,7 +79,7 @@ def smooth(
     curve = _solved(values, weight, stiffness, order, trust)
     for _ in range(ROUNDS):
         distance = np.sqrt(((values - curve) ** 2).sum(1))
-        spread = _spread(distance[known])
+        spread = spread_of(distance[known])
         if spread <= 1e-9 * np.abs(values).max():
             break
         ratio = np.clip(distance / (TUKEY * spread), 0, 1)
@@ -118,9 +117,7 @@ def fitted(
             if _no_worse(capped[place], capped[best], timidity):
                 length, error = lengths[place], errors[place]
                 break
-    curve = smooth(values, known, length, order, trust)
-    distance = np.sqrt(((values - curve) ** 2).sum(1))[known]
-    return Curve(curve, length, error, _spread(distance))
+    return Curve(smooth(values, known, length, order, trust), length, error)
 
 
 def no_worse(one: Curve, other: Curve) -> bool:
@@ -172,7 +169,8 @@ def _prediction_errors(
     return errors
 
 
-def _spread(distance: np.ndarray) -> float:
+def spread_of(distance: np.ndarray) -> float:
+    """The spread of distances [n] from a middle, robust: from their median; 0 of none."""
     return float(MAD_TO_SPREAD * np.median(distance)) if len(distance) else 0.0
 
 
