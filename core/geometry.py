@@ -131,7 +131,7 @@ class Box:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rect:
     """An upright rectangle at sub-pixel places; it may reach beyond the frame."""
 

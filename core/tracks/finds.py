@@ -10,7 +10,7 @@ from ..geometry import Rect, iou
 from .track import PackedMask
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Find:
     """One thing that was found in one frame."""
 

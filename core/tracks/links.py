@@ -16,7 +16,7 @@ from ..geometry import Rect
 from .motion import LAGS, Motion, Pair, Patch, expected, motions, patch_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     """How a thing moves between two frames of its course, which are counted from its first."""
 

@@ -86,7 +86,7 @@ class Patch:
         return Patch(picture, inside > 0.99, weight, self.box)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Motion:
     """An affine map from places in one frame to the same places of a thing in another one.
 

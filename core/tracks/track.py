@@ -18,7 +18,7 @@ from ..geometry import Box, Rect, Size
 SEGS_TRACKS = "SEGS_TRACKS"  # the link type
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PackedMask:
     """A mask [h,w] 0..1 in a box of whole pixels of the frame, losslessly compressed."""
 
@@ -45,7 +45,7 @@ class PackedMask:
         return values.reshape(self.box.height, self.box.width).copy()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """What is known of a track in one frame."""
 
