@@ -74,39 +74,30 @@ def clip_and_finder(
         ValueError: not exactly one kind of finds is given, or one that needs what is not there.
     """
     kind = found.kind
+    clip = None if source is None else Clip.of(source)
     if kind == "detector":
-        if source is None:
+        if clip is None:
             raise ValueError(
                 "A detector searches frames, but neither 'frames' nor 'video' is connected. "
                 "Connect one of them."
             )
-        finder = sources.by_detectors(found.bbox_detector, found.segm_detector, options)
-        return Clip.of(source), finder
-    clip = Clip.of(source) if source is not None else _clip_of(kind, found)
+        return clip, sources.by_detectors(found.bbox_detector, found.segm_detector, options)
     if kind == "segs":
         check_segs(found.segs, "segs")
+        clip = clip or Clip(sources.segs_frames(found.segs), image_size(found.segs))
         return clip, sources.by_segs(found.segs, clip.size, clip.count)
     if kind == "masks":
         masks = check_mask(found.masks, "masks")
+        clip = clip or Clip(len(masks), Size(masks.shape[2], masks.shape[1]))
         return clip, sources.by_masks(masks, clip.size, clip.count, options.drop_size, LABEL)
     if kind == "sam_tracks":
-        return clip, sources.SamTracks(found.sam_tracks).finder(clip.size, clip.count, LABEL)
+        tracks = sources.SamTracks(found.sam_tracks)
+        clip = clip or Clip(tracks.frames, tracks.size)
+        return clip, tracks.finder(clip.size, clip.count, LABEL)
+    if clip is None:
+        raise ValueError(
+            "'boxes' do not tell the size of the frames, and neither 'frames' nor 'video' is "
+            "connected. Connect the frames in which the boxes were found."
+        )
     least = options.bbox_threshold, options.drop_size
     return clip, sources.by_boxes(found.boxes, clip.count, *least)
-
-
-def _clip_of(kind: str, found: Found) -> Clip:
-    """The clip that finds are made for, without its frames."""
-    if kind == "segs":
-        check_segs(found.segs, "segs")
-        return Clip(sources.segs_frames(found.segs), image_size(found.segs))
-    if kind == "masks":
-        masks = check_mask(found.masks, "masks")
-        return Clip(len(masks), Size(masks.shape[2], masks.shape[1]))
-    if kind == "sam_tracks":
-        tracks = sources.SamTracks(found.sam_tracks)
-        return Clip(tracks.frames, tracks.size)
-    raise ValueError(
-        "'boxes' do not tell the size of the frames, and neither 'frames' nor 'video' is "
-        "connected. Connect the frames in which the boxes were found."
-    )
