@@ -61,9 +61,10 @@ def by_segs(segs: SEGS, clip: Size, count: int) -> Finder:
     its place in the SEGS becomes the object id.
     """
     _, items = normalise(segs, clip, "segs")
+    rows = [rows_of(seg, count) for seg in items]
     by_frame: dict[int, list[int]] = {}
-    for place, seg in enumerate(items):
-        for row in rows_of(seg, count):
+    for place, own in enumerate(rows):
+        for row in own:
             by_frame.setdefault(row, []).append(place)
     _tell_frames({len(seg.cropped_mask) for seg in items if seg.cropped_mask.ndim == 3}, count)
 
@@ -71,19 +72,14 @@ def by_segs(segs: SEGS, clip: Size, count: int) -> Finder:
         finds = []
         for place in by_frame.get(number, []):
             seg = items[place]
-            whole = len(rows_of(seg, count)) > 1
             mask = in_image(seg, number, count).cropped_mask
             if mask.ndim == 3:
                 mask = mask.max(axis=0)
-            own = place if whole else None
+            own = place if len(rows[place]) > 1 else None
             if Box.of(seg.bbox).empty or Box.of(seg.crop_region).empty:
                 continue
             follows = seg.cropped_mask.ndim == 3 and len(seg.cropped_mask) == count and count > 1
-            found = (
-                _of_mask(mask, Box.of(seg.crop_region), seg, number, own)
-                if follows
-                else _of_seg(seg, mask, number, own)
-            )
+            found = _of_mask(seg, mask, number, own) if follows else _of_seg(seg, mask, number, own)
             finds += [] if found is None else [found]
         return finds
 
@@ -229,9 +225,11 @@ def _shown(segs: SEGS) -> list[Any]:
     return [seg for seg in segs[1] if not Box.of(seg.bbox).empty]
 
 
-def _of_seg(seg: Any, mask: np.ndarray, frame: int, object_id: int | None = None) -> Find:
-    """The find of a segment that is in one frame, with its mask [h,w]."""
-    bbox, region = Box.of(seg.bbox), Box.of(seg.crop_region)
+def _of_seg(
+    seg: Any, mask: np.ndarray, frame: int, object_id: int | None = None, bbox: Box | None = None
+) -> Find:
+    """The find of a segment in one frame, with its mask [h,w] and its box there; None: its own."""
+    bbox, region = bbox or Box.of(seg.bbox), Box.of(seg.crop_region)
     grown = _rectangle(mask, bbox.shifted(-region.x1, -region.y1))
     packed = None if grown is not None else _packed(mask, region)
     return Find(
@@ -240,18 +238,13 @@ def _of_seg(seg: Any, mask: np.ndarray, frame: int, object_id: int | None = None
     )  # fmt: skip
 
 
-def _of_mask(mask: np.ndarray, region: Box, seg: Any, frame: int, object_id: int) -> Find | None:
+def _of_mask(seg: Any, mask: np.ndarray, frame: int, object_id: int | None) -> Find | None:
     """The find of a segment of a clip in one frame: its box is that of its mask there."""
     box = masks.bbox(without_specks(torch.from_numpy(np.asarray(mask, np.float32))))
     if box is None:
         return None
-    placed = box.shifted(region.x1, region.y1)
-    grown = _rectangle(mask, box)
-    return Find(
-        frame, Rect.of_box(placed.as_tuple()), str(seg.label), confidence(seg),
-        None if grown is not None else _packed(mask, region), grown=grown or 0.0,
-        object_id=object_id,
-    )  # fmt: skip
+    region = Box.of(seg.crop_region)
+    return _of_seg(seg, mask, frame, object_id, box.shifted(region.x1, region.y1))
 
 
 def _rectangle(mask: np.ndarray, bbox: Box) -> float | None:
