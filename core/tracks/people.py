@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from .track import Sighting, Track, Tracks
 VOTES = 12  # frames of a track that vote
 TRIED = 48  # frames of a track whose sharpness is looked at
 UNSURE = 1e-3  # a lower confidence counts as it, so that such frames have a vote, too
+
+
+_Entry = TypeVar("_Entry")
 
 
 class _Vote(NamedTuple):
@@ -151,7 +155,7 @@ def _votes(tracks: Tracks, source: FrameSource) -> list[_Vote]:
             sure = max(one.confidence, UNSURE)
             weight = sure * np.sqrt(box.area) * np.sqrt(max(sharp, 1e-6))
             weighed.setdefault(number, []).append(_Vote(number, one.frame, box, float(weight)))
-    votes = [vote for own in weighed.values() for vote in _best(own)]
+    votes = [vote for own in weighed.values() for vote in _best(own, VOTES, attrgetter("weight"))]
     return sorted(votes, key=lambda vote: (vote.frame, vote.track))
 
 
@@ -159,16 +163,14 @@ def _candidates(track: Track, size: Size) -> list[tuple[Sighting, Box]]:
     """Sightings in which a track was found and is inside the frame: the best of each stretch."""
     seen = [(one, outer_box(one.box).clipped(size)) for one in track.sightings if not one.gap]
     seen = [(one, box) for one, box in seen if not box.empty]
-    step = max(1.0, len(seen) / TRIED)
-    parts = [seen[int(i * step) : int((i + 1) * step)] for i in range(min(len(seen), TRIED))]
-    return [max(part, key=lambda entry: entry[0].confidence * entry[1].area) for part in parts]
+    return _best(seen, TRIED, lambda entry: entry[0].confidence * entry[1].area)
 
 
-def _best(votes: Sequence[_Vote]) -> list[_Vote]:
-    """The best of each of so many stretches of a track."""
-    step = max(1.0, len(votes) / VOTES)
-    parts = [votes[int(i * step) : int((i + 1) * step)] for i in range(min(len(votes), VOTES))]
-    return [max(part, key=lambda vote: vote.weight) for part in parts]
+def _best(entries: Sequence[_Entry], most: int, value: Callable[[_Entry], float]) -> list[_Entry]:
+    """The best of each of so many stretches of a track at most."""
+    step = max(1.0, len(entries) / most)
+    parts = [entries[int(i * step) : int((i + 1) * step)] for i in range(min(len(entries), most))]
+    return [max(part, key=value) for part in parts]
 
 
 def _by_frame(
