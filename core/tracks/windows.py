@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Course:
         """The last frame."""
         return self.first + len(self.finds) - 1
 
-    @property
+    @cached_property
     def boxes(self) -> list[Rect]:
         """The bounding box in each frame."""
         return [
@@ -354,19 +355,11 @@ def _mask(finds: Sequence[Find | None], place: int, box: Rect) -> PackedMask | N
     find = finds[place]
     if find is not None and find.mask is not None:
         return find.mask
-    near = find or min(
-        (own for own in finds if own is not None),
-        key=lambda own: (abs(own.frame - _frame(finds, place)), own.frame),
-    )
+    there = (i for i, own in enumerate(finds) if own is not None)
+    near = find or finds[min(there, key=lambda i: abs(i - place))]  # the earlier of two
     if near.mask is not None:
         return moved_mask(near.mask, near.box, box)
     return covered(box, near.grown) if near.grown else None
-
-
-def _frame(finds: Sequence[Find | None], place: int) -> int:
-    """The frame of a place, counted as finds count."""
-    first = next((own.frame - i for i, own in enumerate(finds) if own is not None), 0)
-    return first + place
 
 
 def moved_mask(mask: PackedMask, old: Rect, new: Rect) -> PackedMask:
