@@ -155,16 +155,12 @@ def label_by_person(
         ValueError, RuntimeError: the embedder gave no vectors, or raised.
     """
     each = persons.each
-    if how.unknown.casefold() in {name.casefold() for name in each}:
-        raise ValueError(
-            f"'unknown_label' is {quoted(how.unknown)}, which is also one of 'names'. Choose "
-            "another label for those who are like nobody."
-        )
+    check_unknown(how.unknown, each)
     rgb, _ = to_rgb(image)
     _, items = normalise(segs, Size(rgb.shape[2], rgb.shape[1]), "segs")
     held = images_of(items, len(rgb))
     compared = _compared(items, held, rgb, persons, embedder, how)
-    tell_alike(compared.between, each, how.threshold)
+    tell_alike(compared.known.between, each, how.threshold)
     rows = [held[place] for place in compared.places]
     found = _assigned(compared.scores, rows, len(rgb), how.threshold)
     results = [
@@ -177,7 +173,58 @@ def label_by_person(
         results[place] = Named(results[place].image, label, person, scores, crop)
     header, given = segs
     labelled = [edited(seg, label=one.label) for seg, one in zip(given, results, strict=True)]
-    return (header, labelled), results, compared.faces
+    return (header, labelled), results, compared.known.faces
+
+
+def check_unknown(label: str, names: Sequence[str]) -> None:
+    """Check that the label of strangers is the name of no person.
+
+    Raises:
+        ValueError: it is.
+    """
+    if label.casefold() in {name.casefold() for name in names}:
+        raise ValueError(
+            f"'unknown_label' is {quoted(label)}, which is also one of 'names'. Choose "
+            "another label for those who are like nobody."
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """The persons as an embedder sees them.
+
+    Attributes:
+        vectors: [K,D], of their pictures.
+        person_of: the number of the person in each picture.
+        faces: a picture [h,w,3] of each person.
+    """
+
+    vectors: torch.Tensor
+    person_of: list[int]
+    faces: list[torch.Tensor]
+
+    @classmethod
+    def of(cls, persons: Persons, asked: Asked, margin: float) -> Known:
+        """What an embedder tells of persons; the margin is as in `Naming`."""
+        pictures, _ = to_rgb(persons.pictures)
+        vectors, faces = asked.embed(pictures, persons.windows(asked.shape, margin))
+        each = persons.each
+        person_of = [each.index(name) for name in persons.names]
+        return cls(vectors, person_of, [faces[person_of.index(i)] for i in range(len(each))])
+
+    @property
+    def between(self) -> torch.Tensor:
+        """[P,P]: how alike the persons are among one another."""
+        return self.likeness(self.vectors, self.person_of)
+
+    def likeness(self, vectors: torch.Tensor, things: Sequence[int]) -> torch.Tensor:
+        """[T,P]: how alike things are to the persons.
+
+        Args:
+            vectors: [N,D], of pictures of the things.
+            things: the number of the thing in each picture.
+        """
+        return similarities(vectors, things, self.vectors, self.person_of)
 
 
 @dataclass(frozen=True)
@@ -188,15 +235,13 @@ class _Compared:
         places: of the segments that show something, among all.
         scores: [T,P], of these.
         crops: what of each was compared first.
-        between: [P,P], of the persons among one another.
-        faces: a picture of each person.
+        known: the persons.
     """
 
     places: list[int]
     scores: torch.Tensor
     crops: list[torch.Tensor]
-    between: torch.Tensor
-    faces: list[torch.Tensor]
+    known: Known
 
 
 def _compared(
@@ -217,19 +262,15 @@ def _compared(
         ]
         for seg, rows in zip(items, held, strict=True)
     ]
-    pictures, _ = to_rgb(persons.pictures)
-    known, faces = asked.embed(pictures, persons.windows(asked.shape, how.margin))
+    known = Known.of(persons, asked, how.margin)
     seen, crops = asked.embed(image, [window for own in windows for window in own])
     places = [place for place, own in enumerate(windows) if own]
     things = [number for number, place in enumerate(places) for _ in windows[place]]
-    each = persons.each
-    person_of = [each.index(name) for name in persons.names]
     return _Compared(
         places,
-        similarities(seen, things, known, person_of),
+        known.likeness(seen, things),
         [crops[things.index(number)] for number in range(len(places))],
-        similarities(known, person_of, known, person_of),
-        [faces[person_of.index(person)] for person in range(len(each))],
+        known,
     )
 
 

@@ -11,14 +11,21 @@ import numpy as np
 import torch
 from scipy.optimize import LinearConstraint, milp
 
-from ...utils.check import quoted
 from ..clips import FrameSource
 from ..geometry import Box, Size
 from ..pixels.image import crop, to_rgb
-from ..segs.people import Asked, Named, Naming, PersonEmbedder, Persons, tell_alike
+from ..segs.people import (
+    Asked,
+    Known,
+    Named,
+    Naming,
+    PersonEmbedder,
+    Persons,
+    check_unknown,
+    tell_alike,
+)
 from ..segs.sharpness import sharpness_of
 from ..segs.sights import sight_of
-from ..segs.who import similarities
 from .convert import outer_box
 from .fitted import fitted_tracks
 from .track import Sighting, Track, Tracks
@@ -65,19 +72,13 @@ def label_by_person(
         RuntimeError: the embedder raised.
     """
     each = persons.each
-    if how.unknown.casefold() in {name.casefold() for name in each}:
-        raise ValueError(
-            f"'unknown_label' is {quoted(how.unknown)}, which is also one of 'names'. Choose "
-            "another label for those who are like nobody."
-        )
+    check_unknown(how.unknown, each)
     asked = Asked(embedder)
-    pictures, _ = to_rgb(persons.pictures)
-    known, faces = asked.embed(pictures, persons.windows(asked.shape, how.margin))
-    person_of = [each.index(name) for name in persons.names]
-    tell_alike(similarities(known, person_of, known, person_of), each, how.threshold)
+    known = Known.of(persons, asked, how.margin)
+    tell_alike(known.between, each, how.threshold)
     there = fitted_tracks(tracks, source.size, source.count)
     votes = _votes(there, source)
-    scores, shown = _scores(votes, there, source, asked, known, person_of, how)
+    scores, shown = _scores(votes, there, source, asked, known, how)
     lengths = [track.seen for track in tracks.tracks]
     found = assign_tracks(scores, lengths, _together(tracks.tracks), how.threshold)
     named, labelled = [], []
@@ -86,8 +87,7 @@ def label_by_person(
         own = [] if number not in shown else [float(value) for value in scores[number]]
         named.append(Named(None, label, person, own, shown.get(number)))
         labelled.append(replace(track, label=label))
-    first = [faces[person_of.index(person)] for person in range(len(each))]
-    return replace(tracks, tracks=tuple(labelled)), named, first
+    return replace(tracks, tracks=tuple(labelled)), named, known.faces
 
 
 def assign_tracks(
@@ -186,12 +186,11 @@ def _by_frame(
 
 
 def _scores(
-    votes: Sequence[_Vote], tracks: Tracks, source: FrameSource, asked: Asked,
-    known: torch.Tensor, person_of: Sequence[int], how: Naming,
+    votes: Sequence[_Vote], tracks: Tracks, source: FrameSource, asked: Asked, known: Known,
+    how: Naming,
 ) -> tuple[np.ndarray, dict[int, torch.Tensor]]:  # fmt: skip
     """How alike each track is to each person [T,P], and the picture of its best frame."""
-    persons = 1 + max(person_of)
-    scores = np.zeros((len(tracks.tracks), persons))
+    scores = np.zeros((len(tracks.tracks), len(known.faces)))
     weights = np.zeros(len(tracks.tracks))
     best: dict[int, tuple[float, torch.Tensor]] = {}
     for frame, places in _by_frame(source, [vote.frame for vote in votes]):
@@ -204,7 +203,7 @@ def _scores(
             for vote in own
         ]
         vectors, crops = asked.embed(frame, windows)
-        alike = similarities(vectors, list(range(len(own))), known, person_of).numpy()
+        alike = known.likeness(vectors, list(range(len(own)))).numpy()
         for vote, row, picture in zip(own, alike, crops, strict=True):
             scores[vote.track] += vote.weight * row
             weights[vote.track] += vote.weight
