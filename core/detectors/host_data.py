@@ -118,11 +118,6 @@ def _given(box: Any, name: str = _BOXES) -> GivenBox:
     return (x, y, x + width, y + height), score, label
 
 
-def _find(box: Any) -> Detection:
-    sides, score, label = _given(box)
-    return Detection(outer_box(sides), score, label)
-
-
 def _no_boxes(box: Any, name: str) -> ValueError:
     return ValueError(
         f"'{name}' should hold boxes with x, y, width and height, and perhaps a score, as finite"
@@ -271,13 +266,13 @@ def masks_to_segs(
     height, width = masks.shape[1:]
     frames = [boxes] if isinstance(boxes, dict) else list(boxes or [])
     flat = [box for frame in frames for box in (frame if isinstance(frame, list) else [frame])]
-    finds = [_find(box) for box in flat] if len(flat) == len(masks) else [None] * len(masks)
+    finds = [_given(box) for box in flat] if len(flat) == len(masks) else [None] * len(masks)
     items = []
     for mask, found in zip(masks, finds, strict=True):
         seg = _whole(dilate(mask[None], making.dilation)[0], making, label)
         if seg is not None and found is not None:
-            own = found.label if found.label != LABEL else label
-            seg = seg._replace(confidence=found.confidence, label=own)
+            _, score, own = found
+            seg = seg._replace(confidence=score, label=own if own != LABEL else label)
         items += [] if seg is None else [seg]
     return (height, width), items
 
