@@ -12,7 +12,7 @@ and are not pasted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from statistics import median_low
 from typing import Any
@@ -147,14 +147,6 @@ def _soft(windows: Sequence[WindowCrop], reach: int) -> torch.Tensor:
     return torch.cat([own.soft_mask(reach) for own in windows])
 
 
-@dataclass
-class _Course:
-    """A stretch, or a part of one, on its way through its chunks."""
-
-    joiner: Joiner
-    chunks: dict[int, Chunk] = field(default_factory=dict)  # by their first place in the stretch
-
-
 class ClipByClip:
     """The way of motion models and video models: the frames of a track are sampled as a clip."""
 
@@ -171,7 +163,8 @@ class ClipByClip:
         self.windowed = backend.has_context_windows(models.model)
         self.most = max(1, motion.chunk or backend.native_frames(models))
         self._fitting: int | None = None  # frames that fit into memory, once it has run out
-        self._courses: dict[int, list[_Course]] = {}  # by the id of a stretch, which is kept
+        # By the id of a stretch, which is kept, and the first place of a chunk in it.
+        self._joiners: dict[tuple[int, int], Joiner] = {}
 
     # Planning
 
@@ -180,11 +173,10 @@ class ClipByClip:
         most, spans = self._longest(stretch), []
         for part in stretches([own.opacity > 0 for own in stretch.frames], most):
             chunks = plan_chunks(part.stop - part.start, most, self.overlap, self.grid)
-            course = _Course(Joiner(chunks))
-            self._courses.setdefault(id(stretch), []).append(course)
+            joiner = Joiner(chunks)
             for chunk, weights in zip(chunks, chunk_weights(chunks), strict=True):
                 start = part.start + chunk.start
-                course.chunks[start] = chunk
+                self._joiners[id(stretch), start] = joiner
                 spans.append(Span(start, part.start + chunk.stop, weights))
         return spans
 
@@ -208,25 +200,18 @@ class ClipByClip:
     def detail(self, run: TrackRun, parts: Sequence[Part]) -> None:
         """As the protocol `Way` says; one part after another."""
         for part in parts:
-            course = self._course(part)
-            chunk = course.chunks[part.span.start]
-            context = course.joiner.context
-            done = self._sampled(run, part, chunk, context)
+            joiner = self._joiners[id(part.results.stretch), part.span.start]
+            context = joiner.context
+            done = self._sampled(run, part, context)
             for place, own in enumerate(part.crops):
                 taken = part.span.weights[place] > 0 or context is None
                 part.finish(place, _of_frame(own, done, place, taken and part.pasted(place)))
             if done.fault:
-                course.joiner.skip()
+                joiner.skip()
             else:
-                course.joiner.add(done.pixels)
+                joiner.add(done.pixels)
 
-    def _course(self, part: Part) -> _Course:
-        courses = self._courses[id(part.results.stretch)]
-        return next(course for course in courses if part.span.start in course.chunks)
-
-    def _sampled(
-        self, run: TrackRun, part: Part, chunk: Chunk, context: torch.Tensor | None
-    ) -> Enhanced:
+    def _sampled(self, run: TrackRun, part: Part, context: torch.Tensor | None) -> Enhanced:
         """The result of a part, [n,H,W,3] at the working size.
 
         If memory runs out, it is sampled in smaller chunks, and so are all later ones.
