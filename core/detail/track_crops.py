@@ -13,7 +13,9 @@ from ..geometry import Box, Rect, Size
 from ..pixels.image import crop
 from ..pixels.precision import widened
 from ..pixels.window import Window, covered
+from ..segs.seg import moved_mask
 from ..tracks.track import Sighting
+from ..tracks.windows import covered_shares
 from .crop import Crop
 from .track_work import Stretch
 
@@ -71,29 +73,12 @@ def mask_in(sighting: Sighting, region: Box, like: torch.Tensor) -> torch.Tensor
     """
     if sighting.mask is None:
         return _of_box(sighting.box, region).to(like.device)
-    box = sighting.mask.box
-    result = torch.zeros(1, region.height, region.width)
-    common = box.intersection(region)
-    if not common.empty:
-        values = to_tensor(sighting.mask.unpacked()).float()
-        own, there = common.shifted(-box.x1, -box.y1), common.shifted(-region.x1, -region.y1)
-        result[0, there.y1 : there.y2, there.x1 : there.x2] = values[
-            own.y1 : own.y2, own.x1 : own.x2
-        ]
-    return result.to(like.device)
+    values = moved_mask(sighting.mask.unpacked(), sighting.mask.box, region)
+    return to_tensor(values, device=like.device)[None]
 
 
 def _of_box(box: Rect, region: Box) -> torch.Tensor:
     left, top, right, bottom = box.sides
-    across = _covered(region.x1, region.width, left, right)
-    down = _covered(region.y1, region.height, top, bottom)
+    across = to_tensor(covered_shares(range(region.x1, region.x2), left, right))
+    down = to_tensor(covered_shares(range(region.y1, region.y2), top, bottom))
     return (down[:, None] * across[None, :])[None]
-
-
-def _covered(start: int, count: int, first: float, last: float) -> torch.Tensor:
-    """How much of each of `count` pixels from `start` on lies between two places: [count] 0..1."""
-    pixels = start + torch.arange(count, dtype=torch.float64)
-    inside = torch.minimum(pixels + 1, pixels.new_tensor(last)) - torch.maximum(
-        pixels, pixels.new_tensor(first)
-    )
-    return inside.clamp_(0, 1).float()

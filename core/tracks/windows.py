@@ -397,10 +397,12 @@ def covered(box: Rect, grown: float) -> PackedMask | None:
     if x2 <= x1 or y2 <= y1:
         return None
     around = Box(math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
-    columns, rows = (
-        np.clip(np.minimum(places + 1, end) - np.maximum(places, start), 0, 1)
-        for places, start, end in (
-            (np.arange(around.x1, around.x2), x1, x2), (np.arange(around.y1, around.y2), y1, y2),
-        )
-    )  # fmt: skip
+    columns = covered_shares(range(around.x1, around.x2), x1, x2)
+    rows = covered_shares(range(around.y1, around.y2), y1, y2)
     return PackedMask.of((rows[:, None] * columns[None]).astype(np.float32), around)
+
+
+def covered_shares(pixels: range, start: float, end: float) -> np.ndarray:
+    """How much of each pixel along an axis lies between two places: [len(pixels)] float64, 0..1."""
+    places = np.arange(pixels.start, pixels.stop)
+    return np.clip(np.minimum(places + 1, end) - np.maximum(places, start), 0, 1)
