@@ -55,6 +55,11 @@ class ClipJob(FrameJob):
             return f"{track_name(self.position)} in frame {self.first}"
         return f"{track_name(self.position)} in frames {self.first} to {self.last}"
 
+    @property
+    def place(self) -> int:
+        """Where the frame that stands for them is among them."""
+        return self.frame - self.first
+
 
 @dataclass(frozen=True)
 class ClipCrop(Crop):
@@ -77,9 +82,8 @@ class ClipCrop(Crop):
         with stage(RESIZE):
             pixels = torch.cat([own.at_working_size(slice(None)) for own in windows])
             masks = torch.cat([own.soft_mask(0) for own in windows])
-        at = [own.job.frame for own in windows].index(job.frame)
         result = cls(
-            job, windows[0].image, pixels, masks, windows[at].row, video=True, part=part,
+            job, windows[0].image, pixels, masks, windows[job.place].row, video=True, part=part,
             windows=tuple(windows), timeline=timeline,
         )  # fmt: skip
         if shown is not None:
@@ -115,8 +119,7 @@ class ClipCrop(Crop):
         So has each latent step, of planes with one for each step of the clip.
         """
         each = tuple(own.cut(canvas, ratio, rows) for own in self.windows)
-        at = [own.job.frame for own in self.windows].index(self.job.frame)
-        cut = replace(each[at], frames=each)
+        cut = replace(each[self.job.place], frames=each)
         if self.timeline is None:
             return cut
         return replace(cut, steps=self.timeline.steps(each), of_steps=self.timeline.of(rows))
