@@ -239,11 +239,11 @@ class CropPipeline:
         masking = self.detail.masking
         if not (self.detail.pasting.restore_kept and masking.noise_mask):
             return pixels
-        reach = masking.noise_mask_feather
-        flat = self.crop.rotated is None
-        soft = self.crop.soft_mask(reach) if flat else feather(self.crop.mask, reach)
-        inside = None if self.crop.rotated is None else self.crop.rotated.inside(self.crop.pixels)
-        if inside is not None:  # pixels that were not redrawn say nothing about the VAE
+        rotated, reach = self.crop.rotated, masking.noise_mask_feather
+        if rotated is None:
+            soft, inside = self.crop.soft_mask(reach), None
+        else:  # pixels that were not redrawn say nothing about the VAE
+            soft, inside = feather(self.crop.mask, reach), rotated.inside(self.crop.pixels)
             soft = torch.where(inside, soft, torch.ones_like(soft))
         for rows in row_slices(len(pixels), Size(pixels.shape[2], pixels.shape[1])):
             own = restore_kept(
