@@ -1,7 +1,7 @@
 """utils/indices.py: indices as people write them."""
 
 import pytest
-from detailers.utils.indices import indices_within, read_indices, written_indices
+from detailers.utils.indices import indices_within, read_indices, shown_indices, written_indices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +64,8 @@ def test_ranges_name_what_lies_between_their_ends(ends, count):
     text = ";".join(f" {first} - {last}" for first, last in ends)
     named = {i for a, b in ends for i in range(min(a, b), max(a, b) + 1)}
     assert indices_within(read_indices(text, "off"), count) == sorted(i for i in named if i < count)
+
+
+def test_the_first_of_many_indices_are_shown():
+    assert shown_indices([7, 2, 9], 3) == "7, 2, 9"
+    assert shown_indices([7, 2, 9], 2) == "7, 2 and 1 more"

@@ -71,3 +71,9 @@ def written_indices(indices: Iterable[int]) -> str:
         else:
             entries.append(f"{first}-{last}")
     return ", ".join(entries)
+
+
+def shown_indices(numbers: Sequence[int], most: int) -> str:
+    """Numbers for a message: the first ones of many, such as "1, 2 and 7 more"."""
+    more = len(numbers) - most
+    return ", ".join(map(str, numbers[:most])) + (f" and {more} more" if more > 0 else "")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ...utils.check import described, quoted
+from ...utils.indices import shown_indices
 from ...utils.labels import listed
 from ...utils.notes import note
 from ...utils.seeds import MAX_SEED
@@ -345,9 +346,7 @@ def _places_told(by_image: dict[int, set[int]]) -> str:
 
 def segments_named(positions: Collection[int]) -> str:
     """Segments in words, such as "segments 1, 3"."""
-    shown = ", ".join(map(str, sorted(positions)[:MOST_TOLD]))
-    more = len(positions) - MOST_TOLD
-    return f"segment{'s' * (len(positions) != 1)} {shown}{f' and {more} more' * (more > 0)}"
+    return f"segment{'s' * (len(positions) != 1)} {shown_indices(sorted(positions), MOST_TOLD)}"
 
 
 def fault_of_plan(plan: SegmentPlan) -> str:

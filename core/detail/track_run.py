@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from ...utils.indices import shown_indices
 from ...utils.notes import note
 from ..backend import Backend
 from ..clips import FrameSource
@@ -96,9 +97,7 @@ class TrackRun(Run):
             if count:
                 note(kind, f"The same holds for {track_name(position)} {count} more times.")
         for (position, fault), frames in sorted(self._failed.items()):
-            shown = ", ".join(map(str, frames[:MOST_FRAMES]))
-            more = len(frames) - MOST_FRAMES
-            listed = shown + (f" and {more} more" if more > 0 else "")
+            listed = shown_indices(frames, MOST_FRAMES)
             note(
                 "fault",
                 f"{track_name(position).capitalize()} keeps its original pixels in {len(frames)} of"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ...utils.indices import shown_indices
 from ...utils.notes import note
 from ..bounds import check_values
 from ..clips import FrameSource
@@ -156,7 +157,9 @@ def tracks_text(tracks: Tracks) -> str:
         f"{size.width}x{size.height}"
     ]
     if tracks.cuts:
-        lines.append(f"{counted(len(tracks.cuts), 'cut')}: at frame {_listed(tracks.cuts)}")
+        lines.append(
+            f"{counted(len(tracks.cuts), 'cut')}: at frame {shown_indices(tracks.cuts, 20)}"
+        )
     lines += [_line(track) for track in tracks.tracks]
     lines += [
         f"dropped: {one.label}, frames {one.first}-{one.last}: {one.reason}"
@@ -178,9 +181,3 @@ def _line(track: Track) -> str:
     if gaps:
         text += f", {gaps} bridged"
     return f"{text}, {left_out} left out" if left_out else text
-
-
-def _listed(numbers: tuple[int, ...], most: int = 20) -> str:
-    shown = ", ".join(map(str, numbers[:most]))
-    more = len(numbers) - most
-    return f"{shown} and {more} more" if more > 0 else shown
