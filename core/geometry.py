@@ -298,6 +298,12 @@ def _at_most(size: Size, limit: int) -> Size:
     return Size(*(min(max(1, side), limit) for side in size))
 
 
+def within(size: Size, longest: int) -> Size:
+    """The size, shrunk if a side has more pixels than `longest`; it keeps its proportions."""
+    scale = min(1.0, longest / max(size))
+    return Size(*(max(1, round(side * scale)) for side in size))
+
+
 def padding(size: Size, multiple: int) -> tuple[int, int, int, int]:
     """Pixels to add on the left, right, top and bottom, so that both sides are multiples.
 

@@ -9,6 +9,7 @@ from detailers.core.geometry import (
     Skip,
     crop_region,
     padding,
+    within,
     working_size,
 )
 from hypothesis import assume, given
@@ -300,6 +301,19 @@ def test_working_size_has_pixels_and_never_exceeds_max_size(
     assert max(size) <= max_size
     if not force:
         assert max(size) >= max(crop.size)
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "shrunk"),
+    [
+        ((640, 480), 320, (320, 240)),
+        ((100, 480), 240, (50, 240)),
+        ((100, 90), 100, (100, 90)),
+        ((1000, 1), 100, (100, 1)),
+    ],
+)
+def test_a_size_within_a_longest_side_keeps_its_proportions(size, longest, shrunk):
+    assert within(Size(*size), longest) == Size(*shrunk)
 
 
 # Padding

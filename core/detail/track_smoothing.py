@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..geometry import Rect, Size
+from ..geometry import Rect, Size, within
 from ..pixels.flow import chained, fitted_flow, motion_between, moved_back, soft
 from ..pixels.resample import resize
 from ..pixels.window import Window
@@ -75,12 +75,12 @@ class TimeMean:
 
     def _view(self, own: WindowCrop, pixels: torch.Tensor, weight: torch.Tensor) -> _View:
         part = own.window.middle_part(*self._share)
-        self._size = self._size or _at_most(part.frame.size, FINEST)
+        self._size = self._size or within(part.frame.size, FINEST)
         share = pixels.new_zeros(*pixels.shape[:3], 1)
         own.inside(share).copy_(weight[..., None])
         frame = part.cut(own.pixels.to(pixels), self._size)
         frame = soft(frame, max(0.5, GRAIN * max(self._size)))
-        small = _at_most(self._size, MEASURED)
+        small = within(self._size, MEASURED)
         plain = part.cut(own.pixels.to(pixels).mean(dim=-1, keepdim=True), self._size)
         plain = resize(soft(plain, max(0.5, max(self._size) / max(small))).clamp_(0, 1), small)
         return _View(
@@ -134,8 +134,3 @@ def _masked_share(frames: Sequence[TrackFrame]) -> tuple[float, float]:
         across = max(across, (2 * abs(box.x - window.x) + box.width) / window.width)
         down = max(down, (2 * abs(box.y - window.y) + box.height) / window.height)
     return min(1.0, MARGIN * across), min(1.0, MARGIN * down)
-
-
-def _at_most(size: Size, longest: int) -> Size:
-    scale = min(1.0, longest / max(size))
-    return Size(*(max(1, round(side * scale)) for side in size))

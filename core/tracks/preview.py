@@ -11,7 +11,7 @@ from ...utils.indices import shown_indices
 from ...utils.notes import note
 from ..bounds import check_values
 from ..clips import FrameSource
-from ..geometry import Box, Rect, Size
+from ..geometry import Box, Rect, Size, within
 from ..pixels.image import to_rgb
 from ..pixels.marks import Pen, cover, distinct_colour, frame, made_tag, place_for_tag, put_tag
 from ..pixels.resample import resize
@@ -97,8 +97,7 @@ def drawn_preview(pictures: torch.Tensor) -> list[torch.Tensor]:
 
 def shown_size(size: Size, longest: int) -> Size:
     """The size of the pictures of frames of a size."""
-    scale = min(1.0, longest / max(size)) if longest else 1.0
-    return Size(*(max(1, round(side * scale)) for side in size))
+    return within(size, longest or max(size))
 
 
 def draw(picture: torch.Tensor, tracks: Tracks, number: int) -> None:
