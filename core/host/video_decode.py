@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -176,22 +176,7 @@ class Decoder:
                 log.info("a packet of '%s' cannot be decoded: %s", self._name, error)
 
     def _demuxed(self) -> Iterator[Any]:
-        """All packets, and the empty one at the end, by which a decoder gives its last frames."""
-        import av
-
-        packets = self.container.demux(self.stream)
-        while True:
-            self._check()
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                if not is_trouble(error):
-                    raise
-                log.info("'%s' cannot be read to its end: %s", self._name, error)
-                packet = None
-            if packet is None:
-                return
-            yield packet
+        return demuxed(self.container, [self.stream], self._check, self._name)
 
 
 def open_file(file: File, name: str) -> Any:
@@ -219,6 +204,35 @@ def open_file(file: File, name: str) -> Any:
             f"'{name}' cannot be read as a video: {error}. Check the file, or convert it to a "
             "usual format such as MP4."
         ) from error
+
+
+def demuxed(
+    container: Any, streams: Sequence[Any], check: Callable[[], None], name: str
+) -> Iterator[Any]:
+    """All packets of streams, up to the first that cannot be read.
+
+    The empty ones at the end are among them, by which decoders give what they still hold.
+
+    Args:
+        container: PyAV's, with these streams.
+        check: called before each packet; raises to stop.
+        name: of the input, for the log.
+    """
+    import av
+
+    packets = container.demux(*streams)
+    while True:
+        check()
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            if not is_trouble(error):
+                raise
+            log.info("'%s' cannot be read to its end: %s", name, error)
+            return
+        if packet is None:
+            return
+        yield packet
 
 
 def is_trouble(error: Exception) -> bool:

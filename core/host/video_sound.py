@@ -5,7 +5,7 @@ Needs PyAV, as ComfyUI does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from ...utils.notes import note
-from .video_decode import File, is_trouble, open_file
+from .video_decode import File, demuxed, is_trouble, open_file
 
 _LAYOUTS = {
     1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1",
@@ -125,24 +125,8 @@ class FileSound:
             begins = Fraction(self._source.start_time or 0, 1_000_000)
             if target.origin > begins + 1:
                 self._source.seek(int((target.origin - 1) * 1_000_000))
-            self._packets = self._demuxed(known)
+            self._packets = demuxed(self._source, known, self._check, self._name)
             self._ahead = next(self._packets, None)
-
-    def _demuxed(self, streams: Sequence[Any]) -> Iterator[Any]:
-        import av
-
-        packets = self._source.demux(*streams)
-        while True:
-            self._check()
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                if not is_trouble(error):
-                    raise
-                return
-            if packet is None:
-                return
-            yield packet
 
     def write_until(self, time: Fraction) -> None:
         """See `Sound`."""
