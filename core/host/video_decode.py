@@ -336,10 +336,15 @@ def _layout(found: re.Match, colours: Colours) -> Layout:
     return Layout(bits, matrix, colours.full, across, down, alpha=found["kind"] == "a")
 
 
+def rows_of(plane: Any) -> np.ndarray:
+    """The bytes [height, bytes of a line] of a plane of PyAV, in its own memory."""
+    rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
+    return rows.reshape(plane.height, plane.line_size)
+
+
 def _plane(plane: Any, layout: Layout) -> torch.Tensor:
     wide = 1 if layout.bits == 8 else 2
-    rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
-    rows = rows.reshape(plane.height, plane.line_size)[:, : plane.width * wide]
+    rows = rows_of(plane)[:, : plane.width * wide]
     if wide == 1:
         return torch.from_numpy(rows.copy())
     return torch.from_numpy(np.ascontiguousarray(rows).view("<u2").astype(np.int32))

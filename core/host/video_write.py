@@ -20,7 +20,7 @@ import torch
 from ...utils.notes import note
 from ..geometry import Size
 from ..pixels.yuv import Layout, from_rgb
-from .video_decode import Coded, Colours, is_trouble, layout_of
+from .video_decode import Coded, Colours, is_trouble, layout_of, rows_of
 from .video_read import FileFrames
 from .video_sound import Sound, Target, tags_of
 
@@ -416,10 +416,8 @@ def _frame_of(planes: Sequence[torch.Tensor], layout: Layout, name: str, colours
         planes = [*(planes[place] for place in _FROM_RGB), *planes[3:]]
     for plane, values in zip(frame.planes, planes, strict=True):
         samples = values.numpy().astype(np.uint8 if layout.bits == 8 else "<u2", copy=False)
-        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
-        rows = rows.reshape(plane.height, plane.line_size)
         data = np.ascontiguousarray(samples).view(np.uint8)
-        rows[:, : data.shape[1]] = data
+        rows_of(plane)[:, : data.shape[1]] = data
     frame.color_range = colours.range
     frame.colorspace = colours.matrix
     return frame
