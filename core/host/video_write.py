@@ -163,11 +163,6 @@ class FileSink:
         if kind is not None:
             self._discard()
 
-    @property
-    def format(self) -> str:
-        """The pixel format that is encoded, as FFmpeg names it."""
-        return self._name
-
     def _open(self, crf: int) -> None:
         import av
 
