@@ -70,14 +70,7 @@ def check_the_frames_are_those_of_the_host():
 
 
 def check_the_part_to_which_a_video_was_trimmed():
-    for start, duration in (
-        (0.4, 0.4),
-        (0.41, 0.2),
-        (-0.4, 0.0),
-        (-0.4, 0.2),
-        (1.0, 0.0),
-        (0, 0.2),
-    ):
+    for start, duration in PARTS:
         video = InputImpl.VideoFromFile(FILE).as_trimmed(start, duration, strict_duration=False)
         wanted = numbers(video.get_components().images)
         with opened(video) as source:
