@@ -30,11 +30,11 @@ from .quality import Report
 from .quality_runs import BASE
 from .quality_tables import markdown
 from .run import forget_the_peak, resident
-from .video_cost import identity
+from .video_cost import back_and_forth, identity
 from .video_detail import part_of_nodes
 
 HEADING = "## Long clips"
-RATE, DRAWN = 25, 50  # frames a second; frames that are drawn, and come again back and forth
+RATE, DRAWN = 25, 51  # frames a second; frames that are drawn, and come again back and forth
 HEAD = 200  # pixels
 WARM_UP = 16  # frames
 TEN_MINUTES = 600  # seconds
@@ -62,8 +62,7 @@ class Taken:
 
 def draw(number: int, size: tuple[int, int]) -> np.ndarray:
     """A frame [H,W,3] of 8 bits: waves, a little grain, and a head that wanders."""
-    turn = number % (2 * DRAWN)
-    place = min(turn, 2 * DRAWN - turn)
+    place = back_and_forth(number, DRAWN)
     width, height = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     waves = [np.sin(x / (40 + 9 * k) + y / 70 + place / 25 + k) for k in range(3)]
@@ -77,8 +76,7 @@ def draw(number: int, size: tuple[int, int]) -> np.ndarray:
 
 def head(number: int, size: tuple[int, int]) -> tuple[float, float, float]:
     """Left, top and side of the head's box in a frame."""
-    turn = number % (2 * DRAWN)
-    place = min(turn, 2 * DRAWN - turn)
+    place = back_and_forth(number, DRAWN)
     side = min(HEAD, min(size) / 3)
     return size[0] * 0.2 + place * size[0] / 100, size[1] * 0.3 + place * 1.5, side
 
@@ -87,15 +85,14 @@ def write_clip(path: Path, frames: int, size: tuple[int, int]) -> None:
     """A file with H.264 and AAC. Its drawn frames come again and again."""
     import av
 
-    drawn = [draw(number, size) for number in range(min(frames, DRAWN + 1))]
+    drawn = [draw(number, size) for number in range(min(frames, DRAWN))]
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=RATE, options={"crf": "16", "preset": "veryfast"})
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         sound = file.add_stream("aac", rate=48000, layout="stereo")
         for number in range(frames):
-            turn = number % (2 * DRAWN)
-            frame = av.VideoFrame.from_ndarray(drawn[min(turn, 2 * DRAWN - turn)], format="rgb24")
+            frame = av.VideoFrame.from_ndarray(drawn[back_and_forth(number, DRAWN)], format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             file.mux(stream.encode(frame))
             wave = np.random.default_rng(number).normal(0, 0.1, (2, 48000 // RATE))

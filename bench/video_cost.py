@@ -46,6 +46,12 @@ class Cost:
     megabytes: float
 
 
+def back_and_forth(number: int, count: int) -> int:
+    """Which of `count` frames comes at a place of a clip in which they go forwards and back."""
+    turn = 2 * (count - 1)
+    return min(number % turn, turn - number % turn)
+
+
 class BackAndForth:
     """A source of any length from a few frames, which come again backwards and forwards."""
 
@@ -54,8 +60,7 @@ class BackAndForth:
 
     def place(self, frame: int) -> int:
         """Which of the frames comes at a place of the clip."""
-        turn = 2 * (len(self.frames) - 1)
-        return min(frame % turn, turn - frame % turn)
+        return back_and_forth(frame, len(self.frames))
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         """The frames start..stop-1: [n,H,W,3]."""
