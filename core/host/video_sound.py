@@ -137,16 +137,18 @@ class FileSound:
                 begins = stamp * packet.time_base - self._target.origin
                 if begins >= time:
                     return
-            self._ways[packet.stream.index].write(packet)
-            self._ahead = next(self._packets, None)
+            self._write_next()
+
+    def _write_next(self) -> None:
+        self._ways[self._ahead.stream.index].write(self._ahead)
+        self._ahead = next(self._packets, None)
 
     def finish(self) -> None:
         """See `Sound`."""
         end = self._target.end
         if end is None:
             while self._ahead is not None:
-                self._ways[self._ahead.stream.index].write(self._ahead)
-                self._ahead = next(self._packets, None)
+                self._write_next()
         else:
             self.write_until(end)
         for way in self._ways.values():
