@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .contact_sheet import BACKGROUND, MARGIN, TEXT, Cell, contact_sheet
 from .demo_progress import Progress, timed
-from .example_runs import image, write_video
+from .example_runs import image, result_of, write_video
 from .known_clip import KnownClip, flicker_inside, known_clip, psnr_inside
 from .miniature.clips import CLIPS, Clip
 from .miniature.detailing import CROP_FACTOR, SETTINGS
@@ -120,12 +120,6 @@ def read_frames(file: Path) -> list[np.ndarray]:
         ]
 
 
-def result_file(server: Server, outputs: dict[str, Any], prompt: dict[str, Any]) -> Path:
-    """Where ComfyUI saved the clip."""
-    saved = outputs[_id_of(prompt, "SaveVideo")]["images"][0]
-    return server.output / saved["subfolder"] / saved["filename"]
-
-
 def save(parts: dict[str, Sequence[np.ndarray]], output: Path, title: str, rate: int) -> list[str]:
     """Write clips of one size side by side as one, and a contact sheet; the names of the files."""
     frames = [
@@ -167,7 +161,8 @@ def detail_clip(
         print(f"It failed. {run.error}\n{run.error.traceback if run.error else ''}")
         return 1
     started = time.monotonic()
-    after = read_frames(result_file(server, run.outputs, prompt))
+    saved = result_of(prompt, run.outputs)
+    after = read_frames(server.output / saved["subfolder"] / saved["filename"])
     source = server.input / _one(prompt, "LoadVideo")["inputs"]["file"]
     before = read_frames(source) if test is None else list(test.poor)
     parts = {"before": before, "after": after}
