@@ -132,16 +132,13 @@ def save_animation(
     from PIL import Image
 
     expect_path(prefix, "filename_prefix")
-    folder = folder_paths.get_temp_directory()
-    height, width = images[0].shape[1:3]
-    target, name, counter, subfolder = place_for(prefix, folder, width, height)
-    file = f"{name}_{counter:05}_.webp"
+    path, entry = _next_temporary(prefix, images[0], ".webp")
     pictures = [Image.fromarray(to_bytes(image)) for image in images]
     pictures[0].save(
-        os.path.join(target, file), save_all=True, append_images=pictures[1:],
+        path, save_all=True, append_images=pictures[1:],
         duration=round(1000 / rate), loop=0, quality=80, method=2,
     )  # fmt: skip
-    return [{"filename": file, "subfolder": subfolder, "type": "temp"}]
+    return [entry]
 
 
 def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str, str]]:
@@ -160,17 +157,23 @@ def save_previews(images: Sequence[torch.Tensor], prefix: str) -> list[dict[str,
     from PIL import Image
 
     expect_path(prefix, "filename_prefix")
-    folder = folder_paths.get_temp_directory()
     entries = []
     for image in images:
-        height, width = image.shape[1:3]
-        target, name, counter, subfolder = place_for(prefix, folder, width, height)
-        file = f"{name}_{counter:05}_.png"
+        path, entry = _next_temporary(prefix, image, ".png")
         pixels = to_bytes(image)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        Image.fromarray(pixels).save(os.path.join(target, file), compress_level=1)
-        entries.append({"filename": file, "subfolder": subfolder, "type": "temp"})
+        Image.fromarray(pixels).save(path, compress_level=1)
+        entries.append(entry)
     return entries
+
+
+def _next_temporary(prefix: str, image: torch.Tensor, ending: str) -> tuple[str, dict[str, str]]:
+    """Path of the next file of a prefix in the temporary folder, and the entry that shows it."""
+    height, width = image.shape[1:3]
+    temporary = folder_paths.get_temp_directory()
+    folder, name, counter, subfolder = place_for(prefix, temporary, width, height)
+    file = f"{name}_{counter:05}_{ending}"
+    return os.path.join(folder, file), {"filename": file, "subfolder": subfolder, "type": "temp"}
 
 
 def painted_mask(entry: Any) -> torch.Tensor | None:
