@@ -326,11 +326,10 @@ def _as_soft(
     best, pictures = misfit(original, seen), (result, original)
     for sigma in SOFTNESS:
         ours, theirs = (blur(picture, math.ceil(3 * sigma), sigma) for picture in (seen, original))
-        if misfit(theirs, seen) < best:
-            best, pictures = misfit(theirs, seen), (result, theirs)
-        if misfit(original, ours) < best:
-            best = misfit(original, ours)
-            pictures = blur(result, math.ceil(3 * sigma), sigma), original
+        if (error := misfit(theirs, seen)) < best:
+            best, pictures = error, (result, theirs)
+        if (error := misfit(original, ours)) < best:
+            best, pictures = error, (blur(result, math.ceil(3 * sigma), sigma), original)
     return pictures
 
 
