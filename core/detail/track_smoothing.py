@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from ..geometry import Rect, Size, within
-from ..pixels.flow import chained, fitted_flow, motion_between, moved_back, soft
+from ..pixels.flow import chained, fitted_flow, motion_between, moved_back
+from ..pixels.mask import softened
 from ..pixels.resample import resize
 from ..pixels.window import Window
 from .track_crops import WindowCrop
@@ -79,10 +80,10 @@ class TimeMean:
         share = pixels.new_zeros(*pixels.shape[:3], 1)
         own.inside(share).copy_(weight[..., None])
         frame = part.cut(own.pixels.to(pixels), self._size)
-        frame = soft(frame, max(0.5, GRAIN * max(self._size)))
+        frame = softened(frame, GRAIN * max(self._size))
         small = within(self._size, MEASURED)
         plain = part.cut(own.pixels.to(pixels).mean(dim=-1, keepdim=True), self._size)
-        plain = resize(soft(plain, max(0.5, max(self._size) / max(small))).clamp_(0, 1), small)
+        plain = resize(softened(plain, max(self._size) / max(small)).clamp_(0, 1), small)
         return _View(
             part.cut(pixels, self._size), frame, part.averaged(share, self._size), plain,
             part.averaged(share, small), part,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .mask import SIGMAS_OF_REACH, blur_image
+from .mask import softened
 
 COARSEST = 24  # pixels of the shorter side at which the search begins
 TRIES = 3  # steps at each size
@@ -36,9 +36,10 @@ def motion_between(before: torch.Tensor, after: torch.Tensor, weight: torch.Tens
     for one, other, counts in levels:
         flow = one.new_zeros(*one.shape[:3], 2) if flow is None else fitted_flow(flow, one)
         for _ in range(TRIES):
-            flow = soft(flow + _step(one, moved_back(other, flow), counts), 1.0)
+            flow = softened(flow + _step(one, moved_back(other, flow), counts), 1.0)
     still, moving = (
-        soft((before - picture).square(), AROUND) for picture in (after, moved_back(after, flow))
+        softened((before - picture).square(), AROUND)
+        for picture in (after, moved_back(after, flow))
     )
     return torch.where(moving < still, flow, torch.zeros_like(flow))
 
@@ -59,16 +60,11 @@ def _step(before: torch.Tensor, after: torch.Tensor, counts: torch.Tensor) -> to
     down[:, 1:-1] = (middle[:, 2:] - middle[:, :-2]) / 2
     products = (across * across, across * down, down * down, across * error, down * error)
     products = torch.cat(products, dim=-1) * counts
-    xx, xy, yy, xe, ye = soft(products, AROUND).split(1, dim=-1)
+    xx, xy, yy, xe, ye = softened(products, AROUND).split(1, dim=-1)
     xx, yy = xx + FLAT, yy + FLAT
     whole = xx * yy - xy * xy
     step = torch.cat([yy * xe - xy * ye, xx * ye - xy * xe], dim=-1) / whole
     return step.clamp(-FARTHEST, FARTHEST)
-
-
-def soft(picture: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian of [N,h,w,C]; `sigma` in pixels."""
-    return blur_image(picture, max(1, round(SIGMAS_OF_REACH * sigma)), sigma)
 
 
 def moved_back(picture: torch.Tensor, flow: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:

@@ -70,6 +70,12 @@ def blur_image(image: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
     return soft.view(planes.shape).movedim(1, -1)
 
 
+def softened(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """An image [N,h,w,C] of any range after a gaussian blur of `sigma` pixels, at least half."""
+    sigma = max(sigma, 0.5)
+    return blur_image(image, max(1, round(SIGMAS_OF_REACH * sigma)), sigma)
+
+
 @in_float32
 def fade(mask: torch.Tensor, reach: int) -> torch.Tensor:
     """Soften edges over exactly `reach` pixels to either side, even of a small mask.

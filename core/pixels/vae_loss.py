@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from ..settings import RESIDUAL
-from .mask import SIGMAS_OF_REACH, blur_image
+from .mask import softened
 from .precision import in_float32
 
 COARSE = 2.0  # latent pixels: a coarser error is a shift of colours, a finer one is lost detail
@@ -47,7 +47,7 @@ def compensated(
     if way == RESIDUAL:
         return residual.clamp(0, 1)
     error = original - decoded
-    lost = error - _soft(error, COARSE * cell)
+    lost = error - softened(error, COARSE * cell)
     followed = _followed(result, decoded, cell)
     return (residual - (1 - followed) * lost).clamp_(0, 1)
 
@@ -59,7 +59,7 @@ def _followed(result: torch.Tensor, decoded: torch.Tensor, cell: float) -> torch
     only strays a little, as at low denoise, would miss lost detail more than superfluous detail
     disturbs it. So the surroundings say how much has to agree at a pixel.
     """
-    ours, theirs = (picture - _soft(picture, COARSE * cell) for picture in (result, decoded))
+    ours, theirs = (picture - softened(picture, COARSE * cell) for picture in (result, decoded))
     products = [
         (one * other).mean(dim=-1, keepdim=True)
         for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))
@@ -82,11 +82,5 @@ def _agreement(products: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
     Returns:
         0..1, of the products' shape.
     """
-    shared, own, before = (_soft(product, sigma) for product in products)
+    shared, own, before = (softened(product, sigma) for product in products)
     return ((shared + FAINT) / (torch.maximum(own, before) + FAINT)).clamp(0, 1)
-
-
-def _soft(picture: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian of [N,h,w,C]."""
-    sigma = max(sigma, 0.5)
-    return blur_image(picture, max(1, round(SIGMAS_OF_REACH * sigma)), sigma)
