@@ -20,6 +20,7 @@ from ..pixels.crop_view import CENTRED, COVERING, STRETCHED, Cut, of_row, sample
 from ..pixels.image import to_rgb
 from ..pixels.resample import resize
 from ..prompts.cut_conditioning import edited_picture
+from ..prompts.pictured import is_entry
 from ..sampling.scheduler import Encode, Pipeline
 from ..settings import REFERENCES_AUTO, REFERENCES_CROP, REFERENCES_WHOLE, Conditioning
 
@@ -314,16 +315,12 @@ def _edited_pictures(sides: Sequence[Conditioning | str]) -> Iterator[torch.Tens
 
 def _options(sides: Sequence[Conditioning | str]) -> Iterator[dict[str, Any]]:
     for side in sides:
-        yield from (entry[1] for entry in side if _is_entry(entry))
-
-
-def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], dict)
+        yield from (entry[1] for entry in side if is_entry(entry))
 
 
 def _replaced(side: Conditioning, new: dict[int, torch.Tensor], shown: Shown) -> Conditioning:
     return [
-        [entry[0], _replaced_in(entry[1], new, shown)] if _is_entry(entry) else entry
+        [entry[0], _replaced_in(entry[1], new, shown)] if is_entry(entry) else entry
         for entry in side
     ]
 

@@ -124,13 +124,13 @@ class Showing:
         None: the encoder saw no pictures with that text, or cannot be shown them with this one.
         """
         for entry in () if isinstance(side, str) else side:
-            origin = self.backend.pictured(entry[0]) if _is_entry(entry) else None
+            origin = self.backend.pictured(entry[0]) if is_entry(entry) else None
             if origin is not None:
                 return origin.call.with_text(clip, text, self._of(origin.call))
         return None
 
     def _entry(self, entry: Any, text: bool) -> Any:
-        if not _is_entry(entry):
+        if not is_entry(entry):
             return entry
         embedding, options = entry
         origin = self.backend.pictured(embedding) if text else None
@@ -184,7 +184,8 @@ class Showing:
         return block if fresh is output else {**block, "clip_vision_output": fresh}
 
 
-def _is_entry(entry: Any) -> bool:
+def is_entry(entry: Any) -> bool:
+    """Whether it is an entry of a conditioning: an embedding and a dict of options."""
     return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], dict)
 
 
