@@ -44,16 +44,14 @@ class _Tokens(dict):
 class TextCall(EncoderCall):
     """One call of a text encoder with a text and pictures; see `EncoderCall`."""
 
-    def __init__(self, clip: Any, tokens: dict, encode: Callable[[Any, dict], Any]) -> None:
-        """`encode`: (CLIP, tokens) -> what the call gave."""
+    def __init__(self, clip: Any, tokens: dict, encode: Callable[[dict], Any]) -> None:
+        """`encode`: tokens -> what the call gave."""
         self._clip, self._tokens, self._encode = clip, tokens, encode
         self.pictures = tuple(token["data"] for token in pictures_in(tokens))
 
     def again(self, pictures: Sequence[torch.Tensor]) -> Sequence[Any]:
         tokens = with_pictures(self._tokens, pictures)
-        return results_of(
-            persist(lambda: self._encode(self._clip, tokens), "a text with pictures", "encoded")
-        )
+        return results_of(persist(lambda: self._encode(tokens), "a text with pictures", "encoded"))
 
     def with_text(
         self, clip: Any, text: str, pictures: Sequence[torch.Tensor]
@@ -74,18 +72,18 @@ class TextCall(EncoderCall):
 class ImageCall(EncoderCall):
     """One call of an image encoder; see `EncoderCall`."""
 
-    def __init__(self, encoder: Any, image: torch.Tensor, encode: Callable[..., Any]) -> None:
+    def __init__(self, image: torch.Tensor, encode: Callable[[torch.Tensor], Any]) -> None:
         """
         Args:
             image: [n,h,w,C] 0..1.
-            encode: (CLIP_VISION, image) -> its output.
+            encode: image -> the output of the encoder.
         """
-        self._encoder, self._encode = encoder, encode
+        self._encode = encode
         self.pictures = (image,)
 
     def again(self, pictures: Sequence[torch.Tensor]) -> Sequence[Any]:
         (picture,) = pictures
-        return [persist(lambda: self._encode(self._encoder, picture), "a picture", "encoded")]
+        return [persist(lambda: self._encode(picture), "a picture", "encoded")]
 
     def with_text(self, *_: Any) -> None:
         return None  # an image encoder reads no text
@@ -137,7 +135,7 @@ def _noting_tokens(encode: Callable) -> Callable:
             made = encode(clip, tokens, *args, **options)
         finally:
             _encoding.reset(token)
-        call = TextCall(clip, tokens, lambda own, other: encode(own, other, *args, **options))
+        call = TextCall(clip, tokens, lambda other: encode(clip, other, *args, **options))
         for index, (embedding, others) in enumerate(results_of(made)):
             if isinstance(embedding, torch.Tensor):
                 _embeddings[embedding] = Pictured(call, index, dict(others))
@@ -150,9 +148,7 @@ def _noting_images(encode: Callable) -> Callable:
     def noting(encoder: Any, image: Any, *args: Any, **options: Any) -> Any:
         output = encode(encoder, image, *args, **options)
         if isinstance(output, comfy.clip_vision.Output) and isinstance(image, torch.Tensor):
-            call = ImageCall(
-                encoder, image, lambda own, other: encode(own, other, *args, **options)
-            )
+            call = ImageCall(image, lambda other: encode(encoder, other, *args, **options))
             _outputs[output] = Pictured(call)
         return output
 
