@@ -201,6 +201,10 @@ def test_frames_of_a_clip(every):
 # A soft VAE
 
 
+def softer(picture, softness):
+    return blur_image(picture, round(4 * softness), softness) if softness else picture
+
+
 class Soft(FakeBackend):
     """Its VAE gives pictures without their finest detail."""
 
@@ -209,8 +213,7 @@ class Soft(FakeBackend):
         self.softness = softness  # sigma in pixels
 
     def decode(self, vae, latent, **how):
-        pixels = super().decode(vae, latent, **how)
-        return blur_image(pixels, round(4 * self.softness), self.softness)
+        return softer(super().decode(vae, latent, **how), self.softness)
 
 
 SEAMS = ("blend", "colour_match", "restore_kept", "vae_loss", "register", "upright")
@@ -250,10 +253,6 @@ def test_a_soft_vae_leaves_no_seam(name, softness, ways):
 
 
 # What an edit model has moved
-
-
-def softer(picture, softness):
-    return blur_image(picture, round(4 * softness), softness) if softness else picture
 
 
 @pytest.mark.parametrize("name", ["astronaut", "bus"])
