@@ -7,7 +7,6 @@ frame. Tracks get only what the detector found, with gaps.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -39,13 +38,11 @@ class Detailed:
     Attributes:
         frames: [F,H,W,3] float32, 0..1.
         masks: [F,H,W], where it was pasted, without the soft edge.
-        seconds: of the processor.
     """
 
     name: str
     frames: np.ndarray
     masks: np.ndarray
-    seconds: float
 
 
 class VideoBench(Bench):
@@ -85,7 +82,6 @@ class VideoBench(Bench):
     @torch.inference_mode()
     def by_tracks(self, test: KnownClip, tracks: Any, smoothing: float) -> Detailed:
         """What Video Detailer makes."""
-        started = time.process_time()
         captions = [
             test.clip.captions[0 if (who := person_of(track, test.found)) == LOST else who]
             for track in tracks.tracks
@@ -104,7 +100,7 @@ class VideoBench(Bench):
                 wide = (np.floor(box[0]), np.floor(box[1]), np.ceil(box[2]), np.ceil(box[3]))
                 np.maximum(masks[own.frame], box_mask([wide], test.clip.size), out=masks[own.frame])
         name = f"tracks, smoothing {smoothing:g}"
-        return Detailed(name, sink.frames.numpy(), masks, time.process_time() - started)
+        return Detailed(name, sink.frames.numpy(), masks)
 
     def _detail(self, text: str) -> Any:
         models = self.settings.Models(self.model, self.clip, self.vae, self.empty, self.empty)
@@ -114,7 +110,6 @@ class VideoBench(Bench):
     @torch.inference_mode()
     def one_by_one(self, test: KnownClip) -> Detailed:
         """What Detailer (SEGS) makes of each frame, from boxes that are off but never missing."""
-        started = time.process_time()
         boxes = every_box(test)
         frames, masks = [], []
         for frame, own in enumerate(boxes):
@@ -132,14 +127,11 @@ class VideoBench(Bench):
                 wildcard=text, **SETTINGS,
             )  # fmt: skip
             frames.append(result[0].numpy())
-        return Detailed(
-            "frame by frame", np.stack(frames), np.stack(masks), time.process_time() - started
-        )
+        return Detailed("frame by frame", np.stack(frames), np.stack(masks))
 
     @torch.inference_mode()
     def one_window(self, test: KnownClip) -> Detailed:
         """What the older video nodes make: a crop through all frames, for each shot and person."""
-        started = time.process_time()
         frames, masks = test.poor.copy(), np.zeros(test.truth.shape[:3], np.float32)
         boxes = every_box(test)
         for first, last in shots(test):
@@ -161,7 +153,7 @@ class VideoBench(Bench):
                 )  # fmt: skip
                 frames[first:last] = result.numpy()
                 np.maximum(masks[first:last], own, out=masks[first:last])
-        return Detailed("one window", frames, masks, time.process_time() - started)
+        return Detailed("one window", frames, masks)
 
     def _segs(self, masks: np.ndarray, video: bool) -> Any:
         node = "MaskToSEGS_for_AnimateDiff" if video else "MaskToSEGS"
