@@ -30,7 +30,7 @@ from .gpu import part
 from .quality import Report
 from .quality_tables import markdown
 from .scenes import GROWN
-from .video_clips import change_beyond, path_in_heads
+from .video_clips import change_beyond
 from .video_cost import Cost, measure_cost
 from .video_detail import SETTINGS, Detailed, VideoBench, divided, shots
 from .video_tracks import Followed, across_cut, measure_tracks, tracks_table
@@ -123,7 +123,7 @@ def detail_clip(bench: VideoBench, test: KnownClip) -> Outcome:
         bench.by_tracks(test, tracks, SMOOTHED),
     ]  # fmt: skip
     outcome.ways = {way.name: way for way in ways}
-    groups = divided(test, lambda person: path_in_heads(test.clip, person))
+    groups = divided(test.clip)
     pictures = {"as it came": test.poor, "truth": test.truth}
     pictures |= {way.name: way.frames for way in ways}
     for key, frames in pictures.items():

@@ -7,7 +7,7 @@ frame. Tracks get only what the detector found, with gaps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from dev.known_clip import KnownClip
-from dev.miniature.clips import Box
+from dev.known_clip import LEAST_SEEN, KnownClip
+from dev.miniature.clips import Box, Clip
 from dev.miniature.detailing import CROP_FACTOR
 
 from .gpu import part
 from .quality_runs import BASE, Bench
 from .scenes import GROWN
-from .video_clips import box_mask
+from .video_clips import box_mask, path_in_heads
 from .video_tracks import LOST, person_of
 
 SETTINGS = BASE | {"cfg": 1.0}  # as good as 2 for the miniature, at half the time
@@ -187,14 +187,14 @@ def shots(test: KnownClip) -> list[tuple[int, int]]:
     return list(pairwise(ends))
 
 
-def every_box(test: KnownClip, least: float = 0.5) -> Boxes:
+def every_box(test: KnownClip) -> Boxes:
     """For each frame who is seen, and a grown box each: of the true head where none was found."""
     boxes = []
     for frame, found in enumerate(test.found):
         known = {one.person: one.box for one in found}
         here = []
         for person in test.clip.persons:
-            if test.seen[person, frame] >= least:
+            if test.seen[person, frame] >= LEAST_SEEN:
                 box = known.get(person) or test.clip.head(person, frame)
                 here.append((person, larger(box, GROWN)))
         boxes.append(here)
@@ -206,9 +206,9 @@ def larger(box: Box, by: float) -> Box:
     return box[0] - by, box[1] - by, box[2] + by, box[3] + by
 
 
-def divided(test: KnownClip, path: Callable[[int], float]) -> tuple[list[int], list[int]]:
+def divided(clip: Clip) -> tuple[list[int], list[int]]:
     """The persons whose paths are long, and those whose paths are short."""
-    lengths = {person: path(person) for person in test.clip.persons}
+    lengths = {person: path_in_heads(clip, person) for person in clip.persons}
     return (
         [person for person, length in lengths.items() if length > LONG_PATH],
         [person for person, length in lengths.items() if length <= LONG_PATH],

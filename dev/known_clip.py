@@ -57,20 +57,12 @@ class KnownClip:
         return np.array([[clip.seen(p, f) for f in range(len(clip))] for p in clip.persons])
 
 
-def known_clip(name: str, length: int, seed: int = 0, poor: bool = True) -> KnownClip:
-    """The clip of a name.
-
-    Args:
-        length: in frames.
-        seed: of the detections.
-        poor: False leaves the poor frames out, which then are the true ones.
-    """
+def known_clip(name: str, length: int) -> KnownClip:
+    """The clip of a name, so many frames long."""
     clip = draw_clip(name, length)
     truth = np.stack([clip.truth(frame) for frame in range(length)])
-    given = truth
-    if poor:
-        given = np.stack([clip.poor(frame, truth=own) for frame, own in enumerate(truth)])
-    return KnownClip(clip, truth, given, detections(clip, seed=seed))
+    poor = np.stack([clip.poor(frame, truth=own) for frame, own in enumerate(truth)])
+    return KnownClip(clip, truth, poor, detections(clip))
 
 
 def psnr_inside(test: KnownClip, frames: np.ndarray, persons: Sequence[int]) -> float:
