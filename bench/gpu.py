@@ -120,6 +120,11 @@ def part(name: str) -> Any:
     return importlib.import_module(f"{PACK}.core.{name}")
 
 
+def part_of_nodes(name: str) -> Any:
+    """A module of the pack's nodes, as `part` gives those of its core."""
+    return importlib.import_module(f"{PACK}.nodes.{name}")
+
+
 @torch.no_grad()
 def fill(network: torch.nn.Module) -> torch.nn.Module:
     """Random weights that keep the size of a signal."""

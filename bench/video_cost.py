@@ -20,10 +20,9 @@ import torch.nn.functional as F
 
 from dev.miniature.clips import Detection, detections, draw_clip
 
-from .gpu import load, part
+from .gpu import load, part, part_of_nodes
 from .quality_runs import BASE
 from .run import forget_the_peak, resident
-from .video_detail import part_of_nodes
 
 LENGTHS = (64, 256, 1024)
 DRAWN, SIZE = 48, (384, 216)

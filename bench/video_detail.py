@@ -20,7 +20,7 @@ from dev.known_clip import LEAST_SEEN, KnownClip
 from dev.miniature.clips import Box, Clip
 from dev.miniature.detailing import CROP_FACTOR
 
-from .gpu import part
+from .gpu import part, part_of_nodes
 from .quality_runs import BASE, Bench
 from .scenes import GROWN
 from .video_clips import box_mask, path_in_heads
@@ -170,15 +170,6 @@ class VideoBench(Bench):
         """A node's outputs, without what it shows."""
         result = self._run(node, **inputs)
         return result["result"] if isinstance(result, dict) else result
-
-
-def part_of_nodes(name: str) -> Any:
-    """A module of the pack's nodes, as `gpu.part` gives those of its core."""
-    import importlib
-
-    from .gpu import PACK
-
-    return importlib.import_module(f"{PACK}.nodes.{name}")
 
 
 def shots(test: KnownClip) -> list[tuple[int, int]]:
