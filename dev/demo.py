@@ -126,15 +126,14 @@ def show_clip(options: argparse.Namespace) -> int:
 
 def set_model(prompt: dict[str, Any], checkpoint: Path | None, base: Path) -> None:
     """Have the prompt load this checkpoint, or the analytic model if there is none."""
-    (loader,) = [node for node in prompt.values() if node["class_type"] == "CheckpointLoaderSimple"]
+    loader = demo_video.one_node(prompt, "CheckpointLoaderSimple")
     if checkpoint:
         (base / "models" / "checkpoints").mkdir(parents=True)
         link_file(checkpoint, base / "models" / "checkpoints" / checkpoint.name)
         loader["inputs"] = {"ckpt_name": checkpoint.name}
         return
     loader |= {"class_type": "DetailersTestModel", "inputs": STAND_IN_MODEL}
-    (detailer,) = [node for node in prompt.values() if node["class_type"] == "VideoDetailer"]
-    detailer["inputs"]["cfg"] = STAND_IN_CFG
+    demo_video.one_node(prompt, "VideoDetailer")["inputs"]["cfg"] = STAND_IN_CFG
 
 
 def read_options() -> argparse.Namespace:

@@ -52,7 +52,7 @@ def prepare(options: argparse.Namespace, base: Path) -> tuple[dict[str, Any], Kn
     else:
         name = f"{options.video.replace(' ', '_')}.mp4"
         write_video(folder / name, [image(frame) for frame in test.poor], RATE)
-    _one(prompt, "LoadVideo")["inputs"] = {"file": name}
+    one_node(prompt, "LoadVideo")["inputs"] = {"file": name}
     if options.prompt is not None:
         prompt[_id_of_text(prompt)]["inputs"]["text"] = options.prompt
     if test is not None:
@@ -62,9 +62,9 @@ def prepare(options: argparse.Namespace, base: Path) -> tuple[dict[str, Any], Kn
 
 def _use_miniature(prompt: dict[str, Any], test: KnownClip, told: bool) -> None:
     """Put the miniature and known boxes in the place of models that would have to be downloaded."""
-    model, detector = (_one(prompt, kind) for kind in ("CheckpointLoaderSimple", DETECTOR))
+    model, detector = (one_node(prompt, kind) for kind in ("CheckpointLoaderSimple", DETECTOR))
     model |= {"class_type": "DetailersMiniatureLoader", "inputs": {}}
-    track, detailer = _one(prompt, "TrackSegments"), _one(prompt, "VideoDetailer")
+    track, detailer = one_node(prompt, "TrackSegments"), one_node(prompt, "VideoDetailer")
     boxes = [
         [[*(round(side) for side in one.box), "face", one.confidence] for one in found]
         for found in test.found
@@ -100,13 +100,14 @@ def _id_of(prompt: dict[str, Any], kind: str) -> str:
     return found
 
 
-def _one(prompt: dict[str, Any], kind: str) -> dict[str, Any]:
+def one_node(prompt: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The only node of a type."""
     return prompt[_id_of(prompt, kind)]
 
 
 def _id_of_text(prompt: dict[str, Any]) -> str:
     """The id of the node with the positive text."""
-    return _one(prompt, "ToBasicPipe")["inputs"]["positive"][0]
+    return one_node(prompt, "ToBasicPipe")["inputs"]["positive"][0]
 
 
 def read_frames(file: Path) -> list[np.ndarray]:
@@ -163,7 +164,7 @@ def detail_clip(
     started = time.monotonic()
     saved = result_of(prompt, run.outputs)
     after = read_frames(server.output / saved["subfolder"] / saved["filename"])
-    source = server.input / _one(prompt, "LoadVideo")["inputs"]["file"]
+    source = server.input / one_node(prompt, "LoadVideo")["inputs"]["file"]
     before = read_frames(source) if test is None else list(test.poor)
     parts = {"before": before, "after": after}
     if test is not None:
