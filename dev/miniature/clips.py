@@ -125,29 +125,18 @@ class Clip:
         still = self.stills[frame]
         if person not in still.who:
             return np.zeros(self.size[::-1], np.float32)
-        place = still.who.index(person)
-        head, *nearer = still.scene.characters[place:]
-        shapes = [Shape(shape.points, _WHITE) for shape in head.head_shapes()]
-        for other in nearer:
-            shapes += [Shape(shape.points, _BLACK) for shape in other.shapes()]
-        return render(shapes, still.view, self.size)[..., 0]
+        white, black = self._head_and_nearer(person, frame)
+        return render(white + black, still.view, self.size)[..., 0]
 
     def seen(self, person: int, frame: int) -> float:
         """The share of the head that is neither hidden nor outside the frame, 0..1."""
         character = self._character(person, frame)
         if character is None:
             return 0.0
-        still = self.stills[frame]
-        place = still.who.index(person)
         box = character.head_box()
-        white = [Shape(shape.points, _WHITE) for shape in character.head_shapes()]
-        nearer = [
-            Shape(shape.points, _BLACK)
-            for other in still.scene.characters[place + 1 :]
-            for shape in other.shapes()
-        ]
-        whole, left = (render(shapes, box, _SAMPLES)[..., 0] for shapes in (white, white + nearer))
-        inside = _inside(box, still.view)
+        white, black = self._head_and_nearer(person, frame)
+        whole, left = (render(shapes, box, _SAMPLES)[..., 0] for shapes in (white, white + black))
+        inside = _inside(box, self.stills[frame].view)
         return float((left * inside).sum() / whole.sum())
 
     def motion(self, person: int, frame: int) -> np.ndarray | None:
@@ -162,6 +151,14 @@ class Clip:
         if any(place is None for place in places):
             return None
         return (places[1] @ np.linalg.inv(places[0]))[:2]
+
+    def _head_and_nearer(self, person: int, frame: int) -> tuple[list[Shape], list[Shape]]:
+        """The person's head in white, and in black all that may hide it; in scene units."""
+        still = self.stills[frame]
+        character, *nearer = still.scene.characters[still.who.index(person) :]
+        white = [Shape(shape.points, _WHITE) for shape in character.head_shapes()]
+        black = [Shape(shape.points, _BLACK) for other in nearer for shape in other.shapes()]
+        return white, black
 
     def _character(self, person: int, frame: int) -> Character | None:
         still = self.stills[frame]
