@@ -108,21 +108,17 @@ def _cells(outcome: Outcome, name: str, place: int, last: tuple[str, str]) -> li
 
 def attribute_table(outcome: Outcome) -> str:
     """How often each attribute, and all of a head, are right before, after and in the truth."""
-    columns = {"before": BEFORE, "after": AFTER, "in the truth": TRUTH}
-    rows = []
-
-    def share(name: str, hits: Iterable[Iterable[bool]]) -> tuple[str, ...]:
-        return (name, *(f"{mean(map(float, side)):.1%}" for side in hits))
-
-    sides = [[head.seen[side].right for head in outcome.heads] for side in columns.values()]
-    for attribute in ON_HEAD:
-        name = attribute.replace("_", " ")
-        rows.append(share(name, [[right[attribute] for right in side] for side in sides]))
-    every = [[hit for right in side for hit in right.values()] for side in sides]
-    rows.append(share("any of them", every))
-    whole = [[all(right.values()) for right in side] for side in sides]
-    rows.append(share("all of a head", whole))
-    return markdown(("attribute right", *columns), rows)
+    places = (BEFORE, AFTER, TRUTH)
+    shares = {
+        name: [mean(head.seen[place].right[name] for head in outcome.heads) for place in places]
+        for name in ON_HEAD
+    }
+    shares["any of them"] = [outcome.mean("attributes", place) for place in places]
+    shares["all of a head"] = [outcome.mean("whole", place) for place in places]
+    rows = [
+        (name.replace("_", " "), *(f"{share:.1%}" for share in own)) for name, own in shares.items()
+    ]
+    return markdown(("attribute right", "before", "after", "in the truth"), rows)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
