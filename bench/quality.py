@@ -16,11 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
-from dev.contact_sheet import Cell, contact_sheet
+from dev.contact_sheet import Cell, contact_sheet, to_image
 from dev.options import QUALITY_TABLES as TABLES
 from dev.options import bench_quality
 
@@ -119,12 +118,8 @@ def best_median_worst(runs: Runs, outcome: Outcome) -> Image.Image:
             "truth",
         )
         pictures = (test.before, after, test.truth)
-        rows.append([Cell(_image(p[place]), c) for p, c in zip(pictures, captions, strict=True)])
+        rows.append([Cell(to_image(p[place]), c) for p, c in zip(pictures, captions, strict=True)])
     return contact_sheet("Heads by what detailing gains: before, after, truth", rows, width=300)
-
-
-def _image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
 
 
 # The command

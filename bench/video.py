@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dev.contact_sheet import Cell, contact_sheet
+from dev.contact_sheet import Cell, contact_sheet, to_image
 from dev.known_clip import KnownClip, flicker_inside, known_clip, psnr_inside
 from dev.miniature.clips import CLIPS
 from dev.options import bench_video
@@ -273,7 +273,7 @@ def sheet(outcomes: Sequence[Outcome]) -> Image.Image:
             pictures = {"as it came": one.test.poor, **{k: w.frames for k, w in one.ways.items()}}
             pictures["truth"] = one.test.truth
             rows.append([
-                Cell(_image(frames[frame]).crop(box).resize((240, 240), Image.Resampling.BICUBIC),
+                Cell(to_image(frames[frame]).crop(box).resize((240, 240), Image.Resampling.BICUBIC),
                      f"{one.test.clip.name} {frame}: {name}")
                 for name, frames in pictures.items()
             ])  # fmt: skip
@@ -294,13 +294,9 @@ def _around(test: KnownClip, person: int, frame: int) -> tuple[int, int, int, in
     return round(x - half), round(y - half), round(x + half), round(y + half)
 
 
-def _image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
-
-
 def side_by_side(parts: Sequence[np.ndarray]) -> list[Image.Image]:
     """Frames of several clips [F,H,W,3] beside one another."""
-    return [_image(np.concatenate(frames, 1)) for frames in zip(*parts, strict=True)]
+    return [to_image(np.concatenate(frames, 1)) for frames in zip(*parts, strict=True)]
 
 
 def write_webp(file: Path, frames: Sequence[Image.Image], width: int, rate: float) -> None:

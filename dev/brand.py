@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .contact_sheet import to_image
 from .miniature.character import Character
 from .miniature.look import read_caption
 from .miniature.world import Degradation, Scene, Window, degrade, draw_scene, enlarge, portrait
@@ -106,10 +107,6 @@ def rounded(size: tuple[int, int], radius: int) -> Image.Image:
     mask = Image.new("L", (size[0] * 4, size[1] * 4))
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, *(s * 4 - 1 for s in size)), radius * 4, 255)
     return mask.resize(size, Image.Resampling.LANCZOS)
-
-
-def to_image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ class Cell(NamedTuple):
     caption: str
 
 
+def to_image(picture: np.ndarray) -> Image.Image:
+    """A picture [H,W,3] as one that can be shown or saved; values outside 0..1 are clipped."""
+    return Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
+
+
 def contact_sheet(title: str, rows: Sequence[Sequence[Cell]], width: int = 460) -> Image.Image:
     """Rows of pictures, each brought to the same width in pixels, under a title."""
     rows = [[Cell(_scaled(cell.picture, width), cell.caption) for cell in row] for row in rows]

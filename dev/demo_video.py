@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .contact_sheet import BACKGROUND, MARGIN, TEXT, Cell, contact_sheet
+from .contact_sheet import BACKGROUND, MARGIN, TEXT, Cell, contact_sheet, to_image
 from .demo_progress import Progress, timed
-from .example_runs import image, result_of, write_video
+from .example_runs import result_of, write_video
 from .known_clip import KnownClip, flicker_inside, known_clip, psnr_inside
 from .miniature.clips import CLIPS, Clip
 from .miniature.detailing import CROP_FACTOR, SETTINGS
@@ -51,7 +51,7 @@ def prepare(options: argparse.Namespace, base: Path) -> tuple[dict[str, Any], Kn
         (folder / name).write_bytes(Path(options.video).read_bytes())
     else:
         name = f"{options.video.replace(' ', '_')}.mp4"
-        write_video(folder / name, [image(frame) for frame in test.poor], RATE)
+        write_video(folder / name, [to_image(frame) for frame in test.poor], RATE)
     one_node(prompt, "LoadVideo")["inputs"] = {"file": name}
     if options.prompt is not None:
         prompt[_id_of_text(prompt)]["inputs"]["text"] = options.prompt
@@ -124,13 +124,13 @@ def read_frames(file: Path) -> list[np.ndarray]:
 def save(parts: dict[str, Sequence[np.ndarray]], output: Path, title: str, rate: int) -> list[str]:
     """Write clips of one size side by side as one, and a contact sheet; the names of the files."""
     frames = [
-        _beside([image(part[place].clip(0, 1)) for part in parts.values()], list(parts))
+        _beside([to_image(part[place]) for part in parts.values()], list(parts))
         for place in range(min(len(part) for part in parts.values()))
     ]
     write_video(output / "video.mp4", frames, rate, quality=16)
     places = np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).round().astype(int)
     rows = [
-        [Cell(image(part[place].clip(0, 1)), f"frame {place}, {name}")
+        [Cell(to_image(part[place]), f"frame {place}, {name}")
          for name, part in parts.items()]
         for place in places
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from PIL import Image
 
+from .contact_sheet import to_image
 from .editor import Editor
 from .example_runs import image
 from .graph_file import Node, workflow_file
@@ -249,7 +250,7 @@ def tracks_sheet(server: Server) -> Image.Image:
         for number in range(CLIP_LENGTH):
             heads = sum(clip.mask(person, number) for person in clip.persons)
             pixels = clip.poor(number) if kind == "frame" else heads[..., None].repeat(3, -1)
-            image(pixels.clip(0, 1)).save(server.input / f"{kind}{number}.png")
+            to_image(pixels).save(server.input / f"{kind}{number}.png")
             prompt[f"{kind}{number}"] = _node("LoadImage", image=f"{kind}{number}.png")
             own = [f"{kind}{number}", 0]
             if last is not None:
