@@ -23,10 +23,8 @@ from dev import metrics
 from dev.miniature.cast import (
     NAMES,
     Gathering,
-    another_day,
     draw_cast,
     draw_gathering,
-    reference_picture,
 )
 from dev.miniature.look import ON_HEAD, Look, caption
 from dev.miniature.people import EMBEDDER
@@ -70,10 +68,7 @@ class PeopleBench(Bench):
     def named(self, picture: np.ndarray, segs: tuple, cast: Sequence[Look]) -> tuple:
         """What Label SEGS by Person does: the SEGS, and the likeness of each to the cast."""
         random = np.random.default_rng([len(cast), 8])
-        references = [reference_picture(another_day(look, random)) for look in cast]
-        persons = self.people.Persons(
-            torch.from_numpy(np.stack(references)), NAMES[: len(cast)], [None] * len(cast)
-        )
+        persons = self.persons(cast, NAMES[: len(cast)], random)
         found, results, _ = self.people.label_by_person(
             segs, torch.from_numpy(picture)[None], persons, self.embedder,
             self.people.Naming(THRESHOLD, UNKNOWN, MARGIN),

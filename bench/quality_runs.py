@@ -27,6 +27,7 @@ from scipy.ndimage import maximum_filter
 from dev import metrics
 from dev.miniature.cast import another_day, reference_picture
 from dev.miniature.detailing import SETTINGS
+from dev.miniature.look import Look
 from dev.miniature.people import EMBEDDER
 
 from .gpu import load, part
@@ -259,16 +260,21 @@ class Bench:
     @torch.inference_mode()
     def _likeness(self, test: TestScene, picture: np.ndarray) -> list[float]:
         """How alike each head is to a sharp picture of its person on another day."""
-        random = np.random.default_rng([test.seed, 10])
         looks = [character.look for character in test.scene.characters]
-        references = np.stack([reference_picture(another_day(look, random)) for look in looks])
         names = [str(number) for number in range(len(looks))]
-        persons = self.people.Persons(torch.from_numpy(references), names, [None] * len(names))
+        persons = self.persons(looks, names, np.random.default_rng([test.seed, 10]))
         _, found, _ = self.people.label_by_person(
             self.segs(test), torch.from_numpy(picture)[None], persons, self.embedder,
             self.people.Naming(0.0, "", MARGIN),
         )  # fmt: skip
         return [one.scores[number] for number, one in enumerate(found)]
+
+    def persons(
+        self, looks: Sequence[Look], names: Sequence[str], random: np.random.Generator
+    ) -> Any:
+        """Persons by a sharp picture of each, with another expression and another shirt."""
+        references = np.stack([reference_picture(another_day(look, random)) for look in looks])
+        return self.people.Persons(torch.from_numpy(references), names, [None] * len(names))
 
     @torch.inference_mode()
     def detail(self, test: TestScene, widgets: dict[str, Any], vae: str = USUAL_VAE) -> np.ndarray:

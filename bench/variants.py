@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from dev import metrics
-from dev.miniature.cast import another_day, reference_picture
 from dev.options import bench_variants
 
 from .gpu import part
@@ -114,11 +113,10 @@ class VariantBench(Bench):
     def _reference(self, test: TestScene, groups: Any) -> Scores:
         """By a sharp picture of each, with another expression and another shirt."""
         random = np.random.default_rng([test.seed, 9])
-        people, likeness = part("segs.people"), part("segs.likeness")
+        likeness = part("segs.likeness")
         scores = []
         for group, character in zip(groups, test.scene.characters, strict=True):
-            picture = reference_picture(another_day(character.look, random))
-            persons = people.Persons(torch.from_numpy(picture)[None], [""], [None])
+            persons = self.persons([character.look], [""], random)
             scores += likeness.likeness_to_persons([group], self.embedder, persons)
         return scores
 
