@@ -32,7 +32,7 @@ from .quality_tables import markdown
 from .scenes import GROWN
 from .video_clips import change_beyond
 from .video_cost import Cost, measure_cost
-from .video_detail import SETTINGS, Detailed, VideoBench, divided, shots
+from .video_detail import SETTINGS, SINGLE, WINDOW, Detailed, VideoBench, divided, shots, tracks_way
 from .video_tracks import Followed, across_cut, measure_tracks, tracks_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,6 @@ CROSSINGS = ("crossing", "crossing alike")
 DETAILED = ("walking", "turning", "crossing", "cut", "leaving and coming back", "moving camera",
             "approaching")  # fmt: skip
 PLAIN, SMOOTHED = 0.0, 1.0  # strengths of the smoothing over time
-WINDOW, SINGLE = "one window", "frame by frame"
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def pictures_tables(outcomes: Sequence[Outcome]) -> list[str]:
 
 def picture_figures(outcomes: Sequence[Outcome]) -> list[Figure]:
     """The figures of PSNR, flicker and untouched pixels."""
-    plain, smoothed = (f"tracks, smoothing {strength:g}" for strength in (PLAIN, SMOOTHED))
+    plain, smoothed = map(tracks_way, (PLAIN, SMOOTHED))
     gains: tuple[list[float], list[float]] = ([], [])
     for one in outcomes:
         for place, own in enumerate(gains):
@@ -363,7 +362,7 @@ def main() -> int:
     if options.write and outcomes:
         sheet(outcomes).save(SHEET, quality=85)
         first = outcomes[0]
-        smoothed = first.ways[f"tracks, smoothing {SMOOTHED:g}"].frames
+        smoothed = first.ways[tracks_way(SMOOTHED)].frames
         frames = side_by_side([first.test.poor, smoothed, first.test.truth])
         write_webp(SHOWN, frames, 1080, 12)
     if options.write:

@@ -27,6 +27,7 @@ from .video_clips import box_mask, path_in_heads
 from .video_tracks import LOST, person_of
 
 SETTINGS = BASE | {"cfg": 1.0}  # as good as 2 for the miniature, at half the time
+WINDOW, SINGLE = "one window", "frame by frame"  # names of ways
 LONG_PATH = 1.0  # widths of a head from which on a path is long
 Boxes = Sequence[Sequence[tuple[int, Box]]]  # for each frame, persons and boxes
 
@@ -99,8 +100,7 @@ class VideoBench(Bench):
                 box = own.box.sides
                 wide = (np.floor(box[0]), np.floor(box[1]), np.ceil(box[2]), np.ceil(box[3]))
                 np.maximum(masks[own.frame], box_mask([wide], test.clip.size), out=masks[own.frame])
-        name = f"tracks, smoothing {smoothing:g}"
-        return Detailed(name, sink.frames.numpy(), masks)
+        return Detailed(tracks_way(smoothing), sink.frames.numpy(), masks)
 
     def _detail(self, text: str) -> Any:
         models = self.settings.Models(self.model, self.clip, self.vae, self.empty, self.empty)
@@ -127,7 +127,7 @@ class VideoBench(Bench):
                 wildcard=text, **SETTINGS,
             )  # fmt: skip
             frames.append(result[0].numpy())
-        return Detailed("frame by frame", np.stack(frames), np.stack(masks))
+        return Detailed(SINGLE, np.stack(frames), np.stack(masks))
 
     @torch.inference_mode()
     def one_window(self, test: KnownClip) -> Detailed:
@@ -153,7 +153,7 @@ class VideoBench(Bench):
                 )  # fmt: skip
                 frames[first:last] = result.numpy()
                 np.maximum(masks[first:last], own, out=masks[first:last])
-        return Detailed("one window", frames, masks)
+        return Detailed(WINDOW, frames, masks)
 
     def _segs(self, masks: np.ndarray, video: bool) -> Any:
         node = "MaskToSEGS_for_AnimateDiff" if video else "MaskToSEGS"
@@ -170,6 +170,11 @@ class VideoBench(Bench):
         """A node's outputs, without what it shows."""
         result = self._run(node, **inputs)
         return result["result"] if isinstance(result, dict) else result
+
+
+def tracks_way(smoothing: float) -> str:
+    """The name of the way by tracks."""
+    return f"tracks, smoothing {smoothing:g}"
 
 
 def shots(test: KnownClip) -> list[tuple[int, int]]:
