@@ -288,14 +288,14 @@ class Bench:
     ) -> np.ndarray:  # fmt: skip
         """The picture that Detailer (SEGS) makes with these segments and their text: [H,W,3]."""
         inputs = {name: self._value(value, test) for name, value in widgets.items()}
-        links = self.links(test, segs, vae)
+        links = self.links(test.before, segs, vae)
         (result,) = self._run("DetailerForEach", **links, wildcard=text, **inputs)
         return result[0].numpy()
 
-    def links(self, test: TestScene, segs: tuple, vae: str = USUAL_VAE) -> dict[str, Any]:
-        """The inputs of Detailer (SEGS) from other nodes, for a scene's poor picture."""
+    def links(self, picture: np.ndarray, segs: tuple, vae: str = USUAL_VAE) -> dict[str, Any]:
+        """The inputs of Detailer (SEGS) from other nodes, for a picture [H,W,3]."""
         return {
-            "image": torch.from_numpy(test.before)[None], "segs": segs, "model": self.model,
+            "image": torch.from_numpy(picture)[None], "segs": segs, "model": self.model,
             "clip": self.clip, "vae": self.vaes[vae], "positive": self.empty,
             "negative": self.empty,
         }  # fmt: skip

@@ -71,7 +71,7 @@ class VariantBench(Bench):
     @torch.inference_mode()
     def heads(self, test: TestScene, denoise: float, count: int) -> list[Head]:
         """What the variants of each head are worth, and how they score."""
-        links = self.links(test, self.segs(test))
+        links = self.links(test.before, self.segs(test))
         settings = BASE | {"denoise": denoise, "variants": count}
         _, _, (header, items) = self.nodes["DetailerForEach"]().run(
             **links, wildcard=test.text, **settings

@@ -118,14 +118,11 @@ class VideoBench(Bench):
             if not own:
                 frames.append(test.poor[frame])
                 continue
-            segs = [self._segs(box_mask([box], test.clip.size)[None], False) for _, box in own]
+            found = [self._segs(box_mask([box], test.clip.size)[None], False) for _, box in own]
+            segs = found[0][0], [seg for _, some in found for seg in some]
             text = "\n[SEP]\n".join(test.clip.captions[person] for person, _ in own)
-            (result, *_) = self._plain(
-                "DetailerForEach", image=torch.from_numpy(test.poor[frame])[None],
-                segs=(segs[0][0], [seg for _, some in segs for seg in some]), model=self.model,
-                clip=self.clip, vae=self.vae, positive=self.empty, negative=self.empty,
-                wildcard=text, **SETTINGS,
-            )  # fmt: skip
+            links = self.links(test.poor[frame], segs)
+            (result, *_) = self._plain("DetailerForEach", **links, wildcard=text, **SETTINGS)
             frames.append(result[0].numpy())
         return Detailed(SINGLE, np.stack(frames), np.stack(masks))
 
