@@ -23,6 +23,7 @@ from PIL import Image
 
 from dev.contact_sheet import Cell, contact_sheet, to_image
 from dev.known_clip import KnownClip, flicker_inside, known_clip, psnr_inside
+from dev.metrics import psnr
 from dev.miniature.clips import CLIPS
 from dev.options import bench_video
 
@@ -221,11 +222,9 @@ def _round_trip(bench: VideoBench, window: Any, test: KnownClip, own: Any) -> tu
     crop = window.Window.of(own.window, region)
     cut = crop.extract(pixels, size)
     back = crop.returned(cut, pixels).clamp(0, 1)
-    inside = crop.inside(pixels)
-    error = (back - pixels).square()[inside.expand(1, *inside.shape[-2:])].mean()
-    return float(10 * torch.log10(1 / error.clamp(min=1e-10))), torch.equal(
-        crop.put_back(cut, pixels), pixels
-    )
+    inside = crop.inside(pixels).reshape(pixels.shape[1:3])
+    level = psnr(back[0].numpy(), pixels[0].numpy(), inside.numpy())
+    return level, torch.equal(crop.put_back(cut, pixels), pixels)
 
 
 # Cost
