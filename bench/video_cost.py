@@ -23,6 +23,7 @@ from dev.miniature.clips import Detection, detections, draw_clip
 from .gpu import load, part, part_of_nodes
 from .quality_runs import BASE
 from .run import forget_the_peak, resident
+from .video_detail import finds
 
 LENGTHS = (64, 256, 1024)
 DRAWN, SIZE = 48, (384, 216)
@@ -100,14 +101,11 @@ def _cost(tree: Path, length: int) -> Cost:
 @torch.inference_mode()
 def _run(drawn: torch.Tensor, found: list[list[Detection]], length: int) -> tuple[float, float]:
     """Seconds of the processor to follow and to detail."""
-    geometry, follow, finds = part("geometry"), part("tracks.follow"), part("tracks.finds")
-    source = BackAndForth(drawn, length, geometry.Size(*SIZE))
+    follow = part("tracks.follow")
+    source = BackAndForth(drawn, length, part("geometry").Size(*SIZE))
 
     def finder(number: int, _: Any) -> list[Any]:
-        return [
-            finds.Find(number, geometry.Rect.of_box(one.box), "face", one.confidence)
-            for one in found[source.place(number)]
-        ]
+        return finds(number, found[source.place(number)])
 
     started = time.process_time()
     tracks = follow.follow(follow.Clip.of(source), finder, follow.Following())

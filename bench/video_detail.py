@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dev.known_clip import LEAST_SEEN, KnownClip
-from dev.miniature.clips import Box, Clip
+from dev.miniature.clips import Box, Clip, Detection
 from dev.miniature.detailing import CROP_FACTOR
 
 from .gpu import part, part_of_nodes
@@ -51,8 +51,8 @@ class VideoBench(Bench):
 
     def __init__(self, tree: Path) -> None:
         super().__init__(tree)
-        self.follow, self.finds = part("tracks.follow"), part("tracks.finds")
-        self.clips, self.geometry = part("clips"), part("geometry")
+        self.follow, self.clips = part("tracks.follow"), part("clips")
+        self.geometry = part("geometry")
         self.tracks, self.settings = part("detail.tracks"), part("settings")
         self.host = part("host.backend")
 
@@ -66,15 +66,7 @@ class VideoBench(Bench):
         found = test.found[frames]
 
         def finder(number: int, _: Any) -> list[Any]:
-            return [
-                self.finds.Find(
-                    number,
-                    self.geometry.Rect.of_box(larger(one.box, grown)),
-                    "face",
-                    one.confidence,
-                )
-                for one in found[number]
-            ]
+            return finds(number, found[number], grown)
 
         shaping = replace(self.follow.Following().shaping, crop_factor=CROP_FACTOR)
         how = replace(self.follow.Following(), shaping=shaping)
@@ -172,6 +164,12 @@ class VideoBench(Bench):
 def tracks_way(smoothing: float) -> str:
     """The name of the way by tracks."""
     return f"tracks, smoothing {smoothing:g}"
+
+
+def finds(frame: int, found: Sequence[Detection], grown: int = 0) -> list[Any]:
+    """What was found in a frame as a detector for tracks gives it, with grown boxes."""
+    find, of_box = part("tracks.finds").Find, part("geometry").Rect.of_box
+    return [find(frame, of_box(larger(one.box, grown)), "face", one.confidence) for one in found]
 
 
 def shots(test: KnownClip) -> list[tuple[int, int]]:
