@@ -1,9 +1,12 @@
 """Video Detailer: tracks redrawn in windows that follow them."""
 
+import av
 import numpy as np
 import pytest
+from detailers.core.geometry import Size
 from detailers.tests.host.by_hand import PIXELS
 from detailers.tests.host.graphs import SAMPLING, Graph, read_json
+from detailers.tests.video_files import clip as write_clip
 
 RED = np.array(PIXELS["red"])
 FRAMES, WIDTH, HEIGHT = 7, 96, 64
@@ -71,3 +74,57 @@ def test_a_moving_thing_is_redrawn_where_it_is(results, family):
         "first": 2, "last": 5, "detailed": 4, "gaps": 0, "failed": [],
     }  # fmt: skip
     assert report["counts"]["sampled"] == 1
+
+
+# Files
+
+RATE = 12
+
+
+def grey(number, size):
+    return np.full((size.height, size.width, 3), 60 + 8 * number, np.uint8)
+
+
+def played(path):
+    """Of a video file: its frames [F,H,W,3] 0..1, their times in seconds, and its sound [C,S]."""
+    with av.open(str(path)) as file:
+        frames = list(file.decode(video=0))
+        assert file.streams.video[0].average_rate == RATE
+    with av.open(str(path)) as file:
+        heard = [frame.to_ndarray() for frame in file.decode(audio=0)]
+    pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]) / 255
+    return pictures, [frame.time for frame in frames], np.concatenate(heard, 1)
+
+
+def test_a_loaded_file_is_followed_detailed_and_saved(run, server):
+    size = Size(WIDTH, HEIGHT)
+    source = write_clip(
+        server.input / "with_sound.mp4", count=FRAMES, size=size, rate=RATE, draw=grey,
+        sound=[("aac", FRAMES / RATE)],
+    )  # fmt: skip
+    graph = Graph()
+    video = graph.add("LoadVideo", file=source.name)[0]
+    tracks = graph.add("TrackSegments", video=video, masks=moving_masks(graph), **STILL)[0]
+    pipe = graph.pipe(graph.model("flat8", prior_std=0.0))
+    node = graph.add("VideoDetailerLong", video=video, tracks=tracks, basic_pipe=pipe, **SETTINGS)
+    saved = graph.add(
+        "SaveVideo", video=node[0], filename_prefix="followed", format="auto", codec="auto"
+    )
+    done = run(graph)
+    (entry,) = done.outputs[saved.key]["images"]
+    (shown,) = done.outputs[node.key]["images"]
+    before, times, sound = played(source)
+    for path in (
+        server.output / entry["subfolder"] / entry["filename"],
+        server.base / "temp" / shown["filename"],
+    ):
+        after, its_times, its_sound = played(path)
+        assert after.shape == (FRAMES, HEIGHT, WIDTH, 3)
+        np.testing.assert_allclose(its_times, times, atol=1e-3)
+        np.testing.assert_array_equal(its_sound, sound)
+        for frame in range(FRAMES):
+            np.testing.assert_allclose(after[frame, 52:], before[frame, 52:], atol=0.03)
+            x = 16 + STEP * frame
+            middle = after[frame, 28:36, x + 8 : x + 16].mean((0, 1))
+            expected = RED if 2 <= frame < 6 else before[frame, 32, x + 12]
+            np.testing.assert_allclose(middle, expected, atol=0.08, err_msg=f"{path} {frame}")
