@@ -6,7 +6,8 @@ Code that works on a clip of any length reads it through a `FrameSource` and wri
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 
@@ -36,6 +37,41 @@ class FrameSink(Protocol):
 
     def write(self, frames: torch.Tensor) -> None:
         """The next frames [n,H,W,C] 0..1."""
+
+
+class Watch:
+    """Work on the frames of a clip, as the user sees it: a progress bar, and a way to stop it.
+
+    Args:
+        check: raises an error if the work is to stop.
+        progress: starts a bar of so many steps, and gives what moves it, as `Backend.progress`.
+    """
+
+    def __init__(
+        self,
+        check: Callable[[], None] = lambda: None,
+        progress: Callable[[int], Callable[[int, Any, Any], None]] | None = None,
+    ) -> None:
+        self.check = check
+        self._progress = progress
+        self._move: Callable[[int, Any, Any], None] = lambda *_: None
+        self._done = self._total = 0
+
+    def begin(self, total: int) -> None:
+        """Start the bar; `total` counts a frame as often as it is gone through."""
+        self._done, self._total = 0, total
+        if self._progress is not None:
+            self._move = self._progress(total)
+
+    def done(self, frames: int = 1) -> None:
+        """So many more frames are done."""
+        self._done = min(self._done + frames, self._total)
+        self._move(self._done, None, None)
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+        if self._done < self._total:
+            self.done(self._total - self._done)
 
 
 class HeldFrames:

@@ -1,11 +1,12 @@
 """core/tracks/follow.py: tracks of things with known paths, from poor finds."""
 
+import weakref
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from detailers.core.clips import HeldFrames
+from detailers.core.clips import HeldFrames, Watch
 from detailers.core.geometry import Rect, Size
 from detailers.core.tracks import crossings
 from detailers.core.tracks.association import Linking
@@ -310,6 +311,108 @@ def test_a_clip_of_one_frame_and_a_track_of_one_frame():
     alone[5] = [type(finds[0][0])(5, finds[0][0].box, "face")]
     one = follow(Clip(11, FRAME), finder(alone), Following(choosing=Choosing(min_frames=1)))
     assert [(track.first, track.last) for track in one.tracks] == [(5, 5)]
+
+
+class Copied(HeldFrames):
+    """Frames of which each slice is a copy, as those of a file are; `alive` are still held."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.alive, self.most = weakref.WeakSet(), 0
+
+    def read(self, start, stop):
+        self.most = max(self.most, len(self.alive) + 1)
+        frames = super().read(start, stop).clone()
+        self.alive.add(frames)
+        return frames
+
+
+def test_one_slice_of_frames_is_held_at_a_time():
+    path = PATHS["walking"](30)
+    source = Copied(drawn([path], FRAME))
+    assert len(follow(Clip.of(source), finder(jittered([path])[0]), Following()).tracks) == 1
+    assert source.most == 1
+
+
+def test_the_looks_of_all_finds_are_kept_in_few_blocks():
+    path = PATHS["walking"](30)
+    kept = []
+    finds, _ = jittered([path])
+
+    def linked(frames, how):
+        kept.extend(find.looks for own in frames for find in own)
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detailers.core.tracks.follow.linked", linked)
+        tracks_of(drawn([path], FRAME), finds)
+    assert len(kept) == sum(map(len, finds)) > 30
+    assert len({id(looks.base) for looks in kept}) == 1
+    assert len({looks.tobytes() for looks in kept}) > 20  # each is its own
+
+
+class Bar:
+    """The values that a progress bar gets."""
+
+    def __init__(self):
+        self.total, self.values = None, []
+
+    def begin(self, total):
+        self.total = total
+        return lambda done, model, latent: self.values.append(done)
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_bar_counts_frames_that_are_searched_and_measured(measured):
+    path, bar = PATHS["walking"](30), Bar()
+    shaping = Shaping(measured=measured)
+    clip, own = Clip.of(HeldFrames(drawn([path], FRAME))), finder(jittered([path])[0])
+    follow(clip, own, Following(shaping=shaping), Watch(progress=bar.begin))
+    assert bar.total == COUNT * (2 if measured else 1)
+    assert bar.values == sorted(bar.values)
+    assert set(range(1, COUNT + 1)) <= set(bar.values)
+    assert bar.values[-1] == bar.total
+    assert all(later - value <= 8 for value, later in zip(bar.values, bar.values[1:], strict=False))
+
+
+def test_the_bar_ends_where_nothing_is_found():
+    bar = Bar()
+    clip = Clip.of(HeldFrames(torch.rand(5, 16, 16, 3)))
+    with collected_notes():
+        follow(clip, lambda number, frame: [], Following(), Watch(progress=bar.begin))
+    assert bar.values[-1] == bar.total == 10
+
+
+@pytest.mark.parametrize("stopped", [0, 7, COUNT, COUNT + 3, 2 * COUNT - 8])
+def test_work_stops_between_frames_in_both_passes(stopped):
+    path, bar = PATHS["walking"](30), Bar()
+
+    def check():
+        if bar.values and bar.values[-1] >= stopped:
+            raise InterruptedError
+
+    watch = Watch(check, bar.begin)
+    clip, own = Clip.of(HeldFrames(drawn([path], FRAME))), finder(jittered([path])[0])
+    with pytest.raises(InterruptedError):
+        follow(clip, own, Following(), watch)
+    assert bar.values[-1] < stopped + 8
+
+
+def test_a_crowd_is_measured_a_few_pairs_at_a_time(monkeypatch):
+    from detailers.core.tracks import links
+
+    asked = []
+
+    def motions(pairs):
+        asked.append(len(pairs))
+        return [pair.start for pair in pairs]
+
+    monkeypatch.setattr(links, "motions", motions)
+    frames = torch.rand(8, 40, 200, 3)
+    things = [links.Links(0, [Rect(20.0 * k + 10, 20, 12, 12)] * 8) for k in range(9)]
+    links.measure(things, frames, 0)
+    assert max(asked) <= links.AT_ONCE
+    assert sum(asked) == 9 * (7 + 6 + 4)
 
 
 def test_a_clip_is_read_in_slices_and_the_result_does_not_depend_on_them(monkeypatch):

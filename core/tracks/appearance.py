@@ -24,6 +24,7 @@ SIDE = 24  # pixels to which a box is resized
 LIGHT_BINS, COLOUR_BINS = 8, 8  # of the histogram of luma, and of each of two colour differences
 CELLS = 4  # the layout has so many cells along each side
 _LAYOUT = 0.5  # weight of the layout, whose colours are 0..1
+_BLOCK = 1024  # vectors that are kept in one block
 _REACH = 0.6  # colour differences beyond it count as it
 
 
@@ -46,6 +47,27 @@ def looks_of(frame: torch.Tensor, boxes: Sequence[Rect]) -> list[np.ndarray | No
     for place, vector in zip(shown, _vectors(pictures).cpu().numpy(), strict=True):
         looks[place] = vector
     return looks
+
+
+class KeptLooks:
+    """Vectors that are kept while a clip is read, in few large blocks.
+
+    Kept one by one, they would lie between the pictures of which they were made. Those could then
+    not be replaced by others of their size, and the process would grow with every frame.
+    """
+
+    def __init__(self) -> None:
+        self._block = np.empty((0, 0), np.float32)
+        self._used = 0
+
+    def keep(self, vector: np.ndarray) -> np.ndarray:
+        """The same vector [D], in a block."""
+        if self._used == len(self._block):
+            self._block, self._used = np.empty((_BLOCK, len(vector)), vector.dtype), 0
+        kept = self._block[self._used]
+        kept[:] = vector
+        self._used += 1
+        return kept
 
 
 def unlike(one: np.ndarray | None, other: np.ndarray | None) -> float | None:
@@ -92,8 +114,9 @@ def histograms(pictures: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     differences = [(pictures[:, place] - luma).clamp(-_REACH, _REACH) for place in (0, 2)]
     light = _soft(luma, LIGHT_BINS)
     red, blue = (_soft(0.5 + 0.5 * each / _REACH, COLOUR_BINS) for each in differences)
-    lightness = torch.einsum("nhwi,hw->ni", light, weight)
-    colour = torch.einsum("nhwi,nhwj,hw->nij", red, blue, weight).flatten(1)
+    lightness = weight.flatten() @ light.flatten(1, 2)
+    weighted = (red * weight[..., None]).flatten(1, 2)
+    colour = (weighted.mT @ blue.flatten(1, 2)).flatten(1)
     both = torch.cat([0.4 * lightness, 0.6 * colour], dim=1)
     return (both.clamp(min=0) / 2).sqrt()
 

@@ -8,9 +8,9 @@ it the frames look as they did before it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -68,22 +68,55 @@ def change(one: FrameLooks, other: FrameLooks) -> float:
     return max(colours, float(np.sqrt(colours * structure)))
 
 
+class Cuts:
+    """Finds the cuts of a clip while it is read once, and keeps only what the last frames show.
+
+    Args:
+        threshold: the least change at a cut, 0..1; from NONE on no cut is found.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.wanted = threshold < NONE
+        self._least = max(threshold, _SLIGHT)
+        self._last: deque[FrameLooks] = deque(maxlen=2 * FLASH + 2)
+        self._changes: list[float] = []  # from each frame to the next
+        self._lasting: list[int] = []  # the large changes that are no flash
+
+    def add(self, looks: Sequence[FrameLooks]) -> None:
+        """Take the next frames."""
+        for own in looks:
+            if self._last:
+                self._changes.append(change(self._last[-1], own))
+            self._last.append(own)
+            self._judge(len(self._changes) - 1 - FLASH)
+
+    def first_frames(self) -> tuple[int, ...]:
+        """The first frame after each cut, once all frames were taken."""
+        for step in range(max(0, len(self._changes) - FLASH), len(self._changes)):
+            self._judge(step)
+        changes = np.array(self._changes)
+        return tuple(step + 1 for step in self._lasting if _stands_out(changes, step))
+
+    def _judge(self, step: int) -> None:
+        """Keep a change if it is large and no flash; what follows it is known by now."""
+        if step < 0 or not self.wanted or self._changes[step] < self._least:
+            return
+        held = list(self._last)
+        place = step - (len(self._changes) + 1 - len(held))
+        if not _is_flash(held, place, _ALIKE * self._least):
+            self._lasting.append(step)
+
+
 def find_cuts(looks: Sequence[FrameLooks], threshold: float) -> tuple[int, ...]:
     """The first frame after each cut.
 
     Args:
         looks: of all frames, in order.
-        threshold: the least change at a cut, 0..1; from NONE on no cut is found.
+        threshold: as for `Cuts`.
     """
-    if threshold >= NONE or len(looks) < 2:
-        return ()
-    changes = np.array([change(*pair) for pair in pairwise(looks)])
-    least = max(threshold, _SLIGHT)
-    return tuple(
-        int(step) + 1
-        for step in np.flatnonzero(changes >= least)
-        if _stands_out(changes, step) and not _is_flash(looks, int(step), _ALIKE * least)
-    )
+    cuts = Cuts(threshold)
+    cuts.add(looks)
+    return cuts.first_frames()
 
 
 def _stands_out(changes: np.ndarray, step: int) -> bool:

@@ -7,21 +7,21 @@ for the tracks themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from ...utils.notes import note
-from ..clips import FrameSource
+from ..clips import FrameSource, Watch
 from ..geometry import Size
 from ..segs.image_batch import counted
 from ..segs.seg import labels_meant
-from .appearance import looks_of
+from .appearance import KeptLooks, looks_of
 from .association import Linking, linked, without_long_gaps
 from .crossings import untangled
-from .cuts import NONE, FrameLooks, find_cuts, frame_looks
+from .cuts import Cuts, frame_looks
 from .finds import Chain, Find
 from .links import Link, Links, measure
 from .track import Dropped, Track, Tracks
@@ -128,22 +128,24 @@ class Clip:
 Finder = Callable[[int, torch.Tensor | None], Sequence[Find]]
 
 
-def follow(
-    clip: Clip, finder: Finder, how: Following, check: Callable[[], None] = lambda: None
-) -> Tracks:
+def follow(clip: Clip, finder: Finder, how: Following, watch: Watch | None = None) -> Tracks:
     """The tracks of what is found in the frames of a clip.
 
     The user is told if nothing is found, and of tracks that were dropped.
 
     Args:
-        check: called before each frame; it may raise an error to stop.
+        watch: its bar counts the frames that were searched, and those in which motion was measured.
+            It is asked between frames whether to stop.
     """
-    finds, cuts = _searched(clip, finder, how, check)
+    watch = watch or Watch()
+    measured = clip.source is not None and how.shaping.follows_pixels
+    watch.begin(clip.count * (2 if measured else 1))
+    finds, cuts = _searched(clip, finder, how, watch)
     finds = _labelled(finds, how.labels)
     chains = _chains(finds, cuts, how.linking)
     shots = _shots(clip.count, cuts)
     kept, dropped = _long_enough(chains, shots, how.choosing.min_frames)
-    if clip.source is not None and how.shaping.follows_pixels:
+    if measured:
         most = how.linking.max_gap if how.may_miss else 0
         courses = [
             course_of(chain, how.shaping, frames_at_ends(chain, _shot_of(chain, shots), most))
@@ -151,7 +153,7 @@ def follow(
         ]
         courses = [
             with_motion(course, own, how.shaping)
-            for course, own in _measured(clip.source, courses, check)
+            for course, own in _measured(clip.source, courses, watch)
         ]
     else:
         courses = [course_of(chain, how.shaping) for chain in kept]
@@ -159,6 +161,7 @@ def follow(
     tracks, beyond = _chosen(tracks, how.choosing)
     result = Tracks(clip.size, clip.count, tuple(tracks), cuts, tuple(dropped + beyond))
     _tell(result, sum(map(len, finds)))
+    watch.end()
     return result
 
 
@@ -166,21 +169,31 @@ def follow(
 
 
 def _searched(
-    clip: Clip, finder: Finder, how: Following, check: Callable[[], None]
+    clip: Clip, finder: Finder, how: Following, watch: Watch
 ) -> tuple[list[list[Find]], tuple[int, ...]]:
     """The finds of each frame, and the cuts."""
     finds: list[list[Find]] = []
-    seen: list[FrameLooks] = []
-    for start in range(0, clip.count, SLICE):
-        stop = min(start + SLICE, clip.count)
-        frames = None if clip.source is None else clip.source.read(start, stop)
-        if frames is not None and how.cut_threshold < NONE:
-            seen += frame_looks(frames)
-        for number in range(start, stop):
-            check()
-            frame = None if frames is None else frames[number - start : number - start + 1]
-            finds.append(_with_looks(finder(number, frame), frame))
-    return finds, find_cuts(seen, how.cut_threshold)
+    cuts, looks = Cuts(how.cut_threshold), KeptLooks()
+
+    def search(slice_: range) -> None:  # so that its frames are free before the next ones are read
+        frames = None if clip.source is None else clip.source.read(slice_.start, slice_.stop)
+        if frames is not None and cuts.wanted:
+            cuts.add(frame_looks(frames))
+        for place, number in enumerate(slice_):
+            watch.check()
+            frame = None if frames is None else frames[place : place + 1]
+            finds.append(_with_looks(finder(number, frame), frame, looks))
+            watch.done()
+
+    for each in _slices(clip.count):
+        search(each)
+    return finds, cuts.first_frames()
+
+
+def _slices(count: int) -> Iterator[range]:
+    """The numbers of the frames that are read at once."""
+    for start in range(0, count, SLICE):
+        yield range(start, min(start + SLICE, count))
 
 
 def _labelled(finds: Sequence[Sequence[Find]], labels: str) -> list[list[Find]]:
@@ -189,27 +202,29 @@ def _labelled(finds: Sequence[Sequence[Find]], labels: str) -> list[list[Find]]:
     return [[find for find in own if wanted is None or find.label in wanted] for own in finds]
 
 
-def _with_looks(finds: Sequence[Find], frame: torch.Tensor | None) -> list[Find]:
+def _with_looks(finds: Sequence[Find], frame: torch.Tensor | None, kept: KeptLooks) -> list[Find]:
     if frame is None or not finds:
         return list(finds)
     looks = looks_of(frame, [find.box for find in finds])
-    return [replace(find, looks=own) for find, own in zip(finds, looks, strict=True)]
+    return [
+        replace(find, looks=None if own is None else kept.keep(own))
+        for find, own in zip(finds, looks, strict=True)
+    ]
 
 
 def _measured(
-    source: FrameSource, courses: Sequence[Course], check: Callable[[], None]
+    source: FrameSource, courses: Sequence[Course], watch: Watch
 ) -> list[tuple[Course, list[Link]]]:
     """Each course as far as the thing is seen, and what moved between pairs of its frames."""
     things = [Links(course.first, course.boxes) for course in courses]
-    for start in range(0, source.count, SLICE):
-        stop = min(start + SLICE, source.count)
+    for each in _slices(source.count):
         here = [
             thing for thing, course in zip(things, courses, strict=True)
-            if course.first < stop and start <= course.last
+            if course.first < each.stop and each.start <= course.last
         ]  # fmt: skip
         if here:
-            check()
-            measure(here, source.read(start, stop), start)
+            measure(here, source.read(each.start, each.stop), each.start, watch.check)
+        watch.done(len(each))
     seen = [
         seen_only(course, thing.found, _sharing(course, courses))
         for course, thing in zip(courses, things, strict=True)

@@ -7,13 +7,15 @@ after its last frame, so that the memory does not depend on the length of the cl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from ..geometry import Rect
 from .motion import LAGS, Motion, Pair, Patch, expected, motions, patch_of
+
+AT_ONCE = 16  # pairs that are compared side by side, so that a crowd needs no more memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,20 @@ class Links:
             self.found.append(Link(place - lag, place, motion))
 
 
-def measure(things: Sequence[Links], frames: torch.Tensor, first: int) -> None:
+def measure(
+    things: Sequence[Links],
+    frames: torch.Tensor,
+    first: int,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Measure the motion of things to each of some frames, of all things side by side.
 
     Args:
         frames: [n,H,W,C], those that follow the ones of the call before.
         first: the number of the first of them in the clip.
+        check: called often; it may raise an error to stop.
     """
+    check()
     places = [thing.look(frames, first) for thing in things]
     for lag in LAGS:
         open_pairs: list[tuple[Links, int, Pair]] = []
@@ -106,9 +115,12 @@ def measure(things: Sequence[Links], frames: torch.Tensor, first: int) -> None:
                         thing.add(place, lag, start)
                     else:
                         open_pairs.append((thing, place, pair))
-        moved = motions([pair for _, _, pair in open_pairs])
-        for (thing, place, _), motion in zip(open_pairs, moved, strict=True):
-            thing.add(place, lag, motion)
+        for start in range(0, len(open_pairs), AT_ONCE):
+            check()
+            part = open_pairs[start : start + AT_ONCE]
+            moved = motions([pair for _, _, pair in part])
+            for (thing, place, _), motion in zip(part, moved, strict=True):
+                thing.add(place, lag, motion)
     for thing, own in zip(things, places, strict=True):
         if own.stop == len(thing.boxes):
             thing.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...core.clips import Watch
 from ...core.detectors.detect import DetectionOptions
 from ...core.host.backend import MAX_RESOLUTION, ComfyBackend
 from ...core.host.folders import save_animation
@@ -56,7 +57,13 @@ class TrackSegments:
                 Linking(max_gap), shaping, Choosing(min_frames, order, limit), labels,
                 cut_threshold, found.may_miss,
             )  # fmt: skip
-            return (follow(clip, finder, how, ComfyBackend().check_interrupt),)
+            return (follow(clip, finder, how, _watch()),)
+
+
+def _watch() -> Watch:
+    """The progress bar and the interrupts of ComfyUI."""
+    backend = ComfyBackend()
+    return Watch(backend.check_interrupt, backend.progress)
 
 
 class PreviewTracks:

@@ -87,6 +87,51 @@ def test_nothing_found_passes_with_a_note(run):
     assert done.outputs[preview.key]["text"] == [f"0 tracks in 2 frames of {WIDTH}x{HEIGHT}"]
 
 
+def bar_of(watch, node):
+    """The values of a node's progress bar while it runs, and its maximum."""
+    states = [event.data["nodes"].get(node.key) for event in watch.of("progress_state")]
+    bar = [(own["value"], own["max"]) for own in states if own and own["state"] == "running"]
+    return [value for value, _ in bar], bar[-1][1]
+
+
+def test_the_bar_of_tracks_counts_frames_in_both_passes(server):
+    graph = Graph()
+    frames = graph.image(WIDTH, HEIGHT, batch=20, seed=61)
+    node = graph.add(
+        "TrackSegments", **SETTINGS, frames=frames, bbox_detector=detector(graph, *BOXES)
+    )
+    graph.add("PreviewTracks", tracks=node[0])
+    with server.watch() as watch:
+        done = server.run(graph, watch=watch)
+    assert done.ok, done.error
+    values, total = bar_of(watch, node)
+    assert total == values[-1] == 2 * 20
+    assert values == sorted(values)
+    assert {1, 2 * 20} <= set(values)  # ComfyUI leaves out some of those between
+
+
+def test_tracks_are_interrupted_while_motion_is_measured(server):
+    graph = Graph()
+    frames = graph.image(WIDTH, HEIGHT, batch=300, seed=62)
+    crowd = [[8 * k, y, 8 * k + 8, y + 30, "face", 0.9] for k in range(12) for y in (2, 33)]
+    node = graph.add(
+        "TrackSegments", **SETTINGS, frames=frames, bbox_detector=detector(graph, *crowd)
+    )
+    graph.add("PreviewTracks", tracks=node[0])
+    with server.watch() as watch:
+        prompt_id = server.queue(graph, watch=watch)
+        watch.wait_for(
+            lambda event: (
+                event.type == "progress_state"
+                and event.data["nodes"].get(node.key, {}).get("value", 0) > 300
+            )
+        )
+        server.interrupt()
+        done = server.wait(prompt_id)
+    assert done.interrupted
+    assert bar_of(watch, node)[0][-1] < 600
+
+
 def test_segments_of_tracks_are_detailed_by_the_older_nodes(results):
     graph = Graph()
     frames = graph.image(WIDTH, HEIGHT, batch=3)
