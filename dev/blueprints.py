@@ -3,7 +3,8 @@
     python -m dev.blueprints --comfyui DIR --python PY
 
 writes `subgraphs/`, which ComfyUI offers among its nodes, and those of `example_workflows/` that
-use them, and one more, from the descriptions here and the nodes of a server.
+use them, and one more, from the descriptions here and the nodes of a server. The other examples are
+edited by hand: their nodes get what they have got since, at its defaults.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from .graph_file import Blueprint, Node, blueprint_file, workflow_file
+from .graph_file import Blueprint, Node, blueprint_file, completed, workflow_file
 from .server import ROOT, Server, project_packs
 
 IMAGE = {"image": "IMAGE", "model": "MODEL", "clip": "CLIP", "vae": "VAE"}
@@ -395,13 +396,19 @@ WORKFLOWS = {
 }
 
 
+EDITED = ("1_face_detailer", "2_mask_detailer", "3_video_detailer", "4_text_per_segment")
+
+
 def files(info: dict) -> dict[Path, dict]:
-    """All files that are made here, with their content."""
+    """All files that are made or completed here, with their content."""
     made = {ROOT / "subgraphs" / f"{one.name}.json": blueprint_file(one, info)
             for one in BLUEPRINTS}  # fmt: skip
     for name, nodes in WORKFLOWS.items():
         content = workflow_file(nodes, BLUEPRINTS, info, name)
         made[ROOT / "example_workflows" / f"{name}.json"] = content
+    ours = {kind: told for kind, told in info.items() if told["category"].startswith("Detailers")}
+    for file in (ROOT / "example_workflows" / f"{name}.json" for name in EDITED):
+        made[file] = completed(json.loads(file.read_text(encoding="utf-8")), ours)
     return made
 
 

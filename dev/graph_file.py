@@ -1,7 +1,11 @@
-"""Workflow files with a subgraph, made from a short description of their nodes and links."""
+"""Workflow files with a subgraph, made from a short description of their nodes and links.
+
+`completed` brings files up to date that are edited by hand.
+"""
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -95,6 +99,41 @@ def workflow_file(
         "definitions": {"subgraphs": definitions},
         "extra": {"ds": {"scale": 0.7, "offset": [100, 100]}},
     }  # fmt: skip
+
+
+def completed(content: Mapping[str, Any], info: Info) -> dict[str, Any]:
+    """A workflow whose nodes have the inputs and outputs that they have got since it was saved.
+
+    New widgets have their defaults. Nodes that the server does not know stay as they are, and so do
+    those in subgraphs.
+    """
+    content = copy.deepcopy(dict(content))
+    for node in content["nodes"]:
+        if node["type"] in info:
+            _complete(node, info[node["type"]])
+    slots = {
+        entry["link"]: slot
+        for node in content["nodes"]
+        for slot, entry in enumerate(node.get("inputs", []))
+    }
+    for link in content["links"]:
+        link[4] = slots[link[0]]
+    return content
+
+
+def _complete(node: dict[str, Any], told: Mapping[str, Any]) -> None:
+    today = _node(Node(node["type"], 0), told, node["id"], node["pos"])
+    known = {entry["name"] for entry in node["inputs"]}
+    new = [entry for entry in today["inputs"] if entry["name"] not in known]
+    sockets = [entry for entry in new if "widget" not in entry]
+    widgets = [entry for entry in new if "widget" in entry]
+    place = sum("widget" not in entry for entry in node["inputs"])
+    node["inputs"][place:place] = sockets
+    node["inputs"] += widgets
+    if widgets:
+        entries, values = _entries(told), node.get("widgets_values", [])
+        node["widgets_values"] = [*values, *(_default(entries[one["name"]]) for one in widgets)]
+    node["outputs"] += today["outputs"][len(node["outputs"]) :]
 
 
 def _definition(blueprint: Blueprint, info: Info, first: int) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def test_a_blueprint_runs_by_its_shown_widgets(editor, blueprint):
             node["type"] = "DetailersTestDetector"
             node["inputs"] = [{"name": "boxes", "type": "STRING", "widget": {"name": "boxes"}}]
             node["widgets_values"] = [json.dumps([[20, 20, 44, 44, "it", 0.9]])]
+        if node["type"] == "DetailerForEach":
+            node["widgets_values"][0] = 64  # guide_size, which not every blueprint shows
     editor.load(content)
     settings = {
         blueprint.shown[0][0]: "blue",
