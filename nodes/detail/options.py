@@ -111,8 +111,9 @@ class DetailersPasteOptions:
                     list(VAE_LOSS_CHOICES),
                     "How to treat the detail and the colours that the VAE changes. off: paste the "
                     "decoded result. residual: add only the model's change to the image. auto: "
-                    "like residual, as far as the result resembles the image at that place. The "
-                    "crop is decoded twice.",
+                    "like residual where the result resembles the image; elsewhere the result "
+                    "gets back the tint, contrast and sharpness that the VAE has taken. The crop "
+                    "is decoded twice.",
                     default=OFF,
                 ),
             },
