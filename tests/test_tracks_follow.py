@@ -313,6 +313,28 @@ def test_a_clip_of_one_frame_and_a_track_of_one_frame():
     assert [(track.first, track.last) for track in one.tracks] == [(5, 5)]
 
 
+def test_costs_of_many_pairs_are_those_of_each_pair_alone():
+    from detailers.core.tracks.association import _NEVER, _Pairs, _Path
+
+    random = np.random.default_rng(3)
+
+    def find(frame, place):
+        looks = None if place == 2 else random.uniform(0, 0.02, 6).astype(np.float32)
+        box = Rect(*random.uniform(40, 60, 2), *random.uniform(20, 24, 2))
+        return Find(frame, box, "hand" if place == 4 else "face", looks=looks)
+
+    paths = [_Path(find(0, place)) for place in range(6)]
+    for path in paths:
+        path.predict(2)
+    finds = [find(2, place) for place in range(5)]
+    for costs_of in (_Pairs.costs, _Pairs.leap_costs):
+        costs = costs_of(_Pairs.of(paths, finds))
+        alone = [[costs_of(_Pairs.of([path], [own])).item() for own in finds] for path in paths]
+        np.testing.assert_allclose(costs, alone, rtol=1e-5)
+        assert (costs[4, :4] == _NEVER).all() and (costs[:4, 4] == _NEVER).all()  # other labels
+        assert costs[4, 4] < _NEVER and (costs[:4, :4] < _NEVER).mean() > 0.5
+
+
 class Copied(HeldFrames):
     """Frames of which each slice is a copy, as those of a file are; `alive` are still held."""
 

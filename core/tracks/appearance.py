@@ -70,16 +70,6 @@ class KeptLooks:
         return kept
 
 
-def unlike(one: np.ndarray | None, other: np.ndarray | None) -> float | None:
-    """How unlike two vectors [D] are: 0 for equal ones, about 1 for those with nothing in common.
-
-    None where one is not known.
-    """
-    if one is None or other is None:
-        return None
-    return float(np.linalg.norm(one - other))
-
-
 def _pixels_of(box: Rect) -> Box:
     left, top, right, bottom = box.sides
     return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))

@@ -13,15 +13,14 @@ Nothing here is random: the same finds give the same chains.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..geometry import Rect
-from .appearance import unlike
-from .finds import Chain, Find, rect_iou
+from .finds import Chain, Find
 
 # Lengths are shares of a thing's size: the geometric mean of its width and height.
 BOX_NOISE = 0.04  # spread of the centre of a detected box, and of the logarithm of its size
@@ -36,6 +35,7 @@ LEAP = 1.0  # in the second round: how far a thing moves in a frame at most
 SWELL = 1.6  # and by which factor its size changes at most
 LEARNING = 0.2  # share of the newest looks in the looks of a chain
 _NEVER = 1e6
+_OF_SIZE, _OF_LOG = np.array([BOX_NOISE, BOX_NOISE, 0.0]), np.array([0.0, 0.0, BOX_NOISE])
 
 
 @dataclass(frozen=True)
@@ -85,28 +85,10 @@ class _Path:
             self.covariance[:, 1, 1] += unrest**2
         self.frame = frame
 
-    def _noise(self) -> np.ndarray:
-        return np.array([BOX_NOISE * self.size, BOX_NOISE * self.size, BOX_NOISE]) ** 2
-
-    def surprise(self, find: Find) -> tuple[float, float]:
-        """How far a find is from the prediction: in spreads, and as a negative log-likelihood."""
-        variance = self.covariance[:, 0, 0] + self._noise()
-        seen = np.array([find.box.x, find.box.y, np.log(max(find.size, 1e-3))])
-        square = (seen - self.state[:, 0]) ** 2 / variance
-        relative = variance / np.array([self.size**2, self.size**2, 1.0]) / BOX_NOISE**2
-        return float(np.sqrt(square.max())), float((square + np.log(relative)).sum() / 2)
-
-    def box_iou(self, find: Find) -> float:
-        """Overlap of a find with the predicted box."""
-        last = self.last.box
-        scale = self.size / max(self.last.size, 1e-3)
-        x, y = self.state[:2, 0]
-        predicted = Rect(float(x), float(y), last.width * scale, last.height * scale)
-        return rect_iou(predicted, find.box)
-
     def take(self, find: Find) -> None:
         """Add a find of the frame that was predicted."""
-        variance = self.covariance[:, 0, 0] + self._noise()
+        size = self.size
+        variance = self.covariance[:, 0, 0] + _noise(size)
         seen = np.array([find.box.x, find.box.y, np.log(max(find.size, 1e-3))])
         gain = self.covariance[:, :, 0] / variance[:, None]
         self.state = self.state + gain * (seen - self.state[:, 0])[:, None]
@@ -116,6 +98,113 @@ class _Path:
             self.looks = find.looks if self.looks is None else self.looks
         else:
             self.looks = (1 - LEARNING) * self.looks + LEARNING * find.looks
+
+
+def _noise(size: float | np.ndarray) -> np.ndarray:
+    """Variances [...,3] of what the box of a thing of this size tells: x, y, and log of size."""
+    return (np.multiply.outer(size, _OF_SIZE) + _OF_LOG) ** 2
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Finds side by side, in arrays.
+
+    Attributes:
+        places: [n,2], x and y of the middles.
+        sides: [n,2], width and height.
+        size: [n].
+        labels: [n].
+        looks: [n,D].
+        known: [n], whether the looks are.
+        frames: [n].
+    """
+
+    places: np.ndarray
+    sides: np.ndarray
+    size: np.ndarray
+    labels: np.ndarray
+    looks: np.ndarray
+    known: np.ndarray
+    frames: np.ndarray
+
+    @classmethod
+    def of(cls, finds: Sequence[Find], looks: Sequence[np.ndarray | None]) -> _Side:
+        boxes = np.array([(f.box.x, f.box.y, f.box.width, f.box.height) for f in finds], float)
+        some = next((own for own in looks if own is not None), np.zeros(1, np.float32))
+        return cls(
+            boxes[:, :2], boxes[:, 2:], np.sqrt(boxes[:, 2] * boxes[:, 3]),
+            np.array([find.label for find in finds], object),
+            np.stack([np.zeros_like(some) if own is None else own for own in looks]),
+            np.array([own is not None for own in looks]),
+            np.array([find.frame for find in finds]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """All pairs of paths and finds: what the paths predict and saw last, and the finds."""
+
+    paths: Sequence[_Path]
+    last: _Side  # with the looks of the paths
+    finds: _Side
+
+    @classmethod
+    def of(cls, paths: Sequence[_Path], finds: Sequence[Find]) -> _Pairs:
+        last = _Side.of([path.last for path in paths], [path.looks for path in paths])
+        return cls(paths, last, _Side.of(finds, [find.looks for find in finds]))
+
+    @cached_property
+    def alike(self) -> np.ndarray:
+        """[paths,finds]: whether they have one label."""
+        return self.last.labels[:, None] == self.finds.labels[None]
+
+    @cached_property
+    def unlike(self) -> np.ndarray:
+        """[paths,finds]: how far their looks differ.
+
+        0 for equal ones and where they are not known, about 1 for those with nothing in common.
+        """
+        both = self.last.known[:, None] & self.finds.known[None]
+        if not both.any():
+            return np.zeros(both.shape)
+        off = self.last.looks[:, None] - self.finds.looks[None]
+        return np.where(both, np.sqrt(np.einsum("pfd,pfd->pf", off, off)), 0.0)
+
+    def costs(self) -> np.ndarray:
+        """[paths,finds]: what speaks against a find being what a path predicts."""
+        state = np.stack([path.state[:, 0] for path in self.paths])
+        size = np.exp(state[:, 2])
+        variance = np.stack([path.covariance[:, 0, 0] for path in self.paths]) + _noise(size)
+        sized = np.log(np.maximum(self.finds.size, 1e-3))
+        seen = np.concatenate([self.finds.places, sized[:, None]], 1)
+        square = (seen[None] - state[:, None]) ** 2 / variance[:, None]
+        relative = variance / np.stack([size**2, size**2, np.ones_like(size)], 1) / BOX_NOISE**2
+        likelihood = (square + np.log(relative)[:, None]).sum(-1) / 2
+        sides = self.last.sides * (size / np.maximum(self.last.size, 1e-3))[:, None]
+        near = np.sqrt(square.max(-1)) <= FARTHEST
+        near |= _overlaps(state[:, :2], sides, self.finds) >= OVERLAPS
+        costs = np.minimum(likelihood, FARTHEST**2 / 2) + LOOKS * self.unlike**2
+        return np.where(self.alike & near & (self.unlike <= UNLIKE), costs, _NEVER)
+
+    def leap_costs(self) -> np.ndarray:
+        """[paths,finds]: the same for things that moved otherwise than predicted."""
+        frames = self.finds.frames[None] - self.last.frames[:, None]
+        sizes = self.finds.size[None], self.last.size[:, None]
+        size = np.maximum(np.maximum(*sizes), 1e-3)
+        moved = np.hypot(*(self.finds.places[None] - self.last.places[:, None]).transpose(2, 0, 1))
+        leap = moved / size / (LEAP * frames**0.5)
+        swollen = size / np.maximum(np.minimum(*sizes), 1e-3)
+        able = self.alike & (leap <= 1) & (swollen <= SWELL) & (self.unlike <= UNLIKE / 2)
+        return np.where(able, START * 0.9 * leap, _NEVER)
+
+
+def _overlaps(places: np.ndarray, sides: np.ndarray, finds: _Side) -> np.ndarray:
+    """[paths,finds]: overlap (IoU) of predicted boxes with the finds."""
+    low = np.maximum((places - sides / 2)[:, None], (finds.places - finds.sides / 2)[None])
+    high = np.minimum((places + sides / 2)[:, None], (finds.places + finds.sides / 2)[None])
+    common = np.maximum(high - low, 0).prod(-1)
+    areas = sides.prod(1)[:, None] + finds.sides.prod(1)[None] - common
+    return np.divide(common, areas, out=np.zeros_like(common), where=areas > 0)
 
 
 def linked(frames: Sequence[Sequence[Find]], how: Linking) -> list[Chain]:
@@ -140,8 +229,8 @@ def linked(frames: Sequence[Sequence[Find]], how: Linking) -> list[Chain]:
         for path in still:
             path.predict(frame)
         taken = _by_id(still, finds)
-        taken.update(_given(still, finds, taken, _cost))
-        taken.update(_given(still, finds, taken, _leap_cost))
+        taken.update(_given(still, finds, taken, _Pairs.costs))
+        taken.update(_given(still, finds, taken, _Pairs.leap_costs))
         for place, path in taken.items():
             path.take(finds[place])
         fresh = [_Path(find) for place, find in enumerate(finds) if place not in taken]
@@ -172,7 +261,10 @@ def _by_id(paths: Sequence[_Path], finds: Sequence[Find]) -> dict[int, _Path]:
 
 
 def _given(
-    paths: Sequence[_Path], finds: Sequence[Find], taken: dict[int, _Path], cost
+    paths: Sequence[_Path],
+    finds: Sequence[Find],
+    taken: dict[int, _Path],
+    costs_of: Callable[[_Pairs], np.ndarray],
 ) -> dict[int, _Path]:
     """The best way to give the finds that are left to the paths that are left."""
     free_finds = [i for i, find in enumerate(finds) if i not in taken and find.object_id is None]
@@ -180,7 +272,7 @@ def _given(
     free = [path for path in paths if id(path) not in busy and path.last.object_id is None]
     if not free or not free_finds:
         return {}
-    costs = np.array([[cost(path, finds[place]) for place in free_finds] for path in free])
+    costs = costs_of(_Pairs.of(free, [finds[place] for place in free_finds]))
     pairs = [pair for pair in assigned(costs, START) if pair[1] is not None]
     return {free_finds[column]: free[row] for row, column in pairs}
 
@@ -201,29 +293,3 @@ def assigned(costs: np.ndarray, alone: float) -> list[tuple[int, int | None]]:
         (int(row), int(column) if column < columns else None)
         for row, column in zip(own, partners, strict=True)
     ]
-
-
-def _cost(path: _Path, find: Find) -> float:
-    if find.label != path.last.label:
-        return _NEVER
-    looks = unlike(path.looks, find.looks)
-    spreads, likelihood = path.surprise(find)
-    near = spreads <= FARTHEST or path.box_iou(find) >= OVERLAPS
-    if not near or (looks is not None and looks > UNLIKE):
-        return _NEVER
-    return min(likelihood, FARTHEST**2 / 2) + (LOOKS * looks**2 if looks is not None else 0.0)
-
-
-def _leap_cost(path: _Path, find: Find) -> float:
-    """The cost of a thing that moved otherwise than predicted."""
-    last = path.last
-    if find.label != last.label:
-        return _NEVER
-    looks = unlike(path.looks, find.looks)
-    frames = find.frame - last.frame
-    size = max(find.size, last.size)
-    moved = float(np.hypot(find.box.x - last.box.x, find.box.y - last.box.y)) / size
-    swollen = size / max(min(find.size, last.size), 1e-3)
-    if moved > LEAP * frames**0.5 or swollen > SWELL or (looks is not None and looks > UNLIKE / 2):
-        return _NEVER
-    return START * 0.9 * moved / (LEAP * frames**0.5)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Rect, iou
+from ..geometry import Rect
 from .track import PackedMask
 
 
@@ -30,11 +30,6 @@ class Find:
 
 
 Chain = list[Find]  # finds of one thing, one for each frame at most, in the order of the frames
-
-
-def rect_iou(one: Rect, other: Rect) -> float:
-    """Intersection over union of two rectangles, 0..1; 0 where both are empty."""
-    return iou(one.width * one.height, other.width * other.height, overlap(one, other))
 
 
 def overlap(one: Rect, other: Rect) -> float:
