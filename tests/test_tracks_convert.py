@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from detailers.core.clips import HeldFrames
+from detailers.core.clips import HeldFrames, Watch
 from detailers.core.detectors.detect import DetectionOptions
 from detailers.core.geometry import Box, Rect, Size
 from detailers.core.segs.seg import BatchImage
@@ -105,6 +105,26 @@ def test_masks_that_are_too_large_together_are_refused():
 
 
 # Preview
+
+
+def test_the_bar_counts_frames_that_are_drawn_and_drawing_can_be_stopped():
+    values = []
+
+    def stop():
+        if len(values) == 2:
+            raise InterruptedError
+
+    def begin(total):
+        assert total == 4
+        return lambda done, *_: values.append(done)
+
+    frames = HeldFrames(torch.full((8, 40, 64, 3), 0.5))
+    drawn_frames(tracks(), frames, 0, every=2, watch=Watch(progress=begin))
+    assert values == [1, 2, 3, 4]
+    values.clear()
+    with pytest.raises(InterruptedError):
+        drawn_frames(tracks(), frames, 0, every=2, watch=Watch(stop, begin))
+    assert values == [1, 2]
 
 
 def test_windows_are_drawn_where_they_are_and_nowhere_else():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from detailers.core.clips import HeldFrames
+from detailers.core.clips import HeldFrames, Watch
 from detailers.core.geometry import Rect, Size
 from detailers.core.segs.people import Naming, Persons
 from detailers.core.tracks.people import assign_tracks, label_by_person
@@ -66,6 +66,27 @@ def test_tracks_get_the_names_of_persons_and_change_in_nothing_else():
     ]
     assert rows[0].person == 1 and rows[0].scores[1] == pytest.approx(1, abs=1e-4)
     assert rows[0].seen.shape == (8, 8, 3)
+
+
+def test_the_bar_counts_frames_that_are_looked_at_and_comparing_can_be_stopped():
+    source, tracks = scene((["Ben"], 14, range(12)), (["Ada"], 44, range(12)))
+    totals, values = [], []
+
+    def begin(total):
+        totals.append(total)
+        return lambda done, *_: values.append(done)
+
+    def stop():
+        if len(values) == 14:  # among those that vote
+            raise InterruptedError
+
+    own = tracks, source, persons("Ada", "Ben"), Eye(), Naming(0.8, "unknown", 0.0)
+    label_by_person(*own, Watch(progress=begin))
+    assert totals == [24] and values == list(range(1, 25))
+    values.clear()
+    with pytest.raises(InterruptedError):
+        label_by_person(*own, Watch(stop, begin))
+    assert values == list(range(1, 15))
 
 
 def test_a_person_who_comes_back_has_two_tracks_of_one_name():

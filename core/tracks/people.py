@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.optimize import LinearConstraint, milp
 
-from ..clips import FrameSource
+from ..clips import FrameSource, Watch
 from ..geometry import Box, Size
 from ..pixels.image import crop, to_rgb
 from ..segs.people import (
@@ -48,7 +48,12 @@ class _Vote(NamedTuple):
 
 
 def label_by_person(
-    tracks: Tracks, source: FrameSource, persons: Persons, embedder: PersonEmbedder, how: Naming
+    tracks: Tracks,
+    source: FrameSource,
+    persons: Persons,
+    embedder: PersonEmbedder,
+    how: Naming,
+    watch: Watch | None = None,
 ) -> tuple[Tracks, list[Named], list[torch.Tensor]]:
     """Label each track with the name of the person that it shows.
 
@@ -62,6 +67,7 @@ def label_by_person(
         source: the frames in which the tracks are; if they have another size, tracks are scaled to
             look at them.
         how: its landmarks are those of the frames.
+        watch: counts the frames that are looked at, and may stop between them.
 
     Returns:
         The tracks, what came of each, and a picture [h,w,3] of each person.
@@ -77,8 +83,11 @@ def label_by_person(
     known = Known.of(persons, asked, how.margin)
     tell_alike(known.between, each, how.threshold)
     there = fitted_tracks(tracks, source.size, source.count)
-    votes = _votes(there, source)
-    scores, shown = _scores(votes, there, source, asked, known, how)
+    watch = watch or Watch()
+    looked_at = _Read(source, watch)
+    votes = _votes(there, looked_at)
+    scores, shown = _scores(votes, there, looked_at, asked, known, how)
+    watch.end()
     lengths = [track.seen for track in tracks.tracks]
     found = assign_tracks(scores, lengths, _together(tracks.tracks), how.threshold)
     named, labelled = [], []
@@ -139,7 +148,7 @@ def _together(tracks: Sequence[Track]) -> list[list[int]]:
 # The frames that vote
 
 
-def _votes(tracks: Tracks, source: FrameSource) -> list[_Vote]:
+def _votes(tracks: Tracks, read: _Read) -> list[_Vote]:
     """The frames of all tracks that vote, in the order of the frames."""
     tried = [
         (number, one, box)
@@ -148,7 +157,9 @@ def _votes(tracks: Tracks, source: FrameSource) -> list[_Vote]:
     ]
     tried.sort(key=lambda entry: (entry[1].frame, entry[0]))
     weighed: dict[int, list[_Vote]] = {}
-    for frame, places in _by_frame(source, [one.frame for _, one, _ in tried]):
+    frames = [one.frame for _, one, _ in tried]
+    read.watch.begin(2 * len(set(frames)))  # those that vote are looked at again
+    for frame, places in read.by_frame(frames):
         for place in places:
             number, one, box = tried[place]
             sharp = sharpness_of(crop(frame, box))
@@ -173,27 +184,32 @@ def _best(entries: Sequence[_Entry], most: int, value: Callable[[_Entry], float]
     return [max(part, key=value) for part in parts]
 
 
-def _by_frame(
-    source: FrameSource, frames: Sequence[int]
-) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """Each frame [1,H,W,3] that is asked for, and the places in `frames` that ask for it."""
-    places: dict[int, list[int]] = {}
-    for place, frame in enumerate(frames):
-        places.setdefault(frame, []).append(place)
-    for frame, own in places.items():
-        rgb, _ = to_rgb(source.read(frame, frame + 1))
-        yield rgb, own
+class _Read(NamedTuple):
+    """Frames that are looked at one by one, and the user who waits for them."""
+
+    source: FrameSource
+    watch: Watch
+
+    def by_frame(self, frames: Sequence[int]) -> Iterator[tuple[torch.Tensor, list[int]]]:
+        """Each frame [1,H,W,3] that is asked for, and the places in `frames` that ask for it."""
+        places: dict[int, list[int]] = {}
+        for place, frame in enumerate(frames):
+            places.setdefault(frame, []).append(place)
+        for frame, own in places.items():
+            self.watch.check()
+            rgb, _ = to_rgb(self.source.read(frame, frame + 1))
+            yield rgb, own
+            self.watch.done()
 
 
 def _scores(
-    votes: Sequence[_Vote], tracks: Tracks, source: FrameSource, asked: Asked, known: Known,
-    how: Naming,
+    votes: Sequence[_Vote], tracks: Tracks, read: _Read, asked: Asked, known: Known, how: Naming,
 ) -> tuple[np.ndarray, dict[int, torch.Tensor]]:  # fmt: skip
     """How alike each track is to each person [T,P], and the picture of its best frame."""
     scores = np.zeros((len(tracks.tracks), len(known.faces)))
     weights = np.zeros(len(tracks.tracks))
     best: dict[int, tuple[float, torch.Tensor]] = {}
-    for frame, places in _by_frame(source, [vote.frame for vote in votes]):
+    for frame, places in read.by_frame([vote.frame for vote in votes]):
         own = [votes[place] for place in places]
         windows = [
             replace(

@@ -10,7 +10,7 @@ import torch
 from ...utils.indices import shown_indices
 from ...utils.notes import note
 from ..bounds import check_values
-from ..clips import FrameSource
+from ..clips import FrameSource, Watch
 from ..geometry import Box, Rect, Size, within
 from ..pixels.image import to_rgb
 from ..pixels.marks import Pen, cover, distinct_colour, frame, made_tag, place_for_tag, put_tag
@@ -60,9 +60,16 @@ def drawn(
 
 
 def drawn_frames(
-    tracks: Tracks, source: FrameSource | None, longest: int, every: int = 1
+    tracks: Tracks,
+    source: FrameSource | None,
+    longest: int,
+    every: int = 1,
+    watch: Watch | None = None,
 ) -> torch.Tensor:
     """The frames as of `drawn` in one batch [n,h,w,3], only every so many of them.
+
+    Args:
+        watch: counts the frames that are drawn, and may stop between them.
 
     Raises:
         ValueError: they would be too large.
@@ -82,8 +89,12 @@ def drawn_frames(
         "Raise 'every', or lower 'longest_side'.",
     )  # fmt: skip
     result = torch.empty(len(numbers), size.height, size.width, 3)
+    watch = watch or Watch()
+    watch.begin(len(numbers))
     for place, picture in enumerate(drawn(tracks, source, longest, every)):
         result[place] = picture[0]
+        watch.done()
+        watch.check()
     return result
 
 

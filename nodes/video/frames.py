@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...core.clips import FrameSource, HeldFrames
+from ...core.clips import FrameSource, HeldFrames, Watch
+from ...core.host.backend import ComfyBackend
 from ...core.host.video import opened
 
 VIDEO = "The video itself, in place of frames. It is read a few frames at a time."
@@ -28,3 +29,9 @@ def given_frames(frames, video) -> Iterator[FrameSource | None]:
         return
     with opened(video) as clip:
         yield clip.frames
+
+
+def watch() -> Watch:
+    """The node's progress bar, and ComfyUI's interrupts."""
+    backend = ComfyBackend()
+    return Watch(backend.check_interrupt, backend.progress)

@@ -15,7 +15,7 @@ from ..segs.people import (
     reference_inputs,
 )
 from ..widgets import described
-from .frames import VIDEO, given_frames
+from .frames import VIDEO, given_frames, watch
 
 
 class LabelTracksByPerson:
@@ -84,7 +84,7 @@ class LabelTracksByPerson:
                     "Persons are compared in the frames, but neither 'frames' nor 'video' is "
                     "connected. Connect one of them."
                 )
-            result, named, faces = label_by_person(tracks, source, persons, network, how)
+            result, named, faces = label_by_person(tracks, source, persons, network, how, watch())
         tiles = people_tiles(named, persons.each, faces)
         table = people_table(named, persons.each)
         return {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ...core.clips import Watch
 from ...core.detectors.detect import DetectionOptions
-from ...core.host.backend import MAX_RESOLUTION, ComfyBackend
+from ...core.host.backend import MAX_RESOLUTION
 from ...core.host.folders import save_animation
 from ...core.tracks.association import Linking
 from ...core.tracks.convert import FORMS, to_segs
@@ -14,7 +13,7 @@ from ...core.tracks.preview import drawn_frames, drawn_preview, tracks_text
 from ...core.tracks.track import SEGS_TRACKS
 from ...core.tracks.windows import ASPECTS, Shaping
 from ..widgets import described, grown, inputs
-from .frames import VIDEO, given_frames
+from .frames import VIDEO, given_frames, watch
 
 CATEGORY = "Detailers/Video"
 
@@ -57,13 +56,7 @@ class TrackSegments:
                 Linking(max_gap), shaping, Choosing(min_frames, order, limit), labels,
                 cut_threshold, found.may_miss,
             )  # fmt: skip
-            return (follow(clip, finder, how, _watch()),)
-
-
-def _watch() -> Watch:
-    """The progress bar and the interrupts of ComfyUI."""
-    backend = ComfyBackend()
-    return Watch(backend.check_interrupt, backend.progress)
+            return (follow(clip, finder, how, watch()),)
 
 
 class PreviewTracks:
@@ -105,7 +98,7 @@ class PreviewTracks:
 
     def run(self, tracks, frames=None, video=None, longest_side=768, every=1):
         with given_frames(frames, video) as source:
-            pictures = drawn_frames(tracks, source, longest_side, every)
+            pictures = drawn_frames(tracks, source, longest_side, every, watch())
         shown = save_animation(drawn_preview(pictures), "tracks")
         text = tracks_text(tracks)
         return {
