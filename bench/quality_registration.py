@@ -57,8 +57,9 @@ class Found:
     Attributes:
         around: KEPT or REPAINTED.
         moved, refused: whether it was moved, and whether it was not to be pasted.
-        errors: how far what was found is from the truth, in pixels, as a share of the size and in
-            degrees.
+        errors: how far what was found is from what was done to the result, in pixels, as a share
+            of the size and in degrees.
+        apart: the same from where the result lay before anything was done to it, by the best fit.
     """
 
     around: str
@@ -66,6 +67,7 @@ class Found:
     moved: bool
     refused: bool
     errors: tuple[float, float, float]
+    apart: tuple[float, float, float]
 
 
 def measure(runs: Runs, seeds: Sequence[int]) -> Iterator[str]:
@@ -77,18 +79,26 @@ def table(found: Sequence[Found]) -> str:
     """A line for each kind of slip."""
     head = (
         "surroundings", "what was done to the result", "results", "moved", "refused", "shift, px",
-        "scale, %", "rotation, degrees",
+        "scale, %", "rotation, degrees", "shift from its own place, px", "scale, %",
+        "rotation, degrees",
     )  # fmt: skip
     rows = []
     for around, slip in dict.fromkeys((one.around, one.slip) for one in found):
         own = [one for one in found if (one.around, one.slip) == (around, slip)]
-        shift, scale, angle = zip(*(one.errors for one in own), strict=True)
         rows.append((
             around, slip, str(len(own)), str(sum(one.moved for one in own)),
-            str(sum(one.refused for one in own)), _two(shift), _two([100 * s for s in scale]),
-            _two(angle),
+            str(sum(one.refused for one in own)), *_columns([one.errors for one in own]),
+            *_columns([one.apart for one in own if one.moved]),
         ))  # fmt: skip
     return markdown(head, rows)
+
+
+def _columns(errors: Sequence[tuple[float, float, float]]) -> list[str]:
+    """Median and largest shift, scale and rotation; empty where there are none."""
+    if not errors:
+        return ["", "", ""]
+    shift, scale, angle = zip(*errors, strict=True)
+    return [_two(shift), _two([100 * own for own in scale]), _two(angle)]
 
 
 def _two(errors: Sequence[float]) -> str:
@@ -109,12 +119,24 @@ def registered(bench: Bench, seed: int) -> list[Found]:
     changed = before.flip(2).roll(SIDE // 3, dims=1)
     wide = torch.nn.functional.pad(_middle(SIDE), [PAD] * 4)[..., None]
     random = np.random.default_rng([seed, 12])
-    return [
-        _found((around, slip), torch.lerp(result, changed, wide), before, random)
-        for around, result in ((KEPT, kept), (REPAINTED, repainted))
-        for slip in SLIPS
-        for _ in range(DRAWS)
-    ]
+    found = []
+    for around, result in ((KEPT, kept), (REPAINTED, repainted)):
+        drawn = torch.lerp(result, changed, wide)
+        own = _own_place(drawn, before)
+        found += [
+            _found((around, slip), drawn, before, own, random)
+            for slip in SLIPS
+            for _ in range(DRAWS)
+        ]
+    return found
+
+
+def _own_place(result: torch.Tensor, before: torch.Tensor) -> Any:
+    """The Similarity by which a result lies best on its crop before anything is done to it."""
+    registration = part("pixels.registration")
+    crop = slice(PAD, PAD + SIDE)
+    fit = registration.best_fit(result[:, crop, crop], before[:, crop, crop], _middle(SIDE))
+    return fit or registration.Similarity()
 
 
 def _place(test: TestScene) -> tuple[int, int]:
@@ -145,7 +167,7 @@ def _repainted(bench: Bench, test: TestScene, top: int, left: int) -> np.ndarray
 
 
 def _found(
-    kind: tuple[str, Slip], result: torch.Tensor, before: torch.Tensor,
+    kind: tuple[str, Slip], result: torch.Tensor, before: torch.Tensor, own: Any,
     random: np.random.Generator,
 ) -> Found:  # fmt: skip
     """Let a result slip by chance, and register it.
@@ -153,6 +175,7 @@ def _found(
     Args:
         kind: what is around, and how it slips.
         result, before: [1,h,w,3] with PAD around the crop.
+        own: the Similarity by which the result lies best on its crop as it is.
     """
     around, slip = kind
     registration = part("pixels.registration")
@@ -168,9 +191,24 @@ def _found(
     crop = slice(PAD, PAD + SIDE)
     found = registration.register(slipped[:, crop, crop], before[:, crop, crop], _middle(SIDE))
     known = found.similarity or registration.Similarity()
-    apart = (one - other for one, other in zip(known.shift, truth.shift, strict=True))
-    errors = math.hypot(*apart), abs(known.scale / truth.scale - 1), abs(known.angle - truth.angle)
-    return Found(around, slip.name, found.similarity is not None, bool(found.refused), errors)
+    return Found(
+        around, slip.name, found.similarity is not None, bool(found.refused),
+        _between(known, truth), _between(known, _then(own, truth)),
+    )  # fmt: skip
+
+
+def _between(one: Any, other: Any) -> tuple[float, float, float]:
+    """How far two of Similarity are apart: in pixels, as a share of the size, in degrees."""
+    apart = (own - its for own, its in zip(one.shift, other.shift, strict=True))
+    return math.hypot(*apart), abs(one.scale / other.scale - 1), abs(one.angle - other.angle)
+
+
+def _then(first: Any, second: Any) -> Any:
+    """The Similarity that looks up at `second` of what `first` gives."""
+    a, b = second.matrix
+    x, y = first.shift
+    shift = a * x - b * y + second.shift[0], b * x + a * y + second.shift[1]
+    return type(first)(first.scale * second.scale, first.angle + second.angle, shift)
 
 
 def _inverse(similarity: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -267,14 +268,20 @@ def test_registration_finds_a_slip_within_what_is_meant(quality, monkeypatch):
     mask = slips._middle(slips.SIDE)
     assert float(mask.mean()) == pytest.approx(slips.CHANGED, abs=0.01)
     random = np.random.default_rng(0)
-    still = slips._found((slips.KEPT, slips.SLIPS[0]), before, before, random)
+    own = slips._own_place(before, before)
+    still = slips._found((slips.KEPT, slips.SLIPS[0]), before, before, own, random)
     assert (still.moved, still.refused, still.errors) == (False, False, (0, 0, 0))
-    found = slips._found((slips.KEPT, slips.SLIPS[-1]), before, before, random)
+    found = slips._found((slips.KEPT, slips.SLIPS[-1]), before, before, own, random)
     assert found.moved
-    shift, scale, angle = found.errors
-    assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), found.errors
+    for shift, scale, angle in (found.errors, found.apart):
+        assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), found
     line = slips.table([still, found]).splitlines()[-1]
     assert line.startswith("| kept | all three, and a tint | 1 | 1 | 0 |")
+    beside = registration.Similarity(1.01, 1.0, (0.3, -0.2))  # where a model may have drawn it
+    turned = registration.Similarity(2.0, 90.0, (5.0, 6.0))
+    assert slips._between(slips._then(beside, turned), turned) == pytest.approx(
+        (math.hypot(0.4, 0.6), 0.01, 1.0)  # twice as large: (0.3, -0.2) turns to (0.4, 0.6)
+    )
 
 
 def test_attributes_may_come_in_with_another_value(quality):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from detailers.core.detail.images import detail_image
 from detailers.core.geometry import Size
-from detailers.core.pixels.registration import Similarity, moved_back, register
+from detailers.core.pixels.registration import Similarity, best_fit, moved_back, register
 from detailers.core.settings import AUTO
 from detailers.tests.fake_backend import FakeBackend, fill, make_detail, make_seg, noise_image
 from hypothesis import given, settings
@@ -65,6 +65,15 @@ def assert_found(similarity, **faults):
     assert found.refused == ""
     shift, scale, angle = error_of(found.similarity or Similarity(), similarity)
     assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), (shift, scale, angle)
+
+
+def test_the_best_fit_is_told_even_where_it_moves_nothing():
+    picture, slip = scene(), Similarity(shift=(0.06, -0.04))
+    result = repainted(picture, slip)
+    assert register(result, picture, middle()).similarity is None
+    shift, scale, angle = error_of(best_fit(result, picture, middle()), slip)
+    assert (shift < 0.03, scale < 0.0005, angle < 0.02) == (True, True, True), (shift, scale, angle)
+    assert best_fit(result, torch.full_like(picture, 0.5), middle()) is None
 
 
 @pytest.mark.parametrize(

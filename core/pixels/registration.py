@@ -107,17 +107,11 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
         The similarity for pictures of this size, found to about 0.1 pixels where the surroundings
         have texture. A result is refused if its surroundings do not show the crop's.
     """
-    share = min(1.0, FINE_SIDE / max(result.shape[1:3]))
-    fine = _scaled(Size(result.shape[2], result.shape[1]), share, 16)
-    pictures = [resize(picture, fine)[0].movedim(-1, 0) for picture in (result, original)]
-    around = (_fitted(mask, fine) <= 0).float()
-    around = 1 - dilate(1 - around[None], 3)[0]
-    enough = max(FEWEST, LEAST_AROUND * around.numel())
-    if float(around.sum()) < enough or not _has_texture(pictures[1], around):
+    compared = _compared(result, original, mask)
+    if compared is None:
         return Registration()
-    found = _refined(*pictures, around, _coarse(*pictures, around))
-    if found.farthest(fine) > STILL:
-        found = _refined(*_as_soft(*pictures, around, found), around, found)
+    pictures, around, found = compared
+    fine = Size(around.shape[1], around.shape[0])
     before, unmoved = _misfit(*pictures, around, Similarity())
     after, likeness = _misfit(*pictures, around, found)
     moved = found.farthest(fine)
@@ -132,6 +126,34 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
     if not is_sane or moved <= STILL or after > CLEARLY_BETTER * before:
         return Registration()
     return Registration(found.at(result.shape[2] / fine.width))
+
+
+@in_float32
+def best_fit(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -> Similarity | None:
+    """The similarity that `register` compares with leaving the result as it is.
+
+    Takes the same; None if too little lies around the mask, or nothing but flat colours.
+    """
+    compared = _compared(result, original, mask)
+    return compared and compared[2].at(result.shape[2] / compared[1].shape[1])
+
+
+def _compared(
+    result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor
+) -> tuple[list[torch.Tensor], torch.Tensor, Similarity] | None:
+    """Both pictures [3,H,W] at the size of the fit, what counts in them [H,W], and the best fit."""
+    share = min(1.0, FINE_SIDE / max(result.shape[1:3]))
+    fine = _scaled(Size(result.shape[2], result.shape[1]), share, 16)
+    pictures = [resize(picture, fine)[0].movedim(-1, 0) for picture in (result, original)]
+    around = (_fitted(mask, fine) <= 0).float()
+    around = 1 - dilate(1 - around[None], 3)[0]
+    enough = max(FEWEST, LEAST_AROUND * around.numel())
+    if float(around.sum()) < enough or not _has_texture(pictures[1], around):
+        return None
+    found = _refined(*pictures, around, _coarse(*pictures, around))
+    if found.farthest(fine) > STILL:
+        found = _refined(*_as_soft(*pictures, around, found), around, found)
+    return pictures, around, found
 
 
 @in_float32

@@ -47,7 +47,8 @@ def compensated(
         decoded: [N,h,w,3], the crop encoded and decoded, without sampling in between.
         way: RESIDUAL puts the result's change onto the original; AUTO does so as far as the
             visible detail of the result follows that of the original. Where it does not, AUTO
-            gives the result the contrast, tint and sharpness that the decoded crop has lost.
+            gives the result the contrast, tint and sharpness that the decoded crop has lost;
+            but coarse colours change as with RESIDUAL where the same thing is around.
         cell: pixels that a side of a latent pixel covers.
 
     Returns:
@@ -58,8 +59,10 @@ def compensated(
     residual = original + (result - decoded)
     if way == RESIDUAL:
         return residual.clamp(0, 1)
-    followed = _followed(result, decoded, cell)
-    return torch.lerp(_restored(result, original, decoded, cell), residual, followed).clamp_(0, 1)
+    alike, followed = _followed(result, decoded, cell)
+    restored = _restored(result, original, decoded, cell)
+    restored = restored + alike * softened(residual - restored, COARSE * cell)
+    return torch.lerp(restored, residual, followed).clamp_(0, 1)
 
 
 def _restored(
@@ -106,8 +109,10 @@ def _slope(
     return (shared + faint) / (own + faint)
 
 
-def _followed(result: torch.Tensor, decoded: torch.Tensor, cell: float) -> torch.Tensor:
-    """How far the detail of the result follows that of the original, 0..1: [N,h,w,1].
+def _followed(
+    result: torch.Tensor, decoded: torch.Tensor, cell: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether the same thing is around, and how far detail follows the original's: 0..1, [N,h,w,1].
 
     The detail that the VAE left is taken as a measure of the detail that it lost. A result that
     only strays a little, as at low denoise, would miss lost detail more than superfluous detail
@@ -122,7 +127,7 @@ def _followed(result: torch.Tensor, decoded: torch.Tensor, cell: float) -> torch
     alike = ((around - UNLIKE) / (LIKE - UNLIKE)).clamp(0, 1)
     share = (near / torch.lerp(torch.ones_like(alike), alike.new_tensor(ENOUGH), alike)).clamp(0, 1)
     same = (result == decoded).all(dim=-1, keepdim=True)
-    return torch.where(same, torch.ones_like(share), share)
+    return alike, torch.where(same, torch.ones_like(share), share)
 
 
 def _agreement(products: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
