@@ -50,6 +50,7 @@ The glossary; each word has one meaning:
     track           one thing in the consecutive frames in which it was found
     window          the rectangle at sub-pixel places that follows a track; it may leave the frame
     gap             frames in which a track was not found, between frames in which it was
+    meeting         frames in which two tracks lie over one another; one of them may be nearer
     cycle           one of several passes of the sampler over the same latent
     stream          one of the tensors of a latent: picture, sound
     embedder        a network that converts an image to a vector, by which persons are told apart

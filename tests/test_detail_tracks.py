@@ -343,6 +343,149 @@ def test_a_larger_window_later_makes_the_track_larger():
     assert {tuple(pixels.shape[1:3]) for pixels in limited.encoded} == {(32, 32)}
 
 
+# Tracks that hide one another
+
+MEETING = range(10, 14)  # frames in which the hidden one is missed
+NEAR, FAR = 0.9, 0.1  # what is drawn for the nearer one and for the other
+
+
+def crossing(near_first, **near_options):
+    """24 frames of two tracks that pass each other, and which of them is the nearer one."""
+    near = moving(24, x=16.0, y=22.0, speed=32 / 23, side=12.0, **near_options)
+    far = gaps_at(moving(24, x=48.0, y=22.6, speed=-32 / 23, side=12.0), *MEETING)
+    pair = [replace(near, label="near"), replace(far, label="far")]
+    pair = pair if near_first else pair[::-1]
+    tracks = [replace(own, number=number) for number, own in enumerate(pair)]
+    return tracks_of(*tracks, frames=24), tracks[0 if near_first else 1], tracks[int(near_first)]
+
+
+FAR_WEAKER = SegmentPlan((Rule(read_selector("label far"), Overrides(denoise=0.2)),))
+
+
+def is_far(run):
+    return len(run.schedule) > 60  # of which 20 steps are run
+
+
+def by_denoise(run):
+    """A sampler whose value tells which track it draws, by the length of its schedule."""
+    value = FAR if is_far(run) else NEAR
+    return masked(run, torch.full_like(run.latent, value))
+
+
+def meet(clip, tracks, plan=FAR_WEAKER, **options):
+    out, *_ = run(clip, tracks, by_denoise, steps=20, segment_plan=plan, **options)
+    return out
+
+
+def value_at(out, frame, x, y):
+    return float(out[frame, int(y), int(x), 0])
+
+
+@pytest.mark.parametrize(
+    "motion", [PLAIN, Motion(smoothing=1.0, smoothing_frames=2)], ids=["plain", "smoothed"]
+)
+@pytest.mark.parametrize("near_first", [True, False])
+def test_the_nearer_one_of_two_tracks_is_on_top_in_every_frame(near_first, motion):
+    clip = flat(24, 0.5)
+    tracks, near, far = crossing(near_first)
+    out = meet(clip, tracks, motion=motion, noise_mask=False)
+    for frame in range(24):
+        one, other = near.at(frame).box, far.at(frame).box
+        for dx, dy in ((0, 0), (4, 0), (-4, 0), (0, 4), (0, -4)):
+            assert value_at(out, frame, one.x + dx, one.y + dy) == pytest.approx(NEAR, abs=0.02)
+        if abs(one.x - other.x) > 13:
+            assert value_at(out, frame, other.x, other.y) == pytest.approx(FAR, abs=0.02)
+
+
+@pytest.mark.parametrize("near_first", [True, False])
+def test_what_is_hidden_is_shown_as_far_as_it_is_seen(near_first):
+    clip = flat(24, 0.5)
+    tracks, near, far = crossing(near_first)
+    out = meet(clip, tracks, noise_mask=False)
+    # 1.5 pixels apart: nearly all is hidden, and nothing is pasted at the side that is seen
+    assert near.at(11).box.sides[2] < 38 < far.at(11).box.sides[2]
+    assert torch.equal(out[11, :, 38], clip[11, :, 38])
+    # 7 pixels apart: the side that is seen, and a corner of the nearer one's box
+    one, other = near.at(9).box, far.at(9).box
+    assert value_at(out, 9, other.x + 4, other.y) == pytest.approx(FAR, abs=0.02)
+    assert value_at(out, 9, one.x + 5.5, one.y + 5.5) == pytest.approx(FAR, abs=0.02)
+    assert value_at(out, 9, one.x + 4, one.y) == pytest.approx(NEAR, abs=0.02)
+
+
+def test_a_nearer_one_that_is_not_redrawn_is_not_covered():
+    clip = flat(24, 0.5)
+    tracks, near, far = crossing(near_first=True)
+    plan = SegmentPlan((*FAR_WEAKER.rules, Rule(read_selector("label near"), Overrides(skip=True))))
+    out = meet(clip, tracks, plan, noise_mask=False)
+    for frame in range(24):
+        one = near.at(frame).box
+        assert value_at(out, frame, one.x, one.y) == 0.5
+        assert value_at(out, frame, one.x + 4, one.y) == 0.5
+    assert value_at(out, 0, far.at(0).box.x, 22) == pytest.approx(FAR, abs=0.02)
+    assert value_at(out, 9, far.at(9).box.x + 4, 22) == pytest.approx(FAR, abs=0.02)
+
+
+def test_a_nearer_one_that_fades_is_not_covered_either():
+    clip = flat(24, 0.5)
+    tracks, near, _ = crossing(near_first=True)
+    faint = replace(near, sightings=tuple(replace(o, used=o.frame < 8) for o in near.sightings))
+    tracks = replace(tracks, tracks=(faint, tracks.tracks[1]))
+    out = meet(clip, tracks, noise_mask=False, motion=replace(PLAIN, fade=4))
+    wanted = [1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0]
+    found = [value_at(out, f, near.at(f).box.x, 22) for f in range(12)]
+    assert found == pytest.approx([0.5 + 0.4 * share for share in wanted], abs=0.02)
+
+
+def test_what_fails_is_not_covered_by_what_is_behind_it():
+    clip = flat(24, 0.5)
+    tracks, near, far = crossing(near_first=True)
+
+    def broken(run):
+        result = by_denoise(run)
+        return result if is_far(run) else torch.full_like(result, float("nan"))
+
+    out, *_ = run(
+        clip, tracks, broken, steps=20, segment_plan=FAR_WEAKER, noise_mask=False, retry=Retry(0)
+    )
+    for frame in range(24):
+        assert value_at(out, frame, near.at(frame).box.x, 22) == 0.5
+    assert value_at(out, 9, far.at(9).box.x + 4, 22) == pytest.approx(FAR, abs=0.02)
+
+
+def test_what_is_nearer_is_not_redrawn_in_the_window_of_what_is_hidden():
+    clip = noise_image(24, HEIGHT, WIDTH)
+    tracks, near, far = crossing(near_first=True)
+    _, _, backend, _ = run(
+        clip, tracks, by_denoise, steps=20, segment_plan=FAR_WEAKER, batch=1, guide_size=12
+    )
+    weak = [own for own in backend.runs if is_far(own)]
+    assert len(weak) == 24 - 2  # two frames are hidden as a whole
+    own = weak[9]
+    assert own.noise_mask is not None
+    offset = near.at(9).box.x - far.at(9).box.x, near.at(9).box.y - far.at(9).box.y
+    middle = [round(24 / 2 + by) for by in offset]
+    assert tuple(own.noise_mask.shape[-2:]) == (24, 24)
+    assert own.noise_mask[0, middle[1], middle[0]] == 0
+    assert own.noise_mask[0, 12, 16] == 1
+    assert weak[0].noise_mask[0, 12, 12] == 1
+
+
+def test_pixels_outside_of_the_boxes_stay_where_tracks_meet():
+    clip = noise_image(24, HEIGHT, WIDTH)
+    tracks, one, other = crossing(near_first=False)
+    out = meet(clip, tracks, feather=2, motion=Motion(smoothing=1.0, smoothing_frames=2))
+    again = meet(clip, tracks, feather=2, motion=Motion(smoothing=1.0, smoothing_frames=2))
+    assert torch.equal(out, again)
+    for frame in range(24):
+        kept = ~(around(one, frame) | around(other, frame))
+        assert torch.equal(out[frame][kept], clip[frame][kept])
+
+
+def around(track, frame):
+    """[H,W] bool: the pixels that the box of a track and its soft edge touch."""
+    return near(track, frame, grown=2)
+
+
 # Time
 
 

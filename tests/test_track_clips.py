@@ -133,6 +133,22 @@ def test_tracks_are_sampled_one_after_another():
         assert torch.allclose(middle(out, track), torch.tensor(0.75), atol=0.05)
 
 
+@BOTH
+@pytest.mark.parametrize("near_first", [True, False])
+def test_the_nearer_one_of_two_tracks_is_on_top(models, near_first):
+    clip = flat(15)
+    near = track_of(15, x=24.0, speed=3.0)
+    far = track_of(15, x=72.0, speed=-3.0, gaps=(7, 8, 9))
+    pair = (near, far) if near_first else (far, near)
+    amounts = {True: (0.3, 0.1), False: (0.1, 0.3)}[near_first]
+    out, *_ = run(clip, *pair, models=models, draw=of_the_calls(*amounts), noise_mask=False)
+    assert torch.allclose(middle(out, near), torch.tensor(0.55), atol=0.02)
+    alone = [0, 1, 2, 3, 4, 12, 13, 14]
+    assert torch.allclose(middle(out, far)[alone], torch.tensor(0.35), atol=0.02)
+    left = out[8, :, :, 0]  # the frame in which one is in front of the other
+    assert not ((left > 0.3) & (left < 0.4))[18:30, 42:54].any()
+
+
 def test_image_models_still_get_each_frame_by_itself():
     _, backend, _ = run(noise_image(5, HEIGHT, WIDTH), track_of(5), models=fake_models(), batch=0)
     assert len(backend.runs) == 1

@@ -9,13 +9,11 @@ import torch
 
 from ...utils.arrays import to_tensor
 from ...utils.notes import note
-from ..geometry import Box, Rect, Size
+from ..geometry import Box, Size
 from ..pixels.image import crop
 from ..pixels.precision import widened
 from ..pixels.window import Window, covered
-from ..segs.seg import moved_mask
-from ..tracks.track import Sighting
-from ..tracks.windows import covered_shares
+from ..tracks.masks import parted_mask_in
 from .crop import Crop
 from .track_work import Stretch
 
@@ -42,9 +40,9 @@ class WindowCrop(Crop):
         pixels = widened(
             crop(frame, job.region)
         ).clone()  # a view would hold all frames read with it
+        mask = to_tensor(parted_mask_in(own.sighting, own.met, job.region), device=frame.device)
         return cls(
-            job, size, pixels, mask_in(own.sighting, job.region, frame), own.frame,
-            inner=covered(own.window, size), told=told,
+            job, size, pixels, mask[None], own.frame, inner=covered(own.window, size), told=told,
         )  # fmt: skip
 
     def tell(self, kind: str, text: str) -> None:
@@ -60,25 +58,3 @@ class WindowCrop(Crop):
         """The part [n,h,w,...] of `inner` in a tensor [n,h,w,...] of the region, as a view."""
         box = self.inner.shifted(-self.job.region.x1, -self.job.region.y1)
         return region[:, box.y1 : box.y2, box.x1 : box.x2]
-
-
-def mask_in(sighting: Sighting, region: Box, like: torch.Tensor) -> torch.Tensor:
-    """The mask of a sighting in a region of its frame: [1,h,w] 0..1.
-
-    Without a mask it is the bounding box. Pixels at its sides are covered as far as the box
-    reaches into them, so that its sides move as smoothly as the box.
-
-    Args:
-        like: [...], a tensor with the device of the result.
-    """
-    if sighting.mask is None:
-        return _of_box(sighting.box, region).to(like.device)
-    values = moved_mask(sighting.mask.unpacked(), sighting.mask.box, region)
-    return to_tensor(values, device=like.device)[None]
-
-
-def _of_box(box: Rect, region: Box) -> torch.Tensor:
-    left, top, right, bottom = box.sides
-    across = to_tensor(covered_shares(range(region.x1, region.x2), left, right))
-    down = to_tensor(covered_shares(range(region.y1, region.y2), top, bottom))
-    return (down[:, None] * across[None, :])[None]

@@ -6,8 +6,8 @@ what it sets holds for all frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from ..geometry import Box, Rect, Size, working_size
 from ..pixels.window import covered, region_of
 from ..segs.seg import SEG
 from ..settings import GAPS_FADED, OFF, Detail, Motion
+from ..tracks.masks import Met
+from ..tracks.occlusion import Occlusions, visibility
 from ..tracks.track import Sighting, Track, Tracks
 from .plan import Job, Plan, Skipped
 from .track_run import TrackRun
@@ -23,6 +25,7 @@ from .track_work import Stretch, TrackFrame, TrackWork, box_of, track_name
 
 SIZES_OVER = 12  # frames to either side over which the size of a thing is averaged
 DENOISE_STEP = 0.01  # frames with the same denoise can be sampled together
+HIDDEN = "something nearer hides it in every frame"
 UNUSED = "it is too small or too large, or out of the picture, in every frame"
 
 
@@ -37,24 +40,72 @@ def plan_tracks(
         together: the frames of a track are sampled as a clip. So frames that are not used stay in
             the stretches between those that are, with the opacity 0.
     """
-    usable = [_usable_frames(track, tracks.size) for track in tracks.tracks]
-    run.unused = {place: UNUSED for place, frames in enumerate(usable) if not frames}
-    middles = [
-        _middle(track, frames, tracks.size)
-        for track, frames in zip(tracks.tracks, usable, strict=True)
-    ]
-    segs = [
-        _as_seg(track, own, tracks.size) for track, own in zip(tracks.tracks, middles, strict=True)
-    ]
+    occlusions = Occlusions.of(tracks)
+    views = [_View.of(place, tracks, occlusions) for place in range(len(tracks.tracks))]
+    run.unused = {
+        place: HIDDEN if own.usable else UNUSED
+        for place, own in enumerate(views)
+        if not any(visibility(own.share(one)) for one in own.usable)
+    }
+    segs = [_as_seg(own.track, own.middle, tracks.size) for own in views]
     plan: Plan = run.plan(segs, tracks.size)
-    works = []
-    for entry in plan.entries:
-        if isinstance(entry, Skipped):
-            continue
-        track, frames = tracks.tracks[entry.position], usable[entry.position]
-        middle = middles[entry.position]
-        works.append(_work(track, entry, frames, middle, run, motion, tracks.size, together))
-    return works
+    jobs = [entry for entry in plan.entries if not isinstance(entry, Skipped)]
+    shown = _Shown(
+        occlusions,
+        {job.position: _opacity(views[job.position], motion, tracks.size) for job in jobs},
+    )
+    return [
+        _work(views[job.position], job, shown, run, motion, tracks.size, together) for job in jobs
+    ]
+
+
+@dataclass(frozen=True)
+class _View:
+    """A track, and what can be seen of it."""
+
+    track: Track
+    usable: list[Sighting]
+    middle: Sighting  # the frame that stands for it
+    seen: Mapping[int, float]  # the share that is seen, in frames in which nearer tracks cover it
+
+    @classmethod
+    def of(cls, position: int, tracks: Tracks, occlusions: Occlusions) -> _View:
+        track, seen = tracks.tracks[position], occlusions.partly_seen(position)
+        usable = _usable_frames(track, tracks.size)
+        clear = [own for own in usable if own.frame not in seen]
+        return cls(track, usable, _middle(track, clear or usable, tracks.size), seen)
+
+    def share(self, own: Sighting) -> float:
+        """The share of the track's thing that is seen in a frame, 0..1."""
+        return self.seen.get(own.frame, 1.0)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How strongly each track is pasted in each frame, and which tracks meet there."""
+
+    occlusions: Occlusions
+    opacity: Mapping[int, Mapping[int, float]]  # by position and frame; 0 where it is missing
+
+    def at(self, position: int, frame: int) -> float:
+        """The opacity of a track in a frame."""
+        return self.opacity.get(position, {}).get(frame, 0.0)
+
+    def met(self, position: int, frame: int) -> Met:
+        """What a track meets in a frame."""
+        met = self.occlusions.met(position, frame)
+        shown = {other: self.at(other, frame) for other in met.behind}
+        return replace(met, shown=shown) if shown else met
+
+
+def _opacity(view: _View, motion: Motion, frame: Size) -> dict[int, float]:
+    """How much of the result each frame of a track takes, 0..1."""
+    visible = [visibility(view.share(own)) for own in view.track.sightings]
+    found = opacities(view.track.sightings, motion, visible)
+    return {
+        own.frame: value if value > 0 and has_mask(own, frame) else 0.0
+        for own, value in zip(view.track.sightings, found, strict=True)
+    }
 
 
 def _usable_frames(track: Track, frame: Size) -> list[Sighting]:
@@ -98,23 +149,20 @@ def _as_seg(track: Track, own: Sighting, frame: Size) -> SEG:
 
 
 def _work(
-    track: Track, job: Job, usable: Sequence[Sighting], middle: Sighting, run: TrackRun,
-    motion: Motion, frame: Size, together: bool,
-) -> TrackWork:  # fmt: skip
+    view: _View, job: Job, shown: _Shown, run: TrackRun, motion: Motion, frame: Size, together: bool
+) -> TrackWork:
+    track, position = view.track, job.position
     padding = 2 * (job.chosen.overrides.crop_padding or 0)
     windows = {own.frame: _grown(own.window, padding) for own in track.sightings}
-    job = replace(job, size=_working_size(job, usable, middle, windows, run))
-    work = TrackWork(track, job, frame, middle.frame)
+    job = replace(job, size=_working_size(job, view.usable, view.middle, windows, run))
+    work = TrackWork(track, job, frame, view.middle.frame)
     details = _Details(track, job.detail, motion, job.chosen.overrides.denoise is not None)
-    opacity = dict(
-        zip((own.frame for own in track.sightings), opacities(track.sightings, motion), strict=True)
-    )
     frames = [
         TrackFrame(
-            own.frame, own, windows[own.frame], opacity[own.frame] if has_mask(own, frame) else 0.0,
-            details.at(own.frame),
+            own.frame, own, windows[own.frame], shown.at(position, own.frame),
+            details.at(own.frame), shown.met(position, own.frame),
         )
-        for own in (_visible(track, frame) if together else usable)
+        for own in (_visible(track, frame) if together else view.usable)
     ]  # fmt: skip
     work.stretches.extend(Stretch(work, part) for part in consecutive(frames))
     return work
@@ -200,15 +248,22 @@ def time_weights(reach: int) -> np.ndarray:
     return np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(reach / 2, 0.5)) ** 2)
 
 
-def opacities(sightings: Sequence[Sighting], motion: Motion) -> list[float]:
+def opacities(
+    sightings: Sequence[Sighting], motion: Motion, visible: Sequence[float] | None = None
+) -> list[float]:
     """How much of the result each frame of a track takes, 0..1.
 
     It falls over `motion.fade` frames towards frames that are too small or too large. If gaps are
     faded, it falls over as many frames into a gap, and rises before the gap ends.
+
+    Args:
+        visible: for each frame the most of the result that it takes, 0..1; None for 1 in all.
     """
     steps = motion.fade + 1
     limits = _distances([own.used for own in sightings])
     result = [min(1.0, distance / steps) for distance in limits]
+    if visible is not None:
+        result = [min(pair) for pair in zip(result, visible, strict=True)]
     if motion.gaps == GAPS_FADED:
         into = _distances([own.gap or not own.used for own in sightings])
         result = [

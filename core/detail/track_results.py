@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from ..settings import Motion
 from .crop import Enhanced
 from .run import blending_of
 from .track_crops import WindowCrop
+from .track_layers import Layer
 from .track_smoothing import TimeMean
 from .track_work import Stretch
 
@@ -31,7 +32,7 @@ class _Frame:
     """One frame that was sampled, until it is pasted."""
 
     crop: WindowCrop
-    weight: torch.Tensor  # [1,h,w] of the crop's `inner`, as it is pasted
+    layer: Layer
     pixels: torch.Tensor  # [1,h,w,3] of the region: the weighted mean of results
     share: float  # the sum of their weights
 
@@ -79,11 +80,10 @@ class StretchResults:
     def _join(self, place: int, weight: float, own: WindowCrop, pixels: torch.Tensor) -> None:
         frame = self._frames.get(place)
         if frame is None:
-            size = own.image
-            soft = own.persist(
-                lambda: self.blending.weight(own.inside(own.mask), own.inner, size), "pasted"
+            layer = own.persist(
+                lambda: Layer.of(own, self.stretch.frames[place], self.blending), "pasted"
             )
-            self._frames[place] = _Frame(own, soft, pixels, weight)
+            self._frames[place] = _Frame(own, layer, pixels, weight)
             return
         frame.share += weight
         if weight > 0:  # else it shows what another span has made, or what stands for that
@@ -99,27 +99,34 @@ class StretchResults:
 
     def _keep(self, frame: _Frame) -> None:
         """Keep what the neighbours of the frame `_known` need of it."""
-        own, place = frame.crop, self._known
+        own, place, seen = frame.crop, self._known, frame.layer.seen
         if self._mean is not None:
-            self._mean.add(place, own, frame.pixels, frame.weight)
+            self._mean.add(place, own, frame.pixels, seen)
         self._colours[place] = self.blending.colours(
-            own.inside(frame.pixels), own.inside(own.pixels), frame.weight
+            own.inside(frame.pixels), own.inside(own.pixels), seen
         )
 
     def ready(self, place: int) -> bool:
         """Whether a frame can be pasted: its neighbours are known, too."""
         return self._known > min(place + self.reach, len(self._open) - 1)
 
-    def has(self, place: int) -> bool:
-        """Whether a frame that is ready has a result."""
-        return place in self._frames
-
-    def paste(self, place: int, image: torch.Tensor) -> bool:
-        """Paste a frame that is ready into its image [1,H,W,3]; tell whether it has a result."""
+    def layer(self, place: int) -> Layer | None:
+        """The soft mask of a frame that is ready; None if it has no result."""
         frame = self._frames.get(place)
-        if frame is not None:
-            frame.crop.persist(lambda: self._paste(place, frame, image), "pasted")
-        return frame is not None
+        return None if frame is None else frame.layer
+
+    def opacity(self, place: int) -> float:
+        """How much of the result a frame takes, 0..1."""
+        return self.stretch.frames[place].opacity
+
+    def paste(self, place: int, image: torch.Tensor, above: Mapping[int, float]) -> None:
+        """Paste a frame that has a result into its image [1,H,W,3].
+
+        Args:
+            above: what is pasted over it, as of `Layer.pasted`.
+        """
+        frame = self._frames[place]
+        frame.crop.persist(lambda: self._paste(place, frame, image, above), "pasted")
 
     def leave(self, place: int) -> str:
         """Forget a frame that was pasted, and what it was the last one to need.
@@ -137,7 +144,9 @@ class StretchResults:
                 self._mean.forget(done)
         return "" if had else self._faults.pop(place, "")
 
-    def _paste(self, place: int, frame: _Frame, image: torch.Tensor) -> None:
+    def _paste(
+        self, place: int, frame: _Frame, image: torch.Tensor, above: Mapping[int, float]
+    ) -> None:
         own = frame.crop
         pixels = own.inside(frame.pixels)
         if self._mean is not None:
@@ -146,8 +155,8 @@ class StretchResults:
             pixels = torch.where(same, pixels, (pixels + self.smoothing * off).clamp_(0, 1))
         near = range(place - self.reach, place + self.reach + 1)
         change = ColourChange.of([each for at in near for each in self._colours.get(at, ())])
-        opacity = self.stretch.frames[place].opacity
-        self.blending.paste(image, pixels, frame.weight, own.inner, change, opacity)
+        weight = frame.layer.pasted(above)
+        self.blending.paste(image, pixels, weight, own.inner, change, self.opacity(place))
 
 
 @dataclass(frozen=True)

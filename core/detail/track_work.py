@@ -12,6 +12,7 @@ from functools import cached_property
 from ..geometry import Box, Rect, Size
 from ..pixels.window import Window, reach, region_of
 from ..settings import Detail
+from ..tracks.masks import ALONE, Met
 from ..tracks.track import Sighting, Track
 from .plan import Job, Skipped
 from .report import Record
@@ -53,6 +54,7 @@ class TrackFrame:
     window: Rect
     opacity: float  # 0..1 of the result; at 0 the frame is only sampled together with others
     detail: Detail
+    met: Met = ALONE  # other tracks that hide it, or that it hides
 
 
 @dataclass(frozen=True)

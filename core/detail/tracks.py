@@ -6,7 +6,8 @@ memory does not grow with the length of the clip.
 
 All windows are cut from the frames as they came. So tracks that cross each other do not depend on
 one another, and are sampled together. They are pasted in the working order: where masks overlap,
-the later one is on top.
+the later one is on top. But where it is known which of two is nearer to the camera, that one is on
+top, see `core/tracks/occlusion.py` and `track_layers.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .plan import Job, of_one_size
 from .run import reported
 from .track_clips import ClipByClip
 from .track_crops import WindowCrop
+from .track_layers import back_to_front
 from .track_plan import plan_tracks
 from .track_results import Part, Span, StretchResults
 from .track_run import TrackRun
@@ -261,14 +263,12 @@ class _Flow:
         """A frame [1,H,W,C] with all that belongs into it."""
         rgb, alpha = to_rgb(frame)
         done = rgb if self.results and frame.shape[-1] == 1 else frame
-        if any(results.has(place) for results, place in own):
+        if any(results.layer(place) for results, place in own):
             with stage(PASTE):
                 working = memory.persist(
                     lambda: rgb.to(widened(rgb).dtype, copy=True), f"frame {number}", "copied"
                 ).contiguous()
-                for results, place in own:
-                    if results.paste(place, working):
-                        self.run_of.after_paste(working)
+                self._paste(working, own)
                 done = merge_alpha(working.to(rgb), alpha)
             self.changed += 1
             if number in self._shown:
@@ -278,3 +278,14 @@ class _Flow:
             if fault:
                 self.run_of.failed(results.stretch.work.job.position, number, fault)
         return done
+
+    def _paste(self, working: torch.Tensor, own: Sequence[tuple[StretchResults, int]]) -> None:
+        """Paste all results of a frame into it [1,H,W,3], from back to front."""
+        there = {results.stretch.work.job.position: (results, place) for results, place in own}
+        layers = {at: results.layer(place) for at, (results, place) in there.items()}
+        order = back_to_front({at: layer for at, layer in layers.items() if layer is not None})
+        for index, position in enumerate(order):
+            above = {at: there[at][0].opacity(there[at][1]) for at in order[index + 1 :]}
+            results, place = there[position]
+            results.paste(place, working, above)
+            self.run_of.after_paste(working)

@@ -70,6 +70,16 @@ class KeptLooks:
         return kept
 
 
+def unlike_mean(looks: Sequence[np.ndarray | None]) -> list[float | None]:
+    """How unlike each of some vectors [D] is to the mean of all that are known.
+
+    0 is equal to it, about 1 has nothing in common with it; None where a vector is not known.
+    """
+    known = [own for own in looks if own is not None]
+    mean = np.mean(known, axis=0) if known else None
+    return [None if own is None else float(np.linalg.norm(own - mean)) for own in looks]
+
+
 def _pixels_of(box: Rect) -> Box:
     left, top, right, bottom = box.sides
     return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..bounds import check_total, check_values
 from ..geometry import Box, Rect, Size
-from ..segs.seg import SEG, SEGS, BatchImage, moved_mask, of_image
+from ..segs.seg import SEG, SEGS, BatchImage, of_image
+from .masks import Met, parted_mask_in
+from .occlusion import Occlusions, mostly_seen
 from .track import Sighting, Track, Tracks
-from .windows import covered
 
 CLIPS, FRAMES = "video segments", "segments of each frame"
 FORMS = (CLIPS, FRAMES)
@@ -20,7 +23,9 @@ _ALL_MASKS, _FEWER = "The masks of all tracks", "give fewer frames or tracks."
 
 
 def to_segs(tracks: Tracks, form: str, gaps: bool = True) -> SEGS:
-    """The tracks as SEGS; frames that are not used are left out.
+    """The tracks as SEGS; frames that are not used, or hide most of a track, are left out.
+
+    Where tracks meet, and it is known which of them is nearer, their masks have no pixel in common.
 
     Args:
         form: CLIPS makes a segment of each track, with the box around all its windows as region
@@ -32,19 +37,44 @@ def to_segs(tracks: Tracks, form: str, gaps: bool = True) -> SEGS:
         ValueError: the masks of a track, or of all together, would be too large.
     """
     header = tracks.size.height, tracks.size.width
-    shown = [(track, _shown(track, tracks.size, gaps)) for track in tracks.tracks]
+    occlusions = Occlusions.of(tracks)
+    shown = [
+        _Shown.of(position, tracks, gaps, occlusions) for position in range(len(tracks.tracks))
+    ]
     if form == CLIPS:
-        shown = [(track, own) for track, own in shown if own]
+        shown = [own for own in shown if own.sightings]
         _check_clips(shown, tracks)
-        return header, [_clip(track, own, tracks) for track, own in shown]
-    singles = [(track, one) for track, own in shown for one in own]
-    singles.sort(key=lambda pair: (pair[1].frame, pair[0].number))
+        return header, [_clip(own, tracks) for own in shown]
+    singles = [(own, one) for own in shown for one in own.sightings]
+    singles.sort(key=lambda pair: (pair[1].frame, pair[0].track.number))
     areas = [_region([one], tracks.size).area for _, one in singles]
     check_total(sum(areas), _ALL_MASKS, _FEWER.capitalize())
-    return header, [_single(track, one, tracks) for track, one in singles]
+    return header, [_single(own, one, tracks) for own, one in singles]
 
 
-def _shown(track: Track, size: Size, gaps: bool) -> list[Sighting]:
+@dataclass(frozen=True)
+class _Shown:
+    """A track, and what of it is taken over."""
+
+    track: Track
+    sightings: list[Sighting]
+    met: Callable[[int], Met]  # what it meets in a frame
+
+    @classmethod
+    def of(cls, position: int, tracks: Tracks, gaps: bool, occlusions: Occlusions) -> _Shown:
+        track, seen = tracks.tracks[position], occlusions.partly_seen(position)
+        sightings = [
+            one for one in _inside(track, tracks.size, gaps)
+            if mostly_seen(seen.get(one.frame, 1.0))
+        ]  # fmt: skip
+        return cls(track, sightings, partial(occlusions.parted, position))
+
+    def mask(self, one: Sighting, region: Box) -> np.ndarray:
+        """The mask of a sighting in a region [h,w], without what nearer tracks cover."""
+        return parted_mask_in(one, self.met(one.frame), region)
+
+
+def _inside(track: Track, size: Size, gaps: bool) -> list[Sighting]:
     """The sightings of a track that show something of the frame."""
     return [
         one
@@ -64,42 +94,35 @@ def outer_box(rect: Rect) -> Box:
     )  # fmt: skip
 
 
-def mask_in(sighting: Sighting, region: Box) -> np.ndarray:
-    """The mask of a sighting in a region of the frame: [h,w] float32, 0..1."""
-    packed = sighting.mask or covered(sighting.box, 0)
-    if packed is None:
-        return np.zeros((region.height, region.width), np.float32)
-    return moved_mask(packed.unpacked().astype(np.float32), packed.box, region)
-
-
-def _clip(track: Track, sightings: Sequence[Sighting], tracks: Tracks) -> SEG:
+def _clip(own: _Shown, tracks: Tracks) -> SEG:
     """A segment of a video for a whole track."""
-    size = tracks.size
+    size, sightings = tracks.size, own.sightings
     region = _region(sightings, size)
     bbox = _around([outer_box(one.box) for one in sightings]).clipped(size)
     mask = np.zeros((tracks.frames, region.height, region.width), np.float32)
     for one in sightings:
-        mask[one.frame] = mask_in(one, region)
+        mask[one.frame] = own.mask(one, region)
     sure = float(np.mean([one.confidence for one in sightings]))
-    return SEG(None, mask, sure, region.as_tuple(), bbox.as_tuple(), track.label)
+    return SEG(None, mask, sure, region.as_tuple(), bbox.as_tuple(), own.track.label)
 
 
-def _check_clips(shown: Sequence[tuple[Track, list[Sighting]]], tracks: Tracks) -> None:
+def _check_clips(shown: Sequence[_Shown], tracks: Tracks) -> None:
     """Raise unless the masks of all tracks may be made."""
     remedy, values = f"Choose '{FRAMES}', or {_FEWER}", 0
-    for track, own in shown:
-        size = _region(own, tracks.size).size
-        check_values(tracks.frames, size, f"The masks of track {track.number + 1}", remedy)
+    for own in shown:
+        size = _region(own.sightings, tracks.size).size
+        check_values(tracks.frames, size, f"The masks of track {own.track.number + 1}", remedy)
         values += tracks.frames * size.width * size.height
     check_total(values, _ALL_MASKS, remedy)
 
 
-def _single(track: Track, one: Sighting, tracks: Tracks) -> SEG:
+def _single(own: _Shown, one: Sighting, tracks: Tracks) -> SEG:
     """A segment of one frame."""
     region, bbox = (outer_box(rect).clipped(tracks.size) for rect in (one.window, one.box))
     seg = SEG(
-        None, mask_in(one, region), one.confidence, region.as_tuple(), bbox.as_tuple(), track.label
-    )
+        None, own.mask(one, region), one.confidence, region.as_tuple(), bbox.as_tuple(),
+        own.track.label,
+    )  # fmt: skip
     return of_image(seg, BatchImage(one.frame, tracks.frames) if tracks.frames > 1 else None)
 
 

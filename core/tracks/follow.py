@@ -18,7 +18,7 @@ from ..clips import FrameSource, Watch
 from ..geometry import Size
 from ..segs.image_batch import counted
 from ..segs.seg import labels_meant
-from .appearance import KeptLooks, looks_of
+from .appearance import KeptLooks, looks_of, unlike_mean
 from .association import Linking, linked, without_long_gaps
 from .crossings import untangled
 from .cuts import Cuts, frame_looks
@@ -285,7 +285,12 @@ def _label(chain: Chain) -> str:
 
 def _track(course: Course, shaping: Shaping, size: Size) -> Track:
     finds = [find for find in course.finds if find is not None]
-    return Track(0, _label(finds), sightings_of(course, shaping, size), finds[0].object_id)
+    looks = unlike_mean([None if find is None else find.looks for find in course.finds])
+    sightings = tuple(
+        replace(own, unlike=value)
+        for own, value in zip(sightings_of(course, shaping, size), looks, strict=True)
+    )
+    return Track(0, _label(finds), sightings, finds[0].object_id)
 
 
 def _chosen(tracks: Sequence[Track], how: Choosing) -> tuple[list[Track], list[Dropped]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -28,6 +28,7 @@ from ..segs.sharpness import sharpness_of
 from ..segs.sights import sight_of
 from .convert import outer_box
 from .fitted import fitted_tracks
+from .occlusion import Occlusions
 from .track import Sighting, Track, Tracks
 
 VOTES = 12  # frames of a track that vote
@@ -150,10 +151,11 @@ def _together(tracks: Sequence[Track]) -> list[list[int]]:
 
 def _votes(tracks: Tracks, read: _Read) -> list[_Vote]:
     """The frames of all tracks that vote, in the order of the frames."""
+    occlusions = Occlusions.of(tracks)
     tried = [
         (number, one, box)
         for number, track in enumerate(tracks.tracks)
-        for one, box in _candidates(track, tracks.size)
+        for one, box in _candidates(track, tracks.size, occlusions.partly_seen(number))
     ]
     tried.sort(key=lambda entry: (entry[1].frame, entry[0]))
     weighed: dict[int, list[_Vote]] = {}
@@ -170,10 +172,18 @@ def _votes(tracks: Tracks, read: _Read) -> list[_Vote]:
     return sorted(votes, key=lambda vote: (vote.frame, vote.track))
 
 
-def _candidates(track: Track, size: Size) -> list[tuple[Sighting, Box]]:
-    """Sightings in which a track was found and is inside the frame: the best of each stretch."""
+def _candidates(
+    track: Track, size: Size, hidden: Mapping[int, float]
+) -> list[tuple[Sighting, Box]]:
+    """Sightings in which a track was found and is inside the frame: the best of each stretch.
+
+    Args:
+        hidden: frames in which a nearer track covers it, and would be seen in its place; they are
+            left out if there are others.
+    """
     seen = [(one, outer_box(one.box).clipped(size)) for one in track.sightings if not one.gap]
     seen = [(one, box) for one, box in seen if not box.empty]
+    seen = [entry for entry in seen if entry[0].frame not in hidden] or seen
     return _best(seen, TRIED, lambda entry: entry[0].confidence * entry[1].area)
 
 

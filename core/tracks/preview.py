@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -16,6 +16,7 @@ from ..pixels.image import to_rgb
 from ..pixels.marks import Pen, cover, distinct_colour, frame, made_tag, place_for_tag, put_tag
 from ..pixels.resample import resize
 from ..segs.image_batch import counted
+from .occlusion import Occlusions
 from .track import Sighting, Track, Tracks
 
 MOST_SHOWN = 60  # frames of the preview in the node
@@ -44,6 +45,7 @@ def drawn(
     """
     shown = shown_size(tracks.size, longest)
     count = tracks.frames if source is None else source.count
+    occlusions = Occlusions.of(tracks)
     for start in range(0, count, SLICE):
         stop = min(start + SLICE, count)
         wanted = [number for number in range(start, stop) if number % every == 0]
@@ -55,7 +57,7 @@ def drawn(
                 picture = torch.zeros(1, shown.height, shown.width, 3)
             else:
                 picture = resize(frames[number - start : number - start + 1].float(), shown).clone()
-            draw(picture[0].clamp_(0, 1), tracks, number)
+            draw(picture[0].clamp_(0, 1), tracks, number, occlusions)
             yield picture
 
 
@@ -111,16 +113,20 @@ def shown_size(size: Size, longest: int) -> Size:
     return within(size, longest or max(size))
 
 
-def draw(picture: torch.Tensor, tracks: Tracks, number: int) -> None:
+def draw(picture: torch.Tensor, tracks: Tracks, number: int, occlusions: Occlusions) -> None:
     """Draw what is known of a frame into a picture [h,w,3] of it, in place."""
     size = Size(picture.shape[1], picture.shape[0])
     line = max(9, round(_LINE * max(size) / 512))
-    seen = [(track, one) for track in tracks.tracks if (one := track.at(number)) is not None]
-    for track, one in seen:
+    seen = [
+        (position, track, one) for position, track in enumerate(tracks.tracks)
+        if (one := track.at(number)) is not None
+    ]  # fmt: skip
+    for _, track, one in seen:
         _draw_window(picture, tracks, track, one)
     taken: list[Box] = []
-    for track, one in seen:
-        tag = made_tag([(_title(track, one), line)])
+    for position, track, one in seen:
+        nearer = [tracks.tracks[at].number for at in occlusions.hiders(position, number)]
+        tag = made_tag([(_title(track, one, nearer), line)])
         at = place_for_tag(tag.size, _scaled(one.window, tracks.size, size), size, taken)
         put_tag(picture, tag, at, distinct_colour(track.number))
         taken.append(at)
@@ -140,10 +146,12 @@ def _draw_window(picture: torch.Tensor, tracks: Tracks, track: Track, one: Sight
     frame(picture, box, Pen(colour, _BOX, seam=0, dash=dash))
 
 
-def _title(track: Track, one: Sighting) -> str:
+def _title(track: Track, one: Sighting, nearer: Sequence[int]) -> str:
     title = f"{track.number + 1} {track.label}"
     if one.gap:
         title += " (gap)"
+    if nearer:
+        title += f" (behind {', '.join(str(number + 1) for number in nearer)})"
     return title if one.used else f"{title} (left out)"
 
 
@@ -170,7 +178,11 @@ def tracks_text(tracks: Tracks) -> str:
         lines.append(
             f"{counted(len(tracks.cuts), 'cut')}: at frame {shown_indices(tracks.cuts, 20)}"
         )
-    lines += [_line(track) for track in tracks.tracks]
+    occlusions = Occlusions.of(tracks)
+    lines += [
+        _line(track) + _hidden(tracks, position, occlusions)
+        for position, track in enumerate(tracks.tracks)
+    ]
     lines += [
         f"dropped: {one.label}, frames {one.first}-{one.last}: {one.reason}"
         for one in tracks.dropped
@@ -191,3 +203,13 @@ def _line(track: Track) -> str:
     if gaps:
         text += f", {gaps} bridged"
     return f"{text}, {left_out} left out" if left_out else text
+
+
+def _hidden(tracks: Tracks, position: int, occlusions: Occlusions) -> str:
+    """In how many frames a track is partly hidden, and by which others."""
+    frames = occlusions.partly_seen(position)
+    if not frames:
+        return ""
+    hiders = {at for frame in frames for at in occlusions.hiders(position, frame)}
+    numbers = sorted(tracks.tracks[at].number + 1 for at in hiders)
+    return f", {len(frames)} behind {', '.join(map(str, numbers))}"

@@ -57,6 +57,7 @@ class Sighting:
     gap: bool = False  # nothing was detected: box and mask come from the frames around
     used: bool = True  # False: too small or too large here, to be left as it is
     found: Rect | None = None  # the bounding box as it was detected; None in a gap
+    unlike: float | None = None  # how unlike the track's other frames it looks; None: not known
 
 
 @dataclass(frozen=True)
