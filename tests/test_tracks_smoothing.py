@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from detailers.core.tracks import smoothing
-from detailers.core.tracks.smoothing import fitted, no_worse, smooth
+from detailers.core.tracks.smoothing import fitted, no_worse, smooth, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,3 +108,45 @@ def test_a_curve_without_any_error_is_better_than_one_with_small_errors():
     assert exact.error.max() < 1e-9
     assert no_worse(exact, near)
     assert not no_worse(near, exact)
+
+
+# Without the noise of each frame
+
+TIME = np.arange(64)
+BENT = np.stack([20 * np.sin(TIME / 9), 0.02 * (TIME - 30.0) ** 2], 1)
+
+
+def left_of(noisy, true):
+    return np.sqrt(np.square(noisy - true).sum(1).mean())
+
+
+def test_noise_goes_and_bends_stay():
+    noisy = BENT + 0.3 * noise(64, 2)
+    calm = steady(noisy, 0.3 * ALL(64), ALL(64), 25)
+    assert left_of(calm, BENT) < 0.55 * left_of(noisy, BENT)
+
+
+def test_what_shakes_by_itself_is_kept():
+    shaky = 5 * noise(64, 2, seed=1).cumsum(0)
+    calm = steady(shaky + 0.05 * noise(64, 2), 0.05 * ALL(64), ALL(64), 25)
+    assert left_of(calm, shaky) < 0.15  # its steps are 7
+
+
+def test_noisy_frames_are_smoothed_more_than_others():
+    spread = np.where(TIME < 24, 1.0, 0.02)
+    noisy = BENT + spread[:, None] * noise(64, 2)
+    calm = steady(noisy, spread, ALL(64), 25)
+    assert left_of(calm[:24], BENT[:24]) < 0.7 * left_of(noisy[:24], BENT[:24])
+    assert left_of(calm[24:], BENT[24:]) < 0.03
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_few_values_can_be_steadied(count):
+    values = noise(count, 2)
+    found = steady(values, ALL(count), ALL(count), 25)
+    assert found.shape == values.shape and np.isfinite(found).all()
+
+
+def test_a_length_of_1_steadies_nothing():
+    values = noise(30, 2)
+    assert np.array_equal(steady(values, ALL(30), ALL(30), 1), values)

@@ -113,7 +113,7 @@ def joint_path(
     value_weight = known / (scale * max(own, _LEAST)) ** 2
     for _ in range(ROUNDS):
         shift = relations.shift + relations.stretch * np.conj(path[relations.first])
-        path = _solved(relations, shift, values, link_weight, value_weight)
+        path = solved(relations, shift, values, link_weight, value_weight)
         off = np.abs(
             path[relations.second] - relations.factor * path[relations.first] - shift
         ) / relations.error  # fmt: skip
@@ -125,14 +125,24 @@ def joint_path(
     return path
 
 
-def _solved(
+def solved(
     relations: Relations,
     shift: np.ndarray,
     values: np.ndarray,
     link_weight: np.ndarray,
     value_weight: np.ndarray,
 ) -> np.ndarray:
-    """The minimum for given weights: a banded, positive definite system of linear equations."""
+    """The minimum for given weights: a banded, positive definite system of linear equations.
+
+    Args:
+        relations: m of them; their `shift` is not used.
+        shift: [m].
+        values: [n], what is known.
+        link_weight, value_weight: [m] and [n].
+
+    Returns:
+        [n].
+    """
     first, second, factor = relations.first, relations.second, relations.factor
     count, reach = len(values), int((second - first).max(initial=0))
     kind = np.result_type(factor, values, float)

@@ -31,7 +31,8 @@ from ..pixels.precision import in_float32
 LAGS = (1, 2, 4, 8, 16, 32)  # frames between two that are registered; each twice the one before
 SIDES = (32, 64)  # pixels of the sides at which pictures are compared; each twice the one before
 TAPER = 1.2  # how far the weight reaches beyond the ellipse in the box
-BLOCK = 8  # pixels of the sides of blocks that err independently
+BLOCK = 8  # pixels of the sides of blocks that err independently, in pictures and in frames
+FITTED = 8  # values that are fitted: six of the map, brightness and contrast
 MARGIN = 0.25  # of the box on each side: what a thing may move into
 COARSE = ((0.05, 4), (0.02, 3), (0.01, 4))  # blur as a share of the side, and rounds at it
 FINE = ((0.015, 3),)  # the same where the motion is known already
@@ -98,6 +99,7 @@ class Motion:
         error: spread of the error of where the thing's middle goes, in pixels; infinite where
             nothing was measured.
         growth_error: spread of the error of the growth.
+        doubt: by how much both are larger than what the pixels tell.
     """
 
     factor: complex = 1.0
@@ -105,6 +107,7 @@ class Motion:
     shift: complex = 0.0
     error: float = math.inf
     growth_error: float = math.inf
+    doubt: float = 1.0
 
     @property
     def measured(self) -> bool:
@@ -121,7 +124,10 @@ class Motion:
 
     def doubted(self, factor: float) -> Motion:
         """The same, trusted less: its errors are larger by a factor."""
-        return replace(self, error=self.error * factor, growth_error=self.growth_error * factor)
+        return replace(
+            self, error=self.error * factor, growth_error=self.growth_error * factor,
+            doubt=self.doubt * factor,
+        )  # fmt: skip
 
     def after(self, first: Motion) -> Motion:
         """The motion that is `first` and then this one; as expected, not as measured."""
@@ -290,8 +296,10 @@ def _registered(pairs: Sequence[Pair], levels: Sequence[tuple[float, int]]) -> l
             -1,
         ).flatten(1, 2)
         for _ in range(rounds):
-            step, error, likeness = _improvement(pictures, jacobian, weight, pose, x, y)
+            step, likeness, fit = _improvement(pictures, jacobian, weight, pose, x, y)
             pose = first + (pose + step - first).clamp(-2 * FAR, 2 * FAR)
+    magnified = torch.tensor([_magnified(pair) for pair in pairs], device=weight.device)
+    error = _errors(fit, side, magnified)
     return [
         _Found(
             complex(1 + growth, turn),
@@ -305,6 +313,27 @@ def _registered(pairs: Sequence[Pair], levels: Sequence[tuple[float, int]]) -> l
             pose.tolist(), error.tolist(), likeness.tolist(), strict=True
         )
     ]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What a step is made from.
+
+    Attributes:
+        pulls: [N,6,p], what each pixel pulls at each value.
+        weight: [N,p], how much each pixel counts.
+        inverse: [N,6,6], of the matrix of the normal equations.
+    """
+
+    pulls: torch.Tensor
+    weight: torch.Tensor
+    inverse: torch.Tensor
+
+
+def _magnified(pair: Pair) -> bool:
+    """Whether a block of the pictures is less than one of the frames."""
+    side = min(pair.before.side, pair.after.side)
+    return min(pair.before.box.width, pair.after.box.width) < side
 
 
 def _warped(
@@ -323,8 +352,8 @@ def _warped(
 def _improvement(
     pictures: Sequence[torch.Tensor], jacobian: torch.Tensor, weight: torch.Tensor,
     pose: torch.Tensor, x: torch.Tensor, y: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """A Gauss-Newton step [N,6], the errors of shift and growth [N,2] and the likeness [N]."""
+) -> tuple[torch.Tensor, torch.Tensor, _Fit]:  # fmt: skip
+    """A Gauss-Newton step [N,6], the likeness [N], and what the step was made from."""
     before, after = pictures
     warped = _warped(after, pose, x, y)
     mass = weight.sum((1, 2), keepdim=True).clamp(min=1e-6)
@@ -346,19 +375,34 @@ def _improvement(
     inverse = torch.linalg.inv(normal.double()).to(normal)
     step = torch.einsum("nij,nj->ni", inverse, right)
     scale = pose[:, 2:3] + 1  # slopes are those of the first picture, steps are of the second
-    return step * scale, _errors(weighted * residual[:, None], inverse, before.shape[-1]), likeness
+    return step * scale, likeness, _Fit(weighted * residual[:, None], own, inverse)
 
 
-def _errors(pulls: torch.Tensor, inverse: torch.Tensor, side: int) -> torch.Tensor:
+def _errors(fit: _Fit, side: int, magnified: torch.Tensor) -> torch.Tensor:
     """[N,2]: the spread of the errors of the shift, the mean of both axes, and of the growth.
 
     Pixels near one another err together, so what each block of pixels pulls at the fit [N,6,p] is
     taken as independent of other blocks, and not each pixel (the sandwich estimator for clusters:
-    K.-Y. Liang & S. Zeger, 1986).
+    K.-Y. Liang & S. Zeger, 1986). What is fitted takes part of the error away; so the fewer blocks
+    there are, the more is added (as in the unbiased estimate of a variance).
+
+    Args:
+        magnified: [N] bool, where pixels were magnified, so that larger blocks err together.
     """
-    blocks = F.avg_pool2d(pulls.unflatten(-1, (side, side)), BLOCK, divisor_override=1).flatten(2)
-    spread = (inverse @ (blocks @ blocks.mT) @ inverse).diagonal(dim1=1, dim2=2)
-    return torch.stack([spread[:, :2].mean(1), spread[:, 2]], 1).clamp(min=0).sqrt()
+    small, large = (_variances(fit, side, block) for block in (BLOCK, 2 * BLOCK))
+    return torch.where(magnified[:, None], large, small).clamp(min=0).sqrt()
+
+
+def _variances(fit: _Fit, side: int, block: int) -> torch.Tensor:
+    """[N,2]: the squares of `_errors`, for one size of blocks."""
+    blocks, counted = (
+        F.avg_pool2d(own.unflatten(-1, (side, side)), block, divisor_override=1).flatten(2)
+        for own in (fit.pulls, fit.weight[:, None])
+    )
+    spread = (fit.inverse @ (blocks @ blocks.mT) @ fit.inverse).diagonal(dim1=1, dim2=2)
+    count = (counted.sum(-1) ** 2 / (counted**2).sum(-1).clamp(min=1e-12))[:, 0]  # effective
+    unbiased = count / (count - FITTED).clamp(min=1)
+    return torch.stack([spread[:, :2].mean(1), spread[:, 2]], 1) * unbiased[:, None]
 
 
 def _matched(

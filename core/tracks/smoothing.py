@@ -35,6 +35,10 @@ ROUNDS = 8  # of weighting outliers down
 FOLDS = 4  # parts of the values that are left out in turn
 SHORTEST = 3  # frames of the shortest curve that is tried
 EXACT = 1e-9  # squared errors up to it are those of rounding
+STEADY = 3  # order of the differences of `steady`
+CALMED = 1.5  # spreads of the noise that are taken from values at most
+_SHORTEST_STEADY = 0.5  # frames
+_NO_NOISE = 1e-9
 TIMIDITY = 1.0  # standard errors by which a longer curve may be worse
 
 
@@ -118,6 +122,59 @@ def fitted(
                 length, error = lengths[place], errors[place]
                 break
     return Curve(smooth(values, known, length, order, trust), length, error)
+
+
+def steady(
+    values: np.ndarray, noise: np.ndarray, scale: np.ndarray, longest: float
+) -> np.ndarray:  # fmt: skip
+    """Values without the noise of each frame, where that makes them easier to predict.
+
+    A smooth curve whose third differences are small, so that it goes round bends. Its length is
+    the one that predicts values which were left out best, of those that leave no more of them out
+    than their noise: what shakes by itself goes on to shake.
+
+    Args:
+        values: [n,k], at every place.
+        noise: [n], spread of the noise of each.
+        scale: [n], in whose units the values move about as unsteadily everywhere.
+        longest: the longest length, in frames.
+
+    Returns:
+        [n,k].
+    """
+    count = len(values)
+    order = min(STEADY, count - 1)
+    if order < 1 or count < FOLDS or longest <= 1:
+        return values
+    weight = (np.median(noise) / np.maximum(noise, _NO_NOISE)) ** 2
+    trust = (np.median(scale) / np.maximum(scale, _NO_NOISE)) ** 2
+    trust = np.convolve(trust, np.full(order + 1, 1 / (order + 1)), "valid")
+    middle = values.mean(0)
+    values = values - middle
+    stiffness = [
+        (_GAIN[2] * length) ** (2 * order)
+        for length in np.minimum(longest, _SHORTEST_STEADY * 2 ** (np.arange(16) / 2))
+    ]
+    curves = [_solved(values, weight, stiff, order, trust) for stiff in stiffness]
+    near = [
+        (((values - curve) / np.maximum(noise, _NO_NOISE)[:, None]) ** 2).mean() <= CALMED**2
+        for curve in curves
+    ]
+    curves = curves[: near.index(False) if False in near else None]
+    errors = []
+    for stiff in stiffness[: len(curves)]:
+        error = np.zeros(count)
+        for fold in range(FOLDS):
+            rest = weight.copy()
+            rest[fold::FOLDS] = 0
+            curve = _solved(values, rest, stiff, order, trust)
+            error[fold::FOLDS] = (((values - curve) ** 2).sum(1) * weight)[fold::FOLDS]
+        errors.append(error)
+    if not errors:
+        return values + middle
+    bound = _bound(errors)
+    best = int(np.argmin([np.minimum(own, bound).mean() for own in errors]))
+    return curves[best] + middle
 
 
 def no_worse(one: Curve, other: Curve) -> bool:

@@ -19,7 +19,9 @@ from ..geometry import Box, Rect, Size
 from .finds import Chain, Find, overlap
 from .joint import joint_path, relations_of_places, relations_of_sizes
 from .links import Link
-from .smoothing import FOLDS, Curve, fitted, no_worse, smooth
+from .location import location, power_of
+from .maps import agreeing, maps_of
+from .smoothing import FOLDS, Curve, fitted, no_worse, smooth, spread_of, steady
 from .track import PackedMask, Sighting
 
 AUTO, SQUARE, AS_BOX = "auto", "square", "as the box"
@@ -31,6 +33,9 @@ LEAST_MEASURED = 0.5  # share of the steps whose motion has to be known
 MET = 0.05  # share of a box that another one covers from which on two things meet
 AT_ENDS = 4  # frames at an end of a shot in which a thing may be there and was not found
 DOUBT = 4.0  # by how much the error of a measured motion is then larger
+LINEAR = 0.005  # share of a thing over which its picture is about linear
+STIFFEST = 1e4  # variance of the boxes over that of a drift, at which a path is trusted fully
+CLEAR = 6.0  # how much noise of the motion counts more than that of the boxes, for the middle
 UNMEASURED = 0.01  # how much a step counts whose motion is not known
 HYSTERESIS = 0.15  # by which share a size has to come back inside before frames are used again
 
@@ -205,13 +210,26 @@ def with_motion(course: Course, links: Sequence[Link], shaping: Shaping) -> Cour
     trust = np.maximum((usual / np.maximum(steps, usual)) ** 2, UNMEASURED)
     known = np.array([find is not None for find in course.finds])
     centres, sizes = _values(course.finds)
-    extent = np.exp(course.size.values.mean(1))
-    places, rough = (own @ (1, 1j) for own in (centres, course.centre.values))
-    path = joint_path(relations_of_places(links, np.diff(rough)), places, known, extent)
-    centre = _combined(
-        course.centre, centres, known, np.stack([path.real, path.imag], 1), trust,
-        shaping.centre_frames, usual / 2**0.5, extent,
-    )  # fmt: skip
+    size = _moved_size(course, links, sizes, known, trust, usual, shaping.size_frames)
+    centre = _moved_centre(
+        replace(course, size=size), links, centres, known, trust, shaping.centre_frames
+    )
+    return replace(course, centre=centre, size=size)
+
+
+def _moved_size(
+    course: Course, links: Sequence[Link], sizes: np.ndarray, known: np.ndarray,
+    trust: np.ndarray, usual: float, frames: int,
+) -> Curve:  # fmt: skip
+    """The logarithms of the sides, with what the links say of them.
+
+    Args:
+        sizes: [n,2], as they were found.
+        trust: [n-1], how well each step is known.
+        usual: the usual error of a link in pixels.
+    """
+    if not _may_combine(known, frames):
+        return course.size
     flat = np.ones(len(known))
     path = np.stack(
         [
@@ -220,26 +238,114 @@ def with_motion(course: Course, links: Sequence[Link], shaping: Shaping) -> Cour
         ], 1,
     )  # fmt: skip
     middle = float(np.median([min(box.width, box.height) for box in course.boxes]))
-    size = _combined(
-        course.size, sizes, known, path, trust, shaping.size_frames,
-        2 * usual / middle, flat,
-    )  # fmt: skip
-    return replace(course, centre=centre, size=size)
+    size = _combined(course.size, sizes, known, path, trust, frames, flat)
+    if size is course.size:
+        return size
+    return replace(size, values=_calmed(size.values, 2 * usual / middle, frames))
+
+
+def _moved_centre(
+    course: Course, links: Sequence[Link], centres: np.ndarray, known: np.ndarray,
+    trust: np.ndarray, frames: int,
+) -> Curve:  # fmt: skip
+    """The centre, with what the links say of it.
+
+    Args:
+        course: with its final sizes.
+        centres: [n,2], as they were found.
+        trust: [n-1], how well each step is known.
+    """
+    if not _may_combine(known, frames):
+        return course.centre
+    extent = np.exp(course.size.values.mean(1))
+    places, rough = (own @ (1, 1j) for own in (centres, course.centre.values))
+    told = agreeing(
+        relations_of_places(links, np.diff(rough)),
+        np.array([link.motion.measured for link in links]),
+        maps_of(links, extent),
+        rough,
+    )
+    path = joint_path(told, places, known, extent)
+    noise, alone = (_noise_of_frames(links, len(known), doubt) for doubt in (True, False))
+    off = (places - path)[known] / extent[known]
+    trust = np.minimum(trust, _without_drift(alone / extent, off))
+    path = np.stack([path.real, path.imag], 1)
+    centre = _combined(course.centre, centres, known, path, trust, frames, extent)
+    if centre is course.centre:
+        return centre
+    values = centre.values + _to_the_middle(course, centre.values, noise / extent)
+    return replace(centre, values=steady(values, noise, extent, frames))
+
+
+def _noise_of_frames(links: Sequence[Link], count: int, doubt: bool) -> np.ndarray:
+    """[n]: how far what is measured in each frame is usually off, in its pixels.
+
+    Args:
+        doubt: with the doubt in links.
+    """
+    own: list[list[float]] = [[] for _ in range(count)]
+    for link in links:
+        if link.motion.measured:
+            error = link.motion.error / (1 if doubt else link.motion.doubt)
+            own[link.second].append(error)
+            own[link.first].append(error / max(abs(link.motion.factor), 1e-6))
+    known = [place for place, errors in enumerate(own) if errors]
+    return np.interp(range(count), known, [float(np.median(own[place])) for place in known])
+
+
+def _without_drift(noise: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """[n-1]: how little a path drifts from frame to frame, 1 being almost not at all.
+
+    Noise that averages out is no drift. But pictures are taken as linear over the error of their
+    fit, and what that is wrong by, which grows with the square of the error, stays.
+
+    Args:
+        noise: [n], spread of the errors of the path in sizes of the thing.
+        off: [m], how far boxes are from the path, in the same.
+    """
+    boxes = spread_of(np.abs(np.diff(off))) / 2
+    drift = np.maximum(noise[1:], noise[:-1]) ** 2 / LINEAR
+    return np.minimum((boxes / np.maximum(drift, 1e-9)) ** 2 / STIFFEST, 1.0)
+
+
+def _to_the_middle(course: Course, centres: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """[n,2]: how far the middle of what was found is from centres that move with the thing.
+
+    It is the same in all frames in sizes of the thing. Frames whose motion is badly known count
+    little, so that the errors are those of the boxes alone, whatever their shape is.
+
+    Args:
+        centres: [n,2].
+        noise: [n], of the centres, in sizes of the thing.
+    """
+    known = [place for place, find in enumerate(course.finds) if find is not None]
+    sides = np.array([course.finds[place].box.sides for place in known]).reshape(-1, 2, 2)
+    size = np.exp(course.size.values)
+    off = (sides - centres[known, None]) / size[known, None]  # [m, first or last side, x or y]
+    samples = [off[:, side, axis] for axis in (0, 1) for side in (0, 1)]
+    spread = max(spread_of(np.abs(np.diff(off.mean(1), axis=0)).ravel()), 1e-9) / 2**0.5
+    weight = 1 / (1 + (CLEAR * noise[known] / spread) ** 4)
+    clear = weight > weight.max() / 3
+    power = power_of([own[clear] for own in samples])
+    found = np.array([location(own, power, weight) for own in samples])
+    return found.reshape(2, 2).mean(1) * size
+
+
+def _may_combine(known: np.ndarray, frames: int) -> bool:
+    """Whether there are boxes enough to tell which of two curves predicts them better."""
+    return frames > 1 and known.sum() >= FOLDS
 
 
 def _combined(
     rough: Curve, values: np.ndarray, known: np.ndarray, path: np.ndarray, trust: np.ndarray,
-    frames: int, noise: float, scale: np.ndarray,
+    frames: int, scale: np.ndarray,
 ) -> Curve:  # fmt: skip
     """The better one of two curves: from the boxes alone, or with measured motion.
 
     Args:
         path: [n,k], as the measured motion tells it.
-        noise: spread of the noise of each of its values.
         scale: [n], in whose units the difference of values and path changes slowly.
     """
-    if frames <= 1 or known.sum() < FOLDS:  # too few boxes to tell which predicts them better
-        return rough
     scale = scale[:, None]
     difference = fitted(
         (values - path) / scale,
@@ -252,8 +358,7 @@ def _combined(
     error = difference.error * scale[known, 0] ** 2
     if not no_worse(replace(difference, error=error), rough):
         return rough
-    whole = difference.values * scale + path
-    return replace(difference, values=_calmed(whole, noise, frames), error=error)
+    return replace(difference, values=difference.values * scale + path, error=error)
 
 
 def _calmed(path: np.ndarray, noise: float, frames: int) -> np.ndarray:
