@@ -231,5 +231,9 @@ them, or *repainted* by the model at a denoise of {DENOISE:g}, which by itself d
 some tenths of a pixel beside its place. Then the result was shifted by up to {FARTHEST:g} pixels \
 across and down, scaled by up to {LARGEST:.0%} and rotated by up to {STEEPEST:g} degrees, by \
 chance. A tint changes the contrast of each channel by up to {TINT:.0%} and adds up to {OFFSET:g} \
-of full range. The columns on the right say how far what was found is from the truth: median and \
-largest. {MEANT} are meant to be kept. Where nothing was moved, the slip itself counts."""
+of full range. The columns after the counts say how far what was found is from what was done to \
+the result: median and largest. {MEANT} are meant to be kept. Where nothing was moved, the slip \
+itself counts. A repainted result lies beside its crop before anything is done to it, and bringing \
+it back onto the crop takes that off too. So the last three columns, of results that were moved, \
+count from where the same result lay best before it slipped: they are what the search itself \
+misses."""

@@ -67,6 +67,32 @@ def assert_found(similarity, **faults):
     assert (shift < 0.1, scale < 0.001, angle < 0.1) == (True, True, True), (shift, scale, angle)
 
 
+def strayed(picture, seed=7, strength=0.35):
+    """The picture as a model repaints it: its edges lie a little beside their places by chance."""
+    side = picture.shape[1:3]
+    planes = noise_image(1, 24, 24, seed=seed)[..., :2].movedim(-1, 1) - 0.5
+    apart = F.interpolate(planes, size=side, mode="bicubic").movedim(1, -1) * 8 / max(side)
+    y, x = (torch.linspace(-1 + 1 / own, 1 - 1 / own, own) for own in side)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None] + apart
+    moved = F.grid_sample(picture.movedim(-1, 1), grid, "bilinear", "border", False)
+    return torch.lerp(moved.movedim(1, -1), scene(*side, seed=seed), strength)
+
+
+@pytest.mark.parametrize("seed", [7, 9])
+def test_a_slip_of_a_pixel_is_found_where_the_surroundings_were_repainted(seed):
+    picture = scene()
+    drawn = strayed(picture, seed)
+    assert register(drawn, picture, middle()).similarity is None
+    for slip in (Similarity(shift=(1.0, 0.5)), Similarity(angle=0.8)):
+        found = register(repainted(drawn, slip), picture, middle()).similarity
+        shift, scale, angle = error_of(found, slip)
+        assert (shift < 0.3, scale < 0.003, angle < 0.15) == (True, True, True), (
+            shift,
+            scale,
+            angle,
+        )
+
+
 def test_the_best_fit_is_told_even_where_it_moves_nothing():
     picture, slip = scene(), Similarity(shift=(0.06, -0.04))
     result = repainted(picture, slip)

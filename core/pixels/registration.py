@@ -38,7 +38,7 @@ LEAST_AROUND = 0.05  # share of a crop that has to lie around the redrawn part
 FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in 0..1
 SOFTNESS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)  # pixels of the blurs that are tried
 STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
-CLEARLY_BETTER = 0.92  # the error left over must be below this share of the error before
+CLEARLY_BETTER = 0.96  # the error left over must be below this share of the error before
 ALIKE = 0.5  # correlation with the surroundings from which on a result shows the same picture
 CELLS = 4  # pixels of the error's blur: registration is judged by things, not by grain
 
