@@ -167,6 +167,15 @@ def test_the_share_that_is_seen():
     assert seen[13] == pytest.approx(0.495, abs=0.01)
 
 
+@pytest.mark.parametrize("side", [10, 64, 400])
+def test_the_share_that_is_seen_does_not_depend_on_the_size(side):
+    own, other = (
+        Sighting(0, Rect(300 + by * side, 300, side, side), Rect(300, 300, side, side))
+        for by in (0, 0.4)
+    )
+    assert seen_share(own, Met({0: other})) == pytest.approx(0.495, abs=0.02)
+
+
 def test_results_fade_with_the_share_that_is_seen():
     shares = (0.0, 0.2, 0.35, 0.5, 1.0)
     assert [visibility(share) for share in shares] == pytest.approx([0, 0, 0.5, 1, 1])

@@ -8,7 +8,7 @@ shows in the corners.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..segs.seg import moved_mask
 from .track import Sighting
 from .windows import covered_shares
 
+COARSE = 32  # pixels of the longer side of a box that are enough to tell how much of it is seen
 DECIMALS = 3  # of pixels; no pixel is covered for an error of rounding
 
 
@@ -74,14 +75,26 @@ def seen_share(own: Sighting, met: Met, fill: float = 0.0) -> float:
         fill: the share of the box that its mask fills where nothing is hidden. A mask that is
             smaller has lost already what is hidden.
     """
+    nearer = list(met.nearer.values())
+    if not any(one.mask for one in (own, *nearer)):
+        scale = min(1.0, COARSE / max(own.box.width, own.box.height, 1e-6))
+        own, *nearer = (_scaled(one, scale) for one in (own, *nearer))
     region = own.mask.box if own.mask else _around(own.box)
     left = cover_in(own, region)
     whole = float(left.sum())
     if own.mask is not None:
         whole = max(whole, fill * own.box.width * own.box.height)
-    for other in met.nearer.values():
+    for other in nearer:
         left = left * (1 - cover_in(other, region))
     return float(left.sum()) / whole if whole > 0 else 1.0
+
+
+def _scaled(own: Sighting, scale: float) -> Sighting:
+    """A sighting without a mask, with its box in other units."""
+    box = own.box
+    return replace(
+        own, box=Rect(box.x * scale, box.y * scale, box.width * scale, box.height * scale)
+    )
 
 
 def _around(rect: Rect) -> Box:
