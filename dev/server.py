@@ -41,6 +41,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL_PACK = ROOT / "dev" / "model_pack"
 MINIATURE = ROOT / "dev" / "miniature"
 
+# Seconds between two questions whether a prompt has ended. Each takes some of the time of the
+# processor that runs it, so the pauses grow.
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.05
+
 Prompt = Mapping[str, Mapping[str, Any]]
 
 
@@ -414,6 +418,7 @@ class Server:
             ServerDied: the server has.
         """
         deadline = time.monotonic() + timeout
+        pause = FIRST_PAUSE
         while time.monotonic() < deadline:
             self._check_alive()
             history = self.get(f"/history/{prompt_id}")
@@ -422,7 +427,8 @@ class Server:
                 status = entry["status"]
                 messages = [(kind, data) for kind, data in status["messages"]]
                 return Run(prompt_id, status["status_str"], entry["outputs"], messages)
-            time.sleep(0.005)
+            time.sleep(pause)
+            pause = min(pause * 1.1, LONGEST_PAUSE)
         raise TimeoutError(f"the prompt has not ended after {timeout} s\n{self.log(3000)}")
 
     def run(

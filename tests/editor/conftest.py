@@ -21,6 +21,7 @@ USUAL_RENDERERS = {"oldest": "canvas", "newest": "vue"}
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "one_editor: tried in the first editor alone")
+    config.addinivalue_line("markers", "own_editor: tried in the editor that comes with each host")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -28,15 +29,25 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.editor)
-            if not _is_first(item) and (item.get_closest_marker("one_editor") or _is_rare(item)):
+            if _is_left_out(item):
                 once.append(item)
     if once:
         config.hook.pytest_deselected(items=once)
         items[:] = [item for item in items if item not in once]
 
 
+def _is_left_out(item):
+    if item.get_closest_marker("own_editor") and not _is_own(item):
+        return True
+    return not _is_first(item) and bool(item.get_closest_marker("one_editor") or _is_rare(item))
+
+
 def _is_first(item):
     return item.callspec.params["editor"] == next(iter(EDITORS), "no host")
+
+
+def _is_own(item):
+    return item.callspec.params["editor"] in ("no host", *HOSTS)
 
 
 def _is_rare(item):

@@ -150,8 +150,16 @@ UPGRADE = """async (workflow) => {
     const [again] = upgradeWorkflow(upgraded);
     return {workflow: changes.length ? upgraded : null, changes, once: again === upgraded};
 }"""
-NOT_DRAWN = "() => { window.app.canvas.draw = () => {}; }"
-DRAWN = "() => { delete window.app.canvas.draw; window.app.canvas.setDirty(true, true); }"
+# A page that nobody looks at: neither the canvas is drawn, nor are elements laid out and painted.
+NOT_DRAWN = """(isHidden) => {
+    window.app.canvas.draw = () => {};
+    if (isHidden) document.documentElement.style.display = "none";
+}"""
+DRAWN = """() => {
+    document.documentElement.style.display = "";
+    delete window.app.canvas.draw;
+    window.app.canvas.setDirty(true, true);
+}"""
 LOAD_PROMPT = """async (prompt) => {
     window.app.graph.clear();
     await window.app.loadApiJson(prompt, "shared");
@@ -475,12 +483,18 @@ def opened(editor):
     info = editor.server.object_info()
     contents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in FILES}
     chosen = contents.keys() if is_own(editor) else one_of_each(contents)
+    editor.page.evaluate(NOT_DRAWN, is_own(editor))
+    try:
+        return _opened(editor, info, {name: contents[name] for name in contents if name in chosen})
+    finally:
+        editor.page.evaluate(DRAWN)
+
+
+def _opened(editor, info, contents):
     rows, prompts = [], {}
-    editor.page.evaluate(NOT_DRAWN)  # nobody looks at it
-    for file in (file for file in FILES if file.name in chosen):
-        content = contents[file.name]
-        checked = Checked(file.name)
-        if "__api_" in file.name:
+    for name, content in contents.items():
+        checked = Checked(name)
+        if "__api_" in name:
             if not is_main(editor):
                 continue
             editor.page.evaluate(LOAD_PROMPT, content)
@@ -492,16 +506,15 @@ def opened(editor):
                 continue
             whole = not checked.upgraded or untouched(content, upgrade["workflow"])
             if not whole or not upgrade["once"]:
-                checked.faults.append(f"{file.name}: upgraded twice, or in other packs' nodes")
+                checked.faults.append(f"{name}: upgraded twice, or in other packs' nodes")
             editor.page.evaluate(LOAD, content)
             check_workflow(checked, content, editor.state(), info)
         editor.close_others()
         if not checked.unknown | checked.others:
-            prompts[file.name] = content if "__api_" in file.name else made_prompt(editor)
-            if NOT_RUN.get(file.name) == _HOST:  # which the editor can mend
-                prompts[f"{file.name}, opened in the editor"] = made_prompt(editor)
+            prompts[name] = content if "__api_" in name else made_prompt(editor)
+            if NOT_RUN.get(name) == _HOST:  # which the editor can mend
+                prompts[f"{name}, opened in the editor"] = made_prompt(editor)
         rows.append(checked)
-    editor.page.evaluate(DRAWN)
     return rows, prompts
 
 
