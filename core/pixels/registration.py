@@ -132,7 +132,13 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
 def best_fit(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -> Similarity | None:
     """The similarity that `register` compares with leaving the result as it is.
 
-    Takes the same; None if too little lies around the mask, or nothing but flat colours.
+    Args:
+        result: [1,h,w,3] 0..1, a redrawn crop.
+        original: [1,h,w,3] 0..1, the crop before.
+        mask: [1,h,w] 0..1; where it is above 0 the result may show something else.
+
+    Returns:
+        None if too little lies around the mask, or nothing but flat colours.
     """
     compared = _compared(result, original, mask)
     return compared and compared[2].at(result.shape[2] / compared[1].shape[1])
