@@ -483,7 +483,7 @@ def opened(editor):
     info = editor.server.object_info()
     contents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in FILES}
     chosen = contents.keys() if is_own(editor) else one_of_each(contents)
-    editor.page.evaluate(NOT_DRAWN, is_own(editor))
+    editor.page.evaluate(NOT_DRAWN, is_main(editor))
     try:
         return _opened(editor, info, {name: contents[name] for name in contents if name in chosen})
     finally:
