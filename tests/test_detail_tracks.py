@@ -2,6 +2,7 @@
 
 import gc
 import json
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -828,3 +829,39 @@ def test_the_need_of_memory_does_not_grow_with_the_clip(tracks, request):
         for later in (False, True)
     )
     assert 0 < late <= 1.1 * early
+
+
+class Counting(Drawn):
+    """Frames that are made when they are read; it knows which of their storages are alive."""
+
+    def __init__(self, count):
+        super().__init__(count)
+        self.alive = weakref.WeakSet()
+
+    def read(self, start, stop):
+        frames = super().read(start, stop)
+        self.alive.add(frames.untyped_storage())
+        return frames
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_a_frame_is_freed_when_it_is_written(smoothing):
+    """Frames that wait for their neighbours do not keep the whole slice."""
+    source, most = Counting(96), []
+
+    class Sink:
+        written = 0
+
+        def write(self, frames):
+            self.written += len(frames)
+            most.append(sum(held.nbytes() for held in source.alive))
+
+    backend = FakeBackend(brighten(0.1))
+    backend.encoded = backend.runs = backend.decoded = Forgetful()
+    detail_tracks(
+        source, tracks_of(moving(96, x=20.3, y=16.2, speed=0.0, side=10.0), frames=96,
+                          size=source.size),
+        make_detail(batch=0, kept=NO_CROPS, steps=1), Motion(smoothing=smoothing), backend, Sink(),
+    )  # fmt: skip
+    frame = 48 * 32 * 3 * 4
+    assert max(most[40:]) <= 24 * frame

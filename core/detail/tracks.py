@@ -1,8 +1,8 @@
 """Detail the tracks of a clip of any length: each person, window by window.
 
-The clip is read in slices, and written frame by frame in order of time. A frame waits only until
-its own results, and those of the neighbours with which it is smoothed, are there. So the need of
-memory does not grow with the length of the clip.
+The clip is worked on in slices, and written frame by frame in order of time. A frame waits only
+until its own results, and those of the neighbours with which it is smoothed, are there. So the need
+of memory does not grow with the length of the clip.
 
 All windows are cut from the frames as they came. So tracks that cross each other do not depend on
 one another, and are sampled together. They are pasted in the working order: where masks overlap,
@@ -42,8 +42,8 @@ from .track_run import TrackRun
 from .track_work import Stretch
 from .view import MOST_IMAGES
 
-SLICE_VALUES = 2**27  # values of the frames that are read at a time (512 MB in float32)
-MOST_READ = 16  # frames that are read at a time
+SLICE_VALUES = 2**27  # values of the frames that are worked on at a time (512 MB in float32)
+MOST_READ = 16  # frames that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class _Flow:
         for start in range(0, count, step):
             self.run_of.backend.check_interrupt()
             stop = min(start + step, count)
-            self._frames.extend(self._read(start, stop).split(1))
+            self._frames.extend(map(self._read, range(start, stop)))
             self._detail(stop)
             self._write(stop)
 
@@ -220,9 +220,10 @@ class _Flow:
         width, height = self.source.size
         return max(1, min(MOST_READ, SLICE_VALUES // (3 * width * height)))
 
-    def _read(self, start: int, stop: int) -> torch.Tensor:
+    def _read(self, number: int) -> torch.Tensor:
+        """A frame [1,H,W,C] by itself, so that it is freed when it is written."""
         return memory.persist(
-            lambda: self.source.read(start, stop), f"frames {start} to {stop - 1}", "read"
+            lambda: self.source.read(number, number + 1), f"frame {number}", "read"
         )
 
     def _detail(self, stop: int) -> None:
