@@ -233,3 +233,14 @@ def test_what_a_hook_changed_before_the_encoder_is_no_error_of_the_vae():
 
     plain = detailed(identity, hook=Darker(), vae_loss=OFF)[1]
     assert torch.equal(detailed(identity, hook=Darker(), vae_loss=AUTO)[1], plain)
+
+
+def test_a_vae_that_adds_errors_of_its_own_takes_no_contrast_off_another_picture():
+    """A line fitted to a noisy crop would be flat, and pull the result to the crop's mean."""
+    original = 0.5 + 0.02 * torch.randn(1, 96, 96, 3, generator=torch.Generator().manual_seed(0))
+    errors = torch.randn(1, 12, 12, 3, generator=torch.Generator().manual_seed(1))
+    decoded = original + 0.1 * errors.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    result = torch.full_like(original, 0.8)
+    restored = compensated(result, original, decoded, AUTO, CELL)
+    mean_of_errors = 0.1 * errors.mean(dim=(1, 2))
+    assert torch.allclose(restored.mean(dim=(1, 2)), 0.8 - mean_of_errors, atol=0.01)

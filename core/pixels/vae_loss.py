@@ -5,9 +5,8 @@ it was, next to the result, shows what this VAE does to this crop. `original + (
 cancels that where the result is close to the original. Where something else was drawn, what the
 original lost does not belong there. What the VAE does to any picture is taken off there instead:
 its tint and contrast by a straight line for each channel, its softness by a gain for each octave of
-detail. All are fitted by least squares, as in the filter of N. Wiener ("Extrapolation,
-interpolation, and smoothing of stationary time series", 1949): from the decoded crop to the crop
-as it was.
+detail, as in the filter of N. Wiener ("Extrapolation, interpolation, and smoothing of stationary
+time series", 1949). Both are told from the decoded crop and the crop as it was.
 """
 
 from __future__ import annotations
@@ -75,10 +74,21 @@ def _restored(
 
 
 def _tone(original: torch.Tensor, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The line `contrast * decoded + offset` nearest to the original: both are [N,1,1,3]."""
+    """Contrast and offset that give the decoded crop the original's colours: both are [N,1,1,3].
+
+    Contrast is the ratio of the spreads, as far as both go together. The slope of a regression
+    would also be small where the VAE adds errors of its own, and take contrast off the result.
+    """
     means = [picture.mean(dim=(1, 2), keepdim=True) for picture in (original, decoded)]
     before, after = (own - mean for own, mean in zip((original, decoded), means, strict=True))
-    contrast = _slope(before, after, (1, 2), PLAIN).clamp(1 / STEEPEST, STEEPEST)
+    shared, wanted, given = (
+        product.mean(dim=(1, 2), keepdim=True)
+        for product in (before * after, before * before, after * after)
+    )
+    wanted, given = wanted + PLAIN, given + PLAIN
+    together = shared.clamp(min=0).square() / (wanted * given)
+    ratio = (wanted / given).sqrt().clamp(1 / STEEPEST, STEEPEST)
+    contrast = 1 + together * (ratio - 1)
     return contrast, means[0] - contrast * means[1]
 
 
