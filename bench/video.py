@@ -279,9 +279,14 @@ def sheet(outcomes: Sequence[Outcome]) -> Image.Image:
 
 
 def frames_to_show(test: KnownClip) -> list[int]:
-    """Two frames in a row in the middle of a clip, or the nearest with somebody in them."""
-    good = [f for f in range(len(test) - 1) if test.seen[:, f : f + 2].min(1).max() > 0.95]
-    first = min(good, key=lambda frame: abs(frame - len(test) // 2 - 2))
+    """Two frames in a row near the middle of a clip in which most of somebody is seen."""
+    middle = len(test) // 2 + 2
+
+    def how_well(first: int) -> tuple[float, int]:
+        seen = test.seen[:, first : first + 2].min(1).max()
+        return min(seen, 0.95), -abs(first - middle)
+
+    first = max(range(len(test) - 1), key=how_well)
     return [first, first + 1]
 
 

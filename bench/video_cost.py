@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .video_detail import finds
 LENGTHS = (64, 256, 1024)
 DRAWN, SIZE = 48, (384, 216)
 WARM_UP = 48  # frames that do not count
-TIMED = 512  # frames that are timed at least; shorter clips run several times
+TURNS = 2  # each with as many frames of every length; shorter clips run several times
 RATIO = 8
 
 
@@ -76,29 +77,52 @@ class Dropped:
 
 
 def measure_cost(tree: Path, lengths: Sequence[int] = LENGTHS) -> list[Cost]:
-    """The cost of clips of these lengths, each in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    costs = []
-    for length in lengths:
-        with ProcessPoolExecutor(1, context) as pool:
-            costs.append(pool.submit(_cost, tree, length).result())
-    return costs
+    """The cost of clips of these lengths.
+
+    Memory is that of a process of its own for each length. Times are measured in one process in
+    turns, so that what else the machine does meets all lengths alike; the best turn counts.
+    """
+    peaks = [_alone(_peak, tree, length) for length in lengths]
+    times = _alone(_times, tree, lengths)
+    return [Cost(*own) for own in zip(lengths, *zip(*times, strict=True), peaks, strict=True)]
 
 
-def _cost(tree: Path, length: int) -> Cost:
+def _alone(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function gives in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def _prepared(tree: Path) -> Callable[[int], tuple[float, float]]:
+    """`_run` for clips of a length, after a run that does not count."""
     torch.set_num_threads(1)
     load(tree, cpu=True)
     clip = draw_clip("walking", DRAWN, SIZE)
     drawn = torch.stack([torch.from_numpy(clip.truth(frame)) for frame in range(DRAWN)])
-    found = detections(clip, dropped=0)
-    _run(drawn, found, WARM_UP)
+    run = partial(_run, drawn, detections(clip, dropped=0))
+    run(WARM_UP)
+    return run
+
+
+def _peak(tree: Path, length: int) -> float:
+    """MB at most above what was held before."""
+    run = _prepared(tree)
     held = resident("self", "VmRSS")
     forget_the_peak("self")
-    times = [_run(drawn, found, length)]
-    more = resident("self", "VmHWM") - held
-    times += [_run(drawn, found, length) for _ in range(TIMED // length - 1)]
-    follow, detail = (sum(own) / len(times) / length for own in zip(*times, strict=True))
-    return Cost(length, follow, detail, more)
+    run(length)
+    return resident("self", "VmHWM") - held
+
+
+def _times(tree: Path, lengths: Sequence[int]) -> list[tuple[float, float]]:
+    """Seconds of the processor for each frame, to follow and to detail, for each length."""
+    run = _prepared(tree)
+    turns = []
+    for _ in range(TURNS):
+        for length in lengths:
+            runs = [run(length) for _ in range(max(lengths) // length)]
+            turns.append([sum(own) / len(runs) / length for own in zip(*runs, strict=True)])
+    by_length = [turns[place :: len(lengths)] for place in range(len(lengths))]
+    return [tuple(map(min, zip(*own, strict=True))) for own in by_length]
 
 
 @torch.inference_mode()

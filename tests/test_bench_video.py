@@ -21,10 +21,11 @@ def bench():
     """The modules of the bench, whose folder is no part of the pack."""
     sys.path.insert(0, str(ROOT))
     try:
+        import bench.video
         import bench.video_clips
         import bench.video_tracks
 
-        yield SimpleNamespace(clips=bench.video_clips, tracks=bench.video_tracks)
+        yield SimpleNamespace(shown=bench.video, clips=bench.video_clips, tracks=bench.video_tracks)
     finally:
         sys.path.remove(str(ROOT))
 
@@ -190,3 +191,21 @@ def test_box_masks_have_rounded_sides(bench):
     assert mask[2:4, 2:5].all()
     assert mask[8:, :1].all()
     assert mask.sum() == 6 + 2
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"),
+    [
+        ([[1] * 12], [8, 9]),  # two after the middle
+        ([[1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]], [5, 6]),
+        ([[0.2, 0.2, 0.6, 0.7, 0.1, 0, 0, 0, 0, 0, 0, 0]], [2, 3]),  # nobody is seen as a whole
+        ([[0] * 12, [0] * 12], [8, 9]),
+    ],
+)
+def test_frames_are_shown_in_which_somebody_is_seen(bench, seen, shown):
+    class Shown(list):
+        seen = np.array([])
+
+    test = Shown(range(12))
+    test.seen = np.array(seen, float)
+    assert bench.shown.frames_to_show(test) == shown
