@@ -243,8 +243,8 @@ def main() -> int:
             f"denoise of {BASE['denoise']}: by order, the texts of the cast are dealt to the "
             "segments in turn (`[SEP]`); by person, they go to the labels (`[LAB]`), at a "
             f"threshold of {THRESHOLD:g}, and strangers are drawn without a text. Counted are the "
-            "heads of known persons whose attributes are right, that is nearest to the rendering "
-            "that has them."
+            "heads of known persons whose attributes are right: what is drawn is nearest to the "
+            "rendering that has them, there or a little elsewhere."
         )
         report.add(measure_texts(bench, seeds[: options.detailed]))
     if options.write:

@@ -27,6 +27,7 @@ from dev.miniature.world import (
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # of picture, truth and mask
 
 GROWN = 6  # pixels by which a head's mask reaches into its surroundings, as a detector's would
+_ELSEWHERE = 0.15  # of a head's box: how far what is drawn anew may be from its place
 _FADE = 1.0  # standard deviation, in pixels, of the edge between a poor head and a sharp image
 
 
@@ -116,13 +117,14 @@ class TestScene:
         return measure(picture[rows, columns], truth, mask)
 
     def looks_like(self, index: int, picture: np.ndarray) -> dict[str, bool]:
-        """For each attribute of a head: is the rendering of the right value the nearest?"""
+        """For each attribute of a head: is the right value drawn, there or a little elsewhere?"""
         rows, columns = self.box(index)
+        reach = round(_ELSEWHERE * max(rows.stop - rows.start, columns.stop - columns.start))
         mask, look = self.masks[index][rows, columns], self.scene.characters[index].look
         if index not in self._known:
             self._known[index] = {name: self.renderings(index, name) for name in ON_HEAD}
         return {
-            name: nearest(picture[rows, columns], known, mask) == getattr(look, name)
+            name: nearest(picture[rows, columns], known, mask, reach) == getattr(look, name)
             for name, known in self._known[index].items()
         }
 
@@ -207,5 +209,5 @@ def _box_around(mask: np.ndarray) -> np.ndarray:
 def right_attributes(
     test: TestScene, index: int, pictures: Sequence[np.ndarray]
 ) -> list[dict[str, bool]]:
-    """For each picture and attribute of a head: is the right value's rendering the nearest?"""
+    """For each picture and attribute of a head: is the right value drawn?"""
     return [test.looks_like(index, picture) for picture in pictures]

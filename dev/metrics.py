@@ -17,6 +17,9 @@ from skimage.metrics import structural_similarity
 
 RIM = 3  # pixels on each side
 RING = 5  # pixels inside the mask whose colour is compared
+_DIFFERENT = 0.02  # a change of a value between renderings that counts
+_SURROUNDINGS = 3  # pixels around what differs that are compared too
+_SIZES = (0.85, 0.92, 1.0, 1.08, 1.18)  # of what is drawn anew, against the rendering
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
@@ -69,10 +72,51 @@ def change_outside(before: np.ndarray, after: np.ndarray, touched: np.ndarray) -
     return float(np.abs(after - before)[~touched].max(initial=0.0))
 
 
-def nearest(picture: np.ndarray, known: Mapping[str, np.ndarray], mask: np.ndarray) -> str:
-    """The key of the known rendering that the picture is nearest to inside the mask."""
-    inside = mask >= 0.5
-    return min(known, key=lambda key: np.square(known[key] - picture)[inside].sum())
+def nearest(
+    picture: np.ndarray, known: Mapping[str, np.ndarray], mask: np.ndarray, reach: int = 0
+) -> str:
+    """The key of the known rendering that the picture shows inside the mask.
+
+    Only what differs between the renderings is compared, with a rim around it. What is drawn anew
+    may be a little elsewhere, and larger or smaller: the best place and size of each count.
+
+    Args:
+        picture: [H,W,3] float32, as the renderings.
+        reach: how far from its place it may be, in pixels; with 0 place and size are those of the
+            rendering.
+    """
+    pictures = np.stack(list(known.values()))
+    differing = (np.ptp(pictures, 0).max(-1) > _DIFFERENT).astype(np.float32)
+    weights = cv2.dilate(differing, np.ones((2 * _SURROUNDINGS + 1,) * 2)) * (mask >= 0.5)
+    rows, columns = (np.flatnonzero(weights.max(axis)) for axis in (1, 0))
+    if not len(rows):
+        return next(iter(known))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    around = picture[
+        max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach
+    ].astype(np.float32)
+
+    def distance(key: str) -> float:
+        part = known[key][top:bottom, left:right].astype(np.float32)
+        own = weights[top:bottom, left:right]
+        return min(_best_match(around, part, own, size) for size in (_SIZES if reach else (1.0,)))
+
+    return min(known, key=distance)
+
+
+def _best_match(picture: np.ndarray, part: np.ndarray, weights: np.ndarray, size: float) -> float:
+    """The least mean square of the difference to a part [h,w,3], wherever it is in the picture."""
+    height, width = (max(1, round(side * size)) for side in weights.shape)
+    if height > picture.shape[0] or width > picture.shape[1]:
+        return np.inf
+    if size != 1:
+        part, weights = (
+            cv2.resize(own, (width, height), interpolation=cv2.INTER_AREA)
+            for own in (part, weights)
+        )
+    three = np.repeat(weights[..., None], 3, -1)
+    found = cv2.matchTemplate(picture, part, cv2.TM_SQDIFF, mask=three)
+    return float(found.min() / np.square(three).sum())
 
 
 # Clips

@@ -102,6 +102,25 @@ def test_nearest_looks_inside_the_mask():
     assert nearest(picture, known, mask) == "b"
 
 
+@pytest.mark.parametrize("size", [18, 20, 22])
+def test_nearest_finds_what_is_drawn_a_little_elsewhere_and_larger_or_smaller(size):
+    known = {colour: np.full((64, 64, 3), 0.5, np.float32) for colour in ("red", "blue")}
+    for channel, picture in zip((0, 2), known.values(), strict=True):
+        picture[22:42, 22:42] = 0.2
+        picture[22:42, 22:42, channel] = 0.9
+    drawn = np.full((64, 64, 3), 0.5, np.float32)
+    drawn[30 : 30 + size, 12 : 12 + size] = (0.2, 0.2, 0.9)  # down and to the left
+    drawn[22:30, 22:42] = (0.9, 0.2, 0.2)  # and a strip of the other where it belongs
+    everywhere = np.ones((64, 64))
+    assert nearest(drawn, known, everywhere, reach=10) == "blue"
+    assert nearest(drawn, known, everywhere) == "red"
+
+
+def test_nearest_of_renderings_that_are_the_same_is_the_first():
+    same = np.zeros((8, 8, 3), np.float32)
+    assert nearest(same + 1, {"a": same, "b": same}, np.ones((8, 8))) == "a"
+
+
 KINDS = {bool: ("BOOLEAN",), float: ("FLOAT",), int: ("INT", "FLOAT"), dict: ("FACE_LANDMARKS",)}
 
 # The bench's own parts need torch and the miniature's world, but no host.
