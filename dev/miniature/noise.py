@@ -39,6 +39,7 @@ def spread(share: torch.Tensor) -> torch.Tensor:
 
 
 def draw_times(random: np.random.Generator, count: int) -> torch.Tensor:
-    """Timesteps [count]: half of them anywhere, half where a denoise of 0.1 to 0.7 lies."""
-    anywhere, detailing = random.integers(0, 1000, count), random.integers(50, 700, count)
-    return torch.from_numpy(np.where(np.arange(count) % 2, anywhere, detailing))
+    """Timesteps [count]: half where a picture's layout is made, half where a denoise of 0.1 to 0.7
+    lies."""
+    layout, detailing = random.integers(400, 1000, count), random.integers(50, 700, count)
+    return torch.from_numpy(np.where(np.arange(count) % 2, layout, detailing))

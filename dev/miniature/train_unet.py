@@ -19,10 +19,10 @@ SEED = 2_000_000  # of the first training scene; test scenes have seeds below
 POOL = 24_000  # latents kept in memory
 FIRST = 1600  # of them before the first step
 FRESH = 2  # new ones per step
-BATCH = 16
+BATCH = 24
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
 EMPTY = 0.12  # share of rows without a text, for classifier-free guidance
-GAMMA = 5.0  # the largest weight, as a signal-to-noise ratio (min-SNR, Hang et al. 2023)
+GAMMA = 5.0  # signal-to-noise ratio above which a row's error in the latent weighs no more
 _UNUSED = "text_projection.weight"  # of the pooled output, which no UNet of this kind looks at
 _FILLERS = ("portrait", "of", "the", "detailed", "face", "picture", "best", "quality", "drawing")
 
@@ -95,7 +95,7 @@ def train_unet(session: Session, codec: Codec) -> None:
     for _ in session.steps():
         pool.add(FRESH)
         # Parts of crops take half the time: more of them at first, whole crops towards the end.
-        whole = random.random() < 0.1 + 0.4 * session.progress
+        whole = random.random() < 0.2 + 0.5 * session.progress
         latents, degraded, texts = pool.draw(random, whole)
         numbers = words.numbers([vary(text, random) for text in texts]).to(session.device)
         times = draw_times(random, BATCH).to(session.device)
@@ -108,7 +108,7 @@ def train_unet(session: Session, codec: Codec) -> None:
         velocity = (share.sqrt() * noisy - latents) / (1 - share).sqrt()
         error = (found.float() - velocity).square().mean((1, 2, 3))
         ratio = (share / (1 - share)).flatten()
-        loss = (error * ratio.clamp(max=GAMMA) / (ratio + 1)).mean()
+        loss = (error * ((GAMMA + 1) / (ratio + 1)).clamp(max=1)).mean()
         session.learn(loss)
         session.note(loss=loss, error=error.mean())
         if session.step % 1000 == 999:
