@@ -24,6 +24,6 @@ INTRODUCTION = """\
 As under *Picture quality*. PSNR asks for the same lines in the same places; above a denoise of \
 0.5 the model draws the person that its text describes anew, a little elsewhere. *Attributes \
 right* is the share of the six attributes of a head that are drawn as asked for, be it a little \
-elsewhere, *all of a head* that of heads with all six. *Likeness* is the cosine between a head and a \
-sharp picture of its person with another expression and another shirt, by the network of *Label \
+elsewhere, *all of a head* that of heads with all six. *Likeness* is the cosine between a head and \
+a sharp picture of its person with another expression and another shirt, by the network of *Label \
 SEGS by Person*, which takes 0.5 for the same person at first."""
