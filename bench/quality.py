@@ -235,8 +235,9 @@ crop_factor {USUAL.crop_factor:g}, feather {BASE["feather"]}. Values are means o
 PSNR and SSIM are taken inside the masks. Seam energy is the mean gradient across the masks' rims \
 that the truth does not have, in thousandths a pixel; rim colour the distance of the mean colours \
 just inside. An attribute is right when, of the renderings of its values, what is drawn is nearest \
-to the right one, in its place or up to 15% of a head elsewhere, and up to 18% larger or smaller; \
-likeness is that of *Label SEGS by Person* to a sharp picture of the person. Seconds are the \
+to the right one, once the head, which may be up to 15% of its size elsewhere and up to 18% larger \
+or smaller, is brought back to its place; likeness is that of *Label SEGS by Person* to a sharp \
+picture of the person. Seconds are the \
 processor's."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dev.metrics import nearest
+from dev.metrics import brought_back, nearest
 from dev.miniature.character import Character
 from dev.miniature.detailing import CROP_FACTOR
 from dev.miniature.look import ON_HEAD
@@ -27,7 +27,8 @@ from dev.miniature.world import (
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # of picture, truth and mask
 
 GROWN = 6  # pixels by which a head's mask reaches into its surroundings, as a detector's would
-_ELSEWHERE = 0.15  # of a head's box: how far what is drawn anew may be from its place
+_ELSEWHERE = 0.15  # of a head's box: how far a head that is drawn anew may be from its place
+_APART = 0.03  # the same of its parts, once the head is brought back to its place
 _FADE = 1.0  # standard deviation, in pixels, of the edge between a poor head and a sharp image
 
 
@@ -119,12 +120,14 @@ class TestScene:
     def looks_like(self, index: int, picture: np.ndarray) -> dict[str, bool]:
         """For each attribute of a head: is the right value drawn, there or a little elsewhere?"""
         rows, columns = self.box(index)
-        reach = round(_ELSEWHERE * max(rows.stop - rows.start, columns.stop - columns.start))
         mask, look = self.masks[index][rows, columns], self.scene.characters[index].look
         if index not in self._known:
             self._known[index] = {name: self.renderings(index, name) for name in ON_HEAD}
+        side = max(mask.shape)
+        head, apart = (round(share * side) for share in (_ELSEWHERE, _APART))
+        picture = brought_back(picture[rows, columns], self.truth[rows, columns], mask, head)
         return {
-            name: nearest(picture[rows, columns], known, mask, reach) == getattr(look, name)
+            name: nearest(picture, known, mask, apart) == getattr(look, name)
             for name, known in self._known[index].items()
         }
 

@@ -75,48 +75,66 @@ def change_outside(before: np.ndarray, after: np.ndarray, touched: np.ndarray) -
 def nearest(
     picture: np.ndarray, known: Mapping[str, np.ndarray], mask: np.ndarray, reach: int = 0
 ) -> str:
-    """The key of the known rendering that the picture shows inside the mask.
+    """The key of the known rendering that the picture is nearest to inside the mask.
 
-    Only what differs between the renderings is compared, with a rim around it. What is drawn anew
-    may be a little elsewhere, and larger or smaller: the best place and size of each count.
+    What differs between the renderings is compared, with a rim around it.
 
     Args:
-        picture: [H,W,3] float32, as the renderings.
-        reach: how far from its place it may be, in pixels; with 0 place and size are those of the
-            rendering.
+        picture: [H,W,3], as the renderings.
+        reach: how far from its place it may be, in pixels; the best place of each counts.
     """
     pictures = np.stack(list(known.values()))
     differing = (np.ptp(pictures, 0).max(-1) > _DIFFERENT).astype(np.float32)
     weights = cv2.dilate(differing, np.ones((2 * _SURROUNDINGS + 1,) * 2)) * (mask >= 0.5)
-    rows, columns = (np.flatnonzero(weights.max(axis)) for axis in (1, 0))
-    if not len(rows):
+    if not weights.any():
         return next(iter(known))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    around = picture[
-        max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach
-    ].astype(np.float32)
-
-    def distance(key: str) -> float:
-        part = known[key][top:bottom, left:right].astype(np.float32)
-        own = weights[top:bottom, left:right]
-        return min(_best_match(around, part, own, size) for size in (_SIZES if reach else (1.0,)))
-
-    return min(known, key=distance)
+    return min(known, key=lambda key: _best_match(picture, known[key], weights, reach)[0])
 
 
-def _best_match(picture: np.ndarray, part: np.ndarray, weights: np.ndarray, size: float) -> float:
-    """The least mean square of the difference to a part [h,w,3], wherever it is in the picture."""
-    height, width = (max(1, round(side * size)) for side in weights.shape)
-    if height > picture.shape[0] or width > picture.shape[1]:
-        return np.inf
+def brought_back(
+    picture: np.ndarray, rendering: np.ndarray, mask: np.ndarray, reach: int
+) -> np.ndarray:
+    """The picture, moved and enlarged so that what the mask covers is where the rendering has it.
+
+    The best of five sizes and of all places up to `reach` pixels away is taken, by the least
+    square of the difference.
+    """
+    matches = [(*_best_match(picture, rendering, mask, reach, size), size) for size in _SIZES]
+    _, (x, y), size = min(matches)
+    left, top, *_ = cv2.boundingRect((mask > 0).astype(np.uint8))
+    there = np.float32([[size, 0, x - size * left], [0, size, y - size * top]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(
+        picture, there, picture.shape[1::-1], flags=how, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _best_match(
+    picture: np.ndarray, rendering: np.ndarray, weights: np.ndarray, reach: int, size: float = 1.0
+) -> tuple[float, tuple[int, int]]:
+    """The least mean square of the difference to what has weight, and its left top corner (x, y).
+
+    Args:
+        weights: [H,W], of the rendering's pixels.
+        reach: how far from its place it may be, in pixels.
+        size: of what is looked for, against the rendering.
+    """
+    left, top, width, height = cv2.boundingRect((weights > 0).astype(np.uint8))
+    part, own = (
+        np.float32(array[top : top + height, left : left + width]) for array in (rendering, weights)
+    )
     if size != 1:
-        part, weights = (
-            cv2.resize(own, (width, height), interpolation=cv2.INTER_AREA)
-            for own in (part, weights)
+        sides = (max(1, round(width * size)), max(1, round(height * size)))
+        part, own = (
+            cv2.resize(array, sides, interpolation=cv2.INTER_AREA) for array in (part, own)
         )
-    three = np.repeat(weights[..., None], 3, -1)
-    found = cv2.matchTemplate(picture, part, cv2.TM_SQDIFF, mask=three)
-    return float(found.min() / np.square(three).sum())
+    grown = reach + max(0, own.shape[0] - height, own.shape[1] - width)
+    around = cv2.copyMakeBorder(np.float32(picture), *(grown,) * 4, cv2.BORDER_REPLICATE)
+    around = around[top : top + height + 2 * grown, left : left + width + 2 * grown]
+    three = np.repeat(own[..., None], 3, -1)
+    found = cv2.matchTemplate(around, part, cv2.TM_SQDIFF, mask=three)
+    least, _, (x, y), _ = cv2.minMaxLoc(found)
+    return least / float(np.square(three).sum()), (x + left - grown, y + top - grown)
 
 
 # Clips

@@ -11,6 +11,7 @@ import pytest
 from detailers.core.geometry import Size
 from detailers.core.segs.face_landmarks import eyes_in
 from detailers.dev.metrics import (
+    brought_back,
     change_outside,
     nearest,
     psnr,
@@ -102,18 +103,30 @@ def test_nearest_looks_inside_the_mask():
     assert nearest(picture, known, mask) == "b"
 
 
-@pytest.mark.parametrize("size", [18, 20, 22])
-def test_nearest_finds_what_is_drawn_a_little_elsewhere_and_larger_or_smaller(size):
-    known = {colour: np.full((64, 64, 3), 0.5, np.float32) for colour in ("red", "blue")}
-    for channel, picture in zip((0, 2), known.values(), strict=True):
-        picture[22:42, 22:42] = 0.2
-        picture[22:42, 22:42, channel] = 0.9
-    drawn = np.full((64, 64, 3), 0.5, np.float32)
-    drawn[30 : 30 + size, 12 : 12 + size] = (0.2, 0.2, 0.9)  # down and to the left
-    drawn[22:30, 22:42] = (0.9, 0.2, 0.2)  # and a strip of the other where it belongs
-    everywhere = np.ones((64, 64))
+def squares(colour, side=20, left=22, top=22):
+    picture = np.full((64, 64, 3), 0.5, np.float32)
+    picture[top : top + side, left : left + side] = colour
+    return picture
+
+
+RED, BLUE = (0.9, 0.2, 0.2), (0.2, 0.2, 0.9)
+
+
+def test_nearest_finds_what_is_drawn_a_little_elsewhere():
+    known, everywhere = {"red": squares(RED), "blue": squares(BLUE)}, np.ones((64, 64))
+    drawn = squares(BLUE, left=12, top=30)
+    drawn[22:30, 22:42] = RED  # a strip of the other where it belongs
     assert nearest(drawn, known, everywhere, reach=10) == "blue"
     assert nearest(drawn, known, everywhere) == "red"
+
+
+@pytest.mark.parametrize(("side", "left", "top"), [(20, 22, 22), (17, 14, 29), (24, 28, 16)])
+def test_what_was_drawn_elsewhere_and_larger_or_smaller_is_brought_back(side, left, top):
+    rendering, mask = squares(RED), np.zeros((64, 64), np.float32)
+    mask[18:46, 18:46] = 1
+    back = brought_back(squares(RED, side, left, top), rendering, mask, reach=10)
+    assert np.abs(back - rendering)[24:40, 24:40].max() < 1e-3
+    assert np.abs(back - rendering).mean() < 0.01
 
 
 def test_nearest_of_renderings_that_are_the_same_is_the_first():
