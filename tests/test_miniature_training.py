@@ -27,11 +27,12 @@ def test_rows_lie_on_the_way_of_a_sampler():
     assert not beyond.any()
 
 
-def test_half_of_the_timesteps_are_a_detailers():
+def test_half_of_the_timesteps_are_a_detailers_and_half_make_the_layout():
     times = draw_times(np.random.default_rng(0), 4000)
-    assert times.min() >= 0
+    assert times.min() >= 50
     assert times.max() < 1000
-    assert 0.8 < (times < 700).double().mean() < 0.9  # all of one half, 7 of 10 of the other
+    assert 0.22 < (times < 400).double().mean() < 0.32  # 7 of 13 of one half, none of the other
+    assert 0.7 < (times < 700).double().mean() < 0.8  # all of one half, half of the other
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (16, 16)])
