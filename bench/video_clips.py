@@ -11,9 +11,11 @@ from dev.miniature.clips import Box, Clip
 
 
 def path_in_heads(clip: Clip, person: int) -> float:
-    """How far a head gets in the clip, in widths of itself."""
+    """How far a head gets in the clip, in widths of itself; 0 if it is never there."""
     boxes = [clip.head(person, frame) for frame in range(len(clip))]
-    known = np.array([box for box in boxes if box is not None])
+    known = np.array([box for box in boxes if box is not None]).reshape(-1, 4)
+    if not len(known):
+        return 0.0
     middles = (known[:, :2] + known[:, 2:]) / 2
     return float(np.linalg.norm(np.ptp(middles, 0)) / (known[:, 2] - known[:, 0]).mean())
 
