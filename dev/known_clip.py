@@ -32,8 +32,18 @@ class KnownClip:
         return len(self.clip)
 
     def middle(self, count: int) -> KnownClip:
-        """The frames in the middle, so many of them, or all if there are fewer."""
-        first = max(0, (len(self) - count) // 2)
+        """So many frames in a row, or all if there are fewer, as near to the middle as possible.
+
+        Somebody is there in at least half of them, if there is such a part.
+        """
+        clip, last = self.clip, max(0, len(self) - count)
+        there = [
+            any(clip.head(person, frame) is not None for person in clip.persons)
+            for frame in range(len(self))
+        ]
+        by_distance = sorted(range(last + 1), key=lambda first: abs(first - last // 2))
+        shown = (first for first in by_distance if 2 * sum(there[first:][:count]) >= count)
+        first = next(shown, last // 2)
         kept = slice(first, first + count)
         cuts = tuple(cut - first for cut in self.clip.cuts if first < cut < first + count)
         clip = replace(self.clip, stills=self.clip.stills[kept], cuts=cuts)

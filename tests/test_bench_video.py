@@ -168,9 +168,30 @@ def test_the_middle_of_a_clip_keeps_truth_and_cuts_together():
     assert test.found == detections(one)[5:11]
 
 
+def test_the_middle_of_a_clip_is_a_part_in_which_somebody_is():
+    one = clip("leaving and coming back")
+    blank = np.zeros((LENGTH, 1, 1, 3), np.float32)
+    there = [any(one.head(p, frame) is not None for p in one.persons) for frame in range(LENGTH)]
+    assert not all(there[5:11])
+    test = KnownClip(one, blank, blank, detections(one)).middle(6)
+    shown = [any(test.clip.head(p, frame) is not None for p in one.persons) for frame in range(6)]
+    assert sum(shown) == 3
+
+
+class Nobody:
+    """A clip of four frames in which nobody is."""
+
+    def __len__(self):
+        return 4
+
+    def head(self, person, frame):
+        return None
+
+
 def test_a_walk_is_longer_than_a_head_and_standing_is_not(bench):
     assert bench.clips.path_in_heads(clip("walking"), 0) > 5
     assert bench.clips.path_in_heads(clip("walking"), 1) < 0.5
+    assert bench.clips.path_in_heads(Nobody(), 0) == 0
 
 
 def test_changes_where_nothing_should_change_are_told(bench):
