@@ -9,9 +9,17 @@ from functools import cached_property
 import numpy as np
 
 from .metrics import flicker
-from .miniature.clips import Clip, Detection, detections, draw_clip
+from .miniature.clips import Box, Clip, Detection, detections, draw_clip
 
 LEAST_SEEN = 0.5  # share of a head that is seen, in frames whose head is measured
+
+
+def _inside(box: Box | None, size: tuple[int, int]) -> bool:
+    """Whether the middle of a box is in a frame."""
+    if box is None:
+        return False
+    left, top, right, bottom = box
+    return 0 < left + right < 2 * size[0] and 0 < top + bottom < 2 * size[1]
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class KnownClip:
         """
         clip, last = self.clip, max(0, len(self) - count)
         there = [
-            any(clip.head(person, frame) is not None for person in clip.persons)
+            any(_inside(clip.head(person, frame), clip.size) for person in clip.persons)
             for frame in range(len(self))
         ]
         by_distance = sorted(range(last + 1), key=lambda first: abs(first - last // 2))
