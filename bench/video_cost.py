@@ -28,7 +28,7 @@ from .video_detail import finds
 
 LENGTHS = (64, 256, 1024)
 DRAWN, SIZE = 48, (384, 216)
-WARM_UP = 48  # frames that do not count
+WARM_UP = 48  # frames that are not timed
 TURNS = 2  # each with as many frames of every length; shorter clips run several times
 RATIO = 8
 
@@ -94,18 +94,16 @@ def _alone(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _prepared(tree: Path) -> Callable[[int], tuple[float, float]]:
-    """`_run` for clips of a length, after a run that does not count."""
+    """`_run` for clips of a length, with everything loaded."""
     torch.set_num_threads(1)
     load(tree, cpu=True)
     clip = draw_clip("walking", DRAWN, SIZE)
     drawn = torch.stack([torch.from_numpy(clip.truth(frame)) for frame in range(DRAWN)])
-    run = partial(_run, drawn, detections(clip, dropped=0))
-    run(WARM_UP)
-    return run
+    return partial(_run, drawn, detections(clip, dropped=0))
 
 
 def _peak(tree: Path, length: int) -> float:
-    """MB at most above what was held before."""
+    """MB at most above what was held before, of the first run of a process."""
     run = _prepared(tree)
     held = resident("self", "VmRSS")
     forget_the_peak("self")
@@ -116,6 +114,7 @@ def _peak(tree: Path, length: int) -> float:
 def _times(tree: Path, lengths: Sequence[int]) -> list[tuple[float, float]]:
     """Seconds of the processor for each frame, to follow and to detail, for each length."""
     run = _prepared(tree)
+    run(WARM_UP)
     turns = []
     for _ in range(TURNS):
         for length in lengths:
