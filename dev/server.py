@@ -199,6 +199,20 @@ class Watch:
                 if not self._news.wait(timeout=deadline - time.monotonic()):
                     raise TimeoutError(f"no such event in {timeout} s; last: {self.events[-3:]}")
 
+    def progress_of(self, node: str) -> list[dict[str, Any]]:
+        """The states of a node's progress bar so far: "value", "max", "state"."""
+        nodes = [event.data["nodes"] for event in self.of("progress_state")]
+        return [own[node] for own in nodes if node in own]
+
+    def wait_for_progress(self, node: str, least: float) -> Event:
+        """The first event that says so much of a node's progress, or more."""
+        return self.wait_for(
+            lambda event: (
+                event.type == "progress_state"
+                and event.data["nodes"].get(node, {}).get("value", 0) >= least
+            )
+        )
+
     def wait_for_end(self, prompt_id: str, timeout: float = 60) -> Event:
         """The event that ends a prompt; all its earlier events have arrived then."""
         return self.wait_for(

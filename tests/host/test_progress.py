@@ -29,11 +29,7 @@ def watched(server):
         with server.watch() as watch:
             done = server.run(graph, watch=watch, extra_data=PREVIEWS)
         assert done.ok, done.error
-        states = [
-            event.data["nodes"][node.key]
-            for event in watch.of("progress_state")
-            if node.key in event.data["nodes"]
-        ]
+        states = watch.progress_of(node.key)
         bar = [(state["value"], state["max"]) for state in states if state["state"] == "running"]
         previews = [
             event.image for event in watch.of("preview") if event.data["node_id"] == node.key
@@ -75,8 +71,7 @@ def test_a_refiner_shares_the_bar(server):
     graph.add("DetailersTestSink", value=node[0])
     with server.watch() as watch:
         assert server.run(graph, watch=watch).ok
-    states = [event.data["nodes"].get(node.key) for event in watch.of("progress_state")]
-    values = [state["value"] for state in states if state and state["max"] > 1]
+    values = [state["value"] for state in watch.progress_of(node.key) if state["max"] > 1]
     assert values == sorted(values)
     assert values[-1] == 12
 
@@ -113,12 +108,7 @@ def test_a_run_is_interrupted_between_steps_and_the_next_one_works(server, resul
     graph.add("DetailersTestSink", value=node[0])
     with server.watch() as watch:
         prompt_id = server.queue(graph, watch=watch)
-        watch.wait_for(
-            lambda event: (
-                event.type == "progress_state"
-                and event.data["nodes"].get(node.key, {}).get("value", 0) >= 3
-            )
-        )
+        watch.wait_for_progress(node.key, 3)
         asked = time.monotonic()
         server.interrupt()
         done = server.wait(prompt_id)
@@ -142,12 +132,7 @@ def test_an_interrupted_segment_leaves_the_cached_image_alone(server, results):
     graph.add("DetailersTestSink", value=node[0])
     with server.watch() as watch:
         prompt_id = server.queue(graph, watch=watch)
-        watch.wait_for(
-            lambda event: (
-                event.type == "progress_state"
-                and event.data["nodes"].get(node.key, {}).get("value", 0) > 200
-            )
-        )
+        watch.wait_for_progress(node.key, 201)
         server.interrupt()
         assert server.wait(prompt_id).interrupted
     graph, image, _ = long_run(4, fresh=5)

@@ -89,8 +89,8 @@ def test_nothing_found_passes_with_a_note(run):
 
 def bar_of(watch, node):
     """The values of a node's progress bar while it runs, and its maximum."""
-    states = [event.data["nodes"].get(node.key) for event in watch.of("progress_state")]
-    bar = [(own["value"], own["max"]) for own in states if own and own["state"] == "running"]
+    states = watch.progress_of(node.key)
+    bar = [(own["value"], own["max"]) for own in states if own["state"] == "running"]
     return [value for value, _ in bar], bar[-1][1]
 
 
@@ -120,12 +120,7 @@ def test_tracks_are_interrupted_while_motion_is_measured(server):
     graph.add("PreviewTracks", tracks=node[0])
     with server.watch() as watch:
         prompt_id = server.queue(graph, watch=watch)
-        watch.wait_for(
-            lambda event: (
-                event.type == "progress_state"
-                and event.data["nodes"].get(node.key, {}).get("value", 0) > 300
-            )
-        )
+        watch.wait_for_progress(node.key, 301)
         server.interrupt()
         done = server.wait(prompt_id)
     assert done.interrupted
