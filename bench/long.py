@@ -25,13 +25,12 @@ import torch
 
 from dev.options import bench_long
 
-from .gpu import load, part
+from .gpu import load, part, part_of_nodes
 from .quality import Report
 from .quality_runs import BASE
 from .quality_tables import markdown
 from .run import forget_the_peak, resident
 from .video_cost import back_and_forth, identity
-from .video_detail import part_of_nodes
 
 HEADING = "## Long clips"
 RATE, DRAWN = 25, 51  # frames a second; frames that are drawn, and come again back and forth

@@ -222,9 +222,10 @@ def test_box_masks_have_rounded_sides(bench):
     ],
 )
 def test_frames_are_shown_in_which_somebody_is_seen(bench, seen, shown):
-    class Shown(list):
-        seen = np.array([])
+    class Shown:
+        def __len__(self):
+            return 12
 
-    test = Shown(range(12))
+    test = Shown()
     test.seen = np.array(seen, float)
     assert bench.shown.frames_to_show(test) == shown

@@ -104,19 +104,12 @@ def _sharpened(
     for sigma in (octave * cell for octave in OCTAVES if octave * cell >= FINEST):
         softer = [softened(picture, sigma) for picture in pictures]
         ours, before, after = (own - soft for own, soft in zip(pictures, softer, strict=True))
-        gain = _slope(before, after, (1, 2, 3), FAINT).clamp(1, SHARPEST)
+        shared, own = (
+            product.mean(dim=(1, 2, 3), keepdim=True) for product in (before * after, after * after)
+        )
+        gain = ((shared + FAINT) / (own + FAINT)).clamp(1, SHARPEST)
         sharp, pictures = sharp + (gain - 1) * ours, softer
     return sharp
-
-
-def _slope(
-    wanted: torch.Tensor, given: torch.Tensor, over: tuple[int, ...], faint: float
-) -> torch.Tensor:
-    """The factor that takes what is given nearest to what is wanted; 1 for what is faint."""
-    shared, own = (
-        product.mean(dim=over, keepdim=True) for product in (wanted * given, given * given)
-    )
-    return (shared + faint) / (own + faint)
 
 
 def _followed(
