@@ -369,7 +369,7 @@ NAMES = ("kills", "overhead", "unlike", "ledger", "ray", "simulated")
 def main() -> None:
     chosen = options.bench_folder().parse_args()
     names = chosen.names or [name for name in NAMES if name != "simulated"]
-    if unknown := set(names) - set(NAMES):
+    if unknown := sorted(set(names) - set(NAMES)):
         sys.exit(f"bench folder: there is no {', '.join(unknown)}. Choose from {', '.join(NAMES)}.")
     host = Host(chosen.comfyui, chosen.python, chosen.real)
     units = chosen.units

@@ -224,7 +224,7 @@ def _level(nodes, info, places, kinds, shown=None, first=1):
                 taken.setdefault((origin, output), []).append(entry["link"])
         missing = sources.keys() - {entry["name"] for entry in one["inputs"]}
         if missing:
-            raise ValueError(f"{node.type} has no input {', '.join(missing)}")
+            raise ValueError(f"{node.type} has no input {', '.join(sorted(missing))}")
         heights[node.column] = pos[1] + one["size"][1] + GAP
         made.append(one)
     for one in made:
@@ -243,7 +243,7 @@ def _node(node: Node, told: Mapping[str, Any], number: int, pos: list) -> dict:
     widgets = {name: entry for name, entry in entries.items() if _is_widget(entry)}
     unknown = set(node.values) - set(widgets)
     if unknown:
-        raise ValueError(f"{node.type} has no widget {', '.join(unknown)}")
+        raise ValueError(f"{node.type} has no widget {', '.join(sorted(unknown))}")
     optional = told["input"].get("optional", {})
     inputs = [
         {"name": name, "type": entry[0], **({"shape": 7} if name in optional else {}), "link": None}

@@ -288,9 +288,14 @@ def _translation_faults(info: Mapping[str, Any], english: English, words: Transl
     slots, texts = all_slots(info), set(all_texts(info))
     tooltips = {slot.tooltip for slot in slots}
     labels = {name for slot in slots for name in (english.label(slot), slot.full_name)}
-    found = [f"labels: there is no {label!r} any more" for label in words.labels.keys() - labels]
-    found += [f"texts: there is no {text!r} any more" for text in words.texts.keys() - texts]
-    found += [f"web: nothing says {text!r} any more" for text in words.web.keys() - {*english.web}]
+    known = (
+        ("labels: there is no {!r} any more", words.labels, labels),
+        ("texts: there is no {!r} any more", words.texts, texts),
+        ("web: nothing says {!r} any more", words.web, english.web),
+    )
+    found = [
+        fault.format(entry) for fault, own, used in known for entry in own if entry not in used
+    ]
     for text, translation in words.web.items():
         if sorted(_VALUES.findall(text)) != sorted(_VALUES.findall(translation)):
             found.append(f"the translation of {text!r} has other values in braces")

@@ -1,6 +1,7 @@
 """The miniature's network of persons, its cast, and how often the names of its people are right."""
 
 import sys
+from dataclasses import make_dataclass
 
 import numpy as np
 import pytest
@@ -84,6 +85,23 @@ def test_another_day_is_the_same_person():
         assert look.mouth != other.mouth
         assert look.shirt != other.shirt
         assert not any(getattr(look, name) != getattr(other, name) for name in PERSON)
+
+
+def test_another_day_draws_in_one_order_in_every_process(monkeypatch):
+    """A set of texts has another order in each process, which must not reach what is drawn."""
+    sizes = {f"attribute_{number}": number + 2 for number in range(12)}
+    phrases = {name: dict.fromkeys(map(str, range(size)), "") for name, size in sizes.items()}
+    monkeypatch.setattr("detailers.dev.miniature.cast.PHRASES", phrases)
+    drawn = []
+
+    class Random:
+        def integers(self, count):
+            drawn.append(count)
+            return 0
+
+    look = make_dataclass("Look", phrases)(*("0" for _ in phrases))
+    assert another_day(look, Random()) == type(look)(*("1" for _ in phrases))
+    assert drawn == [size - 1 for size in sizes.values()]
 
 
 def test_a_gathering_has_each_of_the_cast_once_at_most_and_strangers():

@@ -82,8 +82,8 @@ def check(run: SamplerRun, methods_replaced: Callable[[torch.nn.Module], str]) -
     unfit = MODELS.get(type(run.model.model).__name__, {})
     for side in sides:
         for _, options in side:
-            for name in unfit.keys() & options.keys():
-                if options[name] is not None:
+            for name in unfit:
+                if options.get(name) is not None:
                     raise Alone(f"{type(run.model.model).__name__} with {name!r}: {unfit[name]}")
             _check_hooks(options.get("hooks"))
 

@@ -37,7 +37,7 @@ def draw_cast(seed: int, count: int) -> list[Look]:
 def another_day(look: Look, random: np.random.Generator) -> Look:
     """The same person with another expression and another shirt."""
     changed = {}
-    for name in set(PHRASES) - set(PERSON):
+    for name in (own for own in PHRASES if own not in PERSON):
         others = [value for value in PHRASES[name] if value != getattr(look, name)]
         changed[name] = others[random.integers(len(others))]
     return replace(look, **changed)
