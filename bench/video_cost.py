@@ -65,8 +65,9 @@ class BackAndForth:
         return back_and_forth(frame, len(self.frames))
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        """The frames start..stop-1: [n,H,W,3]."""
-        return self.frames[[self.place(frame) for frame in range(start, stop)]]
+        """The frames start..stop-1, [n,H,W,3]; one alone is a view, as of frames in memory."""
+        places = [self.place(frame) for frame in range(start, stop)]
+        return self.frames[places[0] :][:1] if len(places) == 1 else self.frames[places]
 
 
 class Dropped:

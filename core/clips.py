@@ -2,16 +2,37 @@
 
 Code that works on a clip of any length reads it through a `FrameSource` and writes it through a
 `FrameSink`, so that it need not know where the frames are.
+
+A frame that waits is a `Frame`, of which only the parts that are looked at become pixels. A source
+that holds frames in a smaller form than pixels has a method `frame(number)` that gives one. A sink
+that needs only what was changed of a frame has a method `take(frame, change)`. `frame_of` and
+`give` use them where they are there, and pixels where they are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-from .geometry import Size
+from .geometry import Box, Size
+
+
+class Frame(Protocol):
+    """One frame of a clip, for as long as it is needed."""
+
+    @property
+    def size(self) -> Size:
+        """In pixels."""
+
+    @property
+    def channels(self) -> int:
+        """1, 3 or 4."""
+
+    def part(self, box: Box) -> torch.Tensor:
+        """The pixels [1,h,w,C] 0..1 in a box that lies inside. They are not to be changed."""
 
 
 class FrameSource(Protocol):
@@ -37,6 +58,68 @@ class FrameSink(Protocol):
 
     def write(self, frames: torch.Tensor) -> None:
         """The next frames [n,H,W,C] 0..1."""
+
+
+class HeldFrame:
+    """A frame whose pixels [1,H,W,C] are in memory."""
+
+    def __init__(self, pixels: torch.Tensor) -> None:
+        self._pixels = pixels
+
+    @property
+    def size(self) -> Size:
+        """In pixels."""
+        return Size(self._pixels.shape[2], self._pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """1, 3 or 4."""
+        return self._pixels.shape[-1]
+
+    def part(self, box: Box) -> torch.Tensor:
+        """The pixels [1,h,w,C] in a box that lies inside, as a view."""
+        return self._pixels[:, box.y1 : box.y2, box.x1 : box.x2]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is new in a frame: pixels [1,h,w,C] 0..1 in a box that lies inside."""
+
+    box: Box
+    pixels: torch.Tensor
+
+
+def frame_of(source: FrameSource, number: int) -> Frame:
+    """A frame of a source, as small as the source can hold it."""
+    own = getattr(source, "frame", None)
+    return HeldFrame(source.read(number, number + 1)) if own is None else own(number)
+
+
+def give(sink: FrameSink, frame: Frame, change: Change | None) -> None:
+    """Write a frame, and what is new in it."""
+    take = getattr(sink, "take", None)
+    if take is None:
+        sink.write(composed(frame, change))
+    else:
+        take(frame, change)
+
+
+def composed(frame: Frame, change: Change | None = None) -> torch.Tensor:
+    """All pixels of a frame with what is new in it, [1,H,W,C]. They are not to be changed."""
+    pixels = frame.part(Box(0, 0, *frame.size))
+    if change is None:
+        return pixels
+    if change.box.size == frame.size:
+        return change.pixels
+    pixels = pixels.clone()
+    _put(pixels, change)
+    return pixels
+
+
+def _put(pixels: torch.Tensor, change: Change) -> None:
+    """Put what is new into the pixels [1,H,W,C] of a frame, in place."""
+    box = change.box
+    pixels[:, box.y1 : box.y2, box.x1 : box.x2] = change.pixels
 
 
 class Watch:
@@ -106,6 +189,16 @@ class CollectedFrames:
         self._like = like
         self._frames: torch.Tensor | None = None
         self._written = 0
+
+    def take(self, frame: Frame, change: Change | None) -> None:
+        """The next frame, and what is new in it.
+
+        Raises:
+            ValueError: more frames are written than the clip has.
+        """
+        self.write(composed(frame))
+        if change is not None:
+            _put(self._frames[self._written - 1 : self._written], change)
 
     def write(self, frames: torch.Tensor) -> None:
         """The next frames [n,H,W,C] 0..1.

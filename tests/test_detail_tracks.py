@@ -865,3 +865,73 @@ def test_a_frame_is_freed_when_it_is_written(smoothing):
     )  # fmt: skip
     frame = 48 * 32 * 3 * 4
     assert max(most[40:]) <= 24 * frame
+
+
+class Parts:
+    """A frame that knows which boxes of it were looked at."""
+
+    def __init__(self, pixels):
+        self._pixels, self.boxes = pixels, []
+        self.size, self.channels = Size(pixels.shape[2], pixels.shape[1]), pixels.shape[-1]
+
+    def part(self, box):
+        self.boxes.append(box)
+        return self._pixels[:, box.y1 : box.y2, box.x1 : box.x2]
+
+
+class PartsOnly:
+    """A source and sink of frames that do not become pixels as a whole."""
+
+    def __init__(self, frames):
+        self.count, self.size = len(frames), SIZE
+        self.frames = [Parts(frame[None]) for frame in frames]
+        self._first, self.taken = frames[:1], []
+
+    def read(self, start, stop):
+        assert (start, stop) == (0, 1)  # the frame by which a run knows what its frames are like
+        return self._first
+
+    def frame(self, number):
+        return self.frames[number]
+
+    def take(self, frame, change):
+        self.taken.append((frame, change))
+
+
+@pytest.mark.parametrize("motion", [PLAIN, Motion(smoothing=1.0)], ids=["plain", "smoothed"])
+def test_only_the_regions_around_windows_become_pixels(motion):
+    frames = noise_image(6, HEIGHT, WIDTH)
+    tracks = tracks_of(moving(3, first=1), moving(2, first=2, x=40.0, number=1), frames=6)
+    wanted, *_ = run(frames, tracks, brighten(0.1), motion)
+    clip = PartsOnly(frames)
+    detail = make_detail(batch=0, kept=NO_CROPS)
+    detail_tracks(clip, tracks, detail, motion, FakeBackend(brighten(0.1)), clip)
+    assert [frame for frame, _ in clip.taken] == clip.frames
+    assert [change is None for _, change in clip.taken] == [True, False, False, False, True, True]
+    for number, (frame, change) in enumerate(clip.taken):
+        assert bool(frame.boxes) == (change is not None)
+        assert all(box.area < HEIGHT * WIDTH for box in frame.boxes)
+        made = frames[number].clone()
+        if change is not None:
+            box = change.box
+            made[box.y1 : box.y2, box.x1 : box.x2] = change.pixels[0]
+        assert torch.equal(made, wanted[number])
+
+
+def test_a_hook_that_changes_images_gets_them_as_a_whole():
+    class Hook:
+        shapes = []
+
+        def post_paste(self, image):
+            self.shapes.append(tuple(image.shape))
+            return image * 0.5
+
+    frames = noise_image(3, HEIGHT, WIDTH)
+    clip = PartsOnly(frames)
+    detail = make_detail(batch=0, kept=NO_CROPS, hook=Hook())
+    tracks = tracks_of(moving(1, first=1), frames=3)
+    detail_tracks(clip, tracks, detail, PLAIN, FakeBackend(identity), clip)
+    assert Hook.shapes == [(1, HEIGHT, WIDTH, 3)]
+    _, change = clip.taken[1]
+    assert change.box == Box(0, 0, WIDTH, HEIGHT)
+    assert torch.equal(change.pixels[0], frames[1] * 0.5)

@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from detailers.core.geometry import Size
+from detailers.core.clips import Change, composed
+from detailers.core.geometry import Box, Size
 from detailers.core.host.video_read import FileFrames, Trim, never
 from detailers.core.host.video_sound import FileSound, HeldSound
 from detailers.core.host.video_write import Encoding, FileSink, Still, format_for
@@ -556,6 +557,67 @@ def test_no_file_is_overwritten(tmp_path, opened):
     with pytest.raises(FileExistsError):
         FileSink(path, source, HeldSound(None), format_for(source, Encoding()), 16)
     assert path.read_text() == "mine"
+
+
+# Frames that stay as they are coded
+
+
+def planes_of(path, number):
+    file = FileFrames(path)
+    try:
+        return file.coded(number).planes
+    finally:
+        file.close()
+
+
+@pytest.mark.parametrize("format", ["mkv", "mov"])  # the layout of the file, and another one
+def test_a_frame_that_goes_through_as_it_is_coded_is_written_as_its_pixels_are(
+    tmp_path, opened, format
+):
+    source = opened(clip(tmp_path / "a.mp4"))
+    box = Box(13, 7, 31, 22)
+    change = Change(box, source.frame(2).part(box) * 0.5)
+
+    def changed(frames):
+        if number_of(frames[0]) == 2:
+            frames[:, box.y1 : box.y2, box.x1 : box.x2] = change.pixels
+        return frames
+
+    wanted = copied(source, tmp_path / "pixels", format, change=changed, slices=1)
+    form = format_for(source, Encoding(format))
+    path = (tmp_path / "coded").with_suffix(f".{form.ending}")
+    again = source.again()
+    with FileSink(path, again, FileSound(source.file, never, "video"), form, 16) as sink:
+        for number in range(source.count):
+            sink.take(source.frame(number), change if number == 2 else None)
+    assert again._at == -1  # nothing was decoded a second time
+    again.close()
+    for number in (0, 2, 3, COUNT - 1):
+        assert all(map(torch.equal, planes_of(path, number), planes_of(wanted, number)))
+    if format == "mkv":
+        assert all(map(torch.equal, planes_of(path, 3), source.coded(3).planes))
+        assert not torch.equal(planes_of(path, 2)[0], source.coded(2).planes[0])
+
+
+def test_a_frame_of_a_file_is_held_as_it_is_coded(tmp_path, opened):
+    source = opened(clip(tmp_path / "a.mp4"))
+    frame = source.frame(5)
+    assert (frame.size, frame.channels) == (SIZE, 3)
+    assert sum(plane.untyped_storage().nbytes() for plane in frame.coded.planes) == 64 * 48 * 3 / 2
+    assert torch.equal(composed(frame), source.read(5, 6))
+    assert torch.equal(frame.part(Box(3, 5, 20, 31)), source.read(5, 6)[:, 5:31, 3:20])
+
+
+def test_a_sink_writes_frames_of_another_clip_too(tmp_path, opened):
+    source = opened(clip(tmp_path / "a.mp4", count=3))
+    other = opened(clip(tmp_path / "b.mp4", count=5))
+    form, again = format_for(source, Encoding("mkv")), source.again()
+    path = tmp_path / "made.mkv"
+    with FileSink(path, again, HeldSound(None), form, 16) as sink:
+        for number in (2, 3, 4):
+            sink.take(other.frame(number), None)
+    again.close()
+    assert [number_of(frame) for frame in opened(path).read(0, 3)] == [2, 3, 4]
 
 
 # Memory

@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from detailers.core.pixels.yuv import BT601, BT709, Layout, from_rgb, to_rgb
+from detailers.core.geometry import Box
+from detailers.core.pixels.yuv import (
+    BT601,
+    BT709,
+    Layout,
+    from_rgb,
+    part_to_rgb,
+    to_rgb,
+    with_part,
+)
 
 LAYOUTS = [
     Layout(),
@@ -131,3 +140,36 @@ def test_a_change_of_alpha_alone_is_kept():
     back = from_rgb(frame, layout, (planes, layout))
     assert int(back[3][2, 3]) == 0
     assert torch.equal(back[0], planes[0])
+
+
+# Parts of frames
+
+BOXES = [Box(0, 0, 40, 30), Box(7, 9, 22, 20), Box(33, 0, 40, 3), Box(0, 21, 1, 30)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("box", BOXES)
+def test_a_part_has_the_pixels_of_the_whole(layout, box):
+    planes = coded(layout, 30, 40)
+    whole = to_rgb(planes, layout)
+    assert torch.equal(part_to_rgb(planes, layout, box), whole[box.y1 : box.y2, box.x1 : box.x2])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("box", BOXES)
+def test_a_changed_part_gives_the_planes_of_the_changed_whole(layout, box):
+    planes = coded(layout, 30, 40)
+    kept = [plane.clone() for plane in planes]
+    whole = to_rgb(planes, layout)
+    part = whole[box.y1 : box.y2, box.x1 : box.x2].clone()
+    part[part.shape[0] // 2 :] *= 0.5  # the upper half stays
+    whole[box.y1 : box.y2, box.x1 : box.x2] = part
+    wanted = from_rgb(whole, layout, (planes, layout))
+    made = with_part(planes, layout, box, part)
+    assert all(map(torch.equal, made, wanted))
+    assert all(map(torch.equal, planes, kept))
+
+
+def test_a_part_that_is_the_same_leaves_the_planes():
+    planes, layout, box = coded(LAYOUTS[1], 30, 40), LAYOUTS[1], Box(7, 9, 22, 20)
+    assert with_part(planes, layout, box, part_to_rgb(planes, layout, box)) is planes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -182,9 +182,10 @@ class Run:
         """Tell how the segment plan was used, and start the node's progress bar.
 
         Args:
-            jobs: all that will be sampled, each variant by itself.
+            jobs: all that will be sampled, each variant by itself. A collection is gone through
+                several times, and may make them only then.
         """
-        jobs = list(jobs)
+        jobs = jobs if isinstance(jobs, Collection) else list(jobs)
         self.view.starts(len(jobs))
         if self._coverage is not None:
             self._coverage.tell()
@@ -197,17 +198,17 @@ class Run:
         """Tell at which noise level each segment starts, where the plan has a say in that."""
         if not any(job.chosen.overrides.sets(*STRENGTH) for job in jobs):
             return
-        same: dict[Hashable, list[Job]] = {}
+        same: dict[Hashable, tuple[Job, set[int]]] = {}  # the first job, and all positions
         for job in jobs:
             own = job.detail.sampling
             key = own.denoise, own.steps, own.sampler_name, own.scheduler, id(own.scheduler_func)
-            same.setdefault(key, []).append(job)
+            same.setdefault(key, (job, set()))[1].add(job.position)
         told = []
-        for group in same.values():
-            sampling = group[0].detail.sampling
+        for first, positions in same.values():
+            sampling = first.detail.sampling
             strength = strength_of(self.backend, self.detail.models.model, sampling)
             if strength is not None:
-                where = f" ({segments_named({job.position for job in group})})"
+                where = f" ({segments_named(positions)})"
                 told.append(
                     f"denoise {sampling.denoise:.3g} with {sampling.steps} steps at {strength}"
                     + (where if self.rows == 1 else "")

@@ -9,8 +9,9 @@ import torch
 
 from ...utils.arrays import to_tensor
 from ...utils.notes import note
-from ..geometry import Box, Size
-from ..pixels.image import crop
+from ..clips import Frame
+from ..geometry import Box
+from ..pixels.image import to_rgb
 from ..pixels.precision import widened
 from ..pixels.window import Window, covered
 from ..tracks.masks import parted_mask_in
@@ -33,17 +34,13 @@ class WindowCrop(Crop):
     told: Tell = field(default=note, compare=False)
 
     @classmethod
-    def of(cls, stretch: Stretch, place: int, frame: torch.Tensor, told: Tell) -> WindowCrop:
-        """A frame [1,H,W,3] 0..1 of a stretch as a crop."""
+    def of(cls, stretch: Stretch, place: int, frame: Frame, told: Tell) -> WindowCrop:
+        """A frame of a stretch as a crop. It holds the frame, or the region alone."""
         own, job = stretch.frames[place], stretch.job(place)
-        size = Size(frame.shape[2], frame.shape[1])
-        pixels = widened(
-            crop(frame, job.region)
-        ).clone()  # a view would hold all frames read with it
-        mask = to_tensor(parted_mask_in(own.sighting, own.met, job.region), device=frame.device)
-        return cls(
-            job, size, pixels, mask[None], own.frame, inner=covered(own.window, size), told=told,
-        )  # fmt: skip
+        pixels = widened(to_rgb(frame.part(job.region))[0])
+        mask = to_tensor(parted_mask_in(own.sighting, own.met, job.region), device=pixels.device)
+        inner = covered(own.window, frame.size)
+        return cls(job, frame.size, pixels, mask[None], own.frame, inner=inner, told=told)
 
     def tell(self, kind: str, text: str) -> None:
         """Give a note about the crop, once for all frames of its track."""

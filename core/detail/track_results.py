@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..geometry import Box
 from ..pixels.blend import Blending
 from ..pixels.colour import ColourChange, FrameColours
 from ..settings import Motion
@@ -119,14 +120,23 @@ class StretchResults:
         """How much of the result a frame takes, 0..1."""
         return self.stretch.frames[place].opacity
 
-    def paste(self, place: int, image: torch.Tensor, above: Mapping[int, float]) -> None:
-        """Paste a frame that has a result into its image [1,H,W,3].
+    def pasted_box(self, place: int) -> Box:
+        """The pixels of a frame that its result may change."""
+        return self._frames[place].crop.inner
+
+    def paste(
+        self, place: int, image: torch.Tensor, around: Box, above: Mapping[int, float]
+    ) -> None:
+        """Paste a frame that has a result.
 
         Args:
+            image: [1,h,w,3], the part of the frame in the box `around`; changed in place.
+            around: has all of `pasted_box` in it.
             above: what is pasted over it, as of `Layer.pasted`.
         """
         frame = self._frames[place]
-        frame.crop.persist(lambda: self._paste(place, frame, image, above), "pasted")
+        box = frame.crop.inner.shifted(-around.x1, -around.y1)
+        frame.crop.persist(lambda: self._paste(place, frame, image, box, above), "pasted")
 
     def leave(self, place: int) -> str:
         """Forget a frame that was pasted, and what it was the last one to need.
@@ -145,7 +155,7 @@ class StretchResults:
         return "" if had else self._faults.pop(place, "")
 
     def _paste(
-        self, place: int, frame: _Frame, image: torch.Tensor, above: Mapping[int, float]
+        self, place: int, frame: _Frame, image: torch.Tensor, box: Box, above: Mapping[int, float]
     ) -> None:
         own = frame.crop
         pixels = own.inside(frame.pixels)
@@ -156,7 +166,7 @@ class StretchResults:
         near = range(place - self.reach, place + self.reach + 1)
         change = ColourChange.of([each for at in near for each in self._colours.get(at, ())])
         weight = frame.layer.pasted(above)
-        self.blending.paste(image, pixels, weight, own.inner, change, self.opacity(place))
+        self.blending.paste(image, pixels, weight, box, change, self.opacity(place))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The clip is worked on in slices, and written frame by frame in order of time. A frame waits only
 until its own results, and those of the neighbours with which it is smoothed, are there. So the need
-of memory does not grow with the length of the clip.
+of memory does not grow with the length of the clip. It waits in the form in which its source has
+it: only the regions around windows become pixels, and only what was pasted goes back.
 
 All windows are cut from the frames as they came. So tracks that cross each other do not depend on
 one another, and are sampled together. They are pasted in the working order: where masks overlap,
@@ -13,8 +14,9 @@ top, see `core/tracks/occlusion.py` and `track_layers.py`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Protocol
 
 import torch
@@ -22,7 +24,8 @@ import torch
 from ...utils.notes import note
 from .. import memory
 from ..backend import IMAGES, Backend
-from ..clips import FrameSink, FrameSource
+from ..clips import Change, Frame, FrameSink, FrameSource, HeldFrame, composed, frame_of, give
+from ..geometry import Box
 from ..pixels.image import merge_alpha, to_rgb
 from ..pixels.precision import widened
 from ..settings import OFF, Detail, Motion
@@ -139,7 +142,7 @@ def detail_tracks(
         for work in works
         for stretch in work.stretches
     ]
-    run.start(_jobs(results))
+    run.start(_Jobs(results))
     flow = _Flow(source, sink, run, way, results)
     flow.run()
     run.tell_rest()
@@ -164,9 +167,20 @@ def _tell_unused(tracks: Tracks, detail: Detail) -> None:
         )
 
 
-def _jobs(results: Sequence[StretchResults]) -> Iterator[Job]:
-    """One job for each span, for the progress bar."""
-    return (own.stretch.job(span.start) for own in results for span in own.spans)
+@dataclass(frozen=True)
+class _Jobs(Collection[Job]):
+    """One job for each span, for the progress bar. They are made when they are looked at."""
+
+    results: Sequence[StretchResults]
+
+    def __len__(self) -> int:
+        return sum(len(own.spans) for own in self.results)
+
+    def __iter__(self) -> Iterator[Job]:
+        return (own.stretch.job(span.start) for own in self.results for span in own.spans)
+
+    def __contains__(self, job: object) -> bool:
+        return any(own == job for own in self)
 
 
 @dataclass
@@ -179,7 +193,7 @@ class _Flow:
     way: Way
     results: Sequence[StretchResults]  # in working order
     changed: int = 0
-    _frames: deque[torch.Tensor] = field(default_factory=deque)  # [1,H,W,C] each, not yet written
+    _frames: deque[Frame] = field(default_factory=deque)  # not yet written
     _first: int = 0  # number of the first of them
     _pictures: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
@@ -220,11 +234,12 @@ class _Flow:
         width, height = self.source.size
         return max(1, min(MOST_READ, SLICE_VALUES // (3 * width * height)))
 
-    def _read(self, number: int) -> torch.Tensor:
-        """A frame [1,H,W,C] by itself, so that it is freed when it is written."""
-        return memory.persist(
-            lambda: self.source.read(number, number + 1), f"frame {number}", "read"
-        )
+    def _read(self, number: int) -> Frame:
+        """A frame by itself, so that it is freed when it is written."""
+        frame = memory.persist(lambda: frame_of(self.source, number), f"frame {number}", "read")
+        if self.results and frame.channels == 1:
+            return HeldFrame(to_rgb(composed(frame))[0])
+        return frame
 
     def _detail(self, stop: int) -> None:
         """Sample all spans that end before the frame `stop`."""
@@ -244,7 +259,7 @@ class _Flow:
         crops = []
         for place in range(span.start, span.stop):
             frame = self._frames[own.stretch.frames[place].frame - self._first]
-            crops.append(WindowCrop.of(own.stretch, place, to_rgb(frame)[0], told))
+            crops.append(WindowCrop.of(own.stretch, place, frame, told))
         return Part(own, span, tuple(crops))
 
     def _write(self, stop: int) -> None:
@@ -253,40 +268,61 @@ class _Flow:
             own = self._of_frame.get(self._first, [])
             if not all(results.ready(place) for results, place in own):
                 return
-            self.sink.write(self._finished(self._first, self._frames[0], own))
+            frame = self._frames[0]
+            give(self.sink, frame, self._changed(self._first, frame, own))
             self._frames.popleft()
             self._of_frame.pop(self._first, None)
             self._first += 1
 
-    def _finished(
-        self, number: int, frame: torch.Tensor, own: Sequence[tuple[StretchResults, int]]
-    ) -> torch.Tensor:
-        """A frame [1,H,W,C] with all that belongs into it."""
-        rgb, alpha = to_rgb(frame)
-        done = rgb if self.results and frame.shape[-1] == 1 else frame
-        if any(results.layer(place) for results, place in own):
+    def _changed(
+        self, number: int, frame: Frame, own: Sequence[tuple[StretchResults, int]]
+    ) -> Change | None:
+        """What is new in a frame, with all that belongs into it; None if nothing is."""
+        change, there = None, [results.layer(place) is not None for results, place in own]
+        if any(there):
             with stage(PASTE):
-                working = memory.persist(
-                    lambda: rgb.to(widened(rgb).dtype, copy=True), f"frame {number}", "copied"
-                ).contiguous()
-                self._paste(working, own)
-                done = merge_alpha(working.to(rgb), alpha)
+                change = self._pasted(number, frame, own)
             self.changed += 1
             if number in self._shown:
-                self._pictures.append((frame.clone(), done))
+                self._pictures.append((composed(frame).clone(), composed(frame, change).clone()))
         for results, place in own:
             fault = results.leave(place)
             if fault:
                 self.run_of.failed(results.stretch.work.job.position, number, fault)
-        return done
+        return change
 
-    def _paste(self, working: torch.Tensor, own: Sequence[tuple[StretchResults, int]]) -> None:
-        """Paste all results of a frame into it [1,H,W,3], from back to front."""
+    def _pasted(
+        self, number: int, frame: Frame, own: Sequence[tuple[StretchResults, int]]
+    ) -> Change:
+        """The part of a frame into which results are pasted, with them."""
+        box = self._box(frame, own)
+
+        def copied() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+            rgb, alpha = to_rgb(frame.part(box))
+            return rgb.to(widened(rgb).dtype, copy=True).contiguous(), rgb, alpha
+
+        working, rgb, alpha = memory.persist(copied, f"frame {number}", "copied")
+        self._paste(working, box, own)
+        return Change(box, merge_alpha(working.to(rgb), alpha))
+
+    def _box(self, frame: Frame, own: Sequence[tuple[StretchResults, int]]) -> Box:
+        """The part of a frame that is worked on; a hook that changes images gets all of it."""
+        if self.run_of.hook.has("post_paste"):
+            return Box(0, 0, *frame.size)
+        boxes = (
+            results.pasted_box(place) for results, place in own if results.layer(place) is not None
+        )
+        return reduce(Box.union, boxes)
+
+    def _paste(
+        self, working: torch.Tensor, box: Box, own: Sequence[tuple[StretchResults, int]]
+    ) -> None:
+        """Paste all results of a frame into its part in a box, [1,h,w,3], from back to front."""
         there = {results.stretch.work.job.position: (results, place) for results, place in own}
         layers = {at: results.layer(place) for at, (results, place) in there.items()}
         order = back_to_front({at: layer for at, layer in layers.items() if layer is not None})
         for index, position in enumerate(order):
             above = {at: there[at][0].opacity(there[at][1]) for at in order[index + 1 :]}
             results, place = there[position]
-            results.paste(place, working, above)
+            results.paste(place, working, box, above)
             self.run_of.after_paste(working)

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from ...utils.notes import note
-from ..geometry import Size
-from ..pixels.yuv import to_rgb
+from ..geometry import Box, Size
+from ..pixels.yuv import part_to_rgb, to_rgb
 from .video_decode import Coded, Colours, Decoder, File, coded, turns_of
 
 _CHECKED = 24  # frames at both ends that are decoded to check the list of packets
@@ -58,6 +58,35 @@ class _Index:
     keys: tuple[int, ...] | None = None
     skipped: int = 0
     last: int = 0
+
+
+@dataclass(frozen=True)
+class FileFrame:
+    """A frame of a file, held as it is coded: a fraction of what its pixels would take.
+
+    Attributes:
+        number: of the frame in its clip.
+        clip: what the frames of one clip have in common.
+    """
+
+    coded: Coded
+    number: int
+    clip: object
+
+    @property
+    def size(self) -> Size:
+        """In pixels."""
+        height, width = self.coded.planes[0].shape
+        return Size(width, height)
+
+    @property
+    def channels(self) -> int:
+        """4 if the file has alpha, else 3."""
+        return 4 if self.coded.layout.alpha else 3
+
+    def part(self, box: Box) -> torch.Tensor:
+        """The pixels [1,h,w,C] 0..1 in a box that lies inside."""
+        return part_to_rgb(self.coded.planes, self.coded.layout, box)[None]
 
 
 def never() -> None:
@@ -203,6 +232,22 @@ class FileFrames:
             one = self.coded(number)
             frames[number - start] = to_rgb(one.planes, one.layout)
         return frames
+
+    def frame(self, number: int) -> FileFrame:
+        """A frame as it is coded, of which only the parts that are looked at become pixels.
+
+        Raises:
+            ValueError: as of `read`.
+        """
+        return FileFrame(self.coded(number), number, self._index)
+
+    def has(self, frame: Any, number: int) -> bool:
+        """Whether a frame is the one of this number here, or of the same frames decoded again."""
+        return (
+            isinstance(frame, FileFrame)
+            and frame.clip is self._index
+            and frame.number == number
+        )  # fmt: skip
 
     def coded(self, number: int) -> Coded:
         """A frame as it is coded, but upright.

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from ...utils.notes import note
+from ..clips import Change, Frame, composed
 from ..geometry import Size
-from ..pixels.yuv import Layout, from_rgb
+from ..pixels.yuv import Layout, from_rgb, with_part
 from .video_decode import Coded, Colours, is_trouble, layout_of, rows_of
 from .video_read import FileFrames
 from .video_sound import Sound, Target, tags_of
@@ -232,20 +233,43 @@ class FileSink:
             ValueError: these are more than the clip has.
         """
         for frame in frames:
-            number = self._written
-            if number >= len(self._stamps):
-                raise ValueError(
-                    f"{number + 1} frames are written into a clip of {len(self._stamps)}."
-                )
+            number = self._next()
             coded = self._coded.coded(number) if self._coded is not None else None
-            self._encode(number, self._planes(frame.cpu(), coded))
-            self._written += 1
+            self._encode(number, self._planes(frame, coded))
 
-    def _planes(self, frame: torch.Tensor, coded: Coded | None) -> list[torch.Tensor]:
+    def take(self, frame: Frame, change: Change | None) -> None:
+        """The next frame, and what is new in it. One of the file itself is not decoded again.
+
+        Raises:
+            ValueError: as of `write`.
+        """
+        number = self._next()
+        if self._coded is None or not self._coded.has(frame, number):
+            self.write(composed(frame, change))
+            return
+        coded = frame.coded
+        if coded.layout != self._layout:
+            planes = self._planes(composed(frame, change)[0], coded)
+        elif change is None:
+            planes = coded.planes
+        else:
+            pixels = change.pixels[0].cpu().float()
+            planes = with_part(coded.planes, coded.layout, change.box, pixels)
+        self._encode(number, planes)
+
+    def _next(self) -> int:
+        """The number of the next frame."""
+        if self._written >= len(self._stamps):
+            raise ValueError(
+                f"{self._written + 1} frames are written into a clip of {len(self._stamps)}."
+            )
+        return self._written
+
+    def _planes(self, frame: torch.Tensor, coded: Coded | None) -> Sequence[torch.Tensor]:
         given = (coded.planes, coded.layout) if coded is not None else None
-        return from_rgb(frame, self._layout, given)
+        return from_rgb(frame.cpu(), self._layout, given)
 
-    def _encode(self, number: int, planes: list[torch.Tensor]) -> None:
+    def _encode(self, number: int, planes: Sequence[torch.Tensor]) -> None:
         frame = _frame_of(planes, self._layout, self._name, self._colours)
         stamp = self._stamps[number] - self._origin
         if self._stored != self._name:
@@ -255,6 +279,7 @@ class FileSink:
         with self._told():
             self._sound.write_until(stamp * self._base + _AHEAD)
             self._mux(self._stream.encode(frame))
+        self._written += 1
 
     def _mux(self, packets: Sequence[Any]) -> None:
         for packet in packets:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..geometry import Box, Size
+
 BT601 = (0.299, 0.114)
 BT709 = (0.2126, 0.0722)
 # H.273's numbers of matrices: (share of red, share of blue) of luma.
@@ -30,6 +32,7 @@ MATRICES = {
 
 _ALL = 1 - 1e-4  # a share, up to rounding
 _MARGIN = 4  # samples of chroma around a change that are looked at to compute it
+_BESIDE = 2  # samples of chroma beside a part from which its pixels are interpolated
 
 Planes = Sequence[torch.Tensor]
 
@@ -108,6 +111,56 @@ def _offsets(planes: Planes, layout: Layout) -> Sequence[torch.Tensor | None]:
     return red, green, blue
 
 
+def part_to_rgb(planes: Planes, layout: Layout, box: Box) -> torch.Tensor:
+    """As `to_rgb`, the pixels [h,w,C] in a box that lies inside, and no others."""
+    around = _aligned(box, layout, planes[0].shape, _BESIDE)
+    frame = to_rgb(_cut(planes, layout, around), layout)
+    inside = box.shifted(-around.x1, -around.y1)
+    return frame[inside.y1 : inside.y2, inside.x1 : inside.x2]
+
+
+def with_part(planes: Planes, layout: Layout, box: Box, pixels: torch.Tensor) -> Planes:
+    """The planes with other pixels in a box; as of `from_rgb`, those that are the same stay.
+
+    Args:
+        box: lies inside.
+        pixels: [h,w,C] 0..1, C as `to_rgb` gives it.
+    """
+    around = _aligned(box, layout, planes[0].shape, _MARGIN + _BESIDE)
+    cut = _cut(planes, layout, around)
+    old = to_rgb(cut, layout)
+    frame = old.clone()
+    inside = box.shifted(-around.x1, -around.y1)
+    frame[inside.y1 : inside.y2, inside.x1 : inside.x2] = pixels
+    if torch.equal(frame, old):
+        return planes
+    changed = [plane.clone() for plane in planes]
+    patched = _patched(cut, frame, old, layout)
+    for place, new in zip(_cut(changed, layout, around), patched, strict=True):
+        place.copy_(new)
+    return changed
+
+
+def _aligned(box: Box, layout: Layout, shape: Sequence[int], margin: int) -> Box:
+    """A box in whole samples of chroma, with so many more around it; shape: (height, width)."""
+    across, down = layout.across, layout.down
+    whole = Box(
+        (box.x1 // across - margin) * across, (box.y1 // down - margin) * down,
+        (-(-box.x2 // across) + margin) * across, (-(-box.y2 // down) + margin) * down,
+    )  # fmt: skip
+    return whole.clipped(Size(shape[1], shape[0]))
+
+
+def _cut(planes: Planes, layout: Layout, box: Box) -> list[torch.Tensor]:
+    """Views of the part of planes in a box of whole samples of chroma."""
+    parts = []
+    for number, plane in enumerate(planes):
+        down, across = (layout.down, layout.across) if _is_chroma(number, layout) else (1, 1)
+        rows = slice(box.y1 // down, -(-box.y2 // down))
+        parts.append(plane[rows, box.x1 // across : -(-box.x2 // across)])
+    return parts
+
+
 def from_rgb(
     frame: torch.Tensor, layout: Layout, coded: tuple[Planes, Layout] | None = None
 ) -> list[torch.Tensor]:
@@ -168,11 +221,7 @@ def _patched(
     rows = _span(different.any(1), layout.down)
     columns = _span(different.any(0), layout.across)
     patched = [plane.clone() for plane in planes]
-    places = []
-    for number, plane in enumerate(patched):
-        down, across = (layout.down, layout.across) if _is_chroma(number, layout) else (1, 1)
-        here = slice(rows.start // down, -(-rows.stop // down))
-        places.append(plane[here, columns.start // across : -(-columns.stop // across)])
+    places = _cut(patched, layout, Box(columns.start, rows.start, columns.stop, rows.stop))
     new = _moved(places, frame[rows, columns], old[rows, columns], layout)
     for place, values in zip(places, new, strict=True):
         place.copy_(values)
