@@ -12,6 +12,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -54,6 +55,7 @@ class Case:
         truth: paste the truth itself instead of detailing.
         vae: USUAL_VAE. TINTING changes the colours of all decoded pixels by TINT, BLURRING blurs
             them by BLUR.
+        drawn: also tell what becomes of the VAE's loss alone; see `levels_to_drawn`.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Case:
     kind: Kind = USUAL
     truth: bool = False
     vae: str = USUAL_VAE
+    drawn: bool = False
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -69,7 +72,7 @@ class Case:
     @property
     def key(self) -> str:
         """A key that is equal for cases that do the same, even with different names."""
-        return json.dumps((self.inputs, repr(self.kind), self.truth, self.vae))
+        return json.dumps((self.inputs, repr(self.kind), self.truth, self.vae, self.drawn))
 
 
 def pasting(**changed: Any) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class Measured:
     heads: list[Head]
     outside: float  # largest change of a value outside the masks and their feather
     seconds: float  # of the processor, in the detailer
+    drawn: list[float] = field(default_factory=list)  # PSNR of each crop to what was drawn, in dB
 
 
 class Runs:
@@ -116,7 +120,7 @@ class Runs:
 
         Args:
             once: cases that differ only in what comes after the sampler share its results, and
-                their seconds are without it.
+                their seconds are without it. Needed where a case asks for what was drawn.
         """
         distinct = {case.key: case for case in reversed(cases)}
         wanted = list(distinct.values())
@@ -129,6 +133,7 @@ class Runs:
                 [head for measured in own for head in measured.heads],
                 max(measured.outside for measured in own),
                 sum(measured.seconds for measured in own),
+                [level for measured in own for level in measured.drawn],
             )
         return [Outcome(case.name, *found[case.key]) for case in cases]
 
@@ -171,12 +176,17 @@ def _measure_scene(seed: int, cases: Sequence[Case], once: bool) -> list[Measure
 
 
 class Samples:
-    """Results of the sampler for a scene, which cases share that differ only in what follows."""
+    """Results of the sampler for a scene, which cases share that differ only in what follows.
+
+    Where segments overlap, crops of later ones hold what was pasted before, and differ a little
+    from case to case. They too get the results of the first case.
+    """
 
     def __init__(self):
         self._backend = part("host.backend").ComfyBackend
         self._sample = self._backend.sample
         self._kept: dict[tuple, torch.Tensor] = {}
+        self._drawn: dict[tuple, list[dict[str, float]]] = {}
         self._seconds = 0.0
 
     def measure(self, bench: Bench, case: Case, seed: int) -> Measured:
@@ -184,18 +194,69 @@ class Samples:
         before = {name: own for name, own in case.inputs.items() if name != "paste_options"}
         key = json.dumps(before), case.kind
         self._seconds = 0.0
-        with patch.object(self._backend, "sample", lambda *args: self._once(key, *args)):
+        with self._sharing(key):
             measured = bench.measure(case, seed)
-        return replace(measured, seconds=measured.seconds - self._seconds)
+        seconds = measured.seconds - self._seconds
+        drawn = self._to_drawn(key, bench, case, seed) if case.drawn else []
+        return replace(measured, seconds=seconds, drawn=drawn)
+
+    @contextmanager
+    def _sharing(self, key: tuple) -> Iterator[None]:
+        with patch.object(self._backend, "sample", lambda *args: self._once(key, *args)):
+            yield
 
     def _once(self, key: tuple, backend: Any, run: Any, on_step: Any) -> torch.Tensor:
         started = time.process_time()
-        arrays = (own.cpu().contiguous().numpy().tobytes() for own in (run.latent, run.noise))
-        key = (*key, run.number, *(sha256(own).hexdigest() for own in arrays))
+        noise = run.noise.cpu().contiguous().numpy().tobytes()  # every segment has its own
+        key = (*key, run.number, sha256(noise).hexdigest())
         if key not in self._kept:
             self._kept[key] = self._sample(backend, run, on_step)
         self._seconds += time.process_time() - started
         return self._kept[key].clone()
+
+    def _to_drawn(self, key: tuple, bench: Bench, case: Case, seed: int) -> list[float]:
+        """The PSNR of each crop to what was drawn, in dB."""
+        own = (*key, case.vae)
+        if own not in self._drawn:
+            with self._sharing(key):
+                self._drawn[own] = levels_to_drawn(bench, case, make_scene(seed, case.kind))
+        way = case.widgets["paste_options"]["inputs"]["vae_loss"]
+        return [levels[way] for levels in self._drawn[own]]
+
+
+def levels_to_drawn(bench: Bench, case: Case, test: TestScene) -> list[dict[str, float]]:
+    """What becomes of the loss of a case's VAE alone, whomever the model draws.
+
+    The picture that the usual VAE decodes is taken as drawn, the crop as it comes back from that
+    VAE as the original, and the case's VAE works on both.
+
+    Returns:
+        For each crop, before it is pasted, the PSNR inside its mask by each way of Paste Options'
+        `vae_loss`, in dB.
+    """
+    pipeline, names = part("detail.crop_pipeline"), part("settings")
+    inputs = case.inputs | pasting(vae_loss=names.AUTO)
+    known: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
+    levels = []
+
+    def drawn(own: Any, result: torch.Tensor, decoded: torch.Tensor, _: slice) -> torch.Tensor:
+        known[own.crop.job.region] = result.clone(), decoded
+        return result
+
+    def compared(own: Any, result: torch.Tensor, decoded: torch.Tensor, _: slice) -> torch.Tensor:
+        wanted, original = known[own.crop.job.region]
+        found = {names.OFF: result} | {
+            way: pipeline.compensated(result, original, decoded, way, own._cell)
+            for way in (names.RESIDUAL, names.AUTO)
+        }
+        true, mask = wanted[0].numpy(), own.crop.mask[0].numpy()
+        levels.append({way: metrics.psnr(own[0].numpy(), true, mask) for way, own in found.items()})
+        return wanted  # so that later crops over this one are the same with both VAEs
+
+    for vae, seen in ((USUAL_VAE, drawn), (case.vae, compared)):
+        with patch.object(pipeline.CropPipeline, "_compensated", seen):
+            bench.detail(test, inputs, vae)
+    return levels
 
 
 def _on_the_bench(function: Callable[[Bench, int], Any], seed: int) -> Any:

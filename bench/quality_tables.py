@@ -66,6 +66,7 @@ class Outcome:
     heads: list[Head] = field(default_factory=list)
     outside: float = 0.0  # largest change of a value outside the masks and their feather
     seconds: float = 0.0  # of the processor, in the detailer
+    drawn: list[float] = field(default_factory=list)  # PSNR of each crop to what was drawn, in dB
 
     def mean(self, measure: str, place: int = AFTER) -> float:
         """The mean of one of the Measures over the heads."""

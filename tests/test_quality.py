@@ -215,26 +215,90 @@ def test_the_table_of_losses_tells_how_auto_does(quality):
     from bench import quality_loss as loss
     from bench import quality_tables as tables
 
-    def outcome(way, psnr, seam):
-        heads = [head(tables, 0, (18.0, 19.0, psnr), True, seam)]
-        return tables.Outcome(way, heads, 0.0, 2.0)
+    def outcome(way, psnr, seam, drawn=()):
+        heads = [head(tables, 0, (18.0, 19.0, psnr + apart), True, seam) for apart in (-1.0, 1.0)]
+        return tables.Outcome(way, heads, 0.0, 2.0, list(drawn))
 
     rows = (
         loss.Row("small, poor", 0.2, "usual"),
-        loss.Row("large, sharp", 0.5, "blurring"),
+        loss.Row("large, sharp", 0.7, "blurring"),
+        loss.Row("large, sharp", 1.0, "blurring"),
     )
     outcomes = [
         [outcome("off", 20.0, 0.01), outcome("residual", 21.0, 0.02), outcome("auto", 21.5, 0.03)],
-        [outcome("off", 22.0, 0.01), outcome("residual", 21.0, 0.02), outcome("auto", 21.9, 0.03)],
+        [
+            outcome("off", 22.0, 0.01, (30.0, 31.0)),
+            outcome("residual", 21.0, 0.02, (33.0, 34.0)),
+            outcome("auto", 21.9, 0.03, (34.0, 37.0)),
+        ],
+        [
+            outcome("off", 10.0, 0.01, (30.0, 31.0)),
+            outcome("residual", 11.0, 0.02, (29.0, 30.0)),
+            outcome("auto", 10.5, 0.03, (30.0, 31.0)),
+        ],
     ]
     lines = loss.table(rows, outcomes).splitlines()
-    levels = "18.00 | 20.00 / 21.00 / 21.50 | +0.50 | 10.0 / 20.0 / 30.0 | 0.01 / 0.02 / 0.03 |"
-    assert lines[2] == f"| small, poor | 0.2 | usual | 1 | {levels} 2.0 / 2.0 / 2.0 |"
-    assert "| the truth | 22.00 / 21.00 / 21.90 | -0.10 |" in lines[3]
+    levels = "18.00 | 20.00 / 21.00 / 21.50 | +0.50 ± 0.00 | 100.0% / 100.0% / 100.0% |"
+    others = "10.0 / 20.0 / 30.0 | 0.01 / 0.02 / 0.03 |  |  | 2.0 / 2.0 / 2.0 |"
+    assert lines[2] == f"| small, poor | 0.2 | usual | 2 | {levels} {others}"
+    assert "| the truth | 22.00 / 21.00 / 21.90 | -0.10 ± 0.00 |" in lines[3]
+    assert "| 30.50 / 33.50 / 35.50 | +2.00 ± 1.00 | 2.0 / 2.0 / 2.0 |" in lines[3]
     said = loss.verdict(rows, outcomes)
-    assert "-0.100 dB from the better single way (large, sharp, denoise 0.5, blurring VAE)" in said
-    assert "not within the 0.05 dB" in said
-    assert "), within the 0.05 dB" in loss.verdict(rows[:1], outcomes[:1])
+    assert "Up to a denoise of 0.7, to the truth, auto is at its worst -0.10 ± 0.00 dB" in said
+    assert (
+        "from the better single way (large, sharp, denoise 0.7, blurring VAE), not within" in said
+    )
+    assert "At a denoise of 1, to the truth, auto is at its worst -0.50 ± 0.00 dB" in said
+    assert "Up to a denoise of 0.7, to what was drawn, auto is at its worst +2.00 ± 1.00" in said
+    assert "At a denoise of 1, to what was drawn, auto is at its worst +0.00 ± 0.00 dB" in said
+    assert loss.verdict(rows[:1], outcomes[:1]) == (
+        "Up to a denoise of 0.7, to the truth, auto is at its worst +0.50 ± 0.00 dB from the "
+        "better single way (small, poor, denoise 0.2, usual VAE), within the 0.05 dB that it is "
+        "meant to keep."
+    )
+
+
+def test_what_was_drawn_is_compared_crop_by_crop(quality, monkeypatch):
+    """A VAE that tints a flat crop: residual and auto take the tint off, and off leaves it."""
+    import torch
+    from detailers.core import settings
+    from detailers.core.pixels.vae_loss import compensated
+
+    from bench import quality_runs as runs
+
+    class Pipeline:
+        _cell = 4.0
+
+        def __init__(self, region):
+            mask = torch.zeros(1, 16, 16)
+            mask[:, 4:12] = 1
+            job = SimpleNamespace(region=region)
+            self.crop = SimpleNamespace(job=job, mask=mask, pixels=torch.zeros(1, 16, 16, 3))
+
+        def _compensated(self, result, decoded, rows):
+            raise AssertionError("it is not replaced")
+
+    pasted = []
+
+    class Bench:
+        def detail(self, test, inputs, vae="usual"):
+            tint = 0.1 if vae == runs.TINTING else 0.0
+            for region, level in (("one", 0.5), ("two", 0.7)):
+                result = torch.full((1, 16, 16, 3), level + tint)
+                decoded = torch.full((1, 16, 16, 3), 0.4 + tint)
+                own = Pipeline(region)
+                pasted.append(float(own._compensated(result, decoded, slice(0, 1)).mean()))
+
+    parts = {
+        "detail.crop_pipeline": SimpleNamespace(CropPipeline=Pipeline, compensated=compensated),
+        "settings": settings,
+    }
+    monkeypatch.setattr(runs, "part", parts.__getitem__)
+    case = runs.Case("any", runs.pasting(vae_loss="off"), vae=runs.TINTING, drawn=True)
+    levels = runs.levels_to_drawn(Bench(), case, None)
+    assert [own["off"] for own in levels] == pytest.approx([20.0, 20.0], abs=1e-3)
+    assert all(own["residual"] > 90 and own["auto"] > 90 for own in levels)
+    assert pasted == pytest.approx([0.5, 0.7, 0.5, 0.7])  # what is under later crops is the same
 
 
 def test_every_row_of_losses_measures_each_way(quality):
@@ -245,6 +309,9 @@ def test_every_row_of_losses_measures_each_way(quality):
     given = [case.widgets["paste_options"]["inputs"]["vae_loss"] for case in cases]
     assert given == ["off", "residual", "auto"]
     assert len({case.key for row in loss.ROWS for case in row.cases}) == 3 * len(loss.ROWS)
+    assert {row.vae for row in loss.ROWS for case in row.cases if case.drawn} == {
+        "tinting", "blurring",
+    }  # fmt: skip
 
 
 def test_cases_that_differ_after_the_sampler_alone_share_its_results(quality, monkeypatch):

@@ -164,6 +164,35 @@ def test_auto_misses_next_to_nothing_where_the_same_thing_was_redrawn(strength, 
     assert auto >= residual - 0.03
 
 
+@pytest.mark.parametrize("loss", [duller, blurrier], ids=["duller", "blurrier"])
+@pytest.mark.parametrize("strength", [0.0, 0.3, 0.6])
+def test_a_poor_thing_redrawn_sharp_is_the_same_thing(loss, strength):
+    """The original has lost its detail, and the result strays from the truth by some of its own."""
+    truth = things(1)
+    original = blur_image(truth, 9, 3.0)
+    drawn = truth + strength * (things(2) - things(3))
+    decoded, result = loss(original), loss(drawn)
+    off, residual, auto = (
+        decibels(result if way == OFF else compensated(result, original, decoded, way, CELL), truth)
+        for way in (OFF, RESIDUAL, AUTO)
+    )
+    assert residual > off + 0.02
+    assert auto >= residual - 0.05
+
+
+def test_detail_where_there_was_none_is_another_thing():
+    """A wall on which something was drawn: it has the sharpness and contrast of a new thing."""
+    truth = things(2)
+    original = torch.full_like(truth, 0.5)
+    original[:, :, 48:] = things(1)[:, :, 48:]
+    decoded, result = duller(original), duller(truth)
+    off, residual, auto = (
+        error(result if way == OFF else compensated(result, original, decoded, way, CELL), truth)
+        for way in (OFF, RESIDUAL, AUTO)
+    )
+    assert auto < 0.5 * min(off, residual)
+
+
 def test_auto_is_nearer_than_either_where_one_part_is_another_thing():
     original, other = detailed_picture(1, 96), detailed_picture(2, 96)
     part = torch.zeros(1, 96, 96, 1)

@@ -517,11 +517,15 @@ class CropPipeline:
             out[part] = self.crop.shrunk(pixels, part)
             if before is not None and usable(before) and usable(out[part]):
                 with stage(PASTE):
-                    out[part] = compensated(
-                        out[part], self.crop.pixels[part], self.crop.shrunk(before, part),
-                        self.detail.pasting.vae_loss, self._cell,
-                    )  # fmt: skip
+                    out[part] = self._compensated(out[part], self.crop.shrunk(before, part), part)
         return out
+
+    def _compensated(
+        self, result: torch.Tensor, decoded: torch.Tensor, rows: slice
+    ) -> torch.Tensor:
+        """These rows [n,h,w,3] without what the VAE did to them."""
+        way = self.detail.pasting.vae_loss
+        return compensated(result, self.crop.pixels[rows], decoded, way, self._cell)
 
 
 def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> None:

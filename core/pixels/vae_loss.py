@@ -22,10 +22,8 @@ from .precision import in_float32
 COARSE = 2.0  # latent pixels: a coarser error is a shift of colours, a finer one is lost detail
 NEAR = 1.0  # latent pixels: detail is compared within about this distance
 AROUND = 6.0  # latent pixels: whether a whole part of the picture is the same thing is seen here
-# Where the surroundings are UNLIKE or less, detail counts as followed to the degree that it is.
-# Where they are LIKE or more, the same thing was redrawn, and a share of ENOUGH follows fully.
-UNLIKE, LIKE = 0.3, 0.5
-ENOUGH = 0.1
+# Correlations of detail: from LIKE on the same thing was redrawn, below UNLIKE another was drawn.
+UNLIKE, LIKE = 0.2, 0.35
 FAINT = 1e-5  # variance of detail that does not show: (0.8 / 255) squared
 OCTAVES = (0.125, 0.25, 0.5, 1.0, 2.0)  # latent pixels: blurs between which detail has one gain
 FINEST = 0.5  # pixels: the narrowest blur that tells detail from the rest
@@ -44,10 +42,10 @@ def compensated(
         result: [N,h,w,3], decoded after sampling.
         original: [N,h,w,3], the crop before it was encoded.
         decoded: [N,h,w,3], the crop encoded and decoded, without sampling in between.
-        way: RESIDUAL puts the result's change onto the original; AUTO does so as far as the
-            visible detail of the result follows that of the original. Where it does not, AUTO
-            gives the result the contrast, tint and sharpness that the decoded crop has lost;
-            but coarse colours change as with RESIDUAL where the same thing is around.
+        way: RESIDUAL puts the result's change onto the original; AUTO does so where the same thing
+            is around, and else as far as the visible detail of the result follows that of the
+            original. Where it does not, AUTO gives the result the contrast, tint and sharpness
+            that the decoded crop has lost.
         cell: pixels that a side of a latent pixel covers.
 
     Returns:
@@ -58,10 +56,8 @@ def compensated(
     residual = original + (result - decoded)
     if way == RESIDUAL:
         return residual.clamp(0, 1)
-    alike, followed = _followed(result, decoded, cell)
     restored = _restored(result, original, decoded, cell)
-    restored = restored + alike * softened(residual - restored, COARSE * cell)
-    return torch.lerp(restored, residual, followed).clamp_(0, 1)
+    return torch.lerp(restored, residual, _followed(result, decoded, cell)).clamp_(0, 1)
 
 
 def _restored(
@@ -112,25 +108,22 @@ def _sharpened(
     return sharp
 
 
-def _followed(
-    result: torch.Tensor, decoded: torch.Tensor, cell: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether the same thing is around, and how far detail follows the original's: 0..1, [N,h,w,1].
+def _followed(result: torch.Tensor, decoded: torch.Tensor, cell: float) -> torch.Tensor:
+    """How far the result is the original redrawn, 0..1: [N,h,w,1].
 
     The detail that the VAE left is taken as a measure of the detail that it lost. A result that
-    only strays a little, as at low denoise, would miss lost detail more than superfluous detail
-    disturbs it. So the surroundings say how much has to agree at a pixel.
+    strays, as at low and middle denoise, would miss lost detail more than superfluous detail
+    disturbs it. So it follows where the surroundings show the same thing, however far it strays.
+    Elsewhere detail follows to the degree that it agrees.
     """
     ours, theirs = (picture - softened(picture, COARSE * cell) for picture in (result, decoded))
     products = [
         (one * other).mean(dim=-1, keepdim=True)
         for one, other in ((ours, theirs), (ours, ours), (theirs, theirs))
     ]
-    near, around = (_agreement(products, reach * cell) for reach in (NEAR, AROUND))
-    alike = ((around - UNLIKE) / (LIKE - UNLIKE)).clamp(0, 1)
-    share = (near / torch.lerp(torch.ones_like(alike), alike.new_tensor(ENOUGH), alike)).clamp(0, 1)
+    near, alike = _agreement(products, NEAR * cell), _alike(products, AROUND * cell)
     same = (result == decoded).all(dim=-1, keepdim=True)
-    return alike, torch.where(same, torch.ones_like(share), share)
+    return torch.where(same, torch.ones_like(near), torch.lerp(near, torch.ones_like(near), alike))
 
 
 def _agreement(products: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
@@ -144,5 +137,14 @@ def _agreement(products: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
     Returns:
         0..1, of the products' shape.
     """
-    shared, own, before = (softened(product, sigma) for product in products)
-    return ((shared + FAINT) / (torch.maximum(own, before) + FAINT)).clamp(0, 1)
+    shared, own, before = (softened(product, sigma) + FAINT for product in products)
+    return (shared / torch.maximum(own, before)).clamp(0, 1)
+
+
+def _alike(products: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
+    """Whether the same thing is around, from the correlation of both details; as `_agreement`.
+
+    How strong the detail is makes no difference: a blurred thing that was redrawn sharp is alike.
+    """
+    shared, own, before = (softened(product, sigma) + FAINT for product in products)
+    return ((shared / (own * before).sqrt() - UNLIKE) / (LIKE - UNLIKE)).clamp(0, 1)
