@@ -1,8 +1,12 @@
-"""The checks of `inside/` as tests, on every host; the checks of a module share one process."""
+"""The checks of `inside/` as tests, on every host; the checks of a module share one process.
+
+The processes of a host are forks of one that has it imported, which takes seconds.
+"""
 
 import ast
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -19,24 +23,55 @@ def checks_of(module):
 
 
 @pytest.fixture(scope="session")
-def troubles(host):
-    """troubles(module) -> {check: traceback, "" where it passed}, run once."""
-    known = {}
+def troubles(host, tmp_path_factory):
+    """troubles(module) -> {check: traceback, "" where it passed, "log": text}, run once."""
+    log = tmp_path_factory.mktemp("inside") / "log.txt"
+    running, known = [], {}
 
     def troubles(module):
         if module not in known:
-            command = [host.python, INSIDE / "run.py", host.tree, module]
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=900,
-                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-            )  # fmt: skip
-            lines = [line for line in done.stdout.splitlines() if line.startswith('{"check"')]
-            told = [json.loads(line) for line in lines]
-            known[module] = {entry["check"]: entry["trouble"] for entry in told}
-            known[module]["log"] = done.stderr[-4000:]
+            if not running:
+                running.append(_started(host, log))
+            try:
+                known[module] = dict(_told(running[0], module))
+            except BaseException:  # also the time limit of a test: what hangs is not asked again
+                _end(running.pop())
+                raise
+            known[module]["log"] = log.read_text(errors="replace")[-4000:]
         return known[module]
 
-    return troubles
+    yield troubles
+    for runner in running:
+        _end(runner)
+
+
+def _started(host, log):
+    with log.open("w") as errors:
+        return subprocess.Popen(
+            [host.python, INSIDE / "run.py", host.tree],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, start_new_session=True,
+        )  # fmt: skip
+
+
+def _told(runner, module):
+    """Run the checks of a module: (check, traceback) of each."""
+    print(module, file=runner.stdin, flush=True)
+    for line in runner.stdout:
+        if line.startswith('{"module"'):
+            return
+        if line.startswith('{"check"'):
+            entry = json.loads(line)
+            yield entry["check"], entry["trouble"]
+
+
+def _end(runner):
+    """End the runner, and what it runs if that hangs."""
+    if os.name == "posix":
+        os.killpg(runner.pid, signal.SIGKILL)
+    else:
+        runner.kill()
+    runner.communicate()
 
 
 @pytest.mark.parametrize(
