@@ -20,8 +20,10 @@ import tempfile
 import textwrap
 import time
 import webbrowser
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,10 @@ The picture is of a world that is drawn from vectors, and the model a miniature 
 that world alone, so the result can be compared with the truth. It was rendered at a sixth of its
 size, blurred and given grain; each head is drawn anew by the words that describe it. ComfyUI, its
 samplers and the detailer are the real ones. --checkpoint takes your model, on a photograph."""
+SLOW = "No GPU is found. On the CPU a checkpoint takes minutes, or hours, for a face."
+
+# serving(whether the miniature is needed, a note for when there is no accelerator): a server.
+Serving = Callable[..., AbstractContextManager[Server]]
 
 
 @dataclass(frozen=True)
@@ -79,49 +85,61 @@ class Face:
         )
 
 
-def main() -> int:
-    options = read_options()
-    if options.video:
-        return show_clip(options)
+def main(arguments: Sequence[str] | None = None, running: Server | None = None) -> int:
+    """Run the demo; 0 if all went well.
+
+    Args:
+        arguments: in place of those of the command line.
+        running: a server with all packs of the project, to be used in place of a new one.
+    """
+    options = read_options(arguments)
+    detail = show_clip if options.video else show_picture
+    if running is not None:
+        return detail(options, running.base, lambda *_: nullcontext(running))
     with tempfile.TemporaryDirectory(prefix="detailers-demo-", ignore_cleanup_errors=True) as base:
-        workflow = prepare(options, Path(base))
-        cpu = not has_accelerator(options.python)
-        server = Server(
-            options.comfyui,
-            options.python,
-            project_packs(miniature=options.subject.truth is not None),
-            args=["--output-directory", str(options.output)] if options.open else [],
-            base=base,
-            cpu=cpu,
-        )
-        if options.subject.truth is not None:
-            print(TRAINED)
-        elif not options.checkpoint:
-            print(STAND_IN)
-        elif cpu:
-            print("No GPU is found. On the CPU a checkpoint takes minutes, or hours, for a face.")
-        print("Starting ComfyUI", flush=True)
-        started = time.monotonic()
-        with server:
-            version = server.get("/system_stats")["system"]["comfyui_version"]
-            print(timed(f"ComfyUI {version}", started), flush=True)
-            if options.open:
-                return show_in_editor(server, options.output)
-            return detail_picture(server, workflow, options.subject, options.output)
+        return detail(options, Path(base), partial(started, options, Path(base)))
 
 
-def show_clip(options: argparse.Namespace) -> int:
+@contextmanager
+def started(
+    options: argparse.Namespace, base: Path, miniature: bool, cpu_note: str = ""
+) -> Iterator[Server]:
+    """A new server; `cpu_note` is printed where there is no accelerator."""
+    cpu = not has_accelerator(options.python)
+    if cpu and cpu_note:
+        print(cpu_note)
+    print("Starting ComfyUI", flush=True)
+    begun = time.monotonic()
+    packs = project_packs(miniature=miniature)
+    args = ["--output-directory", str(options.output)] if options.open else []
+    with Server(options.comfyui, options.python, packs, args=args, base=base, cpu=cpu) as server:
+        version = server.get("/system_stats")["system"]["comfyui_version"]
+        print(timed(f"ComfyUI {version}", begun), flush=True)
+        yield server
+
+
+def show_picture(options: argparse.Namespace, base: Path, serving: Serving) -> int:
+    """Detail the faces of a picture, or open the workflow in the editor."""
+    workflow = prepare(options, base)
+    known = options.subject.truth is not None
+    if known:
+        print(TRAINED)
+    elif not options.checkpoint:
+        print(STAND_IN)
+    with serving(known, SLOW if options.checkpoint else "") as server:
+        if options.open:
+            return show_in_editor(server, options.output)
+        return detail_picture(server, workflow, options.subject, options.output)
+
+
+def show_clip(options: argparse.Namespace, base: Path, serving: Serving) -> int:
     """Detail the faces of a clip."""
-    with tempfile.TemporaryDirectory(prefix="detailers-demo-", ignore_cleanup_errors=True) as base:
-        prompt, test = demo_video.prepare(options, Path(base))
-        if test is None:
-            set_model(prompt, options.checkpoint, Path(base))
-        print(STAND_IN if test is None and not options.checkpoint else demo_video.TRAINED)
-        print("Starting ComfyUI", flush=True)
-        packs = project_packs(miniature=test is not None)
-        cpu = not has_accelerator(options.python)
-        with Server(options.comfyui, options.python, packs, base=base, cpu=cpu) as server:
-            return demo_video.detail_clip(server, prompt, test, options)
+    prompt, test = demo_video.prepare(options, base)
+    if test is None:
+        set_model(prompt, options.checkpoint, base)
+    print(STAND_IN if test is None and not options.checkpoint else demo_video.TRAINED)
+    with serving(test is not None) as server:
+        return demo_video.detail_clip(server, prompt, test, options)
 
 
 def set_model(prompt: dict[str, Any], checkpoint: Path | None, base: Path) -> None:
@@ -136,11 +154,11 @@ def set_model(prompt: dict[str, Any], checkpoint: Path | None, base: Path) -> No
     demo_video.one_node(prompt, "VideoDetailer")["inputs"]["cfg"] = STAND_IN_CFG
 
 
-def read_options() -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = options_of.demo()
     # Paths are as seen from where run.py was started.
     here = Path(os.environ.get("DETAILERS_STARTED_IN", "."))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for name in ("image", "checkpoint"):
         file = getattr(options, name)
         setattr(options, name, file and (here / file).resolve())
@@ -181,7 +199,7 @@ def prepare(options: argparse.Namespace, base: Path) -> Workflow:
     """Make ComfyUI's base directory, and set the workflow to the files in it."""
     workflow = Workflow.read(EXAMPLE)
     subject = options.subject
-    (base / "input").mkdir()
+    (base / "input").mkdir(exist_ok=True)
     subject.picture.save(base / "input" / f"{subject.name}.png")
     workflow["LoadImage", "image"] = f"{subject.name}.png"
     subject.set_up(workflow, DETAILER)

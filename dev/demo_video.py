@@ -45,7 +45,7 @@ def prepare(options: argparse.Namespace, base: Path) -> tuple[dict[str, Any], Kn
     prompt = Workflow.read(EXAMPLE).prompt()
     test = known_clip(options.video, options.frames) if options.video in CLIPS else None
     folder = base / "input"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if test is None:
         name = Path(options.video).name
         (folder / name).write_bytes(Path(options.video).read_bytes())

@@ -6,39 +6,41 @@ import subprocess
 
 import numpy as np
 import pytest
-from detailers.dev.demo import PHOTO
+from detailers.dev.demo import PHOTO, main
 from detailers.dev.server import ROOT
 from PIL import Image
 
 
-def demo(host, folder, *arguments):
-    """Run the demo from `folder`."""
-    command = [host.python, "-m", "dev.demo", "--comfyui", host.tree, "--python", host.python]
-    return subprocess.run(
-        [*command, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DETAILERS_STARTED_IN": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def demo(server, tmp_path, monkeypatch, capsys):
+    """demo(*arguments): what the demo prints, run from `tmp_path` on the shared server."""
+    monkeypatch.setenv("DETAILERS_STARTED_IN", str(tmp_path))
+
+    def demo(*arguments):
+        place = ["--comfyui", str(server.tree), "--python", server.python]
+        status = main([*place, *arguments], running=server)
+        said = capsys.readouterr()
+        assert status == 0, said.out + said.err
+        return said.out
+
+    return demo
 
 
 def pixels(file):
     return np.asarray(Image.open(file).convert("RGB")).astype(int)
 
 
-def test_a_face_is_found_redrawn_and_shown(host, tmp_path):
+def test_a_face_is_found_redrawn_and_shown(demo, tmp_path):
     Image.open(PHOTO).resize((256, 256)).save(tmp_path / "small.png")
-    done = demo(host, tmp_path, "--image", "small.png", "--prompt", "cool", "--output", "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "analytic model" in done.stdout
-    assert "1 face found in 256 x 256" in done.stdout
-    box = re.search(r"box (\d+) x (\d+) at \((\d+), (\d+)\)", done.stdout)
+    said = demo("--image", "small.png", "--prompt", "cool", "--output", "out")
+    assert "analytic model" in said
+    assert "1 face found in 256 x 256" in said
+    box = re.search(r"box (\d+) x (\d+) at \((\d+), (\d+)\)", said)
     width, height, x, y = map(int, box.groups())
     assert abs(x + width / 2 - 112) < 6  # the middle of the face
     assert abs(y + height / 2 - 59) < 6
-    assert re.search(r"sampled at \d+ x \d+, seed 1", done.stdout)
-    assert "from the mask: 0" in done.stdout
+    assert re.search(r"sampled at \d+ x \d+, seed 1", said)
+    assert "from the mask: 0" in said
 
     out = tmp_path / "out"
     assert {file.name for file in out.iterdir()} == {
@@ -58,15 +60,14 @@ def test_a_face_is_found_redrawn_and_shown(host, tmp_path):
     assert np.abs(crop).sum() == np.abs(change).sum()
 
 
-def test_faces_of_a_clip_are_followed_and_shown_beside_the_truth(host, tmp_path):
+def test_faces_of_a_clip_are_followed_and_shown_beside_the_truth(demo, tmp_path):
     import av
 
-    done = demo(host, tmp_path, "--video", "turning", "--frames", "4", "--output", "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 frames of 768 x 432" in done.stdout
-    before, after = re.search(r"heads: ([\d.]+) dB before, ([\d.]+) after", done.stdout).groups()
+    said = demo("--video", "turning", "--frames", "4", "--output", "out")
+    assert "4 frames of 768 x 432" in said
+    before, after = re.search(r"heads: ([\d.]+) dB before, ([\d.]+) after", said).groups()
     assert float(after) > float(before) + 1
-    assert re.search(r"255ths: [\d.]+ before, [\d.]+ after, [\d.]+ in the truth", done.stdout)
+    assert re.search(r"255ths: [\d.]+ before, [\d.]+ after, [\d.]+ in the truth", said)
     with av.open(tmp_path / "out" / "video.mp4") as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert [frame.shape for frame in frames] == [(466, 2344, 3)] * 4  # three parts and their names
@@ -76,10 +77,27 @@ def test_faces_of_a_clip_are_followed_and_shown_beside_the_truth(host, tmp_path)
     assert (tmp_path / "out" / "video_sheet.png").is_file()
 
 
-def test_a_picture_without_a_face_stays_and_is_told(host, tmp_path):
+def test_a_picture_without_a_face_stays_and_is_told(demo, tmp_path):
     Image.new("RGB", (96, 64), (90, 120, 150)).save(tmp_path / "wall.png")
-    done = demo(host, tmp_path, "--image", "wall.png", "--output", "out")
+    said = demo("--image", "wall.png", "--output", "out")
+    assert "No faces found in 96 x 64" in said
+    assert not (pixels(tmp_path / "out" / "after.png") - pixels(tmp_path / "wall.png")).any()
+
+
+def test_the_command_starts_a_comfyui_of_its_own(host, tmp_path):
+    if host.label != "main":
+        pytest.skip("one more start of ComfyUI; one version is enough to see it")
+    Image.new("RGB", (96, 64), (90, 120, 150)).save(tmp_path / "wall.png")
+    command = [host.python, "-m", "dev.demo", "--comfyui", host.tree, "--python", host.python]
+    done = subprocess.run(
+        [*command, "--image", "wall.png", "--output", "out"],
+        cwd=ROOT,
+        env={**os.environ, "DETAILERS_STARTED_IN": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Starting ComfyUI\n.*ComfyUI \d+\.\d+", done.stdout)
     assert "No faces found in 96 x 64" in done.stdout
     assert not (pixels(tmp_path / "out" / "after.png") - pixels(tmp_path / "wall.png")).any()
 
@@ -93,20 +111,21 @@ def test_a_picture_without_a_face_stays_and_is_told(host, tmp_path):
         (["--video", "none.mp4"], "these are walking, turning"),
     ],
 )
-def test_files_that_are_not_there_are_refused(host, tmp_path, arguments, complaint):
+def test_files_that_are_not_there_are_refused(tmp_path, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.setenv("DETAILERS_STARTED_IN", str(tmp_path))
     (tmp_path / "text.png").write_text("no picture")
-    done = demo(host, tmp_path, *arguments)
-    assert done.returncode == 2
-    assert complaint in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main(["--comfyui", "no ComfyUI", "--python", "no Python", *arguments])
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
-def test_without_a_picture_it_details_a_scene_whose_truth_is_known(host, tmp_path):
-    done = demo(host, tmp_path, "--scene", "2", "--output", "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "analytic model" not in done.stdout
-    assert "4 faces found in 1024 x 1024" in done.stdout
-    assert "from the mask: 0" in done.stdout
-    before, after = re.search(r"masks: ([\d.]+) dB before, ([\d.]+) after", done.stdout).groups()
+def test_without_a_picture_it_details_a_scene_whose_truth_is_known(demo, tmp_path):
+    said = demo("--scene", "2", "--output", "out")
+    assert "analytic model" not in said
+    assert "4 faces found in 1024 x 1024" in said
+    assert "from the mask: 0" in said
+    before, after = re.search(r"masks: ([\d.]+) dB before, ([\d.]+) after", said).groups()
     assert float(after) > float(before)
     out = tmp_path / "out"
     assert pixels(out / "truth.png").shape == pixels(out / "after.png").shape == (1024, 1024, 3)
