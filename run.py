@@ -460,6 +460,8 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
     surroundings = {
         "DETAILERS_HOSTS": json.dumps(hosts),
         "YOLO_CONFIG_DIR": tempfile.gettempdir(),  # ultralytics writes settings when imported
+        # Dozens of processes import ComfyUI and the pack; one of them is to compile each module.
+        "PYTHONDONTWRITEBYTECODE": "",
     }
     failed = call(
         python, "-m", "pytest", "-rsR", *side_by_side(python, hosts, arguments), *arguments,

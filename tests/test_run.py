@@ -315,6 +315,7 @@ def test_tests_fail_with_pytest_or_with_the_code_style(ruff, pytest_status, expe
     command, variables = told[-1]
     assert command[:3] == ("/python", "-m", "pytest")
     assert json.loads(variables["DETAILERS_HOSTS"]) == hosts
+    assert not variables["PYTHONDONTWRITEBYTECODE"]
 
 
 def test_chosen_tests_leave_the_code_style_out(monkeypatch):
