@@ -95,6 +95,13 @@ def frame_of(source: FrameSource, number: int) -> Frame:
     return HeldFrame(source.read(number, number + 1)) if own is None else own(number)
 
 
+def frames_of(source: FrameSource, start: int, stop: int) -> list[Frame]:
+    """The frames start..stop-1 of a source, as small as the source can hold them."""
+    if hasattr(source, "frame"):
+        return [frame_of(source, number) for number in range(start, stop)]
+    return [HeldFrame(pixels) for pixels in source.read(start, stop).split(1)]
+
+
 def give(sink: FrameSink, frame: Frame, change: Change | None) -> None:
     """Write a frame, and what is new in it."""
     take = getattr(sink, "take", None)

@@ -170,12 +170,12 @@ def bench_long(add_place: AddPlace = _handed_over) -> argparse.ArgumentParser:
         "bench long",
         """What a long video file takes: time and memory for each frame, in slices.
 
-    python run.py bench long                   20 seconds of 1080p, and what ten minutes would take
+    python run.py bench long                   a minute of 1080p
     python run.py bench long --seconds 600     ten minutes, as a whole""",
     )
     add_place(parser)
     add = parser.add_argument
-    add("--seconds", type=float, default=20, help="of the longer clip (default: %(default)s)")
+    add("--seconds", type=float, default=60, help="of the clip (default: %(default)s)")
     add("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"),
         help="of a frame (default: 1920 1080)")  # fmt: skip
     add("--write", action="store_true", help="into bench/RESULTS.md")

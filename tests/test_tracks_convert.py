@@ -189,3 +189,25 @@ def test_the_text_has_a_line_for_each_track_cut_and_dropped_one():
         "dropped: face, frames 2-3: found in 2 of at least 5 frames (min_frames)",
     ]
     assert tracks_text(Tracks(SIZE, 1)) == "0 tracks in 1 frame of 64x40"
+
+
+def test_what_hides_what_is_told_once_for_pictures_and_text(monkeypatch):
+    from detailers.core.tracks.occlusion import Occlusions
+
+    known, frames = Occlusions.of(tracks()), HeldFrames(torch.full((8, 40, 64, 3), 0.5))
+    wanted = drawn_frames(tracks(), frames, 0), tracks_text(tracks())
+    monkeypatch.setattr(Occlusions, "of", lambda _: pytest.fail("it is known already"))
+    assert torch.equal(drawn_frames(tracks(), frames, 0, occlusions=known), wanted[0])
+    assert tracks_text(tracks(), known) == wanted[1]
+
+
+def test_only_the_frames_that_are_drawn_are_read():
+    class Source(HeldFrames):
+        read_from = []
+
+        def read(self, start, stop):
+            self.read_from.append((start, stop))
+            return super().read(start, stop)
+
+    drawn_frames(tracks(), Source(torch.full((8, 40, 64, 3), 0.5)), 0, every=3)
+    assert Source.read_from == [(0, 1), (3, 4), (6, 7)]

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from detailers.core.clips import HeldFrames, Watch
+from detailers.core.clips import HeldFrame, HeldFrames, Watch
 from detailers.core.geometry import Rect, Size
 from detailers.core.tracks import crossings
 from detailers.core.tracks.association import Linking
@@ -430,7 +430,7 @@ def test_a_crowd_is_measured_a_few_pairs_at_a_time(monkeypatch):
         return [pair.start for pair in pairs]
 
     monkeypatch.setattr(links, "motions", motions)
-    frames = torch.rand(8, 40, 200, 3)
+    frames = [HeldFrame(torch.rand(1, 40, 200, 3))] * 8
     things = [links.Links(0, [Rect(20.0 * k + 10, 20, 12, 12)] * 8) for k in range(9)]
     links.measure(things, frames, 0)
     assert max(asked) <= links.AT_ONCE
@@ -461,3 +461,41 @@ def test_a_clip_is_read_in_slices_and_the_result_does_not_depend_on_them(monkeyp
         assert one.window.x == pytest.approx(other.window.x, abs=1e-4)
     again = follow(Clip.of(Source(frames)), finder(finds), Following())
     assert again == sliced
+
+
+def test_large_frames_are_read_fewer_at_a_time():
+    from detailers.core.tracks.follow import SLICE, SLICE_VALUES, _slices
+
+    for size, most in ((Size(64, 48), SLICE), (Size(1920, 1080), 5), (Size(7680, 4320), 1)):
+        slices = list(_slices(20, size))
+        assert max(map(len, slices)) == most
+        assert [number for each in slices for number in each] == list(range(20))
+        assert most == 1 or most * 3 * size.width * size.height <= SLICE_VALUES
+
+
+class AsCoded(HeldFrames):
+    """Frames that the source holds in a form of its own; it knows which boxes were looked at."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.boxes = []
+
+    def frame(self, number):
+        source = self
+
+        class Noted(HeldFrame):
+            def part(self, box):
+                source.boxes.append(box)
+                return super().part(box)
+
+        return Noted(self.read(number, number + 1))
+
+
+def test_motion_is_measured_in_the_parts_around_things_alone():
+    path = PATHS["walking"](20)
+    frames, (finds, _) = drawn([path], FRAME), jittered([path])
+    source = AsCoded(frames)
+    tracks = follow(Clip.of(source), finder(finds), Following())
+    assert tracks == follow(Clip.of(HeldFrames(frames)), finder(finds), Following())
+    assert len(source.boxes) >= 18
+    assert max(box.area for box in source.boxes) < 0.5 * FRAME.width * FRAME.height

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from detailers.core.clips import HeldFrames, frames_of
 from detailers.core.geometry import Rect
 from detailers.core.tracks.joint import joint_path, relations_of_places, relations_of_sizes
 from detailers.core.tracks.links import Link, Links, measure
@@ -147,7 +148,7 @@ def test_frames_far_apart_are_linked_and_only_the_last_ones_are_held():
     frames = drawn([path], FRAME)
     thing = Links(0, boxes)
     for start in range(0, COUNT, 8):
-        measure([thing], frames[start : start + 8], start)
+        measure([thing], frames_of(HeldFrames(frames), start, start + 8), start)
         assert len(thing._patches) <= LAGS[-1] + 8
     assert not thing._patches  # its last frame was seen
     true = path[:, :2] @ (1, 1j)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...utils.notes import note
-from ..clips import FrameSource, Watch
+from ..clips import FrameSource, Watch, frames_of
 from ..geometry import Size
 from ..segs.image_batch import counted
 from ..segs.seg import labels_meant
@@ -37,6 +37,7 @@ from .windows import (
 )
 
 SLICE = 8  # frames that are read at once
+SLICE_VALUES = 2**25  # values of them at most (128 MB in float32)
 NOTE = "tracks"  # kind of the notes of this module
 _MOST_TOLD = 8  # dropped tracks that a note names
 
@@ -185,15 +186,16 @@ def _searched(
             finds.append(_with_looks(finder(number, frame), frame, looks))
             watch.done()
 
-    for each in _slices(clip.count):
+    for each in _slices(clip.count, clip.size):
         search(each)
     return finds, cuts.first_frames()
 
 
-def _slices(count: int) -> Iterator[range]:
+def _slices(count: int, size: Size) -> Iterator[range]:
     """The numbers of the frames that are read at once."""
-    for start in range(0, count, SLICE):
-        yield range(start, min(start + SLICE, count))
+    step = max(1, min(SLICE, SLICE_VALUES // (3 * size[0] * size[1])))
+    for start in range(0, count, step):
+        yield range(start, min(start + step, count))
 
 
 def _labelled(finds: Sequence[Sequence[Find]], labels: str) -> list[list[Find]]:
@@ -217,13 +219,13 @@ def _measured(
 ) -> list[tuple[Course, list[Link]]]:
     """Each course as far as the thing is seen, and what moved between pairs of its frames."""
     things = [Links(course.first, course.boxes) for course in courses]
-    for each in _slices(source.count):
+    for each in _slices(source.count, source.size):
         here = [
             thing for thing, course in zip(things, courses, strict=True)
             if course.first < each.stop and each.start <= course.last
         ]  # fmt: skip
         if here:
-            measure(here, source.read(each.start, each.stop), each.start, watch.check)
+            measure(here, frames_of(source, each.start, each.stop), each.start, watch.check)
         watch.done(len(each))
     seen = [
         seen_only(course, thing.found, _sharing(course, courses))

@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-
+from ..clips import Frame
 from ..geometry import Rect
 from .motion import LAGS, Motion, Pair, Patch, expected, motions, patch_of
 
@@ -43,11 +42,11 @@ class Links:
     _patches: dict[int, Patch] = field(default_factory=dict)
     _known: dict[tuple[int, int], Motion] = field(default_factory=dict)  # by both frames
 
-    def look(self, frames: torch.Tensor, first: int) -> range:
+    def look(self, frames: Sequence[Frame], first: int) -> range:
         """Hold what some frames show of the thing, and forget what is too long ago.
 
         Args:
-            frames: [n,H,W,C] of the clip, the first of which has the number `first`.
+            frames: of the clip, the first of which has the number `first`.
 
         Returns:
             The frames of the course that these are.
@@ -56,8 +55,7 @@ class Links:
         high = min(len(self.boxes), first + len(frames) - self.start)
         self.forget(low - LAGS[-1])
         for place in range(low, high):
-            frame = frames[place + self.start - first][None]
-            patch = patch_of(frame, self.boxes[place])
+            patch = patch_of(frames[place + self.start - first], self.boxes[place])
             if patch is not None:
                 self._patches[place] = patch
         return range(low, high)
@@ -92,14 +90,14 @@ class Links:
 
 def measure(
     things: Sequence[Links],
-    frames: torch.Tensor,
+    frames: Sequence[Frame],
     first: int,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Measure the motion of things to each of some frames, of all things side by side.
 
     Args:
-        frames: [n,H,W,C], those that follow the ones of the call before.
+        frames: those that follow the ones of the call before.
         first: the number of the first of them in the clip.
         check: called often; it may raise an error to stop.
     """

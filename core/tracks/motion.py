@@ -23,7 +23,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from ..geometry import Box, Rect, Size
+from ..clips import Frame
+from ..geometry import Box, Rect
 from ..pixels.colour import LUMINANCE, MAD_TO_SPREAD
 from ..pixels.image import pad_edge, to_rgb
 from ..pixels.precision import in_float32
@@ -153,23 +154,18 @@ def _square_side(rect: Rect) -> int:
     return max(4, math.ceil(max(rect.width, rect.height) * (1 + 2 * MARGIN)))
 
 
-@in_float32
-def patch_of(frame: torch.Tensor, rect: Rect) -> Patch | None:
-    """The patch of a thing whose box is about there; None where most of it is outside.
-
-    Args:
-        frame: [1,H,W,C], 0..1.
-    """
+def patch_of(frame: Frame, rect: Rect) -> Patch | None:
+    """The patch of a thing whose box is about there; None where most of it is outside."""
     length = _square_side(rect)
     side = next((side for side in SIDES if side >= length), SIDES[-1])
     left, top = round(rect.x - length / 2), round(rect.y - length / 2)
     box = Box(left, top, left + length, top + length)
-    part = box.clipped(Size(frame.shape[2], frame.shape[1]))
+    part = box.clipped(frame.size)
     if part.area < 0.5 * box.area:
         return None
     missing = (part.x1 - box.x1, box.x2 - part.x2, part.y1 - box.y1, box.y2 - part.y2)
-    rgb, _ = to_rgb(frame[:, part.y1 : part.y2, part.x1 : part.x2])
-    luma = (rgb.float() * rgb.new_tensor(LUMINANCE, dtype=torch.float32)).sum(-1, keepdim=True)
+    rgb = to_rgb(frame.part(part))[0].float()
+    luma = (rgb * rgb.new_tensor(LUMINANCE)).sum(-1, keepdim=True)
     inside = luma.new_zeros(1, length, length, 1)
     rows = slice(missing[2], length - missing[3])
     inside[:, rows, missing[0] : length - missing[1]] = 1

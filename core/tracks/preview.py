@@ -10,7 +10,7 @@ import torch
 from ...utils.indices import shown_indices
 from ...utils.notes import note
 from ..bounds import check_values
-from ..clips import FrameSource, Watch
+from ..clips import FrameSource, Watch, composed, frame_of
 from ..geometry import Box, Rect, Size, within
 from ..pixels.image import to_rgb
 from ..pixels.marks import Pen, cover, distinct_colour, frame, made_tag, place_for_tag, put_tag
@@ -21,7 +21,6 @@ from .track import Sighting, Track, Tracks
 
 MOST_SHOWN = 60  # frames of the preview in the node
 SHOWN_SIDE = 512  # pixels of their longer side at most
-SLICE = 8  # frames that are read at once
 _WINDOW, _BOX = 2, 1  # pixels of lines
 _DASH = 6
 _LINE = 13  # pixels of a tag's text in a picture of 512 pixels
@@ -31,7 +30,11 @@ _CUT = (1.0, 1.0, 1.0)
 
 
 def drawn(
-    tracks: Tracks, source: FrameSource | None, longest: int, every: int = 1
+    tracks: Tracks,
+    source: FrameSource | None,
+    longest: int,
+    every: int = 1,
+    occlusions: Occlusions | None = None,
 ) -> Iterator[torch.Tensor]:
     """The frames with windows, boxes, numbers and gaps, one after another: [1,h,w,3] 0..1.
 
@@ -42,23 +45,19 @@ def drawn(
         source: None draws on black.
         longest: pixels of the longer side of the pictures at most; 0 is no bound.
         every: only every so many frames are drawn.
+        occlusions: of the tracks, where they are known already.
     """
     shown = shown_size(tracks.size, longest)
     count = tracks.frames if source is None else source.count
-    occlusions = Occlusions.of(tracks)
-    for start in range(0, count, SLICE):
-        stop = min(start + SLICE, count)
-        wanted = [number for number in range(start, stop) if number % every == 0]
-        if not wanted:
-            continue
-        frames = None if source is None else to_rgb(source.read(start, stop))[0]
-        for number in wanted:
-            if frames is None:
-                picture = torch.zeros(1, shown.height, shown.width, 3)
-            else:
-                picture = resize(frames[number - start : number - start + 1].float(), shown).clone()
-            draw(picture[0].clamp_(0, 1), tracks, number, occlusions)
-            yield picture
+    occlusions = occlusions or Occlusions.of(tracks)
+    for number in range(0, count, every):
+        if source is None:
+            picture = torch.zeros(1, shown.height, shown.width, 3)
+        else:
+            rgb, _ = to_rgb(composed(frame_of(source, number)))
+            picture = resize(rgb.float(), shown).clone()
+        draw(picture[0].clamp_(0, 1), tracks, number, occlusions)
+        yield picture
 
 
 def drawn_frames(
@@ -67,10 +66,12 @@ def drawn_frames(
     longest: int,
     every: int = 1,
     watch: Watch | None = None,
+    occlusions: Occlusions | None = None,
 ) -> torch.Tensor:
     """The frames as of `drawn` in one batch [n,h,w,3], only every so many of them.
 
     Args:
+        occlusions: as for `drawn`.
         watch: counts the frames that are drawn, and may stop between them.
 
     Raises:
@@ -93,7 +94,7 @@ def drawn_frames(
     result = torch.empty(len(numbers), size.height, size.width, 3)
     watch = watch or Watch()
     watch.begin(len(numbers))
-    for place, picture in enumerate(drawn(tracks, source, longest, every)):
+    for place, picture in enumerate(drawn(tracks, source, longest, every, occlusions)):
         result[place] = picture[0]
         watch.done()
         watch.check()
@@ -167,8 +168,12 @@ def _scaled(rect: Rect, old: Size, new: Size) -> Box:
 # As text
 
 
-def tracks_text(tracks: Tracks) -> str:
-    """The tracks with their lengths, and why others were dropped, a line each."""
+def tracks_text(tracks: Tracks, occlusions: Occlusions | None = None) -> str:
+    """The tracks with their lengths, and why others were dropped, a line each.
+
+    Args:
+        occlusions: of the tracks, where they are known already.
+    """
     size = tracks.size
     lines = [
         f"{counted(len(tracks.tracks), 'track')} in {counted(tracks.frames, 'frame')} of "
@@ -178,7 +183,7 @@ def tracks_text(tracks: Tracks) -> str:
         lines.append(
             f"{counted(len(tracks.cuts), 'cut')}: at frame {shown_indices(tracks.cuts, 20)}"
         )
-    occlusions = Occlusions.of(tracks)
+    occlusions = occlusions or Occlusions.of(tracks)
     lines += [
         _line(track) + _hidden(tracks, position, occlusions)
         for position, track in enumerate(tracks.tracks)

@@ -9,6 +9,7 @@ from ...core.tracks.association import Linking
 from ...core.tracks.convert import FORMS, to_segs
 from ...core.tracks.follow import ORDERS, Choosing, Following, follow
 from ...core.tracks.given import Found, clip_and_finder
+from ...core.tracks.occlusion import Occlusions
 from ...core.tracks.preview import drawn_frames, drawn_preview, tracks_text
 from ...core.tracks.track import SEGS_TRACKS
 from ...core.tracks.windows import ASPECTS, Shaping
@@ -97,10 +98,11 @@ class PreviewTracks:
         }  # fmt: skip
 
     def run(self, tracks, frames=None, video=None, longest_side=768, every=1):
+        occlusions = Occlusions.of(tracks)
         with given_frames(frames, video) as source:
-            pictures = drawn_frames(tracks, source, longest_side, every, watch())
+            pictures = drawn_frames(tracks, source, longest_side, every, watch(), occlusions)
         shown = save_animation(drawn_preview(pictures), "tracks")
-        text = tracks_text(tracks)
+        text = tracks_text(tracks, occlusions)
         return {
             "ui": {"images": shown, "animated": (True,), "text": [text]},
             "result": (pictures, text),
