@@ -935,3 +935,32 @@ def test_a_hook_that_changes_images_gets_them_as_a_whole():
     _, change = clip.taken[1]
     assert change.box == Box(0, 0, WIDTH, HEIGHT)
     assert torch.equal(change.pixels[0], frames[1] * 0.5)
+
+
+class CountingObjects(Watching):
+    """A sink that counts the objects that are there when the first frame is written."""
+
+    objects = 0
+
+    def write(self, frames):
+        if not self.written:
+            gc.collect()
+            self.objects = len(gc.get_objects())
+        self.written += len(frames)
+
+
+def test_little_is_kept_of_frames_to_come():
+    counts = []
+    for length in (64, 64, 192):  # the first run makes what stays
+        source, sink = Drawn(length), CountingObjects()
+        backend = FakeBackend(brighten(0.1))
+        backend.encoded = backend.runs = backend.decoded = Forgetful()
+        track = moving(length, x=20.3, y=16.2, speed=0.0, side=10.0)
+        detail_tracks(
+            source, tracks_of(track, frames=length, size=source.size),
+            make_detail(batch=0, kept=NO_CROPS, steps=1), Motion(), backend, sink,
+        )  # fmt: skip
+        counts.append(sink.objects)
+        del track
+    # a sighting with three rectangles, its frame in the plan and its span
+    assert (counts[2] - counts[1]) / 128 <= 7

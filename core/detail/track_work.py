@@ -64,6 +64,16 @@ class Stretch:
     work: TrackWork
     frames: tuple[TrackFrame, ...]
 
+    @property
+    def first(self) -> int:
+        """The first frame."""
+        return self.frames[0].frame
+
+    @property
+    def last(self) -> int:
+        """The last frame."""
+        return self.frames[-1].frame
+
     def job(self, place: int) -> FrameJob:
         """The job of one of its frames."""
         own, base, frame_size = self.frames[place], self.work.job, self.work.frame_size

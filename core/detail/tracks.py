@@ -13,6 +13,8 @@ top, see `core/tracks/occlusion.py` and `track_layers.py`.
 
 from __future__ import annotations
 
+import heapq
+from bisect import insort
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -183,6 +185,11 @@ class _Jobs(Collection[Job]):
         return any(own == job for own in self)
 
 
+def _spans_by_end(order: int, own: StretchResults) -> Iterator[tuple[int, int, Span]]:
+    """The spans of some results with their last frames and the results' place in working order."""
+    return ((own.stretch.first + span.stop - 1, order, span) for span in own.spans)
+
+
 @dataclass
 class _Flow:
     """The frames of a clip on their way from the source to the sink."""
@@ -198,17 +205,12 @@ class _Flow:
     _pictures: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._due = deque(sorted(
-            (
-                (own.stretch.frames[span.stop - 1].frame, order, span)
-                for order, own in enumerate(self.results)
-                for span in own.spans
-            ),
-        ))  # fmt: skip
-        self._of_frame: dict[int, list[tuple[StretchResults, int]]] = {}
-        for own in self.results:
-            for place, frame in enumerate(own.stretch.frames):
-                self._of_frame.setdefault(frame.frame, []).append((own, place))
+        # made one after another: a list of all spans would grow with the clip
+        self._due = heapq.merge(*map(_spans_by_end, range(len(self.results)), self.results))
+        self._next = next(self._due, None)
+        by_first = ((own.stretch.first, order) for order, own in enumerate(self.results))
+        self._coming = deque(sorted(by_first))
+        self._here: list[int] = []  # the results that belong into the frame that is written
         shown = {own.stretch.work.shown for own in self.results}
         self._shown = set(sorted(shown)[:MOST_IMAGES]) if self.run_of.view.viewer else set()
 
@@ -244,9 +246,10 @@ class _Flow:
     def _detail(self, stop: int) -> None:
         """Sample all spans that end before the frame `stop`."""
         parts = []
-        while self._due and self._due[0][0] < stop:
-            _, order, span = self._due.popleft()
+        while self._next is not None and self._next[0] < stop:
+            _, order, span = self._next
             parts.append(self._part(self.results[order], span))
+            self._next = next(self._due, None)
         if parts:
             self.way.detail(self.run_of, parts)
 
@@ -265,14 +268,24 @@ class _Flow:
     def _write(self, stop: int) -> None:
         """Write the frames before `stop` that wait for nothing, up to the first that does."""
         while self._first < stop:
-            own = self._of_frame.get(self._first, [])
+            own = self._in_frame(self._first)
             if not all(results.ready(place) for results, place in own):
                 return
             frame = self._frames[0]
             give(self.sink, frame, self._changed(self._first, frame, own))
             self._frames.popleft()
-            self._of_frame.pop(self._first, None)
             self._first += 1
+
+    def _in_frame(self, number: int) -> list[tuple[StretchResults, int]]:
+        """The results that belong into a frame, in working order, and their places for it.
+
+        Frames are asked for in order.
+        """
+        while self._coming and self._coming[0][0] <= number:
+            insort(self._here, self._coming.popleft()[1])
+        self._here = [at for at in self._here if number <= self.results[at].stretch.last]
+        there = (self.results[at] for at in self._here)
+        return [(own, number - own.stretch.first) for own in there]
 
     def _changed(
         self, number: int, frame: Frame, own: Sequence[tuple[StretchResults, int]]
