@@ -43,7 +43,7 @@ class Row:
         return [
             Case(
                 way, settings | pasting(vae_loss=way), HEADS[self.heads], vae=self.vae,
-                drawn=self.vae != USUAL_VAE,
+                recognised=False, drawn=self.vae != USUAL_VAE,
             )
             for way in WAYS
         ]  # fmt: skip
@@ -68,7 +68,7 @@ def table(rows: Sequence[Row], outcomes: Sequence[Sequence[Outcome]]) -> str:
     """
     head = (
         "heads", "denoise", "VAE", "number", "as it came, dB", "PSNR, dB",
-        "auto over the better one, dB", "attributes right", "seam energy", "rim colour, ΔE",
+        "auto over the better one, dB", "seam energy", "rim colour, ΔE",
         "to what was drawn, dB", "auto over the better one, dB", "s a scene",
     )  # fmt: skip
     return markdown(head, [_cells(*own) for own in zip(rows, outcomes, strict=True)])
@@ -83,7 +83,7 @@ def _cells(row: Row, outcomes: Sequence[Outcome]) -> list[str]:
         row.heads, f"{row.denoise:g}", row.vae, str(len(outcomes[0].heads)),
         "the truth" if _is_truth(row) else f"{outcomes[0].mean('psnr', BEFORE):.2f}",
         each("psnr", ".2f"), str(over_the_better(_to_truth(outcomes))),
-        each("attributes", ".1%"), each("seam", ".1f", 1000), each("rim", ".2f"),
+        each("seam", ".1f", 1000), each("rim", ".2f"),
         _three([mean(own) for own in drawn], ".2f") if all(drawn) else "",
         str(over_the_better(drawn)) if all(drawn) else "",
         _three([own.seconds_a_scene for own in outcomes], ".1f"),
@@ -171,8 +171,8 @@ one. All VAEs and ways get the same latents from the sampler, whose seconds are 
 blurring one decodes as through a gaussian of 0.9 pixels, a tinting one as above. *Auto over the \
 better one* is told head by head, with its standard error.
 
-The PSNR and the attributes, to the truth, say how near the picture comes to the right person, to \
-which the VAE is only a part. The PSNR *to what was drawn* says what became of the VAE's loss \
+The PSNR to the truth says how near the picture comes to the right person, to which the VAE is \
+only a part. The PSNR *to what was drawn* says what became of the VAE's loss \
 alone, whomever the model draws: the picture that the usual VAE decodes is taken as drawn, the \
 crop as it comes back from that VAE as the original, and the tinting or blurring VAE works on \
 both. It is measured in crops, before they are pasted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,6 +56,7 @@ class Case:
         truth: paste the truth itself instead of detailing.
         vae: USUAL_VAE. TINTING changes the colours of all decoded pixels by TINT, BLURRING blurs
             them by BLUR.
+        recognised: also tell likeness and attributes, which takes longer than all other measures.
         drawn: also tell what becomes of the VAE's loss alone; see `levels_to_drawn`.
     """
 
@@ -63,6 +65,7 @@ class Case:
     kind: Kind = USUAL
     truth: bool = False
     vae: str = USUAL_VAE
+    recognised: bool = True
     drawn: bool = False
 
     @property
@@ -72,7 +75,9 @@ class Case:
     @property
     def key(self) -> str:
         """A key that is equal for cases that do the same, even with different names."""
-        return json.dumps((self.inputs, repr(self.kind), self.truth, self.vae, self.drawn))
+        return json.dumps(
+            (self.inputs, repr(self.kind), self.truth, self.vae, self.recognised, self.drawn)
+        )
 
 
 def pasting(**changed: Any) -> dict[str, Any]:
@@ -290,6 +295,7 @@ class Bench:
         self.embedder = part("detectors.embedder").OnnxEmbedder(EMBEDDER)
         self.people = part("segs.people")
         self._untouched = lru_cache(maxsize=16)(self._measured_untouched)
+        self._known = lru_cache(maxsize=16)(self._persons_of_a_scene)
 
     def measure(self, case: Case, seed: int) -> Measured:
         test = make_scene(seed, case.kind)
@@ -298,37 +304,43 @@ class Bench:
         seconds = time.process_time() - started
         reach = 2 * case.inputs["feather"] + 1
         touched = maximum_filter(np.maximum.reduce(test.masks), reach) > 0
-        before, lanczos, truth = self._untouched(seed, case.kind)
-        seen = zip(before, lanczos, self.seen(test, after), truth, strict=True)
+        before, lanczos, truth = self._untouched(seed, case.kind, case.recognised)
+        seen = zip(before, lanczos, self.seen(test, after, case.recognised), truth, strict=True)
         heads = [Head(seed, index, four) for index, four in enumerate(seen)]
         return Measured(heads, metrics.change_outside(test.before, after, touched), seconds)
 
-    def _measured_untouched(self, seed: int, kind: Kind) -> tuple[list[Measures], ...]:
+    def _measured_untouched(
+        self, seed: int, kind: Kind, recognised: bool
+    ) -> tuple[list[Measures], ...]:
         """The heads of a scene before detailing, enlarged with Lanczos, and in truth."""
         test = make_scene(seed, kind)
-        return tuple(self.seen(test, own) for own in (test.before, test.lanczos, test.truth))
+        pictures = (test.before, test.lanczos, test.truth)
+        return tuple(self.seen(test, own, recognised) for own in pictures)
 
-    def seen(self, test: TestScene, picture: np.ndarray) -> list[Measures]:
-        """The measures of each head in a picture [H,W,3]."""
+    def seen(self, test: TestScene, picture: np.ndarray, recognised: bool = True) -> list[Measures]:
+        """The measures of each head in a picture [H,W,3]; see `Case` for `recognised`."""
+        likeness = self._likeness(test, picture) if recognised else [math.nan] * len(test.masks)
         return [
             Measures(
                 *(test.measured(measure, index, picture) for measure in MEASURES),
-                likeness, test.looks_like(index, picture),
+                own, test.looks_like(index, picture) if recognised else {},
             )
-            for index, likeness in enumerate(self._likeness(test, picture))
+            for index, own in enumerate(likeness)
         ]  # fmt: skip
 
     @torch.inference_mode()
     def _likeness(self, test: TestScene, picture: np.ndarray) -> list[float]:
         """How alike each head is to a sharp picture of its person on another day."""
-        looks = [character.look for character in test.scene.characters]
-        names = [str(number) for number in range(len(looks))]
-        persons = self.persons(looks, names, np.random.default_rng([test.seed, 10]))
+        persons = self._known(test.seed, tuple(own.look for own in test.scene.characters))
         _, found, _ = self.people.label_by_person(
             self.segs(test), torch.from_numpy(picture)[None], persons, self.embedder,
             self.people.Naming(0.0, "", MARGIN),
         )  # fmt: skip
         return [one.scores[number] for number, one in enumerate(found)]
+
+    def _persons_of_a_scene(self, seed: int, looks: Sequence[Look]) -> Any:
+        names = [str(number) for number in range(len(looks))]
+        return self.persons(looks, names, np.random.default_rng([seed, 10]))
 
     def persons(
         self, looks: Sequence[Look], names: Sequence[str], random: np.random.Generator

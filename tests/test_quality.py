@@ -238,7 +238,7 @@ def test_the_table_of_losses_tells_how_auto_does(quality):
         ],
     ]
     lines = loss.table(rows, outcomes).splitlines()
-    levels = "18.00 | 20.00 / 21.00 / 21.50 | +0.50 ± 0.00 | 100.0% / 100.0% / 100.0% |"
+    levels = "18.00 | 20.00 / 21.00 / 21.50 | +0.50 ± 0.00 |"
     others = "10.0 / 20.0 / 30.0 | 0.01 / 0.02 / 0.03 |  |  | 2.0 / 2.0 / 2.0 |"
     assert lines[2] == f"| small, poor | 0.2 | usual | 2 | {levels} {others}"
     assert "| the truth | 22.00 / 21.00 / 21.90 | -0.10 ± 0.00 |" in lines[3]
