@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from ..geometry import Rect, Size, within
-from ..pixels.flow import chained, fitted_flow, motion_between, moved_back
+from ..pixels.flow import chained, fitted_flow, grid_of, motion_between, sampled
 from ..pixels.mask import softened
 from ..pixels.resample import resize
 from ..pixels.window import Window
@@ -35,8 +35,7 @@ class _View:
     """The masked part of the window of one frame."""
 
     drawn: torch.Tensor  # [1,h,w,3], the result
-    frame: torch.Tensor  # [1,h,w,3], as it came, without grain
-    mask: torch.Tensor  # [1,h,w,1]
+    known: torch.Tensor  # [1,h,w,4], the frame as it came, without grain, and the mask
     plain: torch.Tensor  # [1,h',w',1], as it came, to measure motion in
     counts: torch.Tensor  # [1,h',w',1], the mask there
     part: Window  # that part in the region of the frame
@@ -84,9 +83,9 @@ class TimeMean:
         small = within(self._size, MEASURED)
         plain = part.cut(own.pixels.to(pixels).mean(dim=-1, keepdim=True), self._size)
         plain = resize(softened(plain, max(self._size) / max(small)).clamp_(0, 1), small)
+        known = torch.cat([frame, part.averaged(share, self._size)], dim=-1)
         return _View(
-            part.cut(pixels, self._size), frame, part.averaged(share, self._size), plain,
-            part.averaged(share, small), part,
+            part.cut(pixels, self._size), known, plain, part.averaged(share, small), part
         )  # fmt: skip
 
     def correction(self, place: int, like: torch.Tensor) -> torch.Tensor:
@@ -96,12 +95,13 @@ class TimeMean:
             like: [1,h,w,C] of the region.
         """
         own = self._views[place]
-        sums, shares = torch.zeros_like(own.drawn), own.mask.clone()
+        frame, mask = own.known[..., :3].contiguous(), own.known[..., 3:]
+        sums, shares = torch.zeros_like(own.drawn), mask.clone()
         for distance, flow, view in self._neighbours(place):
-            wide = fitted_flow(flow, own.drawn)
-            drawn = moved_back(view.drawn, wide, "bicubic")
-            known = moved_back(torch.cat([view.frame, view.mask], dim=-1), wide)
-            unlike = (known[..., :3] - own.frame).square().mean(dim=-1, keepdim=True)
+            grid = grid_of(fitted_flow(flow, own.drawn))
+            drawn = sampled(view.drawn, grid, "bicubic")
+            known = sampled(view.known, grid)
+            unlike = (known[..., :3] - frame).square().mean(dim=-1, keepdim=True)
             share = self._weights[distance] * torch.exp(unlike / (-2 * UNLIKE**2)) * known[..., 3:]
             sums += share * (drawn - own.drawn)
             shares += share

@@ -75,10 +75,19 @@ def moved_back(picture: torch.Tensor, flow: torch.Tensor, mode: str = "bilinear"
         flow: [1,h,w,2] from the earlier picture to this one.
         mode: "bilinear" or "bicubic".
     """
-    _, height, width, _ = picture.shape
+    return sampled(picture, grid_of(flow), mode)
+
+
+def grid_of(flow: torch.Tensor) -> torch.Tensor:
+    """Where a flow [1,h,w,2] leads to, as `sampled` takes it: [1,h,w,2]."""
+    _, height, width, _ = flow.shape
     y = (torch.arange(height, device=flow.device) + 0.5)[:, None] + flow[0, ..., 1]
     x = (torch.arange(width, device=flow.device) + 0.5)[None, :] + flow[0, ..., 0]
-    grid = torch.stack([x / width, y / height], dim=-1)[None] * 2 - 1
+    return torch.stack([x / width, y / height], dim=-1)[None] * 2 - 1
+
+
+def sampled(picture: torch.Tensor, grid: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """As `moved_back`, for several pictures with one flow; `grid` is that of the flow."""
     found = F.grid_sample(
         picture.movedim(-1, 1), grid, mode=mode, padding_mode="border", align_corners=False
     )
