@@ -56,20 +56,26 @@ def test_a_blueprint_is_offered_and_opens_with_few_readable_widgets(editor, blue
             assert values.get((key, name), value) == value
 
 
-@pytest.mark.one_editor
-def test_a_blueprint_runs_by_its_shown_widgets(editor, blueprint):
-    """Around it the least that it needs; its detector finds the middle of the picture."""
+@pytest.fixture(scope="module")
+def files(editor):
+    """A picture, and the detectors' files; the page is opened anew, so that it knows them."""
     server = editor.server
     Image.fromarray(np.full((SIDE, SIDE, 3), 90, np.uint8)).save(server.input / "grey.png")
-    folder = MODELS.get(blueprint.name)
-    if folder:
+    outputs = {
+        "bbox": [columns(FOUND, classes=1)],
+        "segm": [columns([*FOUND, 1.0], classes=1, masks=1), np.ones((1, 1, 16, 16))],
+    }
+    for folder in MODELS.values():
         place = server.base / "models" / "ultralytics" / folder
         place.mkdir(parents=True, exist_ok=True)
-        outputs = [columns(FOUND, classes=1)]
-        if folder == "segm":
-            outputs = [columns([*FOUND, 1.0], classes=1, masks=1), np.ones((1, 1, 16, 16))]
-        onnx_file(place / "middle.onnx", outputs, metadata=[("names", "{0: 'it'}")])
-    editor.open()  # so that it knows the new files
+        onnx_file(place / "middle.onnx", outputs[folder], metadata=[("names", "{0: 'it'}")])
+    editor.open()
+
+
+@pytest.mark.one_editor
+def test_a_blueprint_runs_by_its_shown_widgets(editor, files, blueprint):
+    """Around it the least that it needs; its detector finds the middle of the picture."""
+    server, folder = editor.server, MODELS.get(blueprint.name)
     image = next(iter(blueprint.inputs))
     links = {image: "image", "model": "model", "clip": "model.1", "vae": "model.2"}
     nodes = {
