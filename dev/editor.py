@@ -39,7 +39,7 @@ FEWER_FRAMES = """() => {
     still.replaceSync("*, ::before, ::after { animation-iteration-count: 1 !important; }");
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, still];
 
-    const pause = 100;  // milliseconds from one frame to the next
+    const pause = 50;  // milliseconds from one frame to the next, at least
     const draw = window.requestAnimationFrame.bind(window);
     let waiting = new Map(), due = new Map(), last = 0, isAsked = false;
     const ask = () => {
