@@ -175,4 +175,11 @@ The PSNR to the truth says how near the picture comes to the right person, to wh
 only a part. The PSNR *to what was drawn* says what became of the VAE's loss \
 alone, whomever the model draws: the picture that the usual VAE decodes is taken as drawn, the \
 crop as it comes back from that VAE as the original, and the tinting or blurring VAE works on \
-both. It is measured in crops, before they are pasted."""
+both. It is measured in crops, before they are pasted.
+
+The two contradict each other where a sharp head was redrawn with lines elsewhere: the detail that \
+the original lost brings the picture nearer to the truth, which is the original, and away from \
+what was drawn. *Auto* takes it as long as the surroundings show the same thing. Where another \
+head was drawn, as at a denoise of 1, less contrast and less sharpness are nearer to any truth. \
+*Auto* gives the new head both back, which is nearer to what was drawn and farther from the truth. \
+The standard errors show whether that is more than chance."""
