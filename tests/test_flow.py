@@ -3,6 +3,7 @@
 import pytest
 import torch
 from detailers.core.pixels.flow import chained, fitted_flow, motion_between, moved_back
+from detailers.core.pixels.mask import softened
 
 
 def waves(dx=0.0, dy=0.0, height=60, width=80):
@@ -30,6 +31,25 @@ def test_a_motion_is_found_to_a_fraction_of_a_pixel(dx, dy):
 def test_flat_pictures_do_not_move():
     flat = torch.full((1, 40, 40, 1), 0.5)
     assert motion_between(flat, flat + 0.1, everywhere(flat)).abs().max() < 1e-3
+
+
+def grained(picture, seed):
+    """A picture with grain of 8 of 255 levels, a little blurred."""
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed))
+    noise = softened(noise, 0.7)
+    return picture + 8 / 255 * noise / noise.std()
+
+
+def test_grain_is_no_motion():
+    before, after = grained(waves(), 0), grained(waves(), 1)
+    flow = motion_between(before, after, everywhere(before))
+    assert flow.square().mean().sqrt() < 0.05
+
+
+def test_a_motion_is_found_in_grain():
+    before, after = grained(waves(), 0), grained(waves(-2.4, 1.7), 1)
+    flow = motion_between(before, after, everywhere(before))[0, 10:-10, 10:-10]
+    assert torch.allclose(flow.mean(dim=(0, 1)), torch.tensor([-2.4, 1.7]), atol=0.25)
 
 
 def test_only_what_counts_says_how_things_move():

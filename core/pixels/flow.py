@@ -18,6 +18,9 @@ TRIES = 3  # steps at each size
 AROUND = 5.0  # pixels: the neighbourhood that is taken to move alike
 FLAT = 3e-3  # squared slope of an area that shows no motion; grain makes slopes, too
 FARTHEST = 1.0  # pixels of one step
+# Share of the squared difference of two pictures that is left without the motion. Grain is
+# explained by chance down to CHANCE. From CERTAIN on the motion is followed wholly.
+CHANCE, CERTAIN = 0.8, 0.5
 
 
 def motion_between(before: torch.Tensor, after: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -29,7 +32,7 @@ def motion_between(before: torch.Tensor, after: torch.Tensor, weight: torch.Tens
 
     Returns:
         [1,h,w,2]: x and y in pixels, from the place in `before` to that in `after`. It is 0 where
-        that explains the second picture better.
+        it does not explain clearly more of the difference than motion taken from noise would.
     """
     flow: torch.Tensor | None = None
     levels = zip(*(_pyramid(picture) for picture in (before, after, weight)), strict=True)
@@ -41,7 +44,8 @@ def motion_between(before: torch.Tensor, after: torch.Tensor, weight: torch.Tens
         softened((before - picture).square(), AROUND)
         for picture in (after, moved_back(after, flow))
     )
-    return torch.where(moving < still, flow, torch.zeros_like(flow))
+    left = moving / still.clamp(min=1e-12)
+    return flow * ((CHANCE - left) / (CHANCE - CERTAIN)).clamp(0, 1)
 
 
 def _pyramid(picture: torch.Tensor) -> list[torch.Tensor]:
@@ -87,7 +91,11 @@ def grid_of(flow: torch.Tensor) -> torch.Tensor:
 
 
 def sampled(picture: torch.Tensor, grid: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
-    """As `moved_back`, for several pictures with one flow; `grid` is that of the flow."""
+    """A picture [1,h,w,C] as `moved_back` has it, for several with one flow: [1,h,w,C].
+
+    Args:
+        grid: [1,h,w,2], `grid_of` the flow.
+    """
     found = F.grid_sample(
         picture.movedim(-1, 1), grid, mode=mode, padding_mode="border", align_corners=False
     )

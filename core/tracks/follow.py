@@ -31,6 +31,7 @@ from .windows import (
     course_of,
     doubted,
     frames_at_ends,
+    hidden_frames,
     seen_only,
     sightings_of,
     with_motion,
@@ -218,7 +219,10 @@ def _measured(
     source: FrameSource, courses: Sequence[Course], watch: Watch
 ) -> list[tuple[Course, list[Link]]]:
     """Each course as far as the thing is seen, and what moved between pairs of its frames."""
-    things = [Links(course.first, course.boxes) for course in courses]
+    things = [
+        Links(course.first, course.boxes, hidden_frames(course, _sharing(course, courses)))
+        for course in courses
+    ]
     for each in _slices(source.count, source.size):
         here = [
             thing for thing, course in zip(things, courses, strict=True)

@@ -7,7 +7,7 @@ after its last frame, so that the memory does not depend on the length of the cl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from ..clips import Frame
@@ -33,11 +33,13 @@ class Links:
     Attributes:
         start: the first frame of its course, counted from the first of the clip.
         boxes: where it is about, in each frame of its course.
+        hidden: frames of its course in which the pixels are those of something else.
         found: the links that were measured so far, and all between neighbouring frames.
     """
 
     start: int
     boxes: Sequence[Rect]
+    hidden: Container[int] = ()
     found: list[Link] = field(default_factory=list)
     _patches: dict[int, Patch] = field(default_factory=dict)
     _known: dict[tuple[int, int], Motion] = field(default_factory=dict)  # by both frames
@@ -55,6 +57,8 @@ class Links:
         high = min(len(self.boxes), first + len(frames) - self.start)
         self.forget(low - LAGS[-1])
         for place in range(low, high):
+            if place in self.hidden:
+                continue
             patch = patch_of(frames[place + self.start - first], self.boxes[place])
             if patch is not None:
                 self._patches[place] = patch

@@ -180,6 +180,12 @@ def doubted(course: Course, links: Sequence[Link], others: Sequence[Course]) -> 
     ]  # fmt: skip
 
 
+def hidden_frames(course: Course, others: Sequence[Course]) -> set[int]:
+    """The frames of a course in which another thing lies over this one, which was not found."""
+    met = _met(course, others)
+    return {place for place, find in enumerate(course.finds) if find is None and met[place]}
+
+
 def _met(course: Course, others: Sequence[Course]) -> list[bool]:
     """For each frame of a course whether another thing lies over this one or under it."""
     boxes = course.boxes
