@@ -195,7 +195,9 @@ def test_a_child_that_dies_or_hangs_is_started_anew_and_its_unit_goes_back(folde
     assert len(folder.results()) == 3
     assert "b.png" in {line["input"] for line in told["again"]}
     units = {unit["input"]: unit for unit in folder.records(capsys)}
-    assert {unit["tries"] for unit in units.values()} == {0}
+    # A picture that is fetched just then is garbage, too, which is a failure of its unit.
+    most = 1 if mode == "garbage-once" else 0
+    assert max(unit["tries"] for unit in units.values()) <= most, units
 
 
 def test_a_unit_that_kills_every_child_is_set_aside(folder, capsys):
