@@ -312,7 +312,13 @@ class Worker:
             said = self.server.said_not_finite(mark)
             if said is None and task.unit.id not in self._not_finite:
                 said = not pictures.is_black_picture(source)  # then black is doubted, once
-            saved = tuple(self._saved(client, task, history, source, own, bool(said)))
+            try:
+                saved = tuple(self._saved(client, task, history, source, own, bool(said)))
+            except UnitFault as fault:
+                if client.is_up():
+                    raise
+                text = f"{client.url} does not answer as a ComfyUI any more: {fault}"
+                raise ServerFault(text, running=False) from fault
             self.server.tidy(name, list(history.files))
             return Outcome(
                 FINISHED, saved=saved, report=report_of(history), seconds=history.seconds

@@ -61,6 +61,7 @@ class Host:
         self.running: tuple[str, dict] | None = None
         self.news = threading.Condition()
         self.garbage = False
+        self.garbage_file = False  # garbage from the next file on that is fetched
         self.mute = False
         threading.Thread(target=self.work, daemon=True).start()
 
@@ -164,6 +165,8 @@ class Host:
             time.sleep(3600)
         if mode == "garbage-once" and self.first(mode, what):
             self.garbage = True
+        if mode == "garbage-file-once" and self.first(mode, what):
+            self.garbage_file = True
 
     def first(self, mode: str, what: str) -> bool:
         mark = self.state / f"{mode}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
@@ -205,6 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         host, url = self.host, urlsplit(self.path)
         if host.mute:
             time.sleep(3600)
+        host.garbage |= host.garbage_file and url.path == "/view"
         if host.garbage:
             self.answer(b"\x00<html>not what you asked for")
         elif url.path == "/system_stats":
