@@ -9,12 +9,9 @@ that one sees whether it grows.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +27,7 @@ from .quality import Report
 from .quality_runs import BASE
 from .quality_tables import markdown
 from .run import forget_the_peak, resident
-from .video_cost import back_and_forth, identity
+from .video_cost import alone, back_and_forth, identity
 
 HEADING = "## Long clips"
 RATE, DRAWN = 25, 51  # frames a second; frames that are drawn, and come again back and forth
@@ -142,14 +139,8 @@ class PeaksByPart:
 def measure(tree: Path, folder: Path, frames: int, size: tuple[int, int]) -> Taken:
     """A clip. It is drawn in a process of its own, and gone through in another one."""
     file = folder / f"{frames}.mp4"
-    _alone(write_clip, file, frames, size)
-    return _alone(_measure, tree, file, frames, size)
-
-
-def _alone(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function gives in a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *args).result()
+    alone(write_clip, file, frames, size)
+    return alone(_measure, tree, file, frames, size)
 
 
 def _measure(tree: Path, file: Path, frames: int, size: tuple[int, int]) -> Taken:

@@ -83,12 +83,12 @@ def measure_cost(tree: Path, lengths: Sequence[int] = LENGTHS) -> list[Cost]:
     Memory is that of a process of its own for each length. Times are measured in one process in
     turns, so that what else the machine does meets all lengths alike; the best turn counts.
     """
-    peaks = [_alone(_peak, tree, length) for length in lengths]
-    times = _alone(_times, tree, lengths)
+    peaks = [alone(_peak, tree, length) for length in lengths]
+    times = alone(_times, tree, lengths)
     return [Cost(*own) for own in zip(lengths, *zip(*times, strict=True), peaks, strict=True)]
 
 
-def _alone(function: Callable[..., Any], *args: Any) -> Any:
+def alone(function: Callable[..., Any], *args: Any) -> Any:
     """What a function gives in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args).result()

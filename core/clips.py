@@ -102,6 +102,11 @@ def frames_of(source: FrameSource, start: int, stop: int) -> list[Frame]:
     return [HeldFrame(pixels) for pixels in source.read(start, stop).split(1)]
 
 
+def at_once(size: Size, most: int, values: int) -> int:
+    """How many RGB frames of a size have so many values together: at least 1, at most `most`."""
+    return max(1, min(most, values // (3 * size.width * size.height)))
+
+
 def give(sink: FrameSink, frame: Frame, change: Change | None) -> None:
     """Write a frame, and what is new in it."""
     take = getattr(sink, "take", None)

@@ -5,7 +5,7 @@ from detailers.core.clips import HeldFrames, frames_of
 from detailers.core.geometry import Rect
 from detailers.core.tracks.finds import Find
 from detailers.core.tracks.links import Links, measure
-from detailers.core.tracks.windows import Shaping, course_of, hidden_frames
+from detailers.core.tracks.windows import Shaping, course_of, hidden_frames, meetings
 
 from .tracks_scenes import FRAME, along, drawn
 
@@ -20,9 +20,10 @@ def met_courses(found):
 
 def test_a_thing_that_is_missed_behind_another_one_is_hidden():
     course, other = met_courses([0, 1, 2, 4, 5, 6])
-    assert hidden_frames(course, [other]) == {3}
-    assert hidden_frames(course, []) == set()  # just missed
-    assert hidden_frames(met_courses(range(7))[0], [other]) == set()  # it was found
+    assert hidden_frames(course, meetings(course, [other])) == {3}
+    assert hidden_frames(course, meetings(course, [])) == set()  # just missed
+    found, _ = met_courses(range(7))
+    assert hidden_frames(found, meetings(found, [other])) == set()
 
 
 def test_nothing_is_measured_where_a_thing_is_hidden():

@@ -26,7 +26,17 @@ import torch
 from ...utils.notes import note
 from .. import memory
 from ..backend import IMAGES, Backend
-from ..clips import Change, Frame, FrameSink, FrameSource, HeldFrame, composed, frame_of, give
+from ..clips import (
+    Change,
+    Frame,
+    FrameSink,
+    FrameSource,
+    HeldFrame,
+    at_once,
+    composed,
+    frame_of,
+    give,
+)
 from ..geometry import Box
 from ..pixels.image import merge_alpha, to_rgb
 from ..pixels.precision import widened
@@ -224,17 +234,13 @@ class _Flow:
 
     def run(self) -> None:
         """Carry all frames over."""
-        count, step = self.source.count, self._step()
+        count, step = self.source.count, at_once(self.source.size, MOST_READ, SLICE_VALUES)
         for start in range(0, count, step):
             self.run_of.backend.check_interrupt()
             stop = min(start + step, count)
             self._frames.extend(map(self._read, range(start, stop)))
             self._detail(stop)
             self._write(stop)
-
-    def _step(self) -> int:
-        width, height = self.source.size
-        return max(1, min(MOST_READ, SLICE_VALUES // (3 * width * height)))
 
     def _read(self, number: int) -> Frame:
         """A frame by itself, so that it is freed when it is written."""
@@ -291,13 +297,14 @@ class _Flow:
         self, number: int, frame: Frame, own: Sequence[tuple[StretchResults, int]]
     ) -> Change | None:
         """What is new in a frame, with all that belongs into it; None if nothing is."""
-        change, there = None, [results.layer(place) is not None for results, place in own]
-        if any(there):
+        change = None
+        there = [(results, place) for results, place in own if results.layer(place) is not None]
+        if there:
             with stage(PASTE):
-                change = self._pasted(number, frame, own)
+                change = self._pasted(number, frame, there)
             self.changed += 1
             if number in self._shown:
-                self._pictures.append((composed(frame).clone(), composed(frame, change).clone()))
+                self._pictures.append((composed(frame).clone(), composed(frame, change)))
         for results, place in own:
             fault = results.leave(place)
             if fault:
@@ -307,7 +314,7 @@ class _Flow:
     def _pasted(
         self, number: int, frame: Frame, own: Sequence[tuple[StretchResults, int]]
     ) -> Change:
-        """The part of a frame into which results are pasted, with them."""
+        """The part of a frame into which results are pasted, with them; all of `own` have one."""
         box = self._box(frame, own)
 
         def copied() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -322,10 +329,7 @@ class _Flow:
         """The part of a frame that is worked on; a hook that changes images gets all of it."""
         if self.run_of.hook.has("post_paste"):
             return Box(0, 0, *frame.size)
-        boxes = (
-            results.pasted_box(place) for results, place in own if results.layer(place) is not None
-        )
-        return reduce(Box.union, boxes)
+        return reduce(Box.union, (results.pasted_box(place) for results, place in own))
 
     def _paste(
         self, working: torch.Tensor, box: Box, own: Sequence[tuple[StretchResults, int]]
@@ -333,7 +337,7 @@ class _Flow:
         """Paste all results of a frame into its part in a box, [1,h,w,3], from back to front."""
         there = {results.stretch.work.job.position: (results, place) for results, place in own}
         layers = {at: results.layer(place) for at, (results, place) in there.items()}
-        order = back_to_front({at: layer for at, layer in layers.items() if layer is not None})
+        order = back_to_front(layers)
         for index, position in enumerate(order):
             above = {at: there[at][0].opacity(there[at][1]) for at in order[index + 1 :]}
             results, place = there[position]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...utils.notes import note
-from ..clips import FrameSource, Watch, frames_of
+from ..clips import FrameSource, Watch, at_once, frames_of
 from ..geometry import Size
 from ..segs.image_batch import counted
 from ..segs.seg import labels_meant
@@ -32,6 +32,7 @@ from .windows import (
     doubted,
     frames_at_ends,
     hidden_frames,
+    meetings,
     seen_only,
     sightings_of,
     with_motion,
@@ -194,7 +195,7 @@ def _searched(
 
 def _slices(count: int, size: Size) -> Iterator[range]:
     """The numbers of the frames that are read at once."""
-    step = max(1, min(SLICE, SLICE_VALUES // (3 * size[0] * size[1])))
+    step = at_once(size, SLICE, SLICE_VALUES)
     for start in range(0, count, step):
         yield range(start, min(start + step, count))
 
@@ -219,9 +220,10 @@ def _measured(
     source: FrameSource, courses: Sequence[Course], watch: Watch
 ) -> list[tuple[Course, list[Link]]]:
     """Each course as far as the thing is seen, and what moved between pairs of its frames."""
+    met = _meetings(courses)
     things = [
-        Links(course.first, course.boxes, hidden_frames(course, _sharing(course, courses)))
-        for course in courses
+        Links(course.first, course.boxes, hidden_frames(course, own))
+        for course, own in zip(courses, met, strict=True)
     ]
     for each in _slices(source.count, source.size):
         here = [
@@ -232,11 +234,16 @@ def _measured(
             measure(here, frames_of(source, each.start, each.stop), each.start, watch.check)
         watch.done(len(each))
     seen = [
-        seen_only(course, thing.found, _sharing(course, courses))
-        for course, thing in zip(courses, things, strict=True)
+        seen_only(course, thing.found, own)
+        for course, thing, own in zip(courses, things, met, strict=True)
     ]
-    left = [course for course, _ in seen]
-    return [(course, doubted(course, links, _sharing(course, left))) for course, links in seen]
+    met = _meetings([course for course, _ in seen])
+    return [(course, doubted(links, own)) for (course, links), own in zip(seen, met, strict=True)]
+
+
+def _meetings(courses: Sequence[Course]) -> list[list[bool]]:
+    """For the frames of each course whether it meets another one there."""
+    return [meetings(course, _sharing(course, courses)) for course in courses]
 
 
 def _sharing(course: Course, courses: Sequence[Course]) -> list[Course]:

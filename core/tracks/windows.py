@@ -131,7 +131,7 @@ def frames_at_ends(chain: Chain, shot: range, most: int) -> tuple[int, int]:
 
 
 def seen_only(
-    course: Course, links: Sequence[Link], others: Sequence[Course]
+    course: Course, links: Sequence[Link], met: Sequence[bool]
 ) -> tuple[Course, list[Link]]:
     """A course and its links without the frames at both ends in which the thing is not seen.
 
@@ -140,8 +140,8 @@ def seen_only(
 
     Args:
         links: between frames of the course, with all between neighbouring ones.
+        met: of the course, as `meetings` tells.
     """
-    met = _met(course, others)
     seen = [False] * (len(met) - 1)
     for link in links:
         if link.second == link.first + 1:
@@ -167,12 +167,14 @@ def seen_only(
     )
 
 
-def doubted(course: Course, links: Sequence[Link], others: Sequence[Course]) -> list[Link]:
+def doubted(links: Sequence[Link], met: Sequence[bool]) -> list[Link]:
     """Links, trusted less where another thing lies over this one or under it.
 
     There the pixels may be those of the other thing.
+
+    Args:
+        met: of the course, as `meetings` tells.
     """
-    met = _met(course, others)
     return [
         replace(link, motion=link.motion.doubted(DOUBT))
         if met[link.first] or met[link.second] else link
@@ -180,13 +182,16 @@ def doubted(course: Course, links: Sequence[Link], others: Sequence[Course]) -> 
     ]  # fmt: skip
 
 
-def hidden_frames(course: Course, others: Sequence[Course]) -> set[int]:
-    """The frames of a course in which another thing lies over this one, which was not found."""
-    met = _met(course, others)
+def hidden_frames(course: Course, met: Sequence[bool]) -> set[int]:
+    """The frames of a course in which another thing lies over this one, which was not found.
+
+    Args:
+        met: of the course, as `meetings` tells.
+    """
     return {place for place, find in enumerate(course.finds) if find is None and met[place]}
 
 
-def _met(course: Course, others: Sequence[Course]) -> list[bool]:
+def meetings(course: Course, others: Sequence[Course]) -> list[bool]:
     """For each frame of a course whether another thing lies over this one or under it."""
     boxes = course.boxes
     met = [False] * len(boxes)
