@@ -1,8 +1,8 @@
 """Tensors that claim to be on a GPU, on a machine without one.
 
 Their values are real and in main memory, so code that reads them works as usual. An operation on
-tensors of two devices is refused, as a GPU would refuse it. Transfers of values to the device and
-back, which are slow, are recorded.
+tensors of two devices is refused, as a GPU would refuse it. So is one that gives float64, as an
+Apple GPU would refuse it. Transfers of values to the device and back, which are slow, are recorded.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 CORE = str(Path(__file__).resolve().parent.parent / "core")
 GPU = torch.device("cuda", 0)
 _FEW = 16  # values: numbers that code decides by, and not pixels
+_MISSING = (torch.float64, torch.complex128)  # on Apple's GPUs
 _aten = torch.ops.aten
 _SCALARS = (_aten._local_scalar_dense.default, _aten.equal.default, _aten.is_nonzero.default)
 
@@ -39,6 +40,9 @@ class OnGpu(torch.Tensor):
 
     def __repr__(self):
         return f"OnGpu({self.held!r})"
+
+    def tolist(self):
+        return self.cpu().tolist()
 
 
 class Gpu(TorchDispatchMode):
@@ -97,6 +101,8 @@ class Gpu(TorchDispatchMode):
         result = func(*plain_args, **plain_kwargs)
         outputs, out_spec = tree_flatten(result)
         if on_gpu:  # what was changed in place is the same object afterwards
+            if any(isinstance(own, torch.Tensor) and own.dtype in _MISSING for own in outputs):
+                raise RuntimeError(f"{func} gives float64, which not all GPUs have, in {_place()}")
             outputs = [
                 known[id(value)] if id(value) in known
                 else OnGpu(value) if isinstance(value, torch.Tensor)

@@ -2,14 +2,18 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from detailers.core.clips import CollectedFrames, HeldFrame, HeldFrames
 from detailers.core.detail import crop as crop_module
 from detailers.core.detail.images import detail_image, detail_segs
+from detailers.core.detail.tracks import detail_tracks
 from detailers.core.detail.video import detail_frames
-from detailers.core.geometry import Box, Size
+from detailers.core.geometry import Box, Rect, Size
 from detailers.core.hook_protocol import DetailerHook
-from detailers.core.hooks.builtin import CombinedHook
+from detailers.core.hooks.builtin import CombinedHook, CycleRange, NoiseInjectionHook, RemoverHook
 from detailers.core.pixels.blend import Blending
 from detailers.core.pixels.colour import ColourChange, rim
+from detailers.core.pixels.flow import motion_between
 from detailers.core.pixels.image import (
     collapsed,
     crop,
@@ -34,28 +38,58 @@ from detailers.core.pixels.mask import (
     total,
     union,
 )
+from detailers.core.pixels.registration import Similarity, moved_back, register
 from detailers.core.pixels.resample import resample, resize
 from detailers.core.pixels.rotated_crop import RotatedCrop
+from detailers.core.pixels.vae_loss import compensated
 from detailers.core.pixels.vae_shift import restore_kept
+from detailers.core.pixels.window import Window
 from detailers.core.prompts.control import WholePicture
 from detailers.core.prompts.cut_conditioning import Cut, cut_conditioning
-from detailers.core.sampling.iterative_upscale import SCALE_METHODS, scale, tile_hint
-from detailers.core.settings import ANGLE, MULTIBAND, Pasting, Refiner, Upright
+from detailers.core.sampling.iterative_upscale import (
+    SCALE_METHODS,
+    Iterations,
+    SamplingUpscaler,
+    Scaling,
+    scale,
+    tile_hint,
+    upscale_pixels,
+)
+from detailers.core.sampling.latent import Denoising, SamplerSetup
+from detailers.core.sampling.sampler_objects import KSampler
+from detailers.core.segs.who import similarities
+from detailers.core.settings import (
+    ANGLE,
+    AUTO,
+    MULTIBAND,
+    NO_CROPS,
+    RESIDUAL,
+    Motion,
+    Pasting,
+    Refiner,
+    Upright,
+)
+from detailers.core.tracks.motion import Pair, expected, motions, patch_of
 from detailers.tests.fake_backend import (
     FakeBackend,
+    FakeModel,
     FakeVAE,
     fake_models,
     fill,
+    grain,
     make_detail,
     make_seg,
     masked,
     noise_image,
 )
 from detailers.tests.on_device import GPU, Gpu, off_gpu, on_gpu
+from detailers.tests.test_detail_tracks import moving, tracks_of
+from detailers.tests.test_registration import middle, repainted, scene
+from detailers.utils.notes import collected_notes
 
 # Places where values leave the device on purpose. Weights of kernels are made once, on the CPU, and
-# kept; SEGS contain arrays.
-KERNELS = {"pixels/resample:_on"}
+# kept, and so are places of samples, in float64; SEGS contain arrays.
+KERNELS = {"pixels/resample:_on", "pixels/crop_view:_shares"}
 OUT_OF_SEGS = {"detail/images:still_mask", "detail/video:clip_mask", "detail/images:_own_crop"}
 INTO_SEGS = {"detail/images:of"}  # of what became of a segment
 
@@ -96,6 +130,15 @@ def test_crossing_over_is_written_down(gpu):
     torch.ones(99).copy_(picture().flatten()[:99])
     with pytest.raises(RuntimeError, match="numpy"):
         picture().numpy()
+
+
+def test_float64_is_refused(gpu):
+    with pytest.raises(RuntimeError, match="float64"):
+        picture().double()
+    with pytest.raises(RuntimeError, match="float64"):
+        torch.arange(4, device=GPU, dtype=torch.float64)
+    assert picture().cpu().double().device.type == "cpu"
+    assert on_gpu(torch.arange(4.0)).tolist() == [0, 1, 2, 3]
 
 
 def test_values_are_those_of_the_cpu(gpu):
@@ -186,6 +229,60 @@ def test_pasting(gpu, pasting):
 
 def test_resampling_like_pillow_is_the_one_detour(gpu):
     assert off_gpu(resample(picture(), Size(30, 20), "lanczos")).shape == (1, 20, 30, 3)
+
+
+def test_a_result_is_registered(gpu):
+    original = scene()
+    result = repainted(original, Similarity(1.01, 0.5, (2.0, -1.0)))
+    there = register(result, original, middle()).similarity
+    found = register(on_gpu(result), on_gpu(original), on_gpu(middle())).similarity
+    assert [found.scale, found.angle, *found.shift] == pytest.approx(
+        [there.scale, there.angle, *there.shift], abs=1e-3
+    )
+    assert off_gpu(moved_back(on_gpu(result), on_gpu(original), found)).shape == result.shape
+    assert gpu.to_host <= {"pixels/registration:_correlation"}  # a place for each turn and scale
+    assert gpu.to_device <= KERNELS
+
+
+def test_motion_is_measured(gpu):
+    before = scene()
+    box = Rect(96.0, 96.0, 60.0, 60.0)
+    patches = [
+        patch_of(HeldFrame(on_gpu(own)), box) for own in (before, torch.roll(before, 2, dims=2))
+    ]
+    (found,) = motions([Pair(*patches, expected(box, box))])
+    assert found.measured
+    assert abs(found.at(96 + 96j) - (98 + 96j)) < 0.3
+    assert gpu.to_host == {"pixels/precision:in_double"}
+
+
+def test_motion_of_every_pixel(gpu):
+    before, after = (
+        on_gpu(own).mean(dim=-1, keepdim=True)
+        for own in (scene(64, 64), torch.roll(scene(64, 64), 1, dims=2))
+    )
+    flow = off_gpu(motion_between(before, after, on_gpu(torch.ones(1, 64, 64, 1))))
+    assert float(flow[..., 0].median()) == pytest.approx(1.0, abs=0.3)
+
+
+def test_vectors_are_compared(gpu):
+    seen, known = torch.eye(3), torch.eye(3)[:2]
+    found = similarities(on_gpu(seen), [0, 1, 2], on_gpu(known), [0, 1])
+    assert torch.equal(found, torch.eye(3, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("way", [AUTO, RESIDUAL])
+def test_what_a_vae_loses(gpu, way):
+    pictures = [picture(1, 24, 32, seed=seed) for seed in range(3)]
+    assert off_gpu(compensated(*pictures, way, 4.0)).shape == (1, 24, 32, 3)
+    assert gpu.to_host == set()
+
+
+def test_a_window_is_put_back(gpu):
+    window = Window(Size(56, 40), (28.3, 20.4), (26.5, 18.2))
+    drawn = window.extract(picture(), Size(40, 30))
+    assert off_gpu(window.put_back(drawn, picture(seed=1))).shape == (1, 40, 56, 3)
+    assert gpu.to_host == set()
 
 
 @pytest.mark.parametrize(
@@ -292,6 +389,112 @@ def test_segs_are_detailed_on_the_gpu_and_end_as_arrays(gpu):
     assert gpu.to_host <= INTO_SEGS | {"detail/images:detail_segs"}
     assert gpu.to_host
     assert gpu.to_device <= KERNELS | OUT_OF_SEGS
+
+
+# Models and images on two devices: a host may keep on the GPU what VAEs and samplers give, and
+# images of files or of other nodes may be elsewhere.
+
+
+class Apart(FakeBackend):
+    """A host that gives all tensors on one device."""
+
+    def __init__(self, draw, device):
+        super().__init__(draw)
+        self.device = device
+
+    def encode(self, vae, pixels, **how):
+        return super().encode(vae, pixels.to(self.device), **how)
+
+    def decode(self, vae, latent, **how):
+        return super().decode(vae, latent.to(self.device), **how)
+
+    def sample(self, run, on_step):
+        return super().sample(run, on_step).to(self.device)
+
+
+def placed(tensor, device):
+    return on_gpu(tensor) if device == GPU else tensor
+
+
+APART = pytest.mark.parametrize(
+    ("image_on", "models_on"), [("cpu", GPU), (GPU, "cpu")], ids=["models", "image"]
+)
+MORE_ROADS = {
+    **{name: road for name, road in ROADS.items() if name != "hooked"},
+    "loss": {"vae_loss": AUTO, "upright": Upright(ANGLE, 20.0), "restore_kept": True},
+    "remover": {"hook": RemoverHook(10, 2, False)},
+    "injection": {"hook": NoiseInjectionHook(CycleRange(1.0, 0.5, True), 4), "cycle": 2},
+    "float32": {"models": fake_models(FakeVAE(half=True))},
+}
+
+
+@APART
+@pytest.mark.parametrize("name", MORE_ROADS)
+def test_images_and_models_apart(gpu, name, image_on, models_on):
+    image = noise_image(2, 48, 64)
+    segs = [make_seg((2, 2, 20, 18)), make_seg((30, 8, 60, 40))]
+    detail = make_detail(**{"batch": 0, **MORE_ROADS[name]})
+    backend = Apart(drawn, models_on)
+    result = detail_image(placed(image, image_on), ((48, 64), segs), detail, backend).image
+    assert result.device == torch.device(image_on)
+    assert not torch.equal(result.cpu(), image)
+
+
+@APART
+def test_a_result_is_registered_apart(gpu, image_on, models_on):
+    image, mask = scene(), middle()[0].numpy()
+    shifted = torch.roll(image, 2, dims=2)
+
+    def moved(run):
+        return F.pixel_unshuffle(shifted.movedim(-1, 1), 4).to(run.latent)
+
+    detail = make_detail(register=AUTO, guide_size=192, max_size=192)
+    segs = (192, 192), [make_seg((0, 0, 192, 192), mask=mask)]
+    with collected_notes() as notes:
+        detail_image(placed(image, image_on), segs, detail, Apart(moved, models_on))
+    assert any("is moved back onto its crop" in note.text for note in notes)
+
+
+@APART
+@pytest.mark.parametrize("every", [None, 4])
+def test_clips_and_models_apart(gpu, every, image_on, models_on):
+    frames = placed(noise_image(5, 32, 48), image_on)
+    detail = make_detail(fake_models(FakeVAE(every=every)), feather=3, colour_match=0.5)
+    segs = (32, 48), [make_seg((4, 4, 28, 28))]
+    result = detail_frames(frames, segs, detail, Apart(fill(0.5), models_on), pasted=True)
+    assert result.image.device == torch.device(image_on)
+
+
+@APART
+@pytest.mark.parametrize("kind", ["pictures", "motion", "video"])
+def test_tracks_and_models_apart(gpu, kind, image_on, models_on):
+    clip = noise_image(4, 48, 64)
+    models = fake_models(
+        FakeVAE(every=4 if kind == "video" else None), FakeModel(motion=kind == "motion")
+    )
+    detail = make_detail(models, batch=0, kept=NO_CROPS, colour_match=0.5, vae_loss=AUTO)
+    frames = placed(clip, image_on)
+    sink = CollectedFrames(frames)
+    tracks = tracks_of(moving(4), frames=4)
+    detail_tracks(
+        HeldFrames(frames), tracks, detail, Motion(), Apart(grain, models_on), sink
+    )  # fmt: skip
+    assert sink.frames.device == torch.device(image_on)
+    assert not torch.equal(sink.frames.cpu(), clip)
+
+
+@APART
+def test_pixels_are_enlarged_apart(gpu, image_on, models_on):
+    backend = Apart(drawn, models_on)
+    models = fake_models()
+    setup = SamplerSetup(models.model, models.positive, models.negative, 2.0, "euler", "normal")
+    sampler = KSampler(setup, Denoising(5, 2, 0.5), lambda: backend)
+    upscaler = SamplingUpscaler(
+        sampler, Scaling(models.vae, "lanczos"), lambda: backend, lambda prefix, pixels: None
+    )
+    pixels = placed(noise_image(1, 20, 24), image_on)
+    result = upscale_pixels(pixels, Iterations(2.0, 2), upscaler, models.vae, backend)
+    assert result.shape == (1, 40, 48, 3)
 
 
 # The checks fail where they should

@@ -95,9 +95,10 @@ class Crop:
             [n,h,w,3]. A rotated crop keeps the crop's own pixels outside of its rectangle.
         """
         original = self.pixels[rows]
+        pixels = pixels.to(original)
         if self.rotated is not None:
             return self.rotated.put_back(pixels, original)
-        return resize(pixels.to(original), Size(original.shape[2], original.shape[1]))
+        return resize(pixels, Size(original.shape[2], original.shape[1]))
 
     def enlarged(self, rows: slice) -> torch.Tensor:
         """As `at_working_size`, [n,H,W,3]. It is tried again if memory runs out."""

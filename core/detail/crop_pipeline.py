@@ -498,8 +498,9 @@ class CropPipeline:
         for latent, wanted in zip(latents, counts, strict=True):
             pixels = yield Decode(vae, latent, self.detail.tiling.decode, self.crop.name)
             pixels = checked_calls.made_pixels(checked_calls.vae(vae, "decode"), pixels, wanted)
-            # A VAE may give more frames than the clip has.
-            decoded += canvas.unpad(pixels[:wanted]).split(count)
+            # A VAE may give more frames than the clip has, and on another device than the image's.
+            pixels = pixels[:wanted].to(self.crop.pixels.device)
+            decoded += canvas.unpad(pixels).split(count)
         return decoded[0], decoded[1] if len(decoded) > 1 else None
 
     def _decode(self, canvas: Canvas, vae: Any, latent: dict) -> Pipeline[torch.Tensor]:

@@ -236,8 +236,8 @@ def _shares(count: int, canvas: int, working: int, device: torch.device) -> torc
 
     Pixels of the padding have the share of the last pixel before the padding.
     """
-    centres = (torch.arange(count, device=device, dtype=torch.float64) + 0.5) / count
+    centres = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     shares = centres * (canvas / working)
     inside = shares[shares < 1]
     last = inside[-1] if len(inside) else shares.new_tensor(0.5)
-    return shares.clamp(max=last).float()
+    return shares.clamp(max=last).float().to(device)

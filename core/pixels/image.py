@@ -89,7 +89,8 @@ def collapsed(pixels: torch.Tensor, original: torch.Tensor) -> bool:
     if not pixels.numel():
         return False
     black = pixels.flatten(1).amax(dim=1) < NEARLY_BLACK
-    return bool((black & (original.flatten(1).amax(dim=1) >= DARK)).any())
+    bright = original.flatten(1).amax(dim=1) >= DARK
+    return bool((black & bright.to(black.device)).any())
 
 
 def is_black(pixels: torch.Tensor, mean: float = 10 / 255, variance: float = 5 / 255) -> bool:

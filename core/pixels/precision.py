@@ -55,6 +55,11 @@ def _narrowed(result: Any, dtype: torch.dtype) -> Any:
     return result
 
 
+def in_double(values: torch.Tensor) -> torch.Tensor:
+    """A few numbers [...] in float64, which only a CPU is sure to have; Apple's GPUs do not."""
+    return values.cpu().double()
+
+
 def precise(dtype: torch.dtype) -> torch.dtype:
     """The dtype to compute in: float32 for half precision."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32

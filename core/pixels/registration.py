@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from ..geometry import Size
 from .colour import MAD_TO_SPREAD
 from .mask import blur, dilate
-from .precision import in_float32
+from .precision import in_double, in_float32
 from .resample import resize
 
 COARSE_SIDE = 128  # the longer side at which scales and rotations are tried
@@ -322,8 +322,8 @@ def _least_squares(
         columns = [across, down, across * x + down * y, down * x - across * y]
         rows = torch.stack(columns).flatten(2)  # [4,3,h*w]
         weighted = rows * weight.flatten()
-        normal = torch.einsum("ikp,jkp->ij", weighted, rows).double()
-        wanted = torch.einsum("ikp,kp->i", weighted, error.flatten(1)).double()
+        normal = in_double(torch.einsum("ikp,jkp->ij", weighted, rows))
+        wanted = in_double(torch.einsum("ikp,kp->i", weighted, error.flatten(1)))
         try:
             step = torch.linalg.solve(
                 normal + 1e-9 * normal.trace() * torch.eye(4).to(normal), wanted

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from ..pixels.precision import in_double
+
 _UNNAMED = -1e-9  # what a thing without a person adds: any likeness from the threshold on is better
 _NEVER = -10.0  # worse than any likeness is good
 
@@ -52,7 +54,7 @@ def similarities(
 
 
 def _directions(vectors: torch.Tensor) -> torch.Tensor:
-    vectors = vectors.detach().double().cpu()
+    vectors = in_double(vectors.detach())
     length = vectors.norm(dim=1, keepdim=True)
     return torch.where(length > 0, vectors / length, 0.0)
 

@@ -27,7 +27,7 @@ from ..clips import Frame
 from ..geometry import Box, Rect
 from ..pixels.colour import LUMINANCE, MAD_TO_SPREAD
 from ..pixels.image import pad_edge, to_rgb
-from ..pixels.precision import in_float32
+from ..pixels.precision import in_double, in_float32
 
 LAGS = (1, 2, 4, 8, 16, 32)  # frames between two that are registered; each twice the one before
 SIDES = (32, 64)  # pixels of the sides at which pictures are compared; each twice the one before
@@ -368,7 +368,7 @@ def _improvement(
     normal[:, 4, 4] += firm
     normal[:, 5, 5] += firm
     right[:, 4:] -= firm[:, None] * pose[:, 4:]
-    inverse = torch.linalg.inv(normal.double()).to(normal)
+    inverse = torch.linalg.inv(in_double(normal)).to(normal)
     step = torch.einsum("nij,nj->ni", inverse, right)
     scale = pose[:, 2:3] + 1  # slopes are those of the first picture, steps are of the second
     return step * scale, likeness, _Fit(weighted * residual[:, None], own, inverse)
