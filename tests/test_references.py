@@ -119,6 +119,28 @@ def test_each_image_of_a_batch_has_its_own_references():
     assert both.shows(encoded(images), second)  # a reference for each image
 
 
+class ReadAgain:
+    """Frames that are read into the same memory, as it happens to those of a file."""
+
+    def __init__(self, frames):
+        self.frames, self.memory = frames, torch.empty_like(frames[:1])
+
+    def __getitem__(self, rows):
+        return self.memory.copy_(self.frames[rows])
+
+
+def test_frames_that_are_read_when_they_are_needed_are_told_apart():
+    frames = torch.cat([picture(seed) for seed in range(4)])
+    each = encoded(frames)
+    own = references(frames)
+    own.image = ReadAgain(frames)
+    cuts = [replace(CUT, row=row, rows=4) for row in range(4)]
+    assert all(own.shows(each, cut) for cut in cuts)
+    alone = each[:1].clone()
+    assert [own.shows(alone, cut) for cut in cuts] == [True, False, False, False]
+    assert len(own._encoded) <= 2  # of the last frame
+
+
 def test_latents_of_another_vae_show_nothing():
     image = picture()
     assert not shows(image, encoded(image, FakeVAE(8)))

@@ -75,7 +75,9 @@ class References:
         self.image = None if image is None else to_rgb(image)[0]
         self._known: dict[tuple[int, int], tuple[torch.Tensor, bool]] = {}
         self._decoded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        # Latents of parts of the image that was compared last, by the place and shape of the part.
         self._encoded: dict[tuple, torch.Tensor] = {}
+        self._row: int | None = None  # of that image
 
     def shows(self, picture: torch.Tensor, cut: Cut) -> bool:
         """Whether a picture shows the whole image from which the crop was cut.
@@ -94,6 +96,9 @@ class References:
         if self.image is None:
             return False
         image = self.image[row : row + 1]
+        if row != self._row:
+            self._encoded.clear()
+            self._row = row
         if _is_pixels(picture):
             own = Size(picture.shape[2], picture.shape[1])
             planes = picture[0, ..., :3].movedim(-1, 0).float()
@@ -123,8 +128,8 @@ class References:
         return whole.shape == planes.shape and same_picture(planes, whole.to(planes))
 
     def _latent(self, part: torch.Tensor, size: Size) -> torch.Tensor:
-        """The latent [C,h,w] of a part of an image [1,H,W,3] at this size."""
-        key = part.data_ptr(), part.shape, size
+        """The latent [C,h,w] of a part [1,H,W,3] of the image `_row` at this size."""
+        key = part.storage_offset(), part.shape, size
         if key not in self._encoded:
             latent = self.backend.encode(
                 self.vae, resize(part, size), tiled=self.tiled, video=False
