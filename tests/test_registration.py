@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from detailers.core.detail.images import detail_image
+from detailers.core.detail.video import detail_frames
 from detailers.core.geometry import Size
 from detailers.core.pixels.registration import Similarity, best_fit, moved_back, register
 from detailers.core.settings import AUTO
@@ -180,12 +182,43 @@ def test_another_picture_is_refused():
 def test_without_surroundings_there_is_nothing_to_go_by(mask):
     found = register(scene(seed=1), scene(seed=2), mask)
     assert (found.similarity, found.refused) == (None, "")
+    assert "lies around the mask" in found.unknown
 
 
 def test_plain_surroundings_say_nothing():
     plain = torch.full((1, SIDE, SIDE, 3), 0.4)
     found = register(torch.lerp(plain, scene(), middle()[..., None]), plain, middle())
     assert (found.similarity, found.refused) == (None, "")
+    assert "is plain" in found.unknown
+
+
+def grain(seed, strength, pixels):
+    """Grain as of a film, [1,SIDE,SIDE,3] around 0: its grains are some pixels large."""
+    noise = noise_image(1, SIDE // pixels, SIDE // pixels, seed=seed).movedim(-1, 1) - 0.5
+    noise = F.interpolate(noise, size=(SIDE, SIDE), mode="bicubic")
+    return (strength * noise / noise.std()).movedim(1, -1)
+
+
+@pytest.mark.parametrize(("strength", "pixels"), [(0.01, 1), (0.04, 2)])
+@pytest.mark.parametrize("again", [True, False])
+def test_grain_that_is_drawn_otherwise_is_no_other_picture(strength, pixels, again):
+    plain = torch.full((1, SIDE, SIDE, 3), 0.4)
+    picture = plain + grain(1, strength, pixels)
+    around = plain + grain(2, strength, pixels) if again else plain  # other grain, or none
+    found = register(torch.lerp(around, scene(), middle()[..., None]), picture, middle())
+    assert (found.similarity, found.refused) == (None, "")
+    assert "grain" in found.unknown
+    # what shows something is another picture even then
+    assert register(scene(), picture, middle()).refused
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 600), (600, 40)])
+def test_a_slip_in_a_long_and_narrow_crop(height, width):
+    similarity = Similarity(shift=(2.0, 1.0))
+    picture = scene(height, width)
+    found = register(repainted(picture, similarity), picture, middle(height, width))
+    shift, scale, angle = error_of(found.similarity, similarity)
+    assert (shift < 0.2, scale < 0.001, angle < 0.1) == (True, True, True), (shift, scale, angle)
 
 
 def test_wide_and_small_pictures():
@@ -241,6 +274,32 @@ def test_a_detailer_moves_the_result_back_before_it_is_pasted(caplog):
     outside = torch.ones(232, 232, dtype=torch.bool)
     outside[84:148, 84:148] = False
     assert torch.equal(registered[:, outside], image[:, outside])
+
+
+def test_frames_of_a_video_are_not_moved(caplog):
+    """Each by itself would be moved a little differently."""
+    image = scene(232, 232)
+    mask = np.zeros((192, 192), np.float32)
+    mask[64:128, 64:128] = 1
+    segs = ((232, 232), [make_seg((20, 20, 212, 212), (84, 84, 148, 148), mask)])
+    sizes = {"guide_size": 192, "max_size": 512, "guide_size_for_bbox": False}
+    frames = image.repeat(2, 1, 1, 1)
+
+    def clip(**options):
+        detail = make_detail(**sizes, **options)
+        return detail_frames(frames, segs, detail, Slipping(), pasted=True).image
+
+    assert torch.equal(clip(register=AUTO), clip())
+    assert "is not used for the frames of a video" in caplog.text
+
+
+def test_where_nothing_can_be_told_the_user_is_told(caplog):
+    image = scene(232, 232)
+    segs = ((232, 232), [make_seg((20, 20, 212, 212), (84, 84, 148, 148))])  # it fills its crop
+    detail = make_detail(guide_size=192, max_size=512, guide_size_for_bbox=False, register=AUTO)
+    detail_image(image, segs, detail, Slipping())
+    assert "cannot tell whether a result has moved" in caplog.text
+    assert "crop_factor" in caplog.text
 
 
 def test_what_has_not_slipped_is_pasted_to_the_bit():

@@ -455,7 +455,10 @@ class CropPipeline:
 
         A result that shows something else is named in `_elsewhere`, and stays as it is.
         """
-        if self.detail.pasting.register != AUTO or self.crop.video or not usable(pixels):
+        if self.detail.pasting.register != AUTO or not usable(pixels):
+            return pixels
+        if self.crop.video:
+            tell_not_registered()
             return pixels
         original = self.crop.enlarged(part)
         masks = rows_of(self.crop.soft_mask(self.detail.masking.noise_mask_feather), part)
@@ -463,6 +466,12 @@ class CropPipeline:
         for row, (own, before) in enumerate(zip(pixels.split(1), original.split(1), strict=True)):
             with stage(PASTE):
                 found = register(own, before, masks[min(row, len(masks) - 1)][None])
+            if found.unknown:
+                note(
+                    "registration",
+                    "'register' of Paste Options cannot tell whether a result has moved, and leaves"
+                    f" it as it is, {found.unknown}",
+                )
             if found.refused:
                 self._elsewhere = found.refused
             elif found.similarity is not None:
@@ -527,6 +536,15 @@ class CropPipeline:
         """These rows [n,h,w,3] without what the VAE did to them."""
         way = self.detail.pasting.vae_loss
         return compensated(result, self.crop.pixels[rows], decoded, way, self._cell)
+
+
+def tell_not_registered() -> None:
+    """Tell the user that the frames of a video are pasted where the model drew them."""
+    note(
+        "registration",
+        "'register' of Paste Options is not used for the frames of a video: each would be moved by"
+        " itself, so that the result would tremble.",
+    )
 
 
 def _tell_lost(crop: Crop, noise_mask: torch.Tensor, samples: torch.Tensor) -> None:

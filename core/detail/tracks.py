@@ -45,7 +45,7 @@ from ..timing import PASTE, stage
 from ..tracks.fitted import fitted_tracks
 from ..tracks.track import Tracks
 from .crop import Enhanced
-from .crop_pipeline import enhance_each
+from .crop_pipeline import enhance_each, tell_not_registered
 from .plan import Job, of_one_size
 from .run import reported
 from .track_clips import ClipByClip
@@ -177,6 +177,8 @@ def _tell_unused(tracks: Tracks, detail: Detail) -> None:
             "tracks",
             "'upright' of the crop options is not used: the windows of tracks are upright.",
         )
+    if detail.pasting.register != OFF:
+        tell_not_registered()
 
 
 @dataclass(frozen=True)

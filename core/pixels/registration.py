@@ -35,7 +35,11 @@ SETTLED = 0.003  # pixels that no corner moves by any more
 TUKEY = 4.685  # J. Tukey's constant: 95% efficiency on normally distributed errors
 FEWEST = 256  # pixels around the redrawn part that a fit needs
 LEAST_AROUND = 0.05  # share of a crop that has to lie around the redrawn part
+THINNEST = 16  # pixels of the shorter side that a fit needs
 FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in 0..1
+# The same of detail that is coarser than grain. A picture with less may show grain and nothing
+# else, which a model never draws again as it was: that tells no other picture.
+PLAIN = 0.04
 SOFTNESS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)  # pixels of the blurs that are tried
 STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
 CLEARLY_BETTER = 0.96  # the error left over must be below this share of the error before
@@ -88,10 +92,20 @@ class Registration:
     Attributes:
         similarity: how the result has to be moved; None leaves it where it is.
         refused: why the result must not be pasted; empty where it may.
+        unknown: where nothing can be told, as a whole clause that begins with "where"; empty where
+            it can.
     """
 
     similarity: Similarity | None = None
     refused: str = ""
+    unknown: str = ""
+
+
+TOO_LITTLE = Registration(
+    unknown=f"where less than {LEAST_AROUND:.0%} of a crop, or next to nothing, lies around the"
+    " mask. Give the segments a larger crop_factor where they are made."
+)
+TOO_PLAIN = Registration(unknown="where what lies around the mask is plain or nothing but grain.")
 
 
 @in_float32
@@ -105,11 +119,12 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
 
     Returns:
         The similarity for pictures of this size, found to about 0.1 pixels where the surroundings
-        have texture. A result is refused if its surroundings do not show the crop's.
+        have texture. A result is refused if its surroundings do not show the crop's, and one of
+        both shows more there than grain.
     """
     compared = _compared(result, original, mask)
-    if compared is None:
-        return Registration()
+    if isinstance(compared, Registration):
+        return compared
     pictures, around, found = compared
     fine = Size(around.shape[1], around.shape[0])
     before, unmoved = _misfit(*pictures, around, Similarity())
@@ -119,6 +134,8 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
     if not is_sane:
         likeness = unmoved
     if likeness < ALIKE:
+        if all(_strength(picture, around) < PLAIN for picture in pictures):
+            return TOO_PLAIN
         return Registration(
             refused="what lies around its mask does not show the same picture any more"
             f" (likeness {likeness:.2f}, {ALIKE} is needed)."
@@ -141,21 +158,30 @@ def best_fit(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
         None if too little lies around the mask, or nothing but flat colours.
     """
     compared = _compared(result, original, mask)
-    return compared and compared[2].at(result.shape[2] / compared[1].shape[1])
+    if isinstance(compared, Registration):
+        return None
+    return compared[2].at(result.shape[2] / compared[1].shape[1])
 
 
 def _compared(
     result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor
-) -> tuple[list[torch.Tensor], torch.Tensor, Similarity] | None:
-    """Both pictures [3,H,W] at the size of the fit, what counts in them [H,W], and the best fit."""
+) -> tuple[list[torch.Tensor], torch.Tensor, Similarity] | Registration:
+    """Both pictures [3,H,W] at the size of the fit, what counts in them [H,W], and the best fit.
+
+    A Registration says why they cannot be compared.
+    """
     share = min(1.0, FINE_SIDE / max(result.shape[1:3]))
-    fine = _scaled(Size(result.shape[2], result.shape[1]), share, 16)
+    if share * min(result.shape[1:3]) < THINNEST:
+        return TOO_LITTLE
+    fine = _scaled(Size(result.shape[2], result.shape[1]), share, THINNEST)
     pictures = [resize(picture, fine)[0].movedim(-1, 0) for picture in (result, original)]
     around = (_fitted(mask, fine) <= 0).float()
     around = 1 - dilate(1 - around[None], 3)[0]
     enough = max(FEWEST, LEAST_AROUND * around.numel())
-    if float(around.sum()) < enough or not _has_texture(pictures[1], around):
-        return None
+    if float(around.sum()) < enough:
+        return TOO_LITTLE
+    if not _has_texture(pictures[1], around):
+        return TOO_PLAIN
     found = _refined(*pictures, around, _coarse(*pictures, around))
     if found.farthest(fine) > STILL:
         found = _refined(*_as_soft(*pictures, around, found), around, found)
@@ -196,6 +222,12 @@ def _fitted(mask: torch.Tensor, size: Size) -> torch.Tensor:
 def _has_texture(original: torch.Tensor, around: torch.Tensor) -> bool:
     grey = _detail(original.mean(dim=0))
     return float(((grey**2) * around).sum() / around.sum()) ** 0.5 >= FLAT
+
+
+def _strength(picture: torch.Tensor, around: torch.Tensor) -> float:
+    """The spread of a picture's detail [3,h,w] that is coarser than grain, around the mask."""
+    detail = _coarser(_detail(picture, 16)).square().mean(dim=0)
+    return float((detail * around).sum() / around.sum()) ** 0.5
 
 
 def _detail(planes: torch.Tensor, reach: int = 8) -> torch.Tensor:
@@ -265,11 +297,12 @@ def _correlation(
     spectrum = torch.fft.rfft2(turned, shape) * torch.fft.rfft2(original, shape).conj()
     surface = torch.fft.irfft2(spectrum / spectrum.abs().clamp(min=1e-9).sqrt(), shape)
     reach = max(2, round(WIDEST_SHIFT * max(height, width)))
-    y, x = (torch.arange(-reach, reach + 1, device=original.device) for _ in range(2))
+    down, across = (min(reach, side // 2) for side in (height, width))  # both still overlap
+    y, x = (torch.arange(-own, own + 1, device=original.device) for own in (down, across))
     near = surface[:, y % shape[0]][:, :, x % shape[1]].flatten(1)
     peaks, places = near.max(dim=1)
-    side = 2 * reach + 1
-    return peaks, [(place % side - reach, place // side - reach) for place in places.tolist()]
+    side = 2 * across + 1
+    return peaks, [(place % side - across, place // side - down) for place in places.tolist()]
 
 
 def _refined(
