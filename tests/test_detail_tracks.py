@@ -14,13 +14,15 @@ from detailers.core.detail.segment_plan import Curve, Overrides, Rule, SegmentPl
 from detailers.core.detail.selectors import read_selector
 from detailers.core.detail.tracks import detail_tracks
 from detailers.core.geometry import Box, Rect, Size
-from detailers.core.settings import NO_CROPS, Motion, Retry
+from detailers.core.settings import AUTO, NO_CROPS, OFF, Motion, Retry
 from detailers.core.tracks.fitted import fitted_tracks
 from detailers.core.tracks.track import PackedMask, Sighting, Track, Tracks
 from detailers.tests.fake_backend import (
     FakeBackend,
+    FakeVAE,
     Interrupted,
     brighten,
+    fake_models,
     fill,
     grain,
     identity,
@@ -964,3 +966,21 @@ def test_little_is_kept_of_frames_to_come():
         del track
     # a sighting with three rectangles, its frame in the plan and its span
     assert (counts[2] - counts[1]) / 128 <= 7
+
+
+@pytest.mark.parametrize("register", [OFF, AUTO])
+def test_frames_are_not_moved_each_by_itself(register):
+    _, _, _, notes = run(flat(), tracks_of(moving()), register=register)
+    told = [text for text in notes if "is not used for the frames of a video" in text]
+    assert len(told) == (register == AUTO)
+
+
+def test_a_reference_to_the_first_frame_is_one_to_all_frames():
+    """The frames move away from what it shows, but it stays the picture that is edited."""
+    clip = torch.cat([noise_image(1, HEIGHT, WIDTH, seed=seed) for seed in range(3)])
+    latent = FakeBackend().encode(FakeVAE(), clip[:1], tiled=False, video=False)
+    positive = [[torch.ones(1, 1, 2), {"reference_latents": [latent]}]]
+    models = fake_models(positive=positive)
+    _, _, backend, _ = run(clip, tracks_of(moving(3), frames=3), models=models)
+    rows = [run.positive[0][1]["reference_latents"][0] for run in backend.runs]
+    assert {row.shape[-2:] for row in rows} == {run.latent.shape[-2:] for run in backend.runs}

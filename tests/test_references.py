@@ -123,9 +123,10 @@ class ReadAgain:
     """Frames that are read into the same memory, as it happens to those of a file."""
 
     def __init__(self, frames):
-        self.frames, self.memory = frames, torch.empty_like(frames[:1])
+        self.frames, self.memory, self.reads = frames, torch.empty_like(frames[:1]), []
 
     def __getitem__(self, rows):
+        self.reads.append(rows.start)
         return self.memory.copy_(self.frames[rows])
 
 
@@ -139,6 +140,17 @@ def test_frames_that_are_read_when_they_are_needed_are_told_apart():
     alone = each[:1].clone()
     assert [own.shows(alone, cut) for cut in cuts] == [True, False, False, False]
     assert len(own._encoded) <= 2  # of the last frame
+
+
+def test_a_clips_first_frame_is_compared_and_not_those_to_which_it_moves():
+    both = references(picture())
+    frames = torch.cat([picture(seed) for seed in range(3)])
+    both.image, both.of_clip = ReadAgain(frames), True
+    own, each = encoded(picture()), encoded(torch.cat([picture(seed) for seed in (3, 1, 2)]))
+    cuts = [replace(CUT, row=row, rows=3) for row in range(3)]
+    assert [both.shows(own, cut) for cut in cuts] == [True] * 3
+    assert both.image.reads == [0]
+    assert [both.shows(each, cut) for cut in cuts] == [False, True, True]
 
 
 def test_latents_of_another_vae_show_nothing():

@@ -73,6 +73,7 @@ class References:
         """
         self.choice, self.vae, self.backend, self.tiled = choice, vae, backend, tiled
         self.image = None if image is None else to_rgb(image)[0]
+        self.of_clip = False  # the images are the frames of one clip
         self._known: dict[tuple[int, int], tuple[torch.Tensor, bool]] = {}
         self._decoded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         # Latents of parts of the image that was compared last, by the place and shape of the part.
@@ -87,10 +88,18 @@ class References:
         """
         if self.choice == REFERENCES_WHOLE:
             return False
-        key = id(picture), cut.row
+        key = id(picture), self._row_for(picture, cut)
         if key not in self._known:  # the picture is kept, so that no other one gets its id
-            self._known[key] = picture, self._compared(of_row(picture, cut), cut.row)
+            self._known[key] = picture, self._compared(of_row(picture, cut), key[1])
         return self._known[key][1]
+
+    def _row_for(self, picture: torch.Tensor, cut: Cut) -> int:
+        """Index of the image with which a picture is compared.
+
+        It is the first frame of a clip. So a picture is the same to all frames, which move away
+        from what it shows. Of pictures with one for each frame, each has its own.
+        """
+        return 0 if self.of_clip and of_row(picture, cut) is picture else cut.row
 
     def _compared(self, picture: torch.Tensor, row: int) -> bool:
         if self.image is None:
@@ -181,7 +190,7 @@ class References:
             if id(picture) not in new:
                 new[id(picture)] = yield from self._replacement(picture, shown)
         for picture in _edited_pictures(sides):
-            known = self._known.get((id(picture), shown.cut.row))
+            known = self._known.get((id(picture), self._row_for(picture, shown.cut)))
             if known is not None and known[1]:  # otherwise it has been cut to the region already
                 new[id(picture)] = _as(shown.latent, picture)
         return [side if isinstance(side, str) else _replaced(side, new, shown) for side in sides]

@@ -32,7 +32,7 @@ class TrackRun(Run):
     def __init__(self, detail: Detail, backend: Backend, source: FrameSource) -> None:
         super().__init__(detail, backend, source.read(0, min(1, source.count)))
         self.rows = self.report.images = source.count
-        self.references.image = _Rows(source)
+        self.references.image, self.references.of_clip = _Rows(source), True
         self.unused: Mapping[int, str] = {}  # why tracks are left out, by position
         self.works: dict[int, TrackWork] = {}  # by position
         self._begun: set[int] = set()  # positions of tracks in the report
