@@ -237,6 +237,18 @@ def test_what_a_moved_result_does_not_reach_is_the_original():
     assert (moved[:, :, 53:] == 0).all()
 
 
+def test_what_a_moved_result_does_not_reach_may_begin_softly():
+    original, result = torch.zeros(1, 40, 60, 3), torch.ones(1, 40, 60, 3)
+    moved = moved_back(result, original, Similarity(shift=(7.0, 0.0)), 5)[0, :, :, 0]
+    assert torch.allclose(moved[:, :43], torch.ones(1))  # at the other borders, too
+    assert (moved[:, 53:] == 0).all()
+    steps = -moved.diff(dim=1)
+    assert (steps >= -1e-6).all()
+    assert 0.05 < steps.max() < 0.25
+    still = moved_back(result, original, Similarity(scale=0.9), 5)
+    assert torch.allclose(still, torch.ones(1))
+
+
 def test_no_corner_moves_farther_than_said():
     assert Similarity(shift=(3.0, 4.0)).farthest(Size(100, 50)) == pytest.approx(5.0)
     assert Similarity(scale=1.1).farthest(Size(80, 60)) == pytest.approx(5.0)

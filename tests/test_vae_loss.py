@@ -255,13 +255,15 @@ def test_without_it_the_crop_is_decoded_once():
     assert not torch.equal(result, image)
 
 
-def test_what_a_hook_changed_before_the_encoder_is_no_error_of_the_vae():
+def test_what_a_hook_changed_before_the_encoder_is_no_error_of_the_vae(caplog):
     class Darker:
         def post_upscale(self, pixels, mask=None):
             return pixels * 0.5
 
     plain = detailed(identity, hook=Darker(), vae_loss=OFF)[1]
+    assert not caplog.text
     assert torch.equal(detailed(identity, hook=Darker(), vae_loss=AUTO)[1], plain)
+    assert "'vae_loss' of Paste Options is not used: a hook changes" in caplog.text
 
 
 def test_a_vae_that_adds_errors_of_its_own_takes_no_contrast_off_another_picture():

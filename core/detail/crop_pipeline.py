@@ -18,7 +18,7 @@ from ..pixels.batches import joined_rows
 from ..pixels.crop_view import Cut
 from ..pixels.image import is_black, usable
 from ..pixels.mask import feather, for_latent, resize_mask
-from ..pixels.registration import moved_back, register
+from ..pixels.registration import BORDER, moved_back, register
 from ..pixels.vae_loss import compensated
 from ..pixels.vae_shift import restore_kept
 from ..prompts.control import SegmentControl, with_strength
@@ -193,7 +193,15 @@ class CropPipeline:
             refiner = replace(refiner, models=own)
         models, latent, control_images = yield from self._encode(canvas, models, noise_mask, cut)
         # What a hook has changed before the encoder is no error of the VAE.
-        compares = detail.pasting.vae_loss != OFF and not hook.has("post_upscale")
+        compares = detail.pasting.vae_loss != OFF
+        if compares and hook.has("post_upscale"):
+            note(
+                "hook",
+                "'vae_loss' of Paste Options is not used: a hook changes the crops before they are"
+                " encoded, so that what the VAE does to them cannot be told. Disconnect the hook,"
+                " or set 'vae_loss' to off.",
+            )
+            compares = False
         self._source = picture(latent["samples"]) if compares else None
         models = self._with_control_strength(models)
         models, refiner = yield from self._with_references(canvas, models, refiner, latent, cut)
@@ -476,7 +484,7 @@ class CropPipeline:
                 self._elsewhere = found.refused
             elif found.similarity is not None:
                 note("registration", f"{self.crop.job.name.capitalize()} {found.similarity}")
-                own = moved_back(own, before.to(own), found.similarity)
+                own = moved_back(own, before.to(own), found.similarity, BORDER)
             done.append(own)
         return joined_rows(done)
 

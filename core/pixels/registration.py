@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from ..geometry import Size
 from .colour import MAD_TO_SPREAD
-from .mask import blur, dilate
+from .mask import blur, dilate, fade, grow
 from .precision import in_double, in_float32
 from .resample import resize
 
@@ -44,6 +44,7 @@ SOFTNESS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)  # pixels of the blurs that are 
 STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
 CLEARLY_BETTER = 0.96  # the error left over must be below this share of the error before
 ALIKE = 0.5  # correlation with the surroundings from which on a result shows the same picture
+BORDER = 6  # pixels, see `reach` of `moved_back`: what it does not reach must not end in an edge
 CELLS = 4  # pixels of the error's blur: registration is judged by things, not by grain
 
 
@@ -138,7 +139,8 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
             return TOO_PLAIN
         return Registration(
             refused="what lies around its mask does not show the same picture any more"
-            f" (likeness {likeness:.2f}, {ALIKE} is needed)."
+            f" (likeness {likeness:.2f}, {ALIKE} is needed). Try another seed or a lower denoise,"
+            " or set 'register' of Paste Options to off."
         )
     if not is_sane or moved <= STILL or after > CLEARLY_BETTER * before:
         return Registration()
@@ -190,13 +192,15 @@ def _compared(
 
 @in_float32
 def moved_back(
-    result: torch.Tensor, original: torch.Tensor, similarity: Similarity
+    result: torch.Tensor, original: torch.Tensor, similarity: Similarity, reach: int = 0
 ) -> torch.Tensor:
     """The result moved onto the crop, in one bicubic resampling.
 
     Args:
         result, original: [N,h,w,3].
         similarity: as `register` found it for this size.
+        reach: pixels over which the result fades into the original, to either side of a line that
+            runs so far inside of what the moved result reaches.
 
     Returns:
         [N,h,w,3] 0..1; what the moved result does not reach is the original.
@@ -205,8 +209,11 @@ def moved_back(
     planes = F.grid_sample(
         result.movedim(-1, 1), grid.expand(len(result), -1, -1, -1), "bicubic", "border", False
     )
-    inside = (grid.abs() <= 1).all(dim=-1)[..., None]
-    return torch.where(inside, planes.movedim(1, -1).clamp_(0, 1), original)
+    moved, inside = planes.movedim(1, -1).clamp_(0, 1), (grid.abs() <= 1).all(dim=-1)
+    if reach and not inside.all():
+        weight = fade(grow(inside.to(moved), -reach), reach)[..., None]
+        moved = torch.lerp(original.to(moved), moved, weight)
+    return torch.where(inside[..., None], moved, original)
 
 
 def _scaled(size: Size, share: float, least: int) -> Size:
