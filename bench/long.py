@@ -22,7 +22,7 @@ import torch
 
 from dev.options import bench_long
 
-from .gpu import load, part, part_of_nodes
+from .in_host import load, part, part_of_nodes
 from .quality import Report
 from .quality_runs import BASE
 from .quality_tables import markdown

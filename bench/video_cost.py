@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from dev.miniature.clips import Detection, detections, draw_clip
 
-from .gpu import load, part, part_of_nodes
+from .in_host import load, part, part_of_nodes
 from .quality_runs import BASE
 from .run import forget_the_peak, resident
 from .video_detail import finds

@@ -20,7 +20,7 @@ from dev.known_clip import LEAST_SEEN, KnownClip
 from dev.miniature.clips import Box, Clip, Detection
 from dev.miniature.detailing import CROP_FACTOR
 
-from .gpu import part, part_of_nodes
+from .in_host import part, part_of_nodes
 from .quality_runs import BASE, Bench
 from .scenes import GROWN
 from .video_clips import box_mask, path_in_heads
