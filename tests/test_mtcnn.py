@@ -20,6 +20,7 @@ from detailers.core.settings import LANDMARKS, Upright
 from detailers.dev.photographs import PHOTOGRAPHS, Photograph, compared
 from detailers.utils.notes import collected_notes
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def random_networks(seed=0):
@@ -195,6 +196,20 @@ def test_the_stages_together_find_what_the_networks_look_for(channels):
         assert side >= 38
         expected = torch.tensor(White.PLACES).view(2, 5).T * side + torch.tensor(box[:2])
         torch.testing.assert_close(points, expected)
+
+
+class NoAdaptivePools(TorchDispatchMode):
+    """A device that pools by whole factors alone, as Apple's GPUs do."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "adaptive" in str(func):
+            raise RuntimeError(f"{func} is not implemented on this device")
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_operation_is_used_that_apples_gpus_do_not_have():
+    with NoAdaptivePools():
+        FaceFinder(CpuNetwork(white_networks()), 40).find(torch.rand(121, 167, 3), 0.5)
 
 
 def test_nothing_is_found_where_nothing_is_and_in_images_smaller_than_a_face():

@@ -46,6 +46,7 @@ from detailers.core.pixels.vae_shift import restore_kept
 from detailers.core.pixels.window import Window
 from detailers.core.prompts.control import WholePicture
 from detailers.core.prompts.cut_conditioning import Cut, cut_conditioning
+from detailers.core.prompts.join_conditioning import concat_text
 from detailers.core.sampling.iterative_upscale import (
     SCALE_METHODS,
     Iterations,
@@ -307,6 +308,12 @@ def test_conditioning_is_cut_where_it_is(gpu, rotated):
     assert all(off_gpu(own).numel() > 16 for own in found)
     assert gpu.to_host == set()
     assert gpu.to_device <= KERNELS
+
+
+def test_texts_of_two_devices_are_joined(gpu):
+    there, here = [[on_gpu(torch.ones(1, 2, 8)), {}]], [[torch.zeros(1, 3, 8), {}]]
+    assert off_gpu(concat_text(there, here)[0][0]).shape == (1, 5, 8)
+    assert concat_text(here, there)[0][0].device.type == "cpu"
 
 
 # Whole runs

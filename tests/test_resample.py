@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.geometry import Size
-from detailers.core.pixels.resample import METHODS, SUPERSAMPLING, resample, resize
+from detailers.core.pixels.resample import METHODS, SUPERSAMPLING, averaged, resample, resize
 from detailers.tests.fake_backend import noise_image, ramp_image
 from PIL import Image
 
@@ -78,3 +78,14 @@ def test_the_type_stays():
 def test_an_unknown_filter_is_named():
     with pytest.raises(ValueError, match=r"'resampling_method' is 'magic'.*lanczos"):
         resample(noise_image(1, 4, 4), Size(8, 8), "magic")
+
+
+@pytest.mark.parametrize("size", [(13, 9), (7, 4), (5, 3), (1, 1), (12, 9), (26, 20), (200, 150)])
+def test_means_are_those_of_adaptive_pooling(size):
+    planes = noise_image(2, 9, 13, 1)[..., 0] * 3 - 1
+    width, height = size
+    expected = torch.nn.functional.adaptive_avg_pool2d(planes, (height, width))
+    torch.testing.assert_close(averaged(planes, Size(width, height)), expected)
+    large = noise_image(1, 211, 317, 1)[..., 0]
+    expected = torch.nn.functional.adaptive_avg_pool2d(large, (height, width))
+    torch.testing.assert_close(averaged(large, Size(width, height)), expected)

@@ -16,8 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..geometry import Size
 from ..memory import persist
 from ..pixels.image import image_name, to_rgb
+from ..pixels.resample import averaged
 from .base import BoxDetector, Detection
 from .network import Network
 from .yolo import outer_box
@@ -185,9 +187,9 @@ class FaceFinder:
             self.network.check_interrupt()
             twice = max(0, int(-math.log2(scale)) - 1)  # the level at least twice as large
             level = levels[min(twice, len(levels) - 1)]
-            size = math.ceil(height * scale), math.ceil(width * scale)
-            small = _to_input(functional.interpolate(level, size, mode="area"))
-            factor = (width / size[1], height / size[0])
+            size = Size(math.ceil(width * scale), math.ceil(height * scale))
+            small = _to_input(averaged(level[0], size)[None])
+            factor = (width / size.width, height / size.height)
             answers = ((network(band), first) for first, band in bands(small))
             found = [_proposed(answer, first, factor) for answer, first in answers]
             parts.append(surest(Faces.joined(found), SAME_SCALE))

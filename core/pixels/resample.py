@@ -141,6 +141,37 @@ def resample(
     return result
 
 
+def averaged(planes: torch.Tensor, size: Size) -> torch.Tensor:
+    """Planes at another size, of which each pixel is the mean of those that it touches.
+
+    This is PyTorch's adaptive pooling, which Apple's GPUs only have for whole factors.
+
+    Args:
+        planes: [N,H,W] of any range, float32 or float64.
+        size: the new width and height, at least 1 each.
+
+    Returns:
+        [N,size.height,size.width].
+    """
+    height, width = planes.shape[1:]
+    planes = along_width(planes, _blocks_of_means(width, size[0]))
+    return along_height(planes, _blocks_of_means(height, size[1]))
+
+
+@lru_cache(maxsize=128)
+def _blocks_of_means(old: int, new: int) -> tuple[Block, ...]:
+    """The blocks that average an axis of `old` pixels to `new` pixels."""
+
+    def weights(first: int, last: int) -> tuple[int, np.ndarray]:
+        places = np.arange(first, last)
+        starts, ends = places * old // new, -(-(places + 1) * old // new)
+        pixels = np.arange(starts[0], ends[-1])
+        touched = (pixels >= starts[:, None]) & (pixels < ends[:, None])
+        return int(starts[0]), touched / touched.sum(axis=1, keepdims=True)
+
+    return blocks(new, weights)
+
+
 def _fill_in_parts(
     fill: Callable[[slice, slice], None], parts: tuple[int, int], at_once: int,
     old: tuple[int, int], new: tuple[int, int],

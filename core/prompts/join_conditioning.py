@@ -84,7 +84,7 @@ def _joined_texts(first: Conditioning, second: Conditioning, before: bool) -> Co
                 "positive."
             )
         rows = max(embedding.shape[0], added.shape[0])
-        parts = [_repeated(embedding, rows), _repeated(added, rows)]
+        parts = [_repeated(embedding, rows), _repeated(added.to(embedding.device), rows)]
         joined = torch.cat(parts[::-1] if before else parts, dim=1)
         result.append([joined, _without_mask_of_tokens(options)])
     return result
