@@ -212,6 +212,29 @@ def test_grain_that_is_drawn_otherwise_is_no_other_picture(strength, pixels, aga
     assert register(scene(), picture, middle()).refused
 
 
+def one_thing(side, inside, grown=0):
+    """A thing in the corner of a plain picture, and something else in its middle."""
+    picture = torch.full((1, side, side, 3), 0.55)
+    picture[:, 8 : 28 + grown, 8 : 28 + grown] = torch.tensor([0.8, 0.3, 0.2])
+    mask = middle(side, side, 0.7)
+    return torch.lerp(picture, inside, mask[..., None]), mask
+
+
+def test_a_thing_in_one_place_shows_the_shift_alone():
+    """A size that is drawn a little wrong there would be far off on the other side."""
+    dark, light = torch.zeros(1), torch.ones(1)
+    picture, mask = one_thing(160, dark)
+    grown = one_thing(160, light, grown=2)[0]
+    assert register(grown, picture, mask).refused == ""
+    best = best_fit(grown, picture, mask)
+    assert (best.scale, best.angle) == (1, 0)
+    assert math.hypot(*best.shift) < 2
+    slip = Similarity(shift=(5.0, -4.0))
+    slipped = register(displaced(one_thing(160, light)[0], slip), picture, mask)
+    assert slipped.refused == ""
+    assert error_of(slipped.similarity, slip)[0] < 0.2
+
+
 @pytest.mark.parametrize(("height", "width"), [(40, 600), (600, 40)])
 def test_a_slip_in_a_long_and_narrow_crop(height, width):
     similarity = Similarity(shift=(2.0, 1.0))

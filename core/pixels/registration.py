@@ -40,6 +40,10 @@ FLAT = 0.004  # a spread of the surroundings below it shows nothing to go by, in
 # The same of detail that is coarser than grain. A picture with less may show grain and nothing
 # else, which a model never draws again as it was: that tells no other picture.
 PLAIN = 0.04
+# The spread of what shows a slip, as a share of half the diagonal, that tells scale and rotation: a
+# thing in one place shows the shift alone, as an error of its size would grow with the distance.
+SPREAD = 0.2
+EDGES = 3.0  # how much steeper an edge is than the surroundings usually are
 SOFTNESS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)  # pixels of the blurs that are tried
 STILL = 0.12  # pixels: a fit that moves no corner by more leaves the result as it is
 CLEARLY_BETTER = 0.96  # the error left over must be below this share of the error before
@@ -132,6 +136,7 @@ def register(result: torch.Tensor, original: torch.Tensor, mask: torch.Tensor) -
     after, likeness = _misfit(*pictures, around, found)
     moved = found.farthest(fine)
     is_sane = moved <= 2 * WIDEST_SHIFT * max(fine) and after <= before
+    is_sane = is_sane and likeness >= min(unmoved, ALIKE)
     if not is_sane:
         likeness = unmoved
     if likeness < ALIKE:
@@ -184,9 +189,10 @@ def _compared(
         return TOO_LITTLE
     if not _has_texture(pictures[1], around):
         return TOO_PLAIN
-    found = _refined(*pictures, around, _coarse(*pictures, around))
+    turns = _spread(pictures[1], around) >= SPREAD
+    found = _refined(*pictures, around, _coarse(*pictures, around, turns), turns)
     if found.farthest(fine) > STILL:
-        found = _refined(*_as_soft(*pictures, around, found), around, found)
+        found = _refined(*_as_soft(*pictures, around, found), around, found, turns)
     return pictures, around, found
 
 
@@ -227,26 +233,60 @@ def _fitted(mask: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def _has_texture(original: torch.Tensor, around: torch.Tensor) -> bool:
-    grey = _detail(original.mean(dim=0))
+    grey = _detail(original.mean(dim=0), counted=around)
     return float(((grey**2) * around).sum() / around.sum()) ** 0.5 >= FLAT
+
+
+def _spread(original: torch.Tensor, around: torch.Tensor) -> float:
+    """How far the edges around the mask lie from their centre, see SPREAD.
+
+    Edges are what is much steeper than most of it is. Where other detail outweighs them, all of it
+    counts.
+    """
+    size = Size(original.shape[2], original.shape[1])
+    steepness = _steepness(*_slopes(_softened(original)))
+    beside = dilate(1 - around[None], 7)[0] <= 0  # where no edge of the mask is mixed in
+    if not beside.any():
+        return 0.0
+    edges = beside & (steepness > max(EDGES * float(steepness[beside].median()), FLAT))
+    outweigh = 2 * steepness[edges].square().sum() > steepness[beside].square().sum()
+    weight = (edges if outweigh else beside).to(original)
+    places = [place.expand_as(weight) for place in _from_centre(size, original)]
+    off = [place - (weight * place).sum() / weight.sum() for place in places]
+    square = sum((weight * own.square()).sum() / weight.sum() for own in off)
+    return float(square) ** 0.5 / (math.hypot(size.width, size.height) / 2)
 
 
 def _strength(picture: torch.Tensor, around: torch.Tensor) -> float:
     """The spread of a picture's detail [3,h,w] that is coarser than grain, around the mask."""
-    detail = _coarser(_detail(picture, 16)).square().mean(dim=0)
+    detail = _structure(picture, around).square().mean(dim=0)
     return float((detail * around).sum() / around.sum()) ** 0.5
 
 
-def _detail(planes: torch.Tensor, reach: int = 8) -> torch.Tensor:
-    """Planes [...,h,w] without their coarse brightness."""
+def _detail(
+    planes: torch.Tensor, reach: int = 8, counted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Planes [...,h,w] without their coarse brightness.
+
+    Args:
+        counted: [h,w] 0..1, the pixels that may be looked at; None for all. What was redrawn is
+            another thing, whose brightness says nothing about its surroundings.
+    """
+    reach = min(reach, min(planes.shape[-2:]) // 2 - 1)
+    return planes - _mean_around(planes, reach, counted)
+
+
+def _mean_around(
+    planes: torch.Tensor, reach: int, counted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The mean of the pixels up to `reach` away that are counted: [...,h,w], as of `_detail`."""
+    if counted is not None:
+        share = _mean_around(counted, reach).clamp(min=1e-6)
+        return _mean_around(planes * counted, reach) / share
     flat = planes.reshape(1, -1, *planes.shape[-2:])
-    size = 2 * min(reach, min(planes.shape[-2:]) // 2 - 1) + 1
-    across, half = (
-        F.avg_pool2d(flat, (1, size), 1, (0, size // 2), count_include_pad=False),
-        size // 2,
-    )
-    soft = F.avg_pool2d(across, (size, 1), 1, (half, 0), count_include_pad=False)
-    return (flat - soft).view(planes.shape)
+    for kernel, padding in (((1, 2 * reach + 1), (0, reach)), ((2 * reach + 1, 1), (reach, 0))):
+        flat = F.avg_pool2d(flat, kernel, 1, padding, count_include_pad=False)
+    return flat.view(planes.shape)
 
 
 def _grid(similarity: Similarity, size: Size, like: torch.Tensor) -> torch.Tensor:
@@ -267,12 +307,15 @@ def _from_centre(size: Size, like: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return x[None, :], y[:, None]
 
 
-def _coarse(result: torch.Tensor, original: torch.Tensor, around: torch.Tensor) -> Similarity:
+def _coarse(
+    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, turns: bool
+) -> Similarity:
     """The best of a grid of scales and angles, with its shift in whole coarse pixels.
 
     Args:
         result, original: [3,h,w].
         around: [h,w], 1 where both should show the same.
+        turns: whether scales and angles are tried at all.
     """
     own = Size(result.shape[2], result.shape[1])
     share = min(1.0, COARSE_SIDE / max(own))
@@ -282,7 +325,9 @@ def _coarse(result: torch.Tensor, original: torch.Tensor, around: torch.Tensor) 
         for picture in (result, original)
     ]
     weight = F.adaptive_avg_pool2d(around[None, None], (small.height, small.width))[0, 0]
-    tried = [Similarity(scale, angle) for scale in SCALES for angle in ANGLES]
+    tried = [Similarity()]
+    if turns:
+        tried = [Similarity(scale, angle) for scale in SCALES for angle in ANGLES]
     grids = torch.cat([_grid(one, small, result) for one in tried])
     turned = F.grid_sample(
         grey[0].expand(len(tried), 1, -1, -1), grids, "bilinear", "zeros", False
@@ -313,13 +358,18 @@ def _correlation(
 
 
 def _refined(
-    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, start: Similarity
+    result: torch.Tensor,
+    original: torch.Tensor,
+    around: torch.Tensor,
+    start: Similarity,
+    turns: bool,
 ) -> Similarity:
     """A similarity refined by least squares, from coarse to fine.
 
     Args:
         result, original: [3,h,w].
         around: [h,w].
+        turns: False: only the shift changes.
     """
     own = Size(result.shape[2], result.shape[1])
     shares = [1.0]
@@ -336,12 +386,16 @@ def _refined(
         ]
         weight = -F.adaptive_max_pool2d(-around[None, None], (size.height, size.width))[0, 0]
         ratio = size.width / own.width
-        found = _least_squares(*planes, weight, found.at(ratio)).at(1 / ratio)
+        found = _least_squares(*planes, weight, found.at(ratio), turns).at(1 / ratio)
     return found
 
 
 def _least_squares(
-    result: torch.Tensor, original: torch.Tensor, around: torch.Tensor, start: Similarity
+    result: torch.Tensor,
+    original: torch.Tensor,
+    around: torch.Tensor,
+    start: Similarity,
+    turns: bool,
 ) -> Similarity:
     """Gauss-Newton steps at one size until no corner moves any more.
 
@@ -359,18 +413,20 @@ def _least_squares(
         error = original - seen
         across, down = _slopes(seen)
         weight = known * _biweight(error, _steepness(across, down), known)
-        columns = [across, down, across * x + down * y, down * x - across * y]
-        rows = torch.stack(columns).flatten(2)  # [4,3,h*w]
+        columns = [across, down]
+        if turns:
+            columns += [across * x + down * y, down * x - across * y]
+        rows = torch.stack(columns).flatten(2)  # [2 or 4,3,h*w]
         weighted = rows * weight.flatten()
         normal = in_double(torch.einsum("ikp,jkp->ij", weighted, rows))
         wanted = in_double(torch.einsum("ikp,kp->i", weighted, error.flatten(1)))
         try:
             step = torch.linalg.solve(
-                normal + 1e-9 * normal.trace() * torch.eye(4).to(normal), wanted
+                normal + 1e-9 * normal.trace() * torch.eye(len(normal)).to(normal), wanted
             )
         except torch.linalg.LinAlgError:
             return found
-        before, found = found, _composed(found, step.tolist())
+        before, found = found, _composed(found, *step.tolist())
         if not all(map(math.isfinite, (found.scale, found.angle, *found.shift))):
             return start
         if _difference(before, found, size) < SETTLED:
@@ -401,9 +457,10 @@ def _as_soft(
     return pictures
 
 
-def _composed(found: Similarity, step: list[float]) -> Similarity:
+def _composed(
+    found: Similarity, dx: float, dy: float, grow: float = 0.0, turn: float = 0.0
+) -> Similarity:
     """The similarity after a small one: p is looked up at `found` of `p + step`."""
-    dx, dy, grow, turn = step
     a, b = found.matrix
     c, d = 1 + grow, turn
     scale_cos, scale_sin = a * c - b * d, b * c + a * d
@@ -493,7 +550,7 @@ def _misfit(
     seen, known = _seen(result, around, similarity)
     total = known.sum().clamp(min=1)
     seen = _with_contrast_of(seen, original, known)
-    ours, theirs = (_coarser(_detail(picture, 16)) for picture in (seen, original))
+    ours, theirs = (_structure(picture, known) for picture in (seen, original))
     error = (ours - theirs).abs().mean(dim=0)
     steepness = _steepness(*_slopes(theirs))
     kept = torch.minimum(error, 3 * _usual(error, steepness, known)) if known.any() else error
@@ -505,6 +562,6 @@ def _misfit(
     return float((kept * known).sum() / total), float(likeness)
 
 
-def _coarser(planes: torch.Tensor) -> torch.Tensor:
-    """Planes [3,h,w] without grain."""
-    return F.avg_pool2d(planes[None], CELLS + 1, 1, CELLS // 2, count_include_pad=False)[0]
+def _structure(planes: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Planes [3,h,w] without coarse brightness and without grain; `counted` as of `_detail`."""
+    return _mean_around(_detail(planes, 16, counted), CELLS // 2, counted)
