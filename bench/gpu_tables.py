@@ -380,7 +380,8 @@ def waves(args: Namespace) -> Iterator[list[str]]:
             outside = f"{100 * (1 - inside / seconds['all']):.1f} %"
             apart = f"{difference(own.done.image, alone.done.image):.1e}"
         if own is together:
-            told = verdict(times, once["sample"] / limit.done.clock.seconds["sample"]) + told
+            said = verdict(times, once["sample"] / limit.done.clock.seconds["sample"])
+            told = f"{said} {told}".rstrip()
         yield [
             f"{args.network}, {side}², {steps} steps", "fp32" if is_cpu else args.dtype,
             "on" if pages_weights() else "off", name, whole,
