@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .gpu import part
+from .in_host import part
 from .quality_runs import BASE, Bench, Runs
 from .quality_tables import markdown
 from .scenes import Kind, TestScene, make_scene

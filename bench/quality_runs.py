@@ -32,7 +32,7 @@ from dev.miniature.detailing import SETTINGS
 from dev.miniature.look import Look
 from dev.miniature.people import EMBEDDER
 
-from .gpu import load, part
+from .in_host import load, part
 from .quality_tables import Head, Measures, Outcome, table
 from .scenes import USUAL, Kind, TestScene, make_scene
 

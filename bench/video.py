@@ -27,7 +27,7 @@ from dev.metrics import psnr
 from dev.miniature.clips import CLIPS
 from dev.options import bench_video
 
-from .gpu import part
+from .in_host import part
 from .quality import Report
 from .quality_tables import markdown
 from .scenes import GROWN
