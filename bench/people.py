@@ -30,7 +30,7 @@ from dev.miniature.look import ON_HEAD, Look, caption
 from dev.miniature.people import EMBEDDER
 from dev.options import bench_people
 
-from .gpu import part
+from .in_host import part
 from .quality import Report
 from .quality_runs import BASE, MARGIN, Bench
 from .quality_tables import markdown

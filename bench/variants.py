@@ -22,7 +22,7 @@ import torch
 from dev import metrics
 from dev.options import bench_variants
 
-from .gpu import part
+from .in_host import part
 from .quality import Report
 from .quality_runs import BASE, Bench
 from .quality_tables import markdown
