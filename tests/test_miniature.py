@@ -6,7 +6,16 @@ from itertools import islice, product
 import cv2
 import numpy as np
 import pytest
-from detailers.dev.miniature.crops import head_window, mixture, portraits
+from detailers.dev.miniature.crops import (
+    CELL,
+    SHAPES,
+    detailer_window,
+    draw_shape,
+    head_window,
+    mixture,
+    painted,
+    portraits,
+)
 from detailers.dev.miniature.look import PHRASES, Look, caption, draw_look, read_caption
 from detailers.dev.miniature.render import Shape, coverage, ellipse, polygon, render, stroke
 from detailers.dev.miniature.world import (
@@ -138,14 +147,52 @@ def test_degradation_is_seeded_and_costs_detail():
 
 def test_training_crops_show_heads_and_say_whose():
     for crop in islice(portraits(7), 4):
-        assert crop.pixels.shape == (256, 256, 3)
+        height, width = crop.mask.shape
+        assert (height, width) in SHAPES
+        assert crop.pixels.shape == (height * CELL, width * CELL, 3)
         assert crop.pixels.std() > 10
-        assert crop.degraded.shape == (256, 256, 3)
+        assert crop.degraded.shape == crop.pixels.shape
         assert 1 < np.abs(crop.degraded.astype(int) - crop.pixels).mean() < 40
         read_caption(crop.text)
     assert all(pixels.shape == (256, 256, 3) for pixels in islice(mixture(7), 3))
     again = [next(portraits(7)).pixels for _ in range(2)]
     assert np.array_equal(*again)
+
+
+def test_training_crops_are_those_of_a_detailer():
+    random = np.random.default_rng(0)
+    shapes, heads = set(), []
+    for seed in range(20):
+        scene = draw_scene(seed)
+        for index in range(len(scene.characters)):
+            height, width = shape = draw_shape(scene, index, random)
+            shapes.add(shape)
+            x1, y1, x2, y2 = detailer_window(scene, index, shape, random)
+            assert (x2 - x1) / width == pytest.approx((y2 - y1) / height)
+            assert 0 <= x1 < x2 <= SIDE + 1e-6
+            assert 0 <= y1 < y2 <= SIDE + 1e-6
+            left, top, right, bottom = scene.characters[index].head_box()
+            assert x1 < (left + right) / 2 < x2
+            assert y1 < (top + bottom) / 2 < y2
+            heads.append(max((right - left) / (x2 - x1), (bottom - top) / (y2 - y1)))
+    assert shapes == set(SHAPES)
+    assert 1 / 3 - 1e-6 <= min(heads) < max(heads) <= 1 / 1.4 + 1e-6
+    assert np.mean([1 / 2.2 <= head <= 1 / 1.8 for head in heads]) > 0.5
+
+
+def test_masks_of_training_crops_cover_the_head_and_its_rim():
+    scene, shape = draw_scene(7), (36, 32)
+    window = detailer_window(scene, 0, shape, np.random.default_rng(0))
+    head = scene.mask(0, (32, 36), window)
+    masks = [painted(scene, 0, window, shape, np.random.default_rng(seed)) for seed in range(40)]
+    kinds = {mask.tobytes(): mask for mask in masks}.values()
+    shaped, box = sorted(kinds, key=lambda mask: mask.sum())
+    assert (shaped >= head).all()
+    assert (box >= shaped).all()
+    assert head.sum() < shaped.sum() < box.sum()
+    rows, columns = box.nonzero()
+    assert (box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == 1).all()
+    assert 4 <= sum(np.array_equal(mask, box) for mask in masks) <= 18
 
 
 def test_windows_hold_the_middle_of_the_head_and_stay_inside():

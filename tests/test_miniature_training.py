@@ -1,13 +1,30 @@
 """The parts of the miniature's training that need no host."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from detailers.dev.miniature.codec import CHANNELS, RATIO, Codec
 from detailers.dev.miniature.muon import Muon, make_optimizers, orthogonal
-from detailers.dev.miniature.noise import BEGINS, draw_times, left_to_go, signal_share, spread
+from detailers.dev.miniature.noise import (
+    BEGINS,
+    MASKED,
+    POOR,
+    as_in_a_detailer,
+    draw_times,
+    left_to_go,
+    signal_share,
+    spread,
+)
 from detailers.dev.miniature.session import Plan, Session
 from detailers.dev.miniature.weights import load_codec, load_weights, save_weights
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_rows_lie_on_the_way_of_a_sampler():
@@ -55,6 +72,23 @@ def test_muon_goes_down_a_slope():
         loss.backward()
         optimizer.step()
     assert losses[-1] < 0.02 * losses[0]
+
+
+def test_rows_of_a_detailer_have_their_surroundings_again_and_paint_the_rest():
+    count = 2000
+    mask = torch.zeros(count, 1, 2, 2)
+    mask[..., 0, 0], mask[..., 0, 1] = 1, 0.5
+    way = torch.full((count, 1, 1, 1), 0.2)
+    painted, left = as_in_a_detailer(mask, way, np.random.default_rng(0))
+    whole = (painted == 1).all((1, 2, 3))
+    assert float(whole.float().mean()) == pytest.approx(1 - MASKED, abs=0.03)
+    assert (left[whole] == 0.2).all()
+    assert torch.equal(painted[~whole], mask[~whole])
+    assert torch.allclose(left[~whole][..., 0, 0], torch.tensor(0.2))
+    around = left[~whole][..., 1, 1]
+    assert set(around.flatten().tolist()) == {0.0, 1.0}
+    assert float(around.mean()) == pytest.approx(POOR, abs=0.03)
+    assert torch.allclose(left[~whole][..., 0, 1], (around + 0.2) / 2)
 
 
 def test_every_parameter_has_one_optimizer():
@@ -110,3 +144,49 @@ def test_a_session_goes_on_where_the_last_one_ended(tmp_path, monkeypatch):
     saved = torch.load(tmp_path / "unet.pt", weights_only=True)
     assert saved["step"] == session.step
     assert "unet: 0.00 million weights, from step" in (tmp_path / "log").read_text()
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+import torch
+from dev.miniature import session as module
+from dev.miniature.session import Plan, Session
+from dev.miniature.team import Team
+
+folder, team = Path(sys.argv[1]), Team.of_environment()
+module.LOG = folder / "log"
+torch.manual_seed(0)
+network = torch.nn.Linear(4, 4)
+session = Session("unet", Plan(0.002, 1e-2, "cpu", folder / str(team.part), False), team)
+session.start(network)
+for _ in session.steps():
+    session.learn(network(torch.full((2, 4), team.part + 1.0)).square().mean())
+torch.save(
+    {"weights": network.state_dict(), "step": session.step, "seed": session.seed},
+    folder / f"{team.part}.pt",
+)
+"""
+
+
+def test_processes_that_train_together_keep_the_same_weights(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, str(tmp_path)],
+            cwd=ROOT, env={**os.environ, **place, "RANK": str(part)},
+        )
+        for part in range(2)
+    ]  # fmt: skip
+    assert [process.wait(100) for process in running] == [0, 0]
+    one, other = (torch.load(tmp_path / f"{part}.pt", weights_only=True) for part in range(2))
+    assert one["step"] == other["step"] > 1
+    for name, value in one["weights"].items():
+        assert torch.equal(value, other["weights"][name])
+    assert (one["seed"], other["seed"]) == (2 * one["step"], 2 * one["step"] + 1)
+    assert (tmp_path / "0" / "unet.pt").exists()
+    assert not (tmp_path / "1" / "unet.pt").exists()
+    assert (tmp_path / "log").read_text().count("million weights") == 1

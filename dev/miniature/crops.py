@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from .world import SIDE, Degradation, Scene, Window, degrade, draw_scene, enlarge
 
-SIZE = 256  # pixels along each side of a crop
+SIZE = 256  # pixels along each side of a square crop
+CELL = 8  # pixels along each side of a cell of a latent
+# Height and width in cells: the short side of a crop becomes 256 pixels or, where a head is large,
+# some more; heads are as wide as high or higher.
+SHAPES = ((32, 32), (32, 36), (36, 32), (40, 32), (36, 36), (44, 36))
 
 
 @dataclass(frozen=True)
@@ -17,12 +22,14 @@ class Crop:
     """A rendering and the caption of the character that it shows.
 
     Attributes:
-        pixels: [SIZE,SIZE,3], uint8.
+        pixels: [H,W,3], uint8, of one of SHAPES.
         degraded: the same as a base model would have given it.
+        mask: [h,w] float32, 0..1, of the crop's cells: what a detailer would paint anew.
     """
 
     pixels: np.ndarray
     degraded: np.ndarray
+    mask: np.ndarray
     text: str
 
 
@@ -35,9 +42,11 @@ def portraits(first_seed: int, per_character: int = 2) -> Iterator[Crop]:
         captions = scene.captions()
         for index in range(len(captions)):
             for _ in range(per_character):
-                window = head_window(scene, index, random)
-                pixels = _render(scene, window)
-                yield Crop(pixels, _degraded(pixels, random), captions[index])
+                shape = draw_shape(scene, index, random)
+                window = detailer_window(scene, index, shape, random)
+                pixels = _render(scene, window, shape)
+                mask = painted(scene, index, window, shape, random)
+                yield Crop(pixels, _degraded(pixels, random), mask, captions[index])
         seed += 1
 
 
@@ -78,8 +87,47 @@ def head_window(
     return (x, y, x + side, y + side)
 
 
-def _render(scene: Scene, window: Window) -> np.ndarray:
-    return np.round(scene.picture((SIZE, SIZE), window) * 255).astype(np.uint8)
+def draw_shape(scene: Scene, index: int, random: np.random.Generator) -> tuple[int, int]:
+    """Height and width, in cells, of a detailer's crop around a head: about as slim as the head."""
+    left, top, right, bottom = scene.characters[index].head_box()
+    slim = np.log((bottom - top) / (right - left))
+    off = [abs(np.log(height / width) - slim + random.normal(0, 0.06)) for height, width in SHAPES]
+    return SHAPES[int(np.argmin(off))]
+
+
+def detailer_window(
+    scene: Scene, index: int, shape: tuple[int, int], random: np.random.Generator
+) -> Window:
+    """What a detailer's crop of this shape shows: a head, half the time as large as usual in it."""
+    usual = random.random() < 0.5
+    times = random.uniform(1.8, 2.2) if usual else random.uniform(1.4, 3.0)
+    off = 0.03 if usual else 0.12
+    left, top, right, bottom = scene.characters[index].head_box()
+    height, width = shape
+    cell = times * max((right - left) / width, (bottom - top) / height)
+    width, height = width * cell, height * cell
+    x = (left + right - width) / 2 + off * width * random.uniform(-1, 1)
+    y = (top + bottom - height) / 2 + off * height * random.uniform(-1, 1)
+    x, y = np.clip(x, 0, SIDE - width), np.clip(y, 0, SIDE - height)
+    return (x, y, x + width, y + height)
+
+
+def painted(
+    scene: Scene, index: int, window: Window, shape: tuple[int, int], random: np.random.Generator
+) -> np.ndarray:
+    """A head's mask in the crop's cells, a cell larger; for every fourth head its whole box."""
+    mask = cv2.dilate(scene.mask(index, shape[::-1], window), np.ones((3, 3), np.uint8))
+    if random.random() < 0.25:
+        rows, columns = mask.nonzero()
+        mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    return mask
+
+
+def _render(
+    scene: Scene, window: Window, shape: tuple[int, int] = (SIZE // CELL, SIZE // CELL)
+) -> np.ndarray:
+    size = (shape[1] * CELL, shape[0] * CELL)
+    return np.round(scene.picture(size, window) * 255).astype(np.uint8)
 
 
 def _sometimes_degraded(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -91,5 +139,5 @@ def _degraded(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
         random.uniform(0.07, 0.24), random.uniform(0.3, 1.0), random.uniform(0.01, 0.06)
     )
     small = degrade(pixels.astype(np.float32) / 255, how, random)
-    large = enlarge(small, (SIZE, SIZE), sharp=bool(random.random() < 0.25))
+    large = enlarge(small, pixels.shape[1::-1], sharp=bool(random.random() < 0.25))
     return np.round(large * 255).astype(np.uint8)

@@ -7,6 +7,8 @@ import torch
 
 DEGRADED = 0.6  # share of the rows up to the last of BEGINS that come from a degraded picture
 BEGINS = (150, 700)  # timesteps at which a detailer adds its noise
+MASKED = 0.6  # share of the rows that are painted under a mask
+POOR = 0.75  # of these, share whose surroundings are as a base model gave them
 
 
 def signal_share() -> torch.Tensor:
@@ -31,6 +33,29 @@ def left_to_go(
     place, chance = (torch.from_numpy(random.random((2, len(times)))).to(noise)).unbind()
     chosen = (chance < DEGRADED) & (least < most)
     return torch.where(chosen, torch.lerp(least, most, place), 0.0)
+
+
+def as_in_a_detailer(
+    mask: torch.Tensor, way: torch.Tensor, random: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much of each cell a row has to paint, and how far each cell is from the truth.
+
+    Where a detailer samples under a noise mask, the host puts what was there, poor or sharp, around
+    the mask again at every step. What the network says there is thrown away.
+
+    Args:
+        mask: [B,1,h,w], 0..1, what a detailer would paint.
+        way: [B,1,1,1], 0..1, of what is painted; see `left_to_go`.
+
+    Returns:
+        Both [B,1,h,w], 0..1. Rows without a mask are painted whole.
+    """
+    masked, poor = (
+        torch.from_numpy(random.random(len(mask)) < chance).view(-1, 1, 1, 1).to(mask.device)
+        for chance in (MASKED, POOR)
+    )
+    painted = torch.where(masked, mask, 1.0)
+    return painted, torch.lerp(poor.to(mask).expand_as(mask), way.expand_as(mask), painted)
 
 
 def spread(share: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .muon import make_optimizers
+from .team import Team
 
 HERE = Path(__file__).resolve().parent
 LOG = HERE / "train.log"
@@ -40,12 +41,14 @@ class Plan:
 class Session:
     """One run of a stage: ends after its time, and goes on from an earlier one if asked.
 
-    The checkpoint holds weights and optimizer; it lies outside the project's history.
+    The checkpoint holds weights and optimizer; it lies outside the project's history. Of several
+    processes that train together only the leader writes it and the log.
     """
 
-    def __init__(self, stage: str, plan: Plan):
+    def __init__(self, stage: str, plan: Plan, team: Team | None = None):
         self.stage = stage
         self.plan = plan
+        self.team = team or Team()
         self.device = torch.device(plan.device)
         self.checkpoint = plan.folder / f"{stage}.pt"
         self.step = 0
@@ -53,12 +56,17 @@ class Session:
         self.network: nn.Module | None = None
         self._noted: dict[str, list[float]] = {}
         plan.folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(0)
+        torch.manual_seed(self.seed)
 
     @property
     def goes_on(self) -> bool:
         """Whether the stage is to go on from the project's weights."""
         return self.plan.resume and not self.checkpoint.is_file()
+
+    @property
+    def seed(self) -> int:
+        """What random choices begin with: another in each process and after each step."""
+        return self.step * self.team.parts + self.team.part
 
     def start(self, network: nn.Module) -> None:
         """Take the network to train, with what an earlier session left."""
@@ -75,7 +83,7 @@ class Session:
             for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
             self.step = saved["step"]
-            torch.manual_seed(self.step)
+            torch.manual_seed(self.seed)
         count = sum(value.numel() for value in network.parameters())
         self.say(f"{count / 1e6:.2f} million weights, from step {self.step}, on {self.device}")
 
@@ -84,7 +92,7 @@ class Session:
         seconds = self.plan.minutes * 60
         started = saved = time.monotonic()
         first = self.step
-        while (gone := time.monotonic() - started) < seconds:
+        while (gone := self.team.agreed(time.monotonic() - started)) < seconds:
             self.progress = gone / seconds
             self._set_rate(self.progress, self.step - first)
             yield self.step
@@ -102,6 +110,7 @@ class Session:
     def learn(self, loss: torch.Tensor) -> None:
         self.network.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.share_gradients(self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -115,12 +124,16 @@ class Session:
             self._noted.setdefault(name, []).append(float(value.detach()))
 
     def say(self, text: str) -> None:
+        if not self.team.leads:
+            return
         line = f"{self.stage}: {text}"
         print(line, flush=True)
         with LOG.open("a") as file:
             file.write(line + "\n")
 
     def save(self) -> None:
+        if not self.team.leads:
+            return
         state = {
             "network": self.network.state_dict(),
             "average": self.average,

@@ -3,7 +3,8 @@
 The stages are `codec`, the autoencoder; `unet`, the diffusion model with its text encoder, in the
 latent space of the codec as it is then; `decoder`, more of the autoencoder's decoder, which leaves
 that space as it is; and `people`, the network that tells people apart, which has nothing to do with
-the others. Each writes its weights beside this file. A CPU or a GPU will do.
+the others. Each writes its weights beside this file. A CPU or a GPU will do; on several cores the
+stage `unet` is faster in several processes (team.py).
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ def main() -> int:
     use_host(options.comfyui, cpu=options.device == "cpu")
 
     from .session import Plan, Session
+    from .team import Team
     from .train_codec import train_codec
     from .weights import CODEC, load_codec, save_weights
 
     rate = options.rate or RATES[options.stage]
     plan = Plan(options.minutes, rate, options.device, options.checkpoints, options.resume)
-    session = Session(options.stage, plan)
+    team = Team.of_environment()
+    if team.parts > 1 and options.stage != "unet":
+        parser.error(f"the stage {options.stage} trains in one process: start it without torchrun")
+    session = Session(options.stage, plan, team)
     if options.stage == "unet":
         from .train_unet import train_unet
 

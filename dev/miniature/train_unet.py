@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -9,61 +11,81 @@ import torch
 from torch import nn
 
 from .codec import Codec
-from .crops import Crop, portraits
+from .crops import SHAPES, Crop, portraits
 from .networks import TrainedText, Words, trained_unet
-from .noise import draw_times, left_to_go, signal_share
+from .noise import as_in_a_detailer, draw_times, left_to_go, signal_share
 from .session import Session
 from .weights import TEXT, UNET, load_weights, save_weights
 
 SEED = 2_000_000  # of the first training scene; test scenes have seeds below
+APART = 500_000  # seeds between those of processes that train together
 POOL = 24_000  # latents kept in memory
 FIRST = 1600  # of them before the first step
 FRESH = 2  # new ones per step
-BATCH = 24
+BATCH = 32  # of all processes together
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
+WHOLE = 0.85  # share of the steps on whole crops
 EMPTY = 0.12  # share of rows without a text, for classifier-free guidance
 GAMMA = 5.0  # signal-to-noise ratio above which a row's error in the latent weighs no more
 _UNUSED = "text_projection.weight"  # of the pooled output, which no UNet of this kind looks at
 _FILLERS = ("portrait", "of", "the", "detailed", "face", "picture", "best", "quality", "drawing")
 
 
-class Pool:
-    """Latents of crops, of the same crops degraded, and captions; the oldest give way to new ones.
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a training step.
 
-    A row of `latents` is [2,4,32,32], the truth first.
+    Attributes:
+        truth: latents [B,4,h,w].
+        degraded: the same, degraded.
+        mask: [B,1,h,w], 0..1, what a detailer would paint anew.
+        texts: B captions.
+    """
+
+    truth: torch.Tensor
+    degraded: torch.Tensor
+    mask: torch.Tensor
+    texts: list[str]
+
+
+class Pool:
+    """Latents of crops, of the same crops degraded, their masks and captions, by shape.
+
+    A row is [9,h,w]: the truth, the degraded and the mask. The oldest of a shape give way to new
+    ones.
     """
 
     def __init__(self, codec: Codec, first_seed: int, device: torch.device):
         self.codec = codec
         self.device = device
         self.source = portraits(first_seed)
-        self.latents: list[torch.Tensor] = []
-        self.texts: list[str] = []
-        self.oldest = 0
+        most = POOL // len(SHAPES)
+        self.rows = {shape: deque(maxlen=most) for shape in SHAPES}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows.values()))
 
     def add(self, count: int) -> None:
-        crops = list(islice(self.source, count))
-        for latent, crop in zip(self._encode(crops), crops, strict=True):
-            if len(self.latents) < POOL:
-                self.latents.append(latent)
-                self.texts.append(crop.text)
-            else:
-                self.latents[self.oldest], self.texts[self.oldest] = latent, crop.text
-                self.oldest = (self.oldest + 1) % POOL
+        crops = defaultdict(list)
+        for crop in islice(self.source, count):
+            crops[crop.mask.shape].append(crop)
+        for shape, alike in crops.items():
+            texts = [crop.text for crop in alike]
+            self.rows[shape].extend(zip(self._encode(alike), texts, strict=True))
 
-    def draw(
-        self, random: np.random.Generator, whole: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        """A batch [B,4,h,w], the same degraded, and captions; whole crops, or a part of each."""
-        chosen = random.integers(len(self.latents), size=BATCH)
-        latents = torch.stack([self.latents[index] for index in chosen]).float()
+    def draw(self, random: np.random.Generator, size: int, whole: bool) -> Batch:
+        """A batch of crops of one shape; whole ones, or a part of each."""
+        counts = np.array([len(rows) for rows in self.rows.values()])
+        rows = self.rows[SHAPES[random.choice(len(SHAPES), p=counts / counts.sum())]]
+        chosen = [rows[index] for index in random.integers(len(rows), size=size)]
+        values = torch.stack([row for row, _ in chosen]).float()
         if not whole:
             height, width = random.choice(CUTS, 2)
-            y = random.integers(0, latents.shape[3] - height + 1)
-            x = random.integers(0, latents.shape[4] - width + 1)
-            latents = latents[..., y : y + height, x : x + width]
-        truth, degraded = latents.to(self.device).unbind(1)
-        return truth, degraded, [self.texts[index] for index in chosen]
+            y = random.integers(0, values.shape[2] - height + 1)
+            x = random.integers(0, values.shape[3] - width + 1)
+            values = values[..., y : y + height, x : x + width]
+        truth, degraded, mask = values.to(self.device).split((4, 4, 1), 1)
+        return Batch(truth, degraded, mask, [text for _, text in chosen])
 
     @torch.no_grad()
     def _encode(self, crops: list[Crop]) -> torch.Tensor:
@@ -71,7 +93,9 @@ class Pool:
         pixels = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
         with torch.autocast(self.device.type, torch.bfloat16):
             latents = self.codec.encode(pixels.float() / 127.5 - 1)
-        return latents.unflatten(0, (-1, 2)).half().cpu()
+        masks = torch.from_numpy(np.stack([crop.mask for crop in crops])).half()[:, None]
+        latents = latents.unflatten(0, (-1, 2)).flatten(1, 2).half().cpu()
+        return torch.cat([latents, masks], 1)
 
 
 def train_unet(session: Session, codec: Codec) -> None:
@@ -86,27 +110,28 @@ def train_unet(session: Session, codec: Codec) -> None:
         load(network)
     network.to(session.device)
     session.start(network)
-    pool = Pool(codec, SEED + session.step * FRESH, session.device)
-    for _ in range(FIRST // BATCH):
-        pool.add(BATCH)
-    session.say(f"{len(pool.latents)} latents, spread {torch.stack(pool.latents).std():.3f}")
+    pool = Pool(codec, SEED + session.team.part * APART + session.step * FRESH, session.device)
+    for _ in range(FIRST // 16):
+        pool.add(16)
+    session.say(f"{len(pool)} latents")
     signal = signal_share().to(session.device)
-    random = np.random.default_rng(session.step)
+    size = BATCH // session.team.parts
+    random = np.random.default_rng(session.seed)
     for _ in session.steps():
         pool.add(FRESH)
-        # Parts of crops take half the time: more of them at first, whole crops towards the end.
-        whole = random.random() < 0.2 + 0.5 * session.progress
-        latents, degraded, texts = pool.draw(random, whole)
-        numbers = words.numbers([vary(text, random) for text in texts]).to(session.device)
-        times = draw_times(random, BATCH).to(session.device)
+        batch = pool.draw(random, size, whole=random.random() < WHOLE)
+        numbers = words.numbers([vary(text, random) for text in batch.texts]).to(session.device)
+        times = draw_times(random, size).to(session.device)
         share = signal[times].view(-1, 1, 1, 1)
         way = left_to_go(times, signal, random).view(-1, 1, 1, 1)
-        noisy = share.sqrt() * latents.lerp(degraded, way)
-        noisy += (1 - share).sqrt() * torch.randn_like(latents)
+        painted, way = as_in_a_detailer(batch.mask, way, random)
+        noisy = share.sqrt() * batch.truth.lerp(batch.degraded, way)
+        noisy += (1 - share).sqrt() * torch.randn_like(noisy)
         with session.autocast():
             found = network["unet"](noisy, times.float(), context=network["text"](numbers))
-        velocity = (share.sqrt() * noisy - latents) / (1 - share).sqrt()
-        error = (found.float() - velocity).square().mean((1, 2, 3))
+        velocity = (share.sqrt() * noisy - batch.truth) / (1 - share).sqrt()
+        error = ((found.float() - velocity).square() * painted).mean((1, 2, 3))
+        error = error / painted.mean((1, 2, 3)).clamp(min=0.05)
         ratio = (share / (1 - share)).flatten()
         loss = (error * ((GAMMA + 1) / (ratio + 1)).clamp(max=1)).mean()
         session.learn(loss)
@@ -125,6 +150,8 @@ def load(network: nn.ModuleDict) -> None:
 
 def save(session: Session) -> None:
     """Write the averaged weights; the table of words stays as short as it is."""
+    if not session.team.leads:
+        return
     parts = {"unet": {}, "text": {}}
     for name, value in session.average.items():
         part, _, rest = name.partition(".")
