@@ -70,21 +70,25 @@ def mixture(first_seed: int) -> Iterator[np.ndarray]:
 
 def head_window(
     scene: Scene, index: int, random: np.random.Generator,
-    times: tuple[float, float] = (1.4, 2.5), off: float = 0.12,
+    times: tuple[float, float] = (1.4, 2.5), off: float = 0.12, shape: tuple[int, int] = (1, 1),
 ) -> Window:  # fmt: skip
-    """A square around a head, larger than it, somewhat off its middle and inside.
+    """A window around a head, larger than it, somewhat off its middle and inside.
 
     Args:
         times: how many times as large as the head it is, at least and at most.
-        off: how far off the middle it may be, as a share of its side.
+        off: how far off the middle it may be, as a share of its sides.
+        shape: its height and width in any unit; a square otherwise.
     """
     left, top, right, bottom = scene.characters[index].head_box()
-    head = max(right - left, bottom - top)
-    side = head * random.uniform(*times)
-    play = off * side * random.uniform(-1, 1, 2)
-    x = np.clip((left + right - side) / 2 + play[0], 0, SIDE - side)
-    y = np.clip((top + bottom - side) / 2 + play[1], 0, SIDE - side)
-    return (x, y, x + side, y + side)
+    height, width = shape
+    unit = max((right - left) / width, (bottom - top) / height) * random.uniform(*times)
+    sides = unit * width, unit * height
+    play = off * random.uniform(-1, 1, 2)
+    x, y = (
+        np.clip((start + end - side) / 2 + share * side, 0, SIDE - side)
+        for start, end, side, share in zip((left, top), (right, bottom), sides, play, strict=True)
+    )
+    return (x, y, x + sides[0], y + sides[1])
 
 
 def draw_shape(scene: Scene, index: int, random: np.random.Generator) -> tuple[int, int]:
@@ -99,17 +103,9 @@ def detailer_window(
     scene: Scene, index: int, shape: tuple[int, int], random: np.random.Generator
 ) -> Window:
     """What a detailer's crop of this shape shows: a head, half the time as large as usual in it."""
-    usual = random.random() < 0.5
-    times = random.uniform(1.8, 2.2) if usual else random.uniform(1.4, 3.0)
-    off = 0.03 if usual else 0.12
-    left, top, right, bottom = scene.characters[index].head_box()
-    height, width = shape
-    cell = times * max((right - left) / width, (bottom - top) / height)
-    width, height = width * cell, height * cell
-    x = (left + right - width) / 2 + off * width * random.uniform(-1, 1)
-    y = (top + bottom - height) / 2 + off * height * random.uniform(-1, 1)
-    x, y = np.clip(x, 0, SIDE - width), np.clip(y, 0, SIDE - height)
-    return (x, y, x + width, y + height)
+    if random.random() < 0.5:
+        return head_window(scene, index, random, (1.8, 2.2), 0.03, shape)
+    return head_window(scene, index, random, (1.4, 3.0), 0.12, shape)
 
 
 def painted(
