@@ -52,7 +52,6 @@ class Session:
         self.device = torch.device(plan.device)
         self.checkpoint = plan.folder / f"{stage}.pt"
         self.step = 0
-        self.progress = 0.0  # share of the session's time that is gone
         self.network: nn.Module | None = None
         self._noted: dict[str, list[float]] = {}
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -93,8 +92,7 @@ class Session:
         started = saved = time.monotonic()
         first = self.step
         while (gone := self.team.agreed(time.monotonic() - started)) < seconds:
-            self.progress = gone / seconds
-            self._set_rate(self.progress, self.step - first)
+            self._set_rate(gone / seconds, self.step - first)
             yield self.step
             self.step += 1
             if self.step % 50 == 0:
