@@ -176,6 +176,8 @@ def test_processes_that_train_together_keep_the_same_weights(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if sys.platform == "linux":  # needs no name of this machine then
+        place["GLOO_SOCKET_IFNAME"] = "lo"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", TOGETHER, str(tmp_path)],
