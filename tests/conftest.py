@@ -4,6 +4,7 @@ Each test has a time limit. Only tests with a real server or editor are repeated
 because these answer late on a busy machine.
 """
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -73,6 +74,14 @@ def pytest_collection_modifyitems(config, items):
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         if again and folder in ("host", "editor"):
             item.add_marker(pytest.mark.flaky(reruns=TRIES - 1))
+
+
+@pytest.fixture(scope="module")
+def bench_module():
+    """bench_module(name): a module of bench/, whose folder is no part of the pack."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))
+        yield lambda name: importlib.import_module(f"bench.{name}")
 
 
 @pytest.fixture

@@ -9,15 +9,8 @@ from detailers.dev.server import ROOT
 
 
 @pytest.fixture(scope="module")
-def gpu():
-    """The module of the bench, whose folder is no part of the pack."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        import bench.gpu
-
-        yield bench.gpu
-    finally:
-        sys.path.remove(str(ROOT))
+def gpu(bench_module):
+    return bench_module("gpu")
 
 
 def test_every_network_runs_in_both_precisions_with_and_without_dynamic_loading(gpu):
@@ -71,12 +64,8 @@ def test_the_host_imports_pytorch_and_not_the_bench():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_options_that_a_host_does_not_have(tmp_path):
-    sys.path.insert(0, str(ROOT))
-    try:
-        from bench.in_host import unknown
-    finally:
-        sys.path.remove(str(ROOT))
+def test_options_that_a_host_does_not_have(bench_module, tmp_path):
+    unknown = bench_module("in_host").unknown
     (tmp_path / "comfy").mkdir()
     (tmp_path / "comfy" / "cli_args.py").write_text('add("--lowvram")', encoding="utf-8")
     assert unknown(tmp_path, ["--lowvram", "--low", "--gpu-only"]) == ["--low", "--gpu-only"]

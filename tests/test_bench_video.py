@@ -1,6 +1,5 @@
 """The measures of the video bench on cases with known answers."""
 
-import sys
 from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace
@@ -11,23 +10,14 @@ from detailers.core.geometry import Rect, Size
 from detailers.core.tracks.track import Sighting, Track, Tracks
 from detailers.dev.known_clip import KnownClip, flicker_inside, psnr_inside
 from detailers.dev.miniature.clips import detections, draw_clip
-from detailers.dev.server import ROOT
 
 LENGTH, SIZE = 16, (384, 216)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bench():
-    """The modules of the bench, whose folder is no part of the pack."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        import bench.video
-        import bench.video_clips
-        import bench.video_tracks
-
-        yield SimpleNamespace(shown=bench.video, clips=bench.video_clips, tracks=bench.video_tracks)
-    finally:
-        sys.path.remove(str(ROOT))
+def bench(bench_module):
+    names = {"shown": "video", "clips": "video_clips", "tracks": "video_tracks"}
+    return SimpleNamespace(**{name: bench_module(own) for name, own in names.items()})
 
 
 @lru_cache

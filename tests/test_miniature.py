@@ -159,6 +159,17 @@ def test_training_crops_show_heads_and_say_whose():
     assert np.array_equal(*again)
 
 
+def head_inside(scene, index, window):
+    """The box of a head, after a look that its middle is in a window, which is in the scene."""
+    x1, y1, x2, y2 = window
+    assert 0 <= x1 < x2 <= SIDE + 1e-6
+    assert 0 <= y1 < y2 <= SIDE + 1e-6
+    left, top, right, bottom = scene.characters[index].head_box()
+    assert x1 < (left + right) / 2 < x2
+    assert y1 < (top + bottom) / 2 < y2
+    return left, top, right, bottom
+
+
 def test_training_crops_are_those_of_a_detailer():
     random = np.random.default_rng(0)
     shapes, heads = set(), []
@@ -169,11 +180,7 @@ def test_training_crops_are_those_of_a_detailer():
             shapes.add(shape)
             x1, y1, x2, y2 = detailer_window(scene, index, shape, random)
             assert (x2 - x1) / width == pytest.approx((y2 - y1) / height)
-            assert 0 <= x1 < x2 <= SIDE + 1e-6
-            assert 0 <= y1 < y2 <= SIDE + 1e-6
-            left, top, right, bottom = scene.characters[index].head_box()
-            assert x1 < (left + right) / 2 < x2
-            assert y1 < (top + bottom) / 2 < y2
+            left, top, right, bottom = head_inside(scene, index, (x1, y1, x2, y2))
             heads.append(max((right - left) / (x2 - x1), (bottom - top) / (y2 - y1)))
     assert shapes == set(SHAPES)
     assert 1 / 3 - 1e-6 <= min(heads) < max(heads) <= 1 / 1.4 + 1e-6
@@ -200,9 +207,4 @@ def test_windows_hold_the_middle_of_the_head_and_stay_inside():
     for seed in range(20):
         scene = draw_scene(seed)
         for index in range(len(scene.characters)):
-            x1, y1, x2, y2 = head_window(scene, index, random)
-            assert 0 <= x1 < x2 <= SIDE + 1e-6
-            assert 0 <= y1 < y2 <= SIDE + 1e-6
-            left, top, right, bottom = scene.characters[index].head_box()
-            assert x1 < (left + right) / 2 < x2
-            assert y1 < (top + bottom) / 2 < y2
+            head_inside(scene, index, head_window(scene, index, random))

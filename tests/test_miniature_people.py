@@ -147,17 +147,8 @@ def test_people_of_poor_pictures_get_their_names(opencv):
 
 
 @pytest.fixture(scope="module")
-def bench():
-    """The module of the bench, whose folder is no part of the pack."""
-    from detailers.dev.server import ROOT
-
-    sys.path.insert(0, str(ROOT))
-    try:
-        import bench.people
-
-        yield bench.people
-    finally:
-        sys.path.remove(str(ROOT))
+def bench(bench_module):
+    return bench_module("people")
 
 
 def test_names_are_counted_of_known_ones_and_strangers(bench):

@@ -140,19 +140,8 @@ KINDS = {bool: ("BOOLEAN",), float: ("FLOAT",), int: ("INT", "FLOAT"), dict: ("F
 
 
 @pytest.fixture(scope="module")
-def quality(monkeypatch_module):
-    from detailers.dev.server import ROOT
-
-    monkeypatch_module.syspath_prepend(str(ROOT))
-    import bench.quality
-
-    return bench.quality
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
+def quality(bench_module):
+    return bench_module("quality")
 
 
 def test_a_variant_is_a_name_and_inputs(quality):

@@ -6,14 +6,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def soak():
-    from detailers.dev.server import ROOT
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        import bench.soak
-
-        yield bench.soak
+def soak(bench_module):
+    return bench_module("soak")
 
 
 @pytest.fixture

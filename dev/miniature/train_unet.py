@@ -111,8 +111,8 @@ def train_unet(session: Session, codec: Codec) -> None:
     network.to(session.device)
     session.start(network)
     pool = Pool(codec, SEED + session.team.part * APART + session.step * FRESH, session.device)
-    for _ in range(FIRST // 16):
-        pool.add(16)
+    for _ in range(FIRST // BATCH):
+        pool.add(BATCH)
     session.say(f"{len(pool)} latents")
     signal = signal_share().to(session.device)
     size = BATCH // session.team.parts

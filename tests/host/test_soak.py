@@ -11,12 +11,8 @@ KINDS = len(DETAILERS) + 8  # of mixed prompts
 
 
 @pytest.fixture(scope="module")
-def soak():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        import bench.soak
-
-        yield bench.soak
+def soak(bench_module):
+    return bench_module("soak")
 
 
 def test_mixed_prompts_leave_nothing_behind(soak, server):
