@@ -104,6 +104,8 @@ APART = [
     "segment-anything==1.0",
     "facenet-pytorch==2.6.0",
 ]
+# Most of the 17,000 modules of these packages are never imported; Python compiles the others, once.
+UNCOMPILED = ["--no-compile"]
 HOST_MODULES = ["torch", "aiohttp"]
 PACK_MODULES = ["cv2", "skimage"]
 TEST_MODULES = ["pytest", "hypothesis", "playwright", "ruff"]
@@ -319,7 +321,7 @@ def make_environment(folder: Path, tree: Path, downloads: Path) -> None:
     say("installing torch and what ComfyUI and the tests need: 3 to 6 GB, some minutes")
     create_venv(folder)
     install(interpreter(folder), [*TORCH, *TOOLS], tree, downloads)
-    pip(interpreter(folder), "install", "--no-deps", *APART)
+    pip(interpreter(folder), "install", "--no-deps", *UNCOMPILED, *APART)
 
 
 def make_layer(folder: Path, below: Path, tree: Path, downloads: Path) -> None:
@@ -334,7 +336,7 @@ def install(python: Path, packages: list[str], tree: Path, downloads: Path) -> N
     requirements = str(tree / "requirements.txt")
     cache, temp = downloads / "pip", downloads / "temp"  # the system's own may be small
     temp.mkdir(parents=True, exist_ok=True)
-    options = ["--cache-dir", str(cache), "--requirement", requirements]
+    options = [*UNCOMPILED, "--cache-dir", str(cache), "--requirement", requirements]
     pip(python, "install", *options, *packages, TMPDIR=str(temp))
     shutil.rmtree(downloads, ignore_errors=True)  # only of use to an install that was cut short
 
