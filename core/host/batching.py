@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-import comfy.model_management
 import comfy.model_sampling
 import comfy.samplers
 import comfy.utils
@@ -17,7 +16,7 @@ import torch
 from .. import memory
 from ..backend import ROWS, SAME, SamplerRun
 from ..noise import seed_for
-from . import alone
+from . import alone, device_memory
 from . import memory as host_memory
 from .row_by_row import EQUAL, STACKED
 
@@ -75,8 +74,8 @@ class HostRows:
         return isinstance(getattr(model.model, "diffusion_model", None), UNetModel)
 
     def rows_that_fit(self, run: SamplerRun, rows: int) -> int:
-        """How many of `rows` fit into the free memory by ComfyUI's own estimate; at least 1."""
-        free = _free_memory(run.model)
+        """How many of `rows` fit into memory by ComfyUI's own estimate; at least 1."""
+        free = device_memory.for_rows(run, _memory_required(run, 1) * _MARGIN)
         for count in range(rows, 1, -1):
             if _memory_required(run, count) * _MARGIN < free:
                 return count
@@ -193,18 +192,6 @@ def with_mask_noise_by_row(sampler: Any, seeds: Sequence[int]) -> Any:
         return function(model, x, sigmas, **options)
 
     return comfy.samplers.KSAMPLER(sample, sampler.extra_options)
-
-
-def _free_memory(model: Any) -> float:
-    """The memory, in bytes, that a run may use, including memory that ComfyUI can free for it."""
-    device = model.load_device
-    own = getattr(model, "get_free_memory", comfy.model_management.get_free_memory)
-    free = own(device)
-    if getattr(model, "is_dynamic", bool)():  # ComfyUI pages its weights out when needed
-        return free
-    return free - max(
-        0, model.model_size() - model.loaded_size()
-    )  # weights that are not loaded yet
 
 
 def _memory_required(run: SamplerRun, rows: int) -> float:

@@ -46,7 +46,6 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestForeign": foreign.DetailersTestForeign,
     "DetailersTestForeignControl": foreign.DetailersTestForeignControl,
     "DetailersTestRandomState": foreign.DetailersTestRandomState,
-    "DetailersTestRowsThatFit": foreign.DetailersTestRowsThatFit,
     "DetailersTestWhyAlone": foreign.DetailersTestWhyAlone,
     "DetailersTestState": state.DetailersTestState,
     "DetailersTestSlowFiles": slow_files.DetailersTestSlowFiles,

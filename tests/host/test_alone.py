@@ -157,25 +157,3 @@ def test_they_are_repeatable_and_leave_the_generators_as_they_were(results):
     np.testing.assert_array_equal(again, first)
     assert np.abs(other - first).max() > 1e-3
     assert state == later == last
-
-
-def test_as_many_rows_as_the_hosts_own_estimates_allow(results):
-    """A row of the stand-in takes 5 for each side, and half as much again for safety."""
-    graph = Graph()
-    cases = {
-        "enough": (61, 1.0, True, False, 8),
-        "paged out": (60, 1.0, True, False, 7),  # eight take just as much as there is
-        "to be loaded": (60 + 16, 1.0, False, False, 2),
-        "nothing left": (60, 1.0, False, False, 1),
-        "with the negative": (60, 2.0, True, False, 3),
-        "with a reference": (60, 1.0, True, True, 3),
-        "with both": (60, 2.0, True, True, 1),
-    }
-    links = {
-        name: graph.add(
-            "DetailersTestRowsThatFit", free=free, cfg=cfg, dynamic=dynamic, reference=reference
-        )[0]
-        for name, (free, cfg, dynamic, reference, _) in cases.items()
-    }
-    out = {name: int(str(saved["s0"])) for name, saved in results(graph, **links).items()}
-    assert out == {name: rows for name, (*_, rows) in cases.items()}
