@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
@@ -30,34 +29,62 @@ def to_image(picture: np.ndarray) -> Image.Image:
 
 
 def contact_sheet(title: str, rows: Sequence[Sequence[Cell]], width: int = 460) -> Image.Image:
-    """Rows of pictures, each brought to the same width in pixels, under a title."""
-    rows = [[Cell(_scaled(cell.picture, width), cell.caption) for cell in row] for row in rows]
-    heights = [max(map(_height, row)) + MARGIN for row in rows]
+    """Rows of pictures, each brought to the same width in pixels, under a title.
+
+    Title and captions are wrapped: none is wider than the sheet, or than its picture.
+    """
+    large, small = ImageFont.load_default(20), ImageFont.load_default(16)
     columns = max(map(len, rows))
-    top = 2 * MARGIN + LINE
-    size = (columns * (width + MARGIN) + MARGIN, top + sum(heights))
-    sheet = Image.new("RGB", size, BACKGROUND)
+    whole = columns * (width + MARGIN) + MARGIN
+    heading = list(wrapped(title, large, whole - 2 * MARGIN))
+    told = [
+        [(_scaled(cell.picture, width), list(wrapped(cell.caption, small, width))) for cell in row]
+        for row in rows
+    ]
+    heights = [max(one.height + 6 + LINE * len(lines) for one, lines in row) for row in told]
+    top = 2 * MARGIN + LINE * len(heading)
+    sheet = Image.new("RGB", (whole, top + sum(heights) + MARGIN * len(heights)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    title = textwrap.shorten(title, columns * width // 12, placeholder=" …")
-    draw.text((MARGIN, MARGIN), title, TEXT, ImageFont.load_default(20))
-    for row, height in zip(rows, heights, strict=True):
-        for column, (picture, caption) in enumerate(row):
+    for i, line in enumerate(heading):
+        draw.text((MARGIN, MARGIN + i * LINE), line, TEXT, large)
+    for row, height in zip(told, heights, strict=True):
+        for column, (picture, lines) in enumerate(row):
             x = MARGIN + column * (width + MARGIN)
             sheet.paste(picture, (x, top))
-            for i, line in enumerate(caption.splitlines()):
-                y = top + picture.height + 6 + i * LINE
-                draw.text((x, y), line, TEXT, ImageFont.load_default(16))
-        top += height
+            for i, line in enumerate(lines):
+                draw.text((x, top + picture.height + 6 + i * LINE), line, TEXT, small)
+        top += height + MARGIN
     return sheet
+
+
+def wrapped(text: str, font: Any, width: int) -> Iterator[str]:
+    """The lines of a text, divided so that none is wider than so many pixels in this font.
+
+    They are divided at spaces, and only words that are wider than a line within.
+    """
+    for line in text.splitlines():
+        told = ""
+        for word in line.split():
+            longer = f"{told} {word}" if told else word
+            if font.getlength(longer) <= width:
+                told = longer
+                continue
+            if told:
+                yield told
+            while font.getlength(word) > width and len(word) > 1:
+                fits = next(
+                    n for n in range(len(word) - 1, 0, -1)
+                    if n == 1 or font.getlength(word[:n]) <= width
+                )  # fmt: skip
+                yield word[:fits]
+                word = word[fits:]
+            told = word
+        yield told
 
 
 def _scaled(picture: Image.Image, width: int) -> Image.Image:
     height = max(1, round(picture.height * width / picture.width))
     return picture.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _height(cell: Cell) -> int:
-    return cell.picture.height + 6 + LINE * len(cell.caption.splitlines())
 
 
 def overlay(

@@ -17,7 +17,6 @@ import os
 import shutil
 import sys
 import tempfile
-import textwrap
 import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -346,8 +345,8 @@ def face_row(number: int, face: Face, subject: Subject, after: Image.Image) -> l
         Cell(crops[1], f"face {number} after\n{sampled}"),
     ]
     if subject.truth is not None:
-        text = "\n".join(textwrap.wrap(subject.texts[number - 1], 52))
-        row.append(Cell(subject.truth.crop(face.region), f"the truth: {text}"))
+        text = f"the truth: {subject.texts[number - 1]}"
+        row.append(Cell(subject.truth.crop(face.region), text))
     return row
 
 
