@@ -9,37 +9,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dev.miniature.host_import import use_host
+
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "detailers_bench"
 
 
 def load(tree: Path, cpu: bool) -> Any:
-    """Import the parts of the host that the pack needs, and this pack; the pack's module."""
-    sys.path.insert(0, str(tree))
-    import comfy.options
+    """Import the parts of the host that the pack needs, and this pack; the pack's module.
 
-    comfy.options.enable_args_parsing(False)
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = cpu
-    import comfy.utils
+    PyTorch gets one thread: the layers of the miniature are small, and threads that share one spin
+    while they wait for one another.
+    """
+    use_host(tree, cpu)
     import nodes  # noqa: F401 - the host's, which the pack expects to be imported
+    import torch
 
-    comfy.utils.PROGRESS_BAR_ENABLED = False
+    torch.set_num_threads(1)
     return load_pack()
 
 
 def load_with(tree: Path, options: Sequence[str]) -> Any:
     """As `load`, but the host sets itself up as if it were started with these options.
 
-    So it also pages weights where it would. PyTorch must not be imported before.
+    So it also pages weights where it would, and PyTorch has the threads that it takes. PyTorch must
+    not be imported before.
     """
     sys.path.insert(0, str(tree))
     sys.argv = ["main.py", "--disable-all-custom-nodes", *options]
     importlib.import_module("main")
-    import comfy.utils
-
-    comfy.utils.PROGRESS_BAR_ENABLED = False
     return load_pack()
 
 
@@ -50,7 +48,10 @@ def unknown(tree: Path, options: Sequence[str]) -> list[str]:
 
 
 def load_pack() -> Any:
-    """This pack, as the host would load it."""
+    """This pack, as the host would load it; from now on the host prints no progress."""
+    import comfy.utils
+
+    comfy.utils.PROGRESS_BAR_ENABLED = False
     spec = importlib.util.spec_from_file_location(
         PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )

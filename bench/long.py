@@ -144,7 +144,6 @@ def measure(tree: Path, folder: Path, frames: int, size: tuple[int, int]) -> Tak
 
 
 def _measure(tree: Path, file: Path, frames: int, size: tuple[int, int]) -> Taken:
-    torch.set_num_threads(1)
     load(tree, cpu=True)
     import folder_paths
 

@@ -130,9 +130,8 @@ def main() -> int:
     options.comfyui = Path(options.comfyui)
     options.jobs = options.jobs or _jobs()
     seeds = range(options.first, options.first + options.scenes)
-    threads = max(1, (os.cpu_count() or 1) // options.jobs)
     tables = options.table or TABLES
-    with Runs(options.comfyui, options.jobs, threads) as runs:
+    with Runs(options.comfyui, options.jobs) as runs:
         if options.variant:
             cases = [BASIC, *(Case(name, widgets) for name, widgets in options.variant)]
             Report().add(table(runs.measure(cases, seeds), "variant"))

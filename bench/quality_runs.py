@@ -108,9 +108,9 @@ class Measured:
 class Runs:
     """Processes that measure scenes; close it when done."""
 
-    def __init__(self, tree: Path, jobs: int, threads: int):
+    def __init__(self, tree: Path, jobs: int):
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(jobs, context, _start, (tree, threads))
+        self.pool = ProcessPoolExecutor(jobs, context, _start, (tree,))
 
     def __enter__(self) -> Runs:
         return self
@@ -167,9 +167,8 @@ class Runs:
 _bench: Bench
 
 
-def _start(tree: Path, threads: int) -> None:
+def _start(tree: Path) -> None:
     global _bench
-    torch.set_num_threads(threads)
     _bench = Bench(tree)
 
 

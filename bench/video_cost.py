@@ -96,7 +96,6 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
 
 def _prepared(tree: Path) -> Callable[[int], tuple[float, float]]:
     """`_run` for clips of a length, with everything loaded."""
-    torch.set_num_threads(1)
     load(tree, cpu=True)
     clip = draw_clip("walking", DRAWN, SIZE)
     drawn = torch.stack([torch.from_numpy(clip.truth(frame)) for frame in range(DRAWN)])

@@ -114,7 +114,8 @@ that another node gives is written as in the last line.""",
     add("--first", type=int, default=0, help="seed of the first scene (default: %(default)s)")
     add("--variant", metavar="NAME=JSON", type=read_variant, action="append", default=[],
         help="only compare this with the usual inputs; may be given several times")  # fmt: skip
-    add("--jobs", type=int, help="scenes at a time (default: by the machine)")
+    add("--jobs", type=int, help="scenes at a time, each in a process with one thread (default: "
+        "one for each core, at most 4; 1 with a GPU)")  # fmt: skip
     add("--table", choices=QUALITY_TABLES, action="append",
         help="only these tables: heads in scenes, ways to paste, what a VAE loses, what a person "
         "would say, results that have slipped; may be given several times")  # fmt: skip
