@@ -49,6 +49,7 @@ NODE_CLASS_MAPPINGS = {
     "DetailersTestWhyAlone": foreign.DetailersTestWhyAlone,
     "DetailersTestState": state.DetailersTestState,
     "DetailersTestSlowFiles": slow_files.DetailersTestSlowFiles,
+    "DetailersTestWait": slow_files.DetailersTestWait,
     "DetailersTestWrite": results.DetailersTestWrite,
     "DetailersTestBare": floor.DetailersTestBare,
 }

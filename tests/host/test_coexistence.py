@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from detailers.dev.server import MODEL_PACK, ROOT, Server
 from detailers.tests.host.graphs import SAMPLING, Graph
+from detailers.tests.host.test_control import INSIDE, IPADAPTER, Scene, close
 from detailers.tests.host.test_scheduler import ROW, SIZE
 
 # Another pack that claims ids which are also ours.
@@ -106,9 +107,58 @@ class OtherChoice:
 
 NODE_CLASS_MAPPINGS["OtherChoice"] = OtherChoice
 """
+# Stand-ins for nodes of ComfyUI_IPAdapter_plus and comfyui-lama-remover, with their arguments
+OTHER_PACKS = """
+import torch
+
+
+class IPAdapterAdvanced:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "apply_ipadapter", "test"
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+
+    def apply_ipadapter(self, model, ipadapter, start_at=0.0, end_at=1.0, weight=1.0,
+                        weight_type="linear", combine_embeds="concat", weight_faceidv2=None,
+                        image=None, image_negative=None, clip_vision=None, insightface=None):
+        colour = image.mean((0, 1, 2)) * 2 - 1
+        patched = model.clone()
+
+        def paint(args):
+            gain = patched.model.family.gain
+            mean = patched.model.family.latent_colour(colour[None]) * gain
+            return args["denoised"] + weight * mean[..., None, None]
+
+        patched.set_model_sampler_post_cfg_function(paint)
+        assert (ipadapter, clip_vision, insightface) == ("adapter", "vision", None)
+        assert (start_at, end_at, weight_type) == (0.0, 0.9, "linear")
+        return (patched,)
+
+
+class LamaRemover:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "lama_remover", "test"
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+
+    def lama_remover(self, images, masks, mask_threshold, gaussblur_radius, invert_mask):
+        assert (mask_threshold, gaussblur_radius, invert_mask) == (200, 3, False)
+        return (torch.where(masks[..., None] > 0.5, 1 - images, images),)
+
+
+class Pipe:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IPADAPTER_PIPE",), "run", "test"
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+
+    def run(self):
+        return (("adapter", None, "vision", None, lambda model: model),)
+
+
+NODE_CLASS_MAPPINGS = {
+    "IPAdapterAdvanced": IPAdapterAdvanced, "LamaRemover": LamaRemover, "TestPipe": Pipe,
+}
+"""
 OTHER_SAMPLERS = ("other_noisy", "res_other_momentum", "heun")
 EARLIER = ["EmptySegs", "MaskToSEGS"]
 LATER = ["SEGSPaste", "ToBasicPipe"]
+# Kinds of models by the names that shared installations use, and folders elsewhere.
+MODEL_FOLDERS = {"ultralytics_bbox": "a", "ultralytics_segm": "b", "onnx": "c", "sams": "d"}
 ODD_NAME = "my detailers-v1.0 (copy)"
 
 
@@ -120,7 +170,10 @@ def write_pack(folder, ids):
 
 @pytest.fixture(scope="module")
 def between(host, tmp_path_factory):
-    """A server with ours between two packs that claim two of its ids each."""
+    """A server with ours between two packs that claim two of its ids each.
+
+    A third one has nodes that ours call, and models are in other folders too.
+    """
     folder = tmp_path_factory.mktemp("packs")
     for name, ids in (("earlier", EARLIER), ("later", LATER)):
         pack = write_pack(folder / name / f"{name}-pack", ids)
@@ -134,11 +187,30 @@ def between(host, tmp_path_factory):
         name: {"custom_nodes": str(folder / name), "is_default": name == "earlier"}
         for name in ("earlier", "later")
     }
+    (folder / "later" / "others").mkdir()
+    (folder / "later" / "others" / "__init__.py").write_text(OTHER_PACKS)
+    models = folder / "models"
+    folders["models"] = {kind: str(models / name) for kind, name in MODEL_FOLDERS.items()}
+    for name in MODEL_FOLDERS.values():
+        (models / name).mkdir(parents=True)
+    for file in ("a/x.pt", "a/x.txt", "b/y.onnx", "c/z.onnx", "d/s.pth", "d/s.md"):
+        (models / file).touch()
     (folder / "folders.yaml").write_text(json.dumps(folders))  # JSON is YAML too
     args = ["--extra-model-paths-config", str(folder / "folders.yaml")]
     packs = {ODD_NAME: ROOT, "detailers-models": MODEL_PACK}
     with Server(host.tree, host.python, packs, args=args) as server:
         yield server
+
+
+def test_model_folders_may_be_elsewhere(between):
+    """`extra_model_paths.yaml` adds folders."""
+
+    def files(node):
+        return between.object_info(node)["input"]["required"]["model_name"][0]
+
+    assert files("UltralyticsDetectorProvider") == ["bbox/x.pt", "segm/y.onnx"]
+    assert files("ONNXDetectorProvider") == ["z.onnx"]
+    assert files("SAMLoader") == ["s.pth"]
 
 
 def ids_of(server, folder):
@@ -305,3 +377,32 @@ def test_schedulers_of_a_pack_that_loads_later_are_taken(between):
     failed = between.run(wrong)
     assert "scheduler" in str(failed.error)
     assert "nobody's" in str(failed.error)
+
+
+def test_nodes_of_other_packs_do_their_part(between):
+    scene = Scene()
+    reference = scene.image(96, 64, seed=5)
+    inputs = {"segs": scene.one, "ipadapter_pipe": scene.add("TestPipe")[0]}
+    segs = scene.add(
+        "ImpactIPAdapterApplySEGS", **inputs, reference_image=reference, **IPADAPTER
+    )[0]  # fmt: skip
+    detailed = scene.detailed(segs)
+    lama = {"mask_threshold": 200, "gaussblur_radius": 3, "skip_sampling": True}
+    hook = scene.add("LamaRemoverDetailerHookProvider", **lama)[0]
+    saved = {
+        "reference": reference,
+        "picture": scene.picture,
+        "image": detailed[0],
+        "seen": detailed[4],
+        "removed": scene.detailed(scene.one, detailer_hook=hook)[0],
+    }
+    for name, link in saved.items():
+        scene.add("DetailersTestSave", value=link, name=name)
+    done = between.run(scene)
+    assert done.ok, done.error
+    out = {name: between.result(name)["t0"] for name in saved}
+    part = out["reference"][INSIDE]
+    close(out["seen"], part, atol=1e-6)
+    expected = 0.5 + 0.7 * (part.mean((1, 2), keepdims=True) - 0.5)
+    close(out["image"][INSIDE], np.broadcast_to(expected, part.shape), atol=1e-3)
+    close(out["removed"][INSIDE], 1 - out["picture"][INSIDE])

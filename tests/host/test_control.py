@@ -1,8 +1,6 @@
 """ControlNets and IPAdapters of segments, in the real host."""
 
 import numpy as np
-import pytest
-from detailers.dev.server import Server, project_packs
 from detailers.tests.host.graphs import Graph, box
 
 BOX = box(16, 0, 80, 64)  # as large as guide_size: sampled at its own size
@@ -218,54 +216,6 @@ IPADAPTER = {
     "unfold_batch": False, "faceid_v2": False, "weight_v2": 1.0, "context_crop_factor": 1.0,
 }  # fmt: skip
 
-# Stand-ins for nodes of ComfyUI_IPAdapter_plus and comfyui-lama-remover, with their arguments
-OTHER_PACKS = """
-import torch
-
-
-class IPAdapterAdvanced:
-    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "apply_ipadapter", "test"
-    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
-
-    def apply_ipadapter(self, model, ipadapter, start_at=0.0, end_at=1.0, weight=1.0,
-                        weight_type="linear", combine_embeds="concat", weight_faceidv2=None,
-                        image=None, image_negative=None, clip_vision=None, insightface=None):
-        colour = image.mean((0, 1, 2)) * 2 - 1
-        patched = model.clone()
-
-        def paint(args):
-            gain = patched.model.family.gain
-            mean = patched.model.family.latent_colour(colour[None]) * gain
-            return args["denoised"] + weight * mean[..., None, None]
-
-        patched.set_model_sampler_post_cfg_function(paint)
-        assert (ipadapter, clip_vision, insightface) == ("adapter", "vision", None)
-        assert (start_at, end_at, weight_type) == (0.0, 0.9, "linear")
-        return (patched,)
-
-
-class LamaRemover:
-    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "lama_remover", "test"
-    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
-
-    def lama_remover(self, images, masks, mask_threshold, gaussblur_radius, invert_mask):
-        assert (mask_threshold, gaussblur_radius, invert_mask) == (200, 3, False)
-        return (torch.where(masks[..., None] > 0.5, 1 - images, images),)
-
-
-class Pipe:
-    RETURN_TYPES, FUNCTION, CATEGORY = ("IPADAPTER_PIPE",), "run", "test"
-    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
-
-    def run(self):
-        return (("adapter", None, "vision", None, lambda model: model),)
-
-
-NODE_CLASS_MAPPINGS = {
-    "IPAdapterAdvanced": IPAdapterAdvanced, "LamaRemover": LamaRemover, "TestPipe": Pipe,
-}
-"""
-
 
 def test_without_its_pack_an_ip_adapter_says_what_is_missing(server):
     scene = Scene()
@@ -276,41 +226,3 @@ def test_without_its_pack_an_ip_adapter_says_what_is_missing(server):
     done = server.run(scene)
     assert done.error.node_type == "ImpactIPAdapterApplySEGS"
     assert "ComfyUI_IPAdapter_plus, which is not installed" in done.error.message
-
-
-@pytest.fixture(scope="module")
-def others(host, tmp_path_factory):
-    """A server on which the other packs' nodes are."""
-    pack = tmp_path_factory.mktemp("others")
-    (pack / "__init__.py").write_text(OTHER_PACKS)
-    with Server(host.tree, host.python, {**project_packs(), "others": pack}) as server:
-        yield server
-
-
-def test_nodes_of_other_packs_do_their_part(others):
-    scene = Scene()
-    reference = scene.image(96, 64, seed=5)
-    inputs = {"segs": scene.one, "ipadapter_pipe": scene.add("TestPipe")[0]}
-    segs = scene.add(
-        "ImpactIPAdapterApplySEGS", **inputs, reference_image=reference, **IPADAPTER
-    )[0]  # fmt: skip
-    detailed = scene.detailed(segs)
-    lama = {"mask_threshold": 200, "gaussblur_radius": 3, "skip_sampling": True}
-    hook = scene.add("LamaRemoverDetailerHookProvider", **lama)[0]
-    saved = {
-        "reference": reference,
-        "picture": scene.picture,
-        "image": detailed[0],
-        "seen": detailed[4],
-        "removed": scene.detailed(scene.one, detailer_hook=hook)[0],
-    }
-    for name, link in saved.items():
-        scene.add("DetailersTestSave", value=link, name=name)
-    done = others.run(scene)
-    assert done.ok, done.error
-    out = {name: others.result(name)["t0"] for name in saved}
-    part = out["reference"][INSIDE]
-    close(out["seen"], part, atol=1e-6)
-    expected = 0.5 + 0.7 * (part.mean((1, 2), keepdims=True) - 0.5)
-    close(out["image"][INSIDE], np.broadcast_to(expected, part.shape), atol=1e-3)
-    close(out["removed"][INSIDE], 1 - out["picture"][INSIDE])

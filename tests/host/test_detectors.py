@@ -383,25 +383,3 @@ def test_what_a_model_cannot_do_is_said(graph, refused):
         **HINTS,
     )  # fmt: skip
     assert "'sam_model' is a str" in refused(graph, node)
-
-
-def test_model_folders_may_be_elsewhere(host, tmp_path):
-    """`extra_model_paths.yaml` adds folders by the names that shared installations use."""
-    from detailers.dev.server import Server, project_packs
-
-    names = {"ultralytics_bbox": "a", "ultralytics_segm": "b", "onnx": "c", "sams": "d"}
-    for folder in names.values():
-        (tmp_path / folder).mkdir()
-    for file in ("a/x.pt", "a/x.txt", "b/y.onnx", "c/z.onnx", "d/s.pth", "d/s.md"):
-        (tmp_path / file).touch()
-    lines = [f"  {name}: {tmp_path / folder}" for name, folder in names.items()]
-    (tmp_path / "extra.yaml").write_text("\n".join(["mine:", *lines]))
-    arguments = ["--extra-model-paths-config", str(tmp_path / "extra.yaml")]
-    with Server(host.tree, host.python, project_packs(), args=arguments) as server:
-
-        def files(node):
-            return server.object_info(node)["input"]["required"]["model_name"][0]
-
-        assert files("UltralyticsDetectorProvider") == ["bbox/x.pt", "segm/y.onnx"]
-        assert files("ONNXDetectorProvider") == ["z.onnx"]
-        assert files("SAMLoader") == ["s.pth"]

@@ -199,14 +199,22 @@ class HeldFile:
         self.path = server.base / "models" / "wildcards" / name
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.waiting = self.path.with_name(name + ".held")  # see the test pack's slow files
+        self.asked = self.path.with_name(name + ".asked")
         self.waiting.touch()
         self.path.write_bytes(content)
+
+    def wait_until_asked(self):
+        end = time.monotonic() + 30
+        while not self.asked.exists():
+            assert time.monotonic() < end, "nobody reads the file"
+            time.sleep(0.02)
 
     def let_go(self):
         self.waiting.unlink(missing_ok=True)
 
     def remove(self):
         self.let_go()
+        self.asked.unlink(missing_ok=True)
         self.path.unlink()
 
 
@@ -236,7 +244,8 @@ def test_the_server_answers_others_while_a_wildcard_file_is_read(server, what, n
     with ThreadPoolExecutor() as pool:
         request = pool.submit(requests[what])
         try:
-            time.sleep(1)
+            file.wait_until_asked()
+            time.sleep(0.2)
             assert not request.done()  # it waits for the file
             with urllib.request.urlopen(server.url + "/queue", timeout=20) as answer:
                 assert answer.status == 200
