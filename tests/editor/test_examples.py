@@ -11,20 +11,28 @@ from detailers.tests.editor.test_flow import VUE
 EXAMPLES = sorted((ROOT / "example_workflows").glob("*.json"))
 
 
+ALL_SHOWN = """() => window.app.graph.nodes
+    .filter((node) => node.showAdvanced).map((node) => node.title)"""
+
+
+@pytest.fixture(scope="module")
+def own_types(editor):
+    """The types of the pack's nodes."""
+    info = editor.server.object_info()
+    return {type for type, node in info.items() if node["category"].startswith("Detailers")}
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_an_example_loads_with_its_values(editor, file):
+def test_an_example_loads_with_its_values_and_rare_ones_folded(editor, own_types, file):
+    """What an example sets is what people change."""
     nodes = editor.load(file)
     assert editor.missing() == []
-    info = editor.server.object_info()
-    ours = [
-        node.id
-        for node in nodes
-        if node.type in info and info[node.type]["category"].startswith("Detailers")
-    ]
+    ours = [node.id for node in nodes if node.type in own_types]
     assert len(ours) >= 2
     expected, made = Workflow.read(file).prompt(), editor.prompt()
     for id in ours:
         assert expected[id]["inputs"].items() <= made[id]["inputs"].items()
+    assert editor.page.evaluate(ALL_SHOWN) == []
 
 
 @pytest.mark.one_editor
@@ -70,16 +78,6 @@ def test_no_nodes_of_an_example_lie_on_each_other(boxes, file):
         for name2, x2, y2, width2, height2 in found[:i]:
             apart = x + width <= x2 or x2 + width2 <= x or y + height <= y2 or y2 + height2 <= y
             assert apart, f"{name2} and {name}"
-
-
-@pytest.mark.one_editor
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_rare_settings_of_an_example_are_folded(editor, file):
-    """What an example sets is what people change."""
-    editor.load(file)
-    assert not editor.page.evaluate(
-        "() => window.app.graph.nodes.filter((n) => n.showAdvanced).map((n) => n.title)"
-    )
 
 
 def test_the_first_example_runs_from_the_editor(editor):

@@ -4,7 +4,13 @@ import itertools
 
 import pytest
 from detailers.tests.editor.test_flow import VUE, node
-from detailers.tests.editor.test_other_workflow import SHOW, sleeping, two, wait_until  # noqa: F401
+from detailers.tests.editor.test_other_workflow import (  # noqa: F401
+    SHOW,
+    let_go,
+    two,
+    wait_until,
+    waiting,
+)
 from detailers.tests.editor.test_subgraphs import shown_outside
 from detailers.tests.editor.test_widgets import NO_LORA, NO_WILDCARD, graph_of
 
@@ -139,11 +145,12 @@ def test_a_node_in_a_subgraph_shows_its_notes(drawn):
 
 def test_only_the_workflow_that_has_run_shows_notes(two, drawn):  # noqa: F811
     nodes, links = filtering("cat")
-    wait = sleeping(90, 4, [])
+    wait = waiting(90, 4, [])
     nodes[0]["outputs"][0]["links"].append(4)
     other, its = filtering("A")
     first = graph_of(*nodes, wait, links=[*links, [4, 1, 0, 90, 0, "MASK"]])
     own, second = two(first, graph_of(*other, links=its))
+    let_go(drawn)
     wait_until(drawn, lambda: not drawn.server.get("/queue")["queue_running"])
     assert shown(drawn) == []
     drawn.page.evaluate(SHOW, own)

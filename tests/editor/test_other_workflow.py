@@ -9,6 +9,7 @@ from detailers.tests.editor.test_flow import VUE, node, runs_of, saved
 from detailers.tests.editor.test_widgets import graph_of
 
 NO_LIST = "Select the Wildcard to add to the text"
+HELD = "runs.held"  # see the test pack's slow files
 NUMBERS = itertools.count(1000)  # what the host has in its cache does not run again
 # Workflows are told apart by their paths: after a page was opened anew, their order may differ.
 SHOW = """async (path) => {
@@ -23,15 +24,8 @@ CLOSE = """async (path) => {
 }"""
 
 
-class Pace:
-    """How much longer a workflow runs than on a machine that has nothing else to do."""
-
-    factor = 1
-
-
 @pytest.fixture(params=["canvas", "vue"])
 def drawn(editor, request):
-    Pace.factor = 2 ** (getattr(request.node, "execution_count", 1) - 1)  # a busy machine is slow
     editor.page.evaluate(VUE, request.param == "vue")
     yield editor
     editor.page.evaluate(VUE, False)
@@ -41,10 +35,12 @@ def drawn(editor, request):
 def two(drawn):
     """two(first, second): queues one workflow, and opens the other while it runs; their paths.
 
-    Node 90 of the first sleeps, so that it does.
+    Node 90 of the first waits until the test lets it go.
     """
+    held = held_file(drawn)
 
     def two(first, second):
+        held.touch()
         drawn.load(second)
         other = drawn.page.evaluate(SHOWN_NOW)
         drawn.load(first)
@@ -55,11 +51,22 @@ def two(drawn):
         drawn._settle()
         return own, other
 
-    return two
+    yield two
+    held.unlink(missing_ok=True)
 
 
-def wait_until(editor, condition, seconds=30):
-    end = time.monotonic() + seconds * Pace.factor
+def held_file(editor):
+    return editor.server.output / HELD
+
+
+def let_go(editor):
+    """Let the workflow go on that `two` has queued."""
+    assert editor.server.get("/queue")["queue_running"]
+    held_file(editor).unlink()
+
+
+def wait_until(editor, condition, seconds=60):
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it has not come about"
         editor.page.wait_for_timeout(50)
@@ -70,9 +77,9 @@ def idle(editor):
     return not queue["queue_running"] and not queue["queue_pending"]
 
 
-def sleeping(id, link, out):
-    seconds = 2.5 * Pace.factor + next(NUMBERS) / 1e6
-    return node(id, "ImpactSleep", [seconds], [("signal", "*", link)], [("signal_opt", "*", out)])
+def waiting(id, link, out):
+    """Passes its value on once the test lets it go; see `two`."""
+    return node(id, "DetailersTestWait", [next(NUMBERS)], [("value", "*", link)], [("*", "*", out)])
 
 
 def test_another_workflow_is_not_muted_or_set(two, drawn):
@@ -81,7 +88,7 @@ def test_another_workflow_is_not_muted_or_set(two, drawn):
     def content(sets):
         return graph_of(
             node(1, "ImpactInt", [5], outputs=[("INT", "INT", [1, 3])]),
-            sleeping(90, 1, [2]),
+            waiting(90, 1, [2]),
             node(2, "ImpactNodeSetMuteState", [4, False], [("signal", "*", 2)], [
                 ("signal_opt", "*", [4]),
             ]),
@@ -96,6 +103,7 @@ def test_another_workflow_is_not_muted_or_set(two, drawn):
 
     before = runs_of(drawn)
     own, _ = two(content(True), content(False))
+    let_go(drawn)
     wait_until(drawn, lambda: runs_of(drawn) == before + 1)
     drawn.page.wait_for_timeout(500)
     modes = "() => Object.fromEntries(app.graph.nodes.map((node) => [node.id, node.mode]))"
@@ -110,7 +118,7 @@ def test_another_workflow_is_not_muted_or_set(two, drawn):
 def counting(name, total=3):
     return graph_of(
         node(1, "ImpactInt", [5], outputs=[("INT", "INT", [1])]),
-        sleeping(90, 1, [2]),
+        waiting(90, 1, [2]),
         node(2, "ImpactQueueTriggerCountdown", [0, total, True], [("signal", "*", 2)], [
             ("signal_opt", "*", []), ("count", "INT", [3]), ("total", "INT", []),
         ]),
@@ -124,6 +132,7 @@ def test_a_workflow_goes_on_while_another_one_is_shown(two, drawn):
     other = graph_of(node(1, "ImpactInt", [7]), node(2, "ImpactInt", [9]))
     before = runs_of(drawn)
     own, _ = two(counting("away"), other)
+    let_go(drawn)
     wait_until(drawn, lambda: runs_of(drawn) == before + 3)
     drawn.page.wait_for_timeout(700)
     assert runs_of(drawn) == before + 3
@@ -140,6 +149,7 @@ def test_a_closed_workflow_stops(two, drawn):
     before = runs_of(drawn)
     own, _ = two(counting("closed"), other)
     drawn.page.evaluate(CLOSE, own)
+    let_go(drawn)
     wait_until(drawn, lambda: idle(drawn) and runs_of(drawn) == before + 1)
     drawn.page.wait_for_timeout(1000)
     assert runs_of(drawn) == before + 1
@@ -150,7 +160,7 @@ def test_a_control_bridge_of_a_workflow_that_is_not_shown(two, drawn):
     """Node 3 halves the image: bypassed, the whole one arrives."""
     bridged = graph_of(
         node(1, "EmptyImage", [64, 48, 1, 255], outputs=[("IMAGE", "IMAGE", [1])]),
-        sleeping(90, 1, [5]),
+        waiting(90, 1, [5]),
         node(2, "ImpactControlBridge", [False, "Bypass"], [("value", "*", 5)], [
             ("value", "*", [2]),
         ]),
@@ -163,6 +173,7 @@ def test_a_control_bridge_of_a_workflow_that_is_not_shown(two, drawn):
     )  # fmt: skip
     before = runs_of(drawn)
     two(bridged, graph_of(*(node(id, "ImpactInt", [id]) for id in range(1, 5))))
+    let_go(drawn)
     wait_until(drawn, lambda: runs_of(drawn) == before + 2)
     assert drawn.server.result("bridged-away")["t0"].shape[1:3] == (48, 64)
     modes = "() => app.graph.nodes.map((node) => node.mode)"
