@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detailers.core.geometry import Box, Size
-from detailers.core.pixels.crop_view import Cut
+from detailers.core.pixels.crop_view import Cut, Step
 from detailers.core.prompts.cut_conditioning import cut_conditioning
 from detailers.tests.fake_backend import FakeControl
 from detailers.utils.notes import collected_notes
@@ -149,6 +149,18 @@ def test_what_must_go_with_the_latents_size_does(key, times):
     assert part.shape == (1, 4, 3, int(20 * times), int(24 * times))
     share = part[0, 0, 0, :, 1].diff().mean() / 1000  # of its own pixels for each new one
     assert share.item() == pytest.approx(0.5, abs=0.07)
+
+
+def test_masks_of_who_is_who_go_with_the_steps_of_a_part_of_a_clip():
+    """They have the time before the channels: as many steps as the clip, and 28 channels."""
+    steps = tuple(Step(CUT, index) for index in (2, 3))
+    masks = torch.arange(5.0)[None, :, None, None, None].expand(1, 5, 28, 25, 50)
+    clip = replace(CUT, steps=steps, of_steps=5)
+    with collected_notes() as notes:
+        part = one(clip, driving_mask_28ch=masks)["driving_mask_28ch"]
+    assert part.shape == (1, 2, 28, 20, 24)
+    assert part[0, :, 0, 0, 0].tolist() == [2, 3]
+    assert not notes
 
 
 def test_references_are_left_as_they_are():

@@ -26,7 +26,8 @@ _FITTED = (
     "noise_concat", "time_dim_replace", "lq_latent", "condition", "pose_video_latent",
     "control_video", "camera_conditions", "driving_mask_28ch",
 )  # fmt: skip
-_NUMBERED = ("driving_mask_28ch",)  # masks of numbered things: values are not interpolated
+# Masks [N,T,C,h,w] of numbered things: values are not interpolated.
+_NUMBERED = ("driving_mask_28ch",)
 
 # Whether a picture in a conditioning shows the image, so that `References` replaces it later.
 Shows = Callable[[torch.Tensor], bool]
@@ -124,7 +125,9 @@ def _fitted(plane: torch.Tensor, cut: Cut, numbered: bool = False) -> torch.Tens
     """A plane cut to the region, with the same ratio to the canvas's latent as to the image's."""
     times = power_of_two(plane.shape[-1], cut.image.width / cut.ratio)
     size = Size(*(max(1, round(side * times)) for side in cut.latent))
-    return sampled_plane(plane, cut, size, mode="nearest" if numbered else "bilinear")
+    if numbered:
+        return sampled_plane(plane.movedim(1, 2), cut, size, mode="nearest").movedim(2, 1)
+    return sampled_plane(plane, cut, size)
 
 
 def _cut_area(area: tuple, cut: Cut) -> tuple | None:
