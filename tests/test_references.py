@@ -17,6 +17,7 @@ from detailers.core.pixels.resample import resize
 from detailers.core.prompts.cut_conditioning import cut_conditioning
 from detailers.core.sampling.scheduler import Encode
 from detailers.tests.fake_backend import FakeBackend, FakeVAE, noise_image
+from detailers.utils.notes import collected_notes
 
 VAE = FakeVAE()  # 4 pixels to a cell; it loses nothing
 CUT = Cut(Size(128, 64), Box(32, 16, 96, 48), Size(128, 64), Size(128, 64), 4)
@@ -202,6 +203,39 @@ def test_pictures_that_only_share_their_layout_are_not_the_same():
         assert not same_picture(striped(0), striped(phase)), phase
 
 
+def told(image, reference, choice="auto", vae=VAE):
+    """The notes about a reference that is not the image."""
+    with collected_notes() as notes:
+        assert not References(choice, image, vae, FakeBackend()).shows(reference, CUT)
+    return [own.text for own in notes]
+
+
+@pytest.mark.parametrize("taken", [lambda image: image, encoded])
+def test_a_picture_that_looks_much_like_the_image_is_told(taken):
+    """As the source of an edit, after which things lie a little elsewhere."""
+    image = resize(picture(), Size(512, 256))
+    moved = taken(image.roll(8, 2))
+    (text,) = told(image, moved)
+    assert "looks much like the image" in text
+    assert told(image, moved, "whole") == told(image, moved, "crop") == []
+    assert told(image, taken(resize(picture(1), Size(512, 256)))) == []
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("taken", [lambda image: image, encoded])
+def test_the_image_beside_another_picture_is_told(taken, axis, place):
+    image, other, third = picture(), picture(1), picture(2)
+
+    def joined(one):
+        both = torch.cat([one, other] if place == 0 else [other, one], axis)
+        return taken(resize(both, Size(both.shape[2] * 3 // 4, both.shape[1] * 3 // 4)))
+
+    (text,) = told(image, joined(image))
+    assert "beside another picture" in text
+    assert told(image, joined(third)) == []
+
+
 # In their places
 
 
@@ -271,6 +305,62 @@ def test_blocks_of_references():
     assert options["minimax_refs"][1] is blocks[1]
 
 
+def test_a_block_says_how_large_its_new_latent_is():
+    """The model lays out its tokens by these numbers."""
+    image, clip = picture(), torch.rand(1, 48, 3, 16, 32)
+    own = encoded(picture())[:, :, None]
+    sizes = {"latent_t": 5, "latent_h": 8, "latent_w": 9}
+    blocks = [
+        {"latent": own, "kind": "image", "latent_h": 8, "latent_w": 9},
+        {"latent": own.expand(-1, -1, 5, -1, -1), **sizes},
+        {"latent": encoded(picture(1))[:, :, None], **sizes},
+    ]
+    options, _ = one(image, latent=clip, minimax_refs=blocks)
+    still, video, other = options["minimax_refs"]
+    assert still["latent"].shape[-3:] == (1, 16, 32)
+    assert (still["latent_h"], still["latent_w"]) == (16, 32) and "latent_t" not in still
+    assert video["latent"].shape[-3:] == (3, 16, 32)
+    assert [video[name] for name in sizes] == [3, 16, 32]
+    assert other is blocks[2]
+
+
+def who_is_who(*columns, steps=4):
+    """A mask of 28 channels for each reference, 1 from a column on, and empty ones for steps."""
+    masks = [(torch.arange(32) >= column).float().expand(1, 28, 16, 32) for column in columns]
+    return torch.stack([*masks, *[torch.zeros(1, 28, 16, 32)] * steps], dim=1)
+
+
+def test_masks_of_references_go_with_them():
+    """The mask of the first reference is the last one. The crop is the middle of the image."""
+    image, clip = picture(), torch.rand(1, 48, 2, 16, 32)
+    own, other = (encoded(picture(seed))[:, :, None] for seed in (0, 1))
+    masks = who_is_who(8, 12)
+    options, _ = one(
+        image, latent=clip, same_size=True, reference_latents=[own, other], ref_mask_28ch=masks
+    )
+    new = options["ref_mask_28ch"]
+    assert new.shape == (1, 4, 28, 16, 32)  # of two references, and of the crop's two steps
+    assert new[0, 0, 0, 0].sum() == 24  # the other one stays whole
+    assert new[0, 1, 0, 0].sum() == 24  # columns 8 to 24 become 0 to 32, so that 12 becomes 8
+    assert not new[:, 2:].any()
+    options, _ = one(
+        image,
+        "crop",
+        latent=clip,
+        reference_latents=[other[:, :, 0]],
+        ref_mask_28ch=who_is_who(12),
+    )
+    assert options["ref_mask_28ch"][0, 0, 0, 0].sum() == 24
+
+
+def test_a_mask_of_a_reference_of_another_size_gets_that_of_the_latent():
+    masks = who_is_who(8)[..., ::2, ::2]
+    options, _ = one(picture(), same_size=True, ref_mask_28ch=masks,
+                     reference_latents=[torch.rand(1, 48, 1, 8, 16)])  # fmt: skip
+    assert options["ref_mask_28ch"].shape == (1, 2, 28, 16, 32)
+    assert set(options["ref_mask_28ch"].unique().tolist()) == {0.0, 1.0}
+
+
 def test_a_reference_keeps_its_axes():
     image, latent = picture(), torch.rand(1, 48, 16, 32)
     own = encoded(image)
@@ -315,6 +405,32 @@ def test_another_picture_becomes_the_part_where_the_crop_lies_if_asked():
     small = resize(request.pixels, Size(64, 32))
     assert (small - other[:, 16:48, 32:96]).abs().mean() < 0.03
     assert torch.equal(options["reference_latents"][0], encoded(request.pixels))
+
+
+def test_a_latent_that_shows_nothing_is_no_picture():
+    """As that in the negative of HuMo: decoded and encoded again, it would be a grey picture."""
+    blank = torch.arange(48.0).view(1, 48, 1, 1).expand(1, 48, 8, 8)
+    options, asked = one(picture(), "crop", reference_latents=[blank])
+    assert not asked
+    expected = blank[..., :1, :1].expand(1, 48, 16, 32)
+    torch.testing.assert_close(options["reference_latents"][0], expected)
+
+
+def test_each_row_of_references_is_decoded_once_for_all_its_crops():
+    images, others = (torch.cat([picture(seed), picture(seed + 1)]) for seed in (0, 2))
+    backend, latents = FakeBackend(), encoded(others)
+    own = references(images, "crop", backend)
+    for _crop in range(3):
+        for row in (0, 1):
+            cut = replace(CUT, row=row, rows=2)
+            latent = torch.zeros(1, 48, 16, 32)
+            shown = Shown(
+                cut, latent, None, lambda pixels, video: Encode(VAE, pixels, False, video)
+            )
+            request = next(own.placed([[[None, {"reference_latents": [latents]}]]], shown))
+            small = resize(request.pixels, Size(64, 32))
+            assert (small - others[row : row + 1, 16:48, 32:96]).abs().mean() < 0.03
+    assert len(backend.decoded) == 2
 
 
 def test_the_middle_of_the_image_lies_where_it_was_taken_from():
