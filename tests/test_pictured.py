@@ -10,6 +10,7 @@ from detailers.core.prompts.pictured import Pictured, Showing
 from detailers.core.prompts.segment_text import AddedText, SegmentTexts
 from detailers.core.settings import NEGATIVE_PLACEHOLDER
 from detailers.tests.fake_backend import FakeBackend, FakeClip, FakeVAE, fake_models, noise_image
+from detailers.utils.notes import collected_notes
 
 WHOLE, CROP, PERSON = (torch.full((1, 2, 2, 3), value) for value in (0.1, 0.2, 0.3))
 
@@ -94,6 +95,22 @@ def test_a_segments_text_is_put_in_the_place_of_the_nodes(backend):
     assert call.asked == [(models.clip, "cat", CROP)]
     assert negative.asked == [(models.clip, "dog", PERSON)]
     assert backend.texts == []
+
+
+@pytest.mark.parametrize("pictures", [(WHOLE,), ()])
+def test_pictures_that_cannot_be_shown_with_a_segments_text_are_told(backend, pictures):
+    class Unlike(Call):
+        def with_text(self, clip, text, pictures):
+            return None
+
+    models = fake_models(positive=entries(backend, Unlike(*pictures)))
+    with collected_notes() as notes:
+        changed = SegmentTexts(backend, models).apply(
+            "two words", 0, concat=False, showing=Showing(backend, fit)
+        )
+    assert [text for _, text in backend.texts] == ["two words"]
+    assert len(changed.positive) == 1
+    assert [own.kind for own in notes] == ["text"] * len(pictures)
 
 
 def test_a_text_with_its_lora_and_chunks(backend):

@@ -5,7 +5,8 @@ the encoder a crop instead of the whole image, both are needed. So the functions
 and CLIP_VISION that encode are wrapped: they do what they do, and the wrapper notes what went in.
 The note belongs to the tensor that came out, and ends with it; nothing is added to the result.
 
-Nothing is noted of a text without pictures.
+So does a template of a node around a text: what stands in it belongs to the pictures beside the
+text, such as those of *TextEncodeZImageOmni*. Nothing is noted of a text without either.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ..settings import Conditioning
 
 _AFTER_PICTURES = "<|vision_end|>"  # the mark after the last picture in a text
 _AFTER_TEXT = "<|im_end|>"  # what follows the user's text in a template
+_TEMPLATE = "llama_template"  # the option of a tokenizer with the text around the user's text
 _WATCHED = "remembers_pictures"  # the attribute of a function that is wrapped already
 
 _embeddings: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -35,14 +37,14 @@ _encoding: ContextVar[bool] = ContextVar("detailers_encoding", default=False)
 
 
 class _Tokens(dict):
-    """The tokens of a text with pictures, which know from which text they were made."""
+    """The tokens of a text with pictures, or in a template, which know how they were made."""
 
     text = ""
     options: dict[str, Any] | None = None
 
 
 class TextCall(EncoderCall):
-    """One call of a text encoder with a text and pictures; see `EncoderCall`."""
+    """One call of a text encoder with pictures, or a template; see `EncoderCall`."""
 
     def __init__(self, clip: Any, tokens: dict, encode: Callable[[dict], Any]) -> None:
         """`encode`: tokens -> what the call gave."""
@@ -116,7 +118,9 @@ def _watch(owner: type, name: str, noting: Callable[[Callable], Callable]) -> No
 def _noting_texts(tokenize: Callable) -> Callable:
     def noting(clip: Any, text: str, *args: Any, **options: Any) -> Any:
         tokens = tokenize(clip, text, *args, **options)
-        if type(tokens) is not dict or args or next(pictures_in(tokens), None) is None:
+        if type(tokens) is not dict or args:
+            return tokens
+        if next(pictures_in(tokens), None) is None and not options.get(_TEMPLATE):
             return tokens
         noted = _Tokens(tokens)
         noted.text, noted.options = text, options
@@ -127,8 +131,8 @@ def _noting_texts(tokenize: Callable) -> Callable:
 
 def _noting_tokens(encode: Callable) -> Callable:
     def noting(clip: Any, tokens: Any, *args: Any, **options: Any) -> Any:
-        inner = _encoding.get() or next(pictures_in(tokens), None) is None
-        if inner:
+        plain = not isinstance(tokens, _Tokens) and next(pictures_in(tokens), None) is None
+        if _encoding.get() or plain:
             return encode(clip, tokens, *args, **options)
         token = _encoding.set(True)
         try:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ...utils.notes import note
 from ..settings import Conditioning, Models
 
 # Options of a conditioning that hold the output of an image encoder, alone or in a list.
@@ -20,13 +21,20 @@ _OUTPUTS = ("clip_vision_output", "clip_vision_output_ref")
 _OUTPUT_LISTS = ("clip_vision_outputs",)
 _BLOCKS = ("unclip_conditioning",)  # lists of dicts with a "clip_vision_output"
 
+_WITHOUT_PICTURES = (
+    "A segment's text is encoded without the pictures that the text encoder saw with the node's own"
+    " text: 'clip' is not of the kind that encoded that text, or the node that did so puts texts"
+    " and pictures together in a way that is not known here. Connect the same CLIP to both, or"
+    " encode with ComfyUI's own node."
+)
+
 # The picture [n,h,w,C] that an encoder gets in the place of another one; the same object if it
 # stays.
 Fit = Callable[[torch.Tensor], torch.Tensor]
 
 
 class EncoderCall(Protocol):
-    """One call of an encoder that was shown pictures.
+    """One call of an encoder that was shown pictures, or a text in a template.
 
     Attributes:
         pictures: each [n,h,w,C] 0..1, in the order in which the encoder was shown them.
@@ -70,7 +78,7 @@ class RememberingBackend(Protocol):
     """The function of the host that `Showing` needs."""
 
     def pictured(self, result: Any) -> Pictured | None:
-        """Where an embedding, or an output of an image encoder, comes from. None: of no picture,
+        """Where an embedding, or an output of an image encoder, comes from. None: of a plain text,
         or it is not known."""
 
 
@@ -121,12 +129,16 @@ class Showing:
     def text(self, clip: Any, text: str, side: Conditioning | str) -> Conditioning | None:
         """The conditioning of a text that takes the place of a conditioning's text.
 
-        None: the encoder saw no pictures with that text, or cannot be shown them with this one.
+        None: it is not known how that text was encoded, or this one cannot be encoded in that way.
+        The user is told if the encoder is not shown its pictures because of this.
         """
         for entry in () if isinstance(side, str) else side:
             origin = self.backend.pictured(entry[0]) if is_entry(entry) else None
             if origin is not None:
-                return origin.call.with_text(clip, text, self._of(origin.call))
+                made = origin.call.with_text(clip, text, self._of(origin.call))
+                if made is None and origin.call.pictures:
+                    note("text", _WITHOUT_PICTURES)
+                return made
         return None
 
     def _entry(self, entry: Any, text: bool) -> Any:

@@ -159,6 +159,21 @@ def check_another_text_is_put_as_the_first_was():
     assert shows.text(clip, "a cat", encoded(TextEncodeQwenImageEdit)) is None
 
 
+def check_a_template_stays_around_another_text():
+    """As that of TextEncodeZImageOmni, whose pictures go another way."""
+    clip, template = tiny_clip(), "<|im_start|>user\nWhat the picture lacks: {}<|im_end|>\n"
+    old, new, plain = (
+        clip.encode_from_tokens_scheduled(clip.tokenize(text, **options))
+        for text, options in ((TEXT, {"llama_template": template}),
+                              ("a cat", {"llama_template": template}), ("a cat", {}))
+    )  # fmt: skip
+    shows = showing(image(0), image(1))
+    entries_are_equal(shows.text(clip, "a cat", old), new)
+    assert new[0][0].shape != plain[0][0].shape
+    assert shows.conditioning(old) is old
+    assert shows.text(clip, "a cat", plain) is None
+
+
 def check_what_later_nodes_set_stays_and_what_they_took_stays_away():
     first, other = image(0), image(1)
     ((embedding, options),) = encoded(TextEncodeQwenImageEdit, image=first)
