@@ -448,6 +448,14 @@ def test_whole_references_of_models_that_take_one_size_alone():
     assert options["time_dim_concat"].shape == (1, 48, 2, 16, 32)
 
 
+def test_a_picture_to_edit_gets_the_latents_size_where_the_model_does_not_resize_it():
+    """As HiDream E1, which puts it at the latent's side. It is cut to the crop, half as large."""
+    other = [[None, {"concat_latent_image": encoded(picture(1))}]]
+    for same_size, size in ((True, (16, 32)), (False, (8, 16))):
+        (options,), _ = placed(other, picture(), same_size=same_size, shows_edited=True)
+        assert options["concat_latent_image"].shape == (1, 48, *size)
+
+
 def test_filled_takes_the_middle():
     values = torch.arange(16.0).view(1, 1, 4, 4)
     assert filled(values, Size(4, 2)).flatten().tolist() == [4, 5, 6, 7, 8, 9, 10, 11]

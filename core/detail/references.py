@@ -216,8 +216,10 @@ class References:
                 new[id(picture)] = yield from self._replacement(picture, shown)
         for picture in _edited_pictures(sides):
             known = self._known.get((id(picture), self._row_for(picture, shown.cut)))
-            if known is not None and known[1]:  # otherwise it has been cut to the region already
+            if known is not None and known[1]:
                 new[id(picture)] = _as(shown.latent, picture)
+            elif shown.same_size:  # it has been cut to the region already
+                new[id(picture)] = filled(picture, shown.cut.latent)
         return [side if isinstance(side, str) else _replaced(side, new, shown) for side in sides]
 
     def _replacement(self, picture: torch.Tensor, shown: Shown) -> Pipeline[torch.Tensor]:
@@ -260,7 +262,7 @@ class References:
 
     def _with_masks_in(self, options: dict[str, Any], shown: Shown) -> dict[str, Any]:
         masks, pictures = options.get(_MASKS_OF_REFERENCES), options.get("reference_latents")
-        if not isinstance(masks, torch.Tensor) or not pictures:
+        if not (isinstance(masks, torch.Tensor) and masks.ndim == 5 and pictures):
             return options
         ordered = [*pictures[1:], pictures[0]]
         own = [

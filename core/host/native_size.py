@@ -88,10 +88,11 @@ _CONFIGURED = {"PixArt": _of_pixart, "CogVideoX": _of_cogvideo, "PiD": _of_pid}
 
 
 def takes_references_of_one_size(model: Any) -> bool:
-    """Whether a MODEL appends references to the sampled latent as frames, so that both need to have
-    one size."""
+    """Whether a MODEL appends references to the sampled latent, as frames or at its side, so that
+    both need to have one size."""
     network = model.model
-    scail = getattr(comfy.model_base, "WAN21_SCAIL", None)
-    if scail is not None and isinstance(network, scail):
-        return True
+    for name in ("WAN21_SCAIL", "HiDream"):
+        kind = getattr(comfy.model_base, name, None)
+        if kind is not None and isinstance(network, kind):
+            return True
     return getattr(getattr(network, "diffusion_model", None), "ref_conv", None) is not None

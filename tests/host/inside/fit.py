@@ -1,6 +1,7 @@
 """Models, VAEs and latents that do not fit one another say so, and say where."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,13 +9,19 @@ import comfy.latent_formats
 import comfy.model_management
 import torch
 from detailers.core.detail.images import detail_image
-from detailers.core.geometry import Sizing
+from detailers.core.detail.references import References, Shown
+from detailers.core.geometry import Box, Size, Sizing
 from detailers.core.host import model_fit
 from detailers.core.host.backend import ComfyBackend
+from detailers.core.pixels.crop_view import Cut
+from detailers.core.prompts.cut_conditioning import cut_conditioning
 from detailers.core.sampling import latent as sampling
+from detailers.core.sampling.scheduler import run_pipelines
 from detailers.core.segs.seg import SEG
 from detailers.core.settings import Detail, Masking, Models, Refiner, Sampling
 from detailers.dev.model_pack.model import DetailersTestModel
+from detailers.dev.tiny_models.build import WAYS, build, runs
+from detailers.dev.tiny_models.specs import TINY
 
 FLAT, CLIP, FLAT_VAE = DetailersTestModel().run("flat8", 0.6)
 LARGE, _, LARGE_VAE = DetailersTestModel().run("image16", 0.6)
@@ -57,6 +64,32 @@ def check_a_refiner_of_another_model_is_told():
     text = told(lambda: detail(FLAT, FLAT_VAE, refiner), ValueError)
     assert "the refiner's model takes latents of 768 channels" in text, text
     assert "Segment 0" in text, text
+
+
+def check_a_picture_at_the_latents_side_has_its_size():
+    """HiDream E1 does not resize the picture that it edits."""
+    tiny, backend = TINY["HiDream"], ComfyBackend()
+    model = build("HiDream", tiny)
+    assert backend.takes_references_of_one_size(model)
+    assert not backend.takes_references_of_one_size(FLAT)
+    run, *_ = runs(model, tiny, WAYS[0], backend)
+    height, width = tiny.latent[-2:]
+    canvas = Size(8 * width, 8 * height)
+    whole = Size(2 * canvas.width, 2 * canvas.height)
+    cut = Cut(whole, Box(0, 0, *canvas), canvas, canvas, 8)
+    small = torch.randn(1, *tiny.latent)  # half as large as the latent of the whole image
+    positive = [[run.positive[0][0], {**run.positive[0][1], "concat_latent_image": small}]]
+    positive = cut_conditioning(positive, cut, shows=lambda picture: False)
+
+    def sample(positive):
+        return backend.sample(replace(run, positive=positive), lambda *_: None)
+
+    assert "Sizes of tensors must match" in told(lambda: sample(positive), RuntimeError)
+    placed = References("auto", None, None, backend).placed(
+        (positive,), Shown(cut, run.latent, same_size=True)
+    )
+    ((positive,),) = run_pipelines([placed], backend)
+    assert sample(positive).shape == run.latent.shape
 
 
 def check_a_latent_of_another_model_is_told_by_the_samplers():
