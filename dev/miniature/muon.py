@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .precision import quick_type
+
 MOMENTUM = 0.95
 _FASTER = 15  # Muon's learning rate over Adam's
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd polynomial that drives values towards one
@@ -41,7 +43,7 @@ def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """A matrix with the same singular vectors and singular values near one (Newton-Schulz)."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).to(quick_type(matrix.device))
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         square = x @ x.T

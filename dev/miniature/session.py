@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from .muon import make_optimizers
+from .precision import autocast
 from .team import Team
 
 HERE = Path(__file__).resolve().parent
 LOG = HERE / "train.log"
-AVERAGE = 0.999  # decay of the running average of the weights, which is what is kept
+AVERAGE = 0.999  # decay, at most, of the running average of the weights, which is what is kept
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Session:
         self.team = team or Team()
         self.device = torch.device(plan.device)
         self.checkpoint = plan.folder / f"{stage}.pt"
-        self.step = 0
+        self.step = self.first = 0
         self.network: nn.Module | None = None
         self._noted: dict[str, list[float]] = {}
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -90,9 +91,9 @@ class Session:
         """Numbers of steps until time is over; saves every two minutes and at the end."""
         seconds = self.plan.minutes * 60
         started = saved = time.monotonic()
-        first = self.step
+        self.first = self.step
         while (gone := self.team.agreed(time.monotonic() - started)) < seconds:
-            self._set_rate(gone / seconds, self.step - first)
+            self._set_rate(gone / seconds, self.step - self.first)
             yield self.step
             self.step += 1
             if self.step % 50 == 0:
@@ -103,7 +104,7 @@ class Session:
         self.save()
 
     def autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return autocast(self.device)
 
     def learn(self, loss: torch.Tensor) -> None:
         self.network.zero_grad(set_to_none=True)
@@ -112,7 +113,8 @@ class Session:
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        decay = min(AVERAGE, (1 + self.step) / (20 + self.step))
+        gone = self.step - self.first  # what the run began with is soon forgotten
+        decay = min(AVERAGE, (1 + gone) / (20 + gone))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
