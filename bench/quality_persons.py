@@ -8,9 +8,12 @@ from .quality_runs import Case, Part, Runs
 
 HEADING = "## What a person would say"
 DENOISES = (0.2, 0.3, 0.5, 0.7, 1.0)
-PARTS = (
-    Part("By denoise:", "denoise", tuple(Case(f"{own:g}", {"denoise": own}) for own in DENOISES)),
+LONGER = {"steps": 20, "sampler_name": "euler_ancestral"}  # as people sample from noise
+CASES = (
+    *(Case(f"{own:g}", {"denoise": own}) for own in DENOISES),
+    Case("1, 20 steps of euler_ancestral", {"denoise": 1.0, **LONGER}),
 )
+PARTS = (Part("By denoise:", "denoise", CASES),)
 
 
 def measure(runs: Runs, seeds: Sequence[int]) -> Iterator[str]:
