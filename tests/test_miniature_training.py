@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from detailers.dev.miniature.noise import (
     BEGINS,
     MASKED,
     POOR,
+    SPANS,
     as_in_a_detailer,
     draw_times,
     left_to_go,
     signal_share,
     spread,
 )
+from detailers.dev.miniature.precision import autocast, quick_type
 from detailers.dev.miniature.session import Plan, Session
 from detailers.dev.miniature.weights import load_codec, load_weights, save_weights
 
@@ -44,12 +47,38 @@ def test_rows_lie_on_the_way_of_a_sampler():
     assert not beyond.any()
 
 
-def test_half_of_the_timesteps_are_a_detailers_and_half_make_the_layout():
+def test_timesteps_are_those_of_the_spans_in_turn():
     times = draw_times(np.random.default_rng(0), 4000)
-    assert times.min() >= 50
-    assert times.max() < 1000
-    assert 0.22 < (times < 400).double().mean() < 0.32  # 7 of 13 of one half, none of the other
-    assert 0.7 < (times < 700).double().mean() < 0.8  # all of one half, half of the other
+    for place, (first, end) in enumerate(SPANS):
+        own = times[place :: len(SPANS)]
+        assert first <= own.min() < first + 5
+        assert end - 5 <= own.max() < end
+        assert own.double().mean() == pytest.approx((first + end) / 2, abs=20)
+
+
+@pytest.mark.parametrize(
+    ("device", "instructions", "wanted"),
+    [
+        ("cpu", {"avx2": True, "avx512_bf16": False}, torch.float32),
+        ("cpu", {}, torch.float32),  # of another make
+        ("cpu", {"avx512_bf16": True}, torch.bfloat16),
+        ("cuda", {"avx512_bf16": False}, torch.bfloat16),
+    ],
+)
+def test_training_computes_in_what_the_device_has_instructions_for(
+    device, instructions, wanted, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert quick_type(torch.device(device)) == wanted
+
+
+def test_layers_compute_in_the_quick_type_and_weights_stay(monkeypatch):
+    layer = torch.nn.Linear(4, 4)
+    for has in (False, True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        with autocast(torch.device("cpu")):
+            assert layer(torch.ones(1, 4)).dtype == (torch.bfloat16 if has else torch.float32)
+    assert layer.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (16, 16)])
@@ -144,6 +173,22 @@ def test_a_session_goes_on_where_the_last_one_ended(tmp_path, monkeypatch):
     saved = torch.load(tmp_path / "unet.pt", weights_only=True)
     assert saved["step"] == session.step
     assert "unet: 0.00 million weights, from step" in (tmp_path / "log").read_text()
+
+
+def test_the_average_of_a_run_that_goes_on_soon_forgets_what_it_began_with(tmp_path, monkeypatch):
+    from detailers.dev.miniature import session as module
+
+    monkeypatch.setattr(module, "LOG", tmp_path / "log")
+    session = Session("unet", Plan(5, 0.0, "cpu", tmp_path, False))
+    network = torch.nn.Linear(1, 1)
+    session.start(network)
+    session.average["bias"].fill_(10.0)
+    session.step = 5000
+    with torch.no_grad():
+        network.bias.fill_(1.0)
+    for _ in islice(session.steps(), 40):
+        session.learn(network(torch.ones(1, 1)).sum())
+    assert float(session.average["bias"]) == pytest.approx(1.0, abs=1e-3)
 
 
 TOGETHER = """

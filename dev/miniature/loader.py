@@ -24,6 +24,7 @@ def build_model() -> comfy.model_patcher.ModelPatcher:
     offload_device = comfy.model_management.unet_offload_device()
     kind = comfy.model_base.ModelType.V_PREDICTION
     model = comfy.model_base.BaseModel(config, model_type=kind, device=offload_device)
+    model.concat_keys = ("mask",)  # the host gives the noise mask, or ones where there is none
     model.diffusion_model.load_state_dict(load_weights(UNET))
     return comfy.model_patcher.ModelPatcher(
         model,

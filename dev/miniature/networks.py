@@ -25,9 +25,10 @@ TEXT_CONFIG = {
     "layer_norm_eps": 1e-5,
 }
 # Latents of 32 x 32 cells go down to 16 x 16 and 8 x 8, which attend to one another and the text.
+# Beside the latent goes what is to be painted, 0 or 1, as in inpainting checkpoints.
 UNET_CONFIG = {
     "image_size": 32,
-    "in_channels": 4,
+    "in_channels": 5,
     "out_channels": 4,
     "model_channels": 64,
     "channel_mult": [1, 1, 2],

@@ -7,7 +7,10 @@ import torch
 
 DEGRADED = 0.6  # share of the rows up to the last of BEGINS that come from a degraded picture
 BEGINS = (150, 700)  # timesteps at which a detailer adds its noise
-MASKED = 0.6  # share of the rows that are painted under a mask
+# Timesteps of rows in turn: the layout of a picture; where things lie and how large they are; the
+# layout again; a denoise of 0.1 to 0.7.
+SPANS = ((400, 1000), (650, 1000), (400, 1000), (50, 700))
+MASKED = 0.75  # share of the rows that are painted under a mask
 POOR = 0.75  # of these, share whose surroundings are as a base model gave them
 
 
@@ -64,7 +67,7 @@ def spread(share: torch.Tensor) -> torch.Tensor:
 
 
 def draw_times(random: np.random.Generator, count: int) -> torch.Tensor:
-    """Timesteps [count]: half where a picture's layout is made, half where a denoise of 0.1 to 0.7
-    lies."""
-    layout, detailing = random.integers(400, 1000, count), random.integers(50, 700, count)
-    return torch.from_numpy(np.where(np.arange(count) % 2, layout, detailing))
+    """Timesteps [count] in turn, evenly within each of SPANS."""
+    return torch.from_numpy(
+        np.array([random.integers(*SPANS[row % len(SPANS)]) for row in range(count)])
+    )

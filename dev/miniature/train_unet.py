@@ -14,13 +14,14 @@ from .codec import Codec
 from .crops import SHAPES, Crop, portraits
 from .networks import TrainedText, Words, trained_unet
 from .noise import as_in_a_detailer, draw_times, left_to_go, signal_share
+from .precision import autocast
 from .session import Session
 from .weights import TEXT, UNET, load_weights, save_weights
 
 SEED = 2_000_000  # of the first training scene; test scenes have seeds below
 APART = 500_000  # seeds between those of processes that train together
 POOL = 24_000  # latents kept in memory
-FIRST = 1600  # of them before the first step
+FIRST = 960  # of them before the first step
 FRESH = 2  # new ones per step
 BATCH = 32  # of all processes together
 CUTS = (20, 24, 28)  # cells along each side of a part of a crop
@@ -91,7 +92,7 @@ class Pool:
     def _encode(self, crops: list[Crop]) -> torch.Tensor:
         pixels = np.stack([picture for crop in crops for picture in (crop.pixels, crop.degraded)])
         pixels = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             latents = self.codec.encode(pixels.float() / 127.5 - 1)
         masks = torch.from_numpy(np.stack([crop.mask for crop in crops])).half()[:, None]
         latents = latents.unflatten(0, (-1, 2)).flatten(1, 2).half().cpu()
@@ -127,8 +128,9 @@ def train_unet(session: Session, codec: Codec) -> None:
         painted, way = as_in_a_detailer(batch.mask, way, random)
         noisy = share.sqrt() * batch.truth.lerp(batch.degraded, way)
         noisy += (1 - share).sqrt() * torch.randn_like(noisy)
+        seen = torch.cat([noisy, painted.round()], 1)
         with session.autocast():
-            found = network["unet"](noisy, times.float(), context=network["text"](numbers))
+            found = network["unet"](seen, times.float(), context=network["text"](numbers))
         velocity = (share.sqrt() * noisy - batch.truth) / (1 - share).sqrt()
         error = ((found.float() - velocity).square() * painted).mean((1, 2, 3))
         error = error / painted.mean((1, 2, 3)).clamp(min=0.05)

@@ -110,7 +110,7 @@ def test_loras_patch_it(graph, results, server):
 
 
 def test_a_controlnet_steers_it(graph, results, server):
-    """A ControlLoRA in the host's own loader: a copy of the UNet's first half that sees a hint."""
+    """In the host's own loader: a copy of the UNet's first half that sees a hint, but no mask."""
     from safetensors.torch import save_file
 
     folder = server.base / "models" / "controlnet"
@@ -140,8 +140,9 @@ def test_a_controlnet_steers_it(graph, results, server):
 
 
 def control_weights():
-    """What a ControlLoRA for the miniature's UNet holds beside the UNet's own weights."""
+    """A ControlNet for the miniature, of its own weights and random ones for what comes in anew."""
     import torch
+    from detailers.dev.miniature.weights import UNET, load_weights
 
     generator = torch.Generator().manual_seed(0)
 
@@ -150,7 +151,12 @@ def control_weights():
         weight = scale * torch.randn(outside, inside, side, side, generator=generator)
         return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(outside)}
 
-    weights = {"lora_controlnet": torch.zeros(1)}
+    first_half = ("time_embed.", "input_blocks.", "middle_block.")
+    weights = {
+        name: value for name, value in load_weights(UNET).items() if name.startswith(first_half)
+    }
+    enter = "input_blocks.0.0.weight"
+    weights[enter] = weights[enter][:, :4].contiguous()  # a ControlNet sees the latent alone
     widths = (3, 16, 16, 32, 32, 96, 96, 256, 64)
     for number, (inside, outside) in enumerate(pairwise(widths)):
         weights |= layer(f"input_hint_block.{2 * number}", inside, outside, spread=1.5)
