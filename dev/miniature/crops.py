@@ -15,6 +15,8 @@ CELL = 8  # pixels along each side of a cell of a latent
 # Height and width in cells: the short side of a crop becomes 256 pixels or, where a head is large,
 # some more; heads are as wide as high or higher.
 SHAPES = ((32, 32), (32, 36), (36, 32), (40, 32), (36, 36), (44, 36))
+BOXES, PARTS = 0.2, 0.15  # shares of masks that are a head's box, and of the others that are a part
+GROWN = (0.3, 0.3, 0.25, 0.15)  # shares of masks that are larger by 0, 1, 2 and 3 cells
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,30 @@ def detailer_window(
 def painted(
     scene: Scene, index: int, window: Window, shape: tuple[int, int], random: np.random.Generator
 ) -> np.ndarray:
-    """A head's mask in the crop's cells, a cell larger; for every fourth head its whole box."""
-    mask = cv2.dilate(scene.mask(index, shape[::-1], window), np.ones((3, 3), np.uint8))
-    if random.random() < 0.25:
+    """What a detailer would paint of the crop's cells, [h,w] float32, 0..1.
+
+    A head's mask as people have it: as it is or larger, now and then its box, and now and then a
+    part of it. With one kind alone the network took the mask's rim for that of the head, and drew
+    heads too small where a mask was tight.
+    """
+    mask = scene.mask(index, shape[::-1], window)
+    if random.random() < BOXES:
         rows, columns = mask.nonzero()
         mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
-    return mask
+    elif random.random() < PARTS:
+        _cut(mask if random.random() < 0.5 else mask.T, random)
+    side = 2 * int(random.choice(len(GROWN), p=GROWN)) + 1
+    return cv2.dilate(mask, np.ones((side, side), np.uint8))
+
+
+def _cut(mask: np.ndarray, random: np.random.Generator) -> None:
+    """Keep what lies above or below one of the mask's rows, and the row itself."""
+    rows = mask.any(1).nonzero()[0]
+    row = int(random.integers(rows[0], rows[-1] + 1))
+    if random.random() < 0.5:
+        mask[:row] = 0
+    else:
+        mask[row + 1 :] = 0
 
 
 def _render(

@@ -7,9 +7,8 @@ import torch
 
 DEGRADED = 0.6  # share of the rows up to the last of BEGINS that come from a degraded picture
 BEGINS = (150, 700)  # timesteps at which a detailer adds its noise
-# Timesteps of rows in turn: the layout of a picture; where things lie and how large they are; the
-# layout again; a denoise of 0.1 to 0.7.
-SPANS = ((400, 1000), (650, 1000), (400, 1000), (50, 700))
+# Timesteps of rows in turn: where a picture's layout is made, and a denoise of 0.1 to 0.7.
+SPANS = ((400, 1000), (50, 700))
 MASKED = 0.75  # share of the rows that are painted under a mask
 POOR = 0.75  # of these, share whose surroundings are as a base model gave them
 
