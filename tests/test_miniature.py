@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from detailers.dev.miniature.crops import (
+    BOXES,
     CELL,
+    PARTS,
     SHAPES,
     detailer_window,
     draw_shape,
@@ -187,19 +189,29 @@ def test_training_crops_are_those_of_a_detailer():
     assert np.mean([1 / 2.2 <= head <= 1 / 1.8 for head in heads]) > 0.5
 
 
-def test_masks_of_training_crops_cover_the_head_and_its_rim():
+def test_masks_of_training_crops_are_heads_boxes_and_parts_of_several_sizes():
     scene, shape = draw_scene(7), (36, 32)
     window = detailer_window(scene, 0, shape, np.random.default_rng(0))
-    head = scene.mask(0, (32, 36), window)
-    masks = [painted(scene, 0, window, shape, np.random.default_rng(seed)) for seed in range(40)]
-    kinds = {mask.tobytes(): mask for mask in masks}.values()
-    shaped, box = sorted(kinds, key=lambda mask: mask.sum())
-    assert (shaped >= head).all()
-    assert (box >= shaped).all()
-    assert head.sum() < shaped.sum() < box.sum()
-    rows, columns = box.nonzero()
-    assert (box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == 1).all()
-    assert 4 <= sum(np.array_equal(mask, box) for mask in masks) <= 18
+    head = scene.mask(0, shape[::-1], window)
+    box = np.zeros_like(head)
+    rows, columns = head.nonzero()
+    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    whole = [
+        {cv2.dilate(kind, np.ones((side, side))).tobytes() for side in (1, 3, 5, 7)}
+        for kind in (head, box)
+    ]
+    masks = [painted(scene, 0, window, shape, np.random.default_rng(seed)) for seed in range(200)]
+    heads, boxes = ([mask for mask in masks if mask.tobytes() in kinds] for kinds in whole)
+    assert len({mask.tobytes() for mask in heads}) == len({mask.tobytes() for mask in boxes}) == 4
+    assert len(boxes) / 200 == pytest.approx(BOXES, abs=0.08)
+    parts = 200 - len(heads) - len(boxes)
+    assert parts / (200 - len(boxes)) == pytest.approx(PARTS, abs=0.08)
+    largest = cv2.dilate(head, np.ones((7, 7)))
+    for mask in masks:
+        assert mask.shape == shape
+        assert mask.max() > 0
+        if mask.tobytes() not in whole[1]:
+            assert (mask <= largest).all()
 
 
 def test_windows_hold_the_middle_of_the_head_and_stay_inside():
