@@ -67,6 +67,5 @@ def spread(share: torch.Tensor) -> torch.Tensor:
 
 def draw_times(random: np.random.Generator, count: int) -> torch.Tensor:
     """Timesteps [count] in turn, evenly within each of SPANS."""
-    return torch.from_numpy(
-        np.array([random.integers(*SPANS[row % len(SPANS)]) for row in range(count)])
-    )
+    first, end = np.array(SPANS)[np.arange(count) % len(SPANS)].T
+    return torch.from_numpy(random.integers(first, end))
