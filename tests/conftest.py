@@ -38,6 +38,21 @@ load_pack()
 pytest_plugins = [f"{PACK}.tests.limits"]
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--everywhere",
+        action="store_true",
+        help="try on every ComfyUI and editor, too, what is usually tried on the first alone",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "once: tried on the first ComfyUI or editor alone, as what it looks at is the pack's own",
+    )
+
+
 def group_of(nodeid):
     """The group of a test, whose tests run in one process; its own id: any process.
 
@@ -68,12 +83,33 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Set which tests are repeated."""
+    """Leave out what is tried once, and set which tests are repeated."""
+    if not config.option.everywhere:
+        leave_out(config, items, [item for item in items if is_tried_elsewhere(item)])
     again = config.pluginmanager.hasplugin("rerunfailures") and config.option.reruns is None
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         if again and folder in ("host", "editor"):
             item.add_marker(pytest.mark.flaky(reruns=TRIES - 1))
+
+
+def leave_out(config, items, some):
+    """Take some items out of those that are to run."""
+    if some:
+        config.hook.pytest_deselected(items=some)
+        left = set(map(id, some))
+        items[:] = [item for item in items if id(item) not in left]
+
+
+def is_tried_elsewhere(item):
+    """Whether it is tried once, and this is not the first ComfyUI or editor."""
+    if item.get_closest_marker("once") is None or not hasattr(item, "callspec"):
+        return False
+    from detailers.dev.server import configured_hosts
+
+    first = next(iter(configured_hosts()), None)
+    given = [item.callspec.params.get(name, first) for name in ("host", "editor")]
+    return first is not None and given != [first, first]
 
 
 @pytest.fixture(scope="module")

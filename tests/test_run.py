@@ -363,6 +363,7 @@ def test_all_tests_run_in_one_process_more_than_there_are_cores(monkeypatch):
     monkeypatch.setattr(run, "lacking", lambda python, modules: [])
     both = {"main": {}, "oldest": {}}
     assert run.side_by_side("python", both, [])[:2] == ["--numprocesses", "3"]
+    assert run.side_by_side("python", both, ["--everywhere"])[:2] == ["--numprocesses", "3"]
     assert run.side_by_side("python", both, ["-k", "mask"]) == []
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert run.side_by_side("python", {"main": {}}, [])[:2] == ["--numprocesses", "4"]

@@ -1,9 +1,11 @@
 """The real graph editor of each ComfyUI version, open on a server with this pack in it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from detailers.dev.demo import PHOTO
 from detailers.dev.editor import NO_CHROMIUM, Editor, find_chromium
 from detailers.dev.server import Server, configured_hosts, project_packs
 
@@ -19,35 +21,20 @@ for host in HOSTS.values():
 USUAL_RENDERERS = {"oldest": "canvas", "newest": "vue"}
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "one_editor: tried in the first editor alone")
-    config.addinivalue_line("markers", "own_editor: tried in the editor that comes with each host")
-
-
 def pytest_collection_modifyitems(config, items):
     once = []
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.editor)
-            if _is_left_out(item):
+            if _is_rare(item) and not _is_first(item) and not config.option.everywhere:
                 once.append(item)
     if once:
         config.hook.pytest_deselected(items=once)
         items[:] = [item for item in items if item not in once]
 
 
-def _is_left_out(item):
-    if item.get_closest_marker("own_editor") and not _is_own(item):
-        return True
-    return not _is_first(item) and bool(item.get_closest_marker("one_editor") or _is_rare(item))
-
-
 def _is_first(item):
     return item.callspec.params["editor"] == next(iter(EDITORS), "no host")
-
-
-def _is_own(item):
-    return item.callspec.params["editor"] in ("no host", *HOSTS)
 
 
 def _is_rare(item):
@@ -72,10 +59,10 @@ def editor(request):
     if find_chromium() is None:
         cannot_run(NO_CHROMIUM)
     host, args = EDITORS[request.param]
-    with (
-        Server(host.tree, host.python, project_packs(), args=args) as server,
-        Editor(server) as editor,
-    ):
+    server = Server(host.tree, host.python, project_packs(), args=args)
+    server.input.mkdir()
+    shutil.copy(PHOTO, server.input)  # for an example; the page asks only once what there is
+    with server, Editor(server) as editor:
         yield editor
 
 

@@ -72,7 +72,7 @@ def files(editor):
     editor.open()
 
 
-@pytest.mark.one_editor
+@pytest.mark.once
 def test_a_blueprint_runs_by_its_shown_widgets(editor, files, blueprint):
     """Around it the least that it needs; its detector finds the middle of the picture."""
     server, folder = editor.server, MODELS.get(blueprint.name)

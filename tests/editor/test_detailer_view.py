@@ -172,6 +172,7 @@ def test_a_detailer_in_a_subgraph(drawn):
     assert drawn.page.evaluate(SAVED) == saved
 
 
+@pytest.mark.once
 def test_a_page_that_is_opened_anew_shows_it_again_and_a_setting_shows_nothing(editor):
     page = editor.page
     editor.load(workflow())

@@ -1,7 +1,5 @@
 """The example workflows in the real editor."""
 
-import shutil
-
 import pytest
 from detailers.dev.demo import DETAILER, EXAMPLE, PHOTO
 from detailers.dev.server import ROOT
@@ -35,7 +33,7 @@ def test_an_example_loads_with_its_values_and_rare_ones_folded(editor, own_types
     assert editor.page.evaluate(ALL_SHOWN) == []
 
 
-@pytest.mark.one_editor
+@pytest.mark.once
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_an_example_has_a_picture_and_is_offered(editor, file):
     assert file.stem in editor.server.get("/workflow_templates")["comfyui-detailers"]
@@ -69,7 +67,7 @@ def boxes(editor, request):
     editor.page.evaluate(VUE, False)
 
 
-@pytest.mark.one_editor
+@pytest.mark.once
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_no_nodes_of_an_example_lie_on_each_other(boxes, file):
     found = boxes(file)
@@ -81,8 +79,6 @@ def test_no_nodes_of_an_example_lie_on_each_other(boxes, file):
 
 
 def test_the_first_example_runs_from_the_editor(editor):
-    shutil.copy(PHOTO, editor.server.input / PHOTO.name)
-    editor.open()  # so that it knows the new file
     workflow = Workflow.read(EXAMPLE)
     workflow["LoadImage", "image"] = PHOTO.name
     workflow.replace(

@@ -17,6 +17,7 @@ from detailers.tests.editor.test_upgrade import (
     workflow,
 )
 
+pytestmark = pytest.mark.once
 SHARED = json.loads((Path(__file__).parent.parent / "interfaces" / "shared.json").read_text())
 
 # When each version's widgets came, by the lists' lengths from then on; "name@before" was put in

@@ -159,7 +159,7 @@ def test_only_its_own_workflow_shows_a_result_and_does_so_again_later(editor):
     assert editor.node(3).widgets["off"] == "0, 1"
 
 
-@pytest.mark.one_editor
+@pytest.mark.once
 def test_indices_are_read_and_written_as_in_python(editor):
     texts = ["", "3", "1, 4-6", "6 - 4;1", "0-2, 9", "5 6 7", "1–3"]
     script = """async (texts) => {

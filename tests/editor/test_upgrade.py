@@ -653,7 +653,7 @@ def beside_older(editor, tmp_path):
         yield beside
 
 
-@pytest.mark.own_editor
+@pytest.mark.once
 def test_beside_the_older_pack_no_file_is_touched(beside_older):
     old = [node(1, "DetailerForEach", FIRST), node(2, "SegsMaskCombine"), node(3, "MMDetLoader")]
     content = workflow(*old)

@@ -113,7 +113,7 @@ def test_in_a_subgraph_the_click_counts_where_the_value_does(drawn):  # noqa: F8
     assert inputs["choices"] == "0:1, 1:1"
 
 
-@pytest.mark.one_editor
+@pytest.mark.once
 def test_a_page_that_is_opened_anew_shows_the_last_run(editor):
     content = workflow("1:0", id="3f0c2a52-7f3e-4f7e-9f55-aa00bb11cc22")
     editor.load(content)

@@ -556,7 +556,7 @@ def test_every_shared_file_means_what_it_meant(opened, tell):
     assert not set().union(*(row.unknown for row in rows))
 
 
-@pytest.mark.one_editor
+@pytest.mark.once
 @pytest.mark.limit(1200)  # seconds: some seventy prompts
 def test_shared_files_of_known_nodes_run(opened, editor, tell):
     """With small stand-ins for their models, at small sizes; each must show a picture.

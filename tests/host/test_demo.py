@@ -60,6 +60,7 @@ def test_a_face_is_found_redrawn_and_shown(demo, tmp_path):
     assert np.abs(crop).sum() == np.abs(change).sum()
 
 
+@pytest.mark.once
 def test_faces_of_a_clip_are_followed_and_shown_beside_the_truth(demo, tmp_path):
     import av
 
@@ -84,9 +85,8 @@ def test_a_picture_without_a_face_stays_and_is_told(demo, tmp_path):
     assert not (pixels(tmp_path / "out" / "after.png") - pixels(tmp_path / "wall.png")).any()
 
 
+@pytest.mark.once  # one more start of ComfyUI
 def test_the_command_starts_a_comfyui_of_its_own(host, tmp_path):
-    if host.label != "main":
-        pytest.skip("one more start of ComfyUI; one version is enough to see it")
     Image.new("RGB", (96, 64), (90, 120, 150)).save(tmp_path / "wall.png")
     command = [host.python, "-m", "dev.demo", "--comfyui", host.tree, "--python", host.python]
     done = subprocess.run(
@@ -120,6 +120,7 @@ def test_files_that_are_not_there_are_refused(tmp_path, monkeypatch, capsys, arg
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.once
 def test_without_a_picture_it_details_a_scene_whose_truth_is_known(demo, tmp_path):
     said = demo("--scene", "2", "--output", "out")
     assert "analytic model" not in said

@@ -42,9 +42,8 @@ def first_done(driver):
     return next(line for line in driver.stdout if json.loads(line)["event"] == "done")
 
 
+@pytest.mark.once  # two more starts of ComfyUI
 def test_killed_and_resumed_it_gives_the_bytes_of_an_undisturbed_run(host, server, folder, capsys):
-    if host.label != "main":
-        pytest.skip("two more starts of ComfyUI; one version is enough to see them")
     draw_scenes(folder.source, 3)
     folder.write(miniature_prompt())
     quick = [part for text in QUICK for part in ("--set", text)]

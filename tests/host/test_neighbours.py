@@ -109,7 +109,10 @@ def started(host, base, earlier, later):
     return Server(host.tree, host.python, packs, args=args)
 
 
-@pytest.fixture(scope="module", params=["broken before", "left over after"])
+@pytest.fixture(
+    scope="module",
+    params=["broken before", pytest.param("left over after", marks=pytest.mark.once)],
+)
 def neighbours(host, request, tmp_path_factory):
     """(server, when its neighbours were loaded, the older pack's folder)"""
     base = tmp_path_factory.mktemp("packs")
@@ -123,7 +126,7 @@ def neighbours(host, request, tmp_path_factory):
         yield server, when, folder
 
 
-@pytest.fixture(scope="module", params=["earlier", "later"])
+@pytest.fixture(scope="module", params=["earlier", pytest.param("later", marks=pytest.mark.once)])
 def beside_older(host, request, tmp_path_factory):
     """A server with ours after or before the older pack, which works."""
     packs = {"earlier": {}, "later": {}}

@@ -135,6 +135,7 @@ def test_crops_are_brought_to_the_models_size(results, server):
     )
 
 
+@pytest.mark.once
 def test_a_real_models_own_area_is_known(results, server, checkpoint):
     graph = Graph()
     loaded = graph.add("CheckpointLoaderSimple", ckpt_name=checkpoint("sd15"))

@@ -26,6 +26,7 @@ PASTED = [
     {"vae_loss": "residual"},
     {"vae_loss": "auto", "register": "auto", "blend": "multiband"},
 ]
+pytestmark = pytest.mark.once
 TURNED = {"native_size": 0, "upright": "angle", "angle": 20.0}
 
 

@@ -215,6 +215,7 @@ def test_with_one_prompt_everywhere_it_is_one_ksampler(results, node, family):
         np.testing.assert_allclose(ours, stock, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["in turn", "another base"])
 @pytest.mark.parametrize("family", ["flat8", "image16"])
 def test_steps_that_are_runs_of_their_own_keep_the_spread(results, way, family):

@@ -248,6 +248,7 @@ def test_a_batch_and_a_video_go_through_tiles(results):
         np.testing.assert_allclose(ours, stock, atol=1e-4)
 
 
+@pytest.mark.once
 def test_a_network_sees_a_tile_at_a_time(results, checkpoint):
     """Only the tile's surroundings can be told from the result: it is close to the whole's."""
     graph = Graph()

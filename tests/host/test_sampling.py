@@ -45,7 +45,10 @@ def by_hand(image, colour, sigmas, seed=5):
 # Against the host's KSampler
 
 
-@pytest.mark.parametrize("scheduler", ["karras", "normal", "simple"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["karras", *(pytest.param(name, marks=pytest.mark.once) for name in ("normal", "simple"))],
+)
 @pytest.mark.parametrize("denoise", [1.0, 0.4])
 def test_every_sampler_gives_what_the_ksampler_gives(results, server, scheduler, denoise):
     samplers = server.object_info("DetailerForEach")["input"]["required"]["sampler_name"][0]

@@ -64,6 +64,7 @@ def test_rules_choose_their_segments(painted):
 # Each setting
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("node", [node for node in DETAILERS if node != "MaskDetailerPipe"])
 def test_a_rule_sets_what_the_nodes_widget_sets(results, node):
     shown = box(40, 12, 88, 52, mask="e", crop=[24, 4, 104, 60])
@@ -211,6 +212,7 @@ def test_a_rule_turns_the_refiner_and_inpainting_on_and_off(results):
 # Texts
 
 
+@pytest.mark.once
 def test_segment_texts_and_the_plans_of_them_give_the_same_pictures(results):
     graph = Graph()
     model, image, segs = graph.model("image8"), graph.image(*SIZE), graph.segs(*SIZE, *SEGMENTS)

@@ -110,6 +110,7 @@ def test_the_bar_of_tracks_counts_frames_in_both_passes(server):
     assert {1, 2 * 20} <= set(values)  # ComfyUI leaves out some of those between
 
 
+@pytest.mark.once
 def test_tracks_are_interrupted_while_motion_is_measured(server):
     graph = Graph()
     frames = graph.image(WIDTH, HEIGHT, batch=300, seed=62)

@@ -61,16 +61,17 @@ def pictures(count=PICTURES, side=SIDE):
     return torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").movedim(1, -1)
 
 
-def there_and_back(rows):
+def there_and_back(rows, count):
     vae, backend = overseeing_vae(rows), ComfyBackend()
-    latent = backend.encode(vae, pictures(), tiled=False, video=False)
+    latent = backend.encode(vae, pictures(count), tiled=False, video=False)
     return latent, backend.decode(vae, latent, tiled=False), vae.first_stage_model.seen
 
 
 def check_fewer_rows_give_the_same_picture():
-    latent, decoded, _ = there_and_back(99)
-    for rows in (1, 2, 5):
-        own_latent, own_decoded, seen = there_and_back(rows)
+    count = 4
+    latent, decoded, _ = there_and_back(99, count)
+    for rows in (1, 3):
+        own_latent, own_decoded, seen = there_and_back(rows, count)
         torch.testing.assert_close(own_latent, latent, atol=1e-5, rtol=0)
         torch.testing.assert_close(own_decoded, decoded, atol=1e-5, rtol=0)
         sizes = {shape[-2:] for shape in seen}
