@@ -1,5 +1,6 @@
 """The time limits of tests: what hangs fails in time, and what else was started is ended."""
 
+import json
 import os
 import subprocess
 import sys
@@ -106,23 +107,68 @@ def test_every_test_has_a_limit(request):
     assert limit_of(request.node, "setup") == 7
 
 
-@pytest.mark.parametrize(("chosen", "tries"), [(None, 2), (0, None)])
-def test_only_what_needs_a_server_or_an_editor_is_tried_again(request, chosen, tries):
+def conftest_of(request):
+    """The module conftest.py beside this file."""
     plugins = request.config.pluginmanager.get_plugins()
     here = str(Path(__file__).with_name("conftest.py"))
     (conftest,) = (own for own in plugins if getattr(own, "__file__", None) == here)
+    return conftest
+
+
+@pytest.mark.parametrize(("chosen", "tries"), [(None, 2), (0, None)])
+def test_only_what_needs_a_server_or_an_editor_is_tried_again(request, chosen, tries):
+    conftest = conftest_of(request)
 
     class Item:
         def __init__(self, name):
-            self.path, self.reruns = Path(here).parent / name / "test_x.py", None
+            self.path = Path(conftest.__file__).parent / name / "test_x.py"
+            self.reruns = None
 
         def add_marker(self, marker):
             self.reruns = marker.kwargs["reruns"]
 
     config = SimpleNamespace(
         pluginmanager=SimpleNamespace(hasplugin=lambda name: name == "rerunfailures"),
-        option=SimpleNamespace(reruns=chosen),
+        option=SimpleNamespace(reruns=chosen, everywhere=True),
     )
     items = [Item("host"), Item("editor"), Item(".")]
     conftest.pytest_collection_modifyitems(config, items)
     assert [item.reruns for item in items] == [tries, tries, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "marks", "is_left_out"),
+    [
+        ({"host": "newer"}, ["once"], False),
+        ({"host": "older"}, ["once"], True),
+        ({"host": "older"}, [], False),
+        ({"editor": "newer"}, ["once"], False),
+        ({"editor": "older"}, ["once"], True),
+        ({"number": 1}, ["once"], False),
+        ({"host": "no host"}, ["once"], None),
+    ],
+)
+def test_what_is_tried_once_is_tried_on_the_first(request, monkeypatch, given, marks, is_left_out):
+    hosts = (
+        "{}"
+        if is_left_out is None
+        else json.dumps({label: {"tree": "t", "python": "p"} for label in ("newer", "older")})
+    )
+    monkeypatch.setenv("DETAILERS_HOSTS", hosts)
+    left = []
+    config = SimpleNamespace(
+        hook=SimpleNamespace(pytest_deselected=lambda items: left.extend(items)),
+        pluginmanager=SimpleNamespace(hasplugin=lambda name: False),
+        option=SimpleNamespace(reruns=None, everywhere=False),
+    )
+    item = SimpleNamespace(
+        path=Path(conftest_of(request).__file__).parent / "host" / "test_x.py",
+        callspec=SimpleNamespace(params=given),
+        get_closest_marker=lambda name: name if name in marks else None,
+    )
+    items = [item]
+    conftest_of(request).pytest_collection_modifyitems(config, items)
+    assert (items, left) == (([], [item]) if is_left_out else ([item], []))
+    config.option.everywhere, items = True, [item]
+    conftest_of(request).pytest_collection_modifyitems(config, items)
+    assert items == [item]
