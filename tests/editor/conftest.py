@@ -21,20 +21,13 @@ for host in HOSTS.values():
 USUAL_RENDERERS = {"oldest": "canvas", "newest": "vue"}
 
 
-def pytest_collection_modifyitems(config, items):
-    once = []
+@pytest.hookimpl(tryfirst=True)  # before those that are to be tried once are chosen
+def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.editor)
-            if _is_rare(item) and not _is_first(item) and not config.option.everywhere:
-                once.append(item)
-    if once:
-        config.hook.pytest_deselected(items=once)
-        items[:] = [item for item in items if item not in once]
-
-
-def _is_first(item):
-    return item.callspec.params["editor"] == next(iter(EDITORS), "no host")
+            if _is_rare(item):
+                item.add_marker(pytest.mark.once)
 
 
 def _is_rare(item):
