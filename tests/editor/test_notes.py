@@ -201,7 +201,6 @@ def harmful(drawn):
     drawn.open()  # refreshed lists change the order in which the oldest editor opens group nodes
 
 
-@pytest.mark.once
 def test_names_and_texts_of_others_are_no_html(drawn, harmful):
     """Of files, nodes and prompts: each is shown as it is written, and nothing of it runs."""
     page = drawn.page
